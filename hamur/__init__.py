@@ -1,0 +1,20 @@
+"""HAMUR for MindSpore: hyper adapters for multi-domain recommendation, as published and as it
+should be.
+
+``data`` loads tables, ``layers`` holds the published ideas, ``models`` the networks, ``training``
+the trainer, ``metrics`` plain functions of arrays, ``reporting`` what ends on disk, ``run`` the
+way of a script.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "data", "layers", "metrics", "models", "reporting", "training"]
+
+
+def __getattr__(name):
+    """Import a subpackage when it is first used, so that a look at metrics does not load
+    MindSpore."""
+    if name in __all__:
+        return import_module(f"hamur.{name}")
+    raise AttributeError(f"module 'hamur' has no attribute {name!r}")

@@ -1,0 +1,185 @@
+"""Batches of constant shape for training: an epoch uses every row exactly once.
+
+Static shapes let the training step be compiled once; rows ordered by domain with fixed quotas let
+a domain's tower read one slice.  Rows that are missing in a batch are fillers: repeated rows of
+weight 0, which count in no loss and in no batch statistic.
+"""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from hamur.data.table import Table
+
+_FILLER = -1
+
+
+class DomainBatches:
+    """Batches with a fixed number of rows of each domain, contiguous, in domain order.
+
+    With S = ceil(N / batch_size) steps an epoch, domain d has the quota q_d = ceil(N_d / S).  Its
+    rows are spread evenly, so a step holds q_d real rows or, in the last steps, one fewer and one
+    filler; a domain with fewer rows than steps still comes up, one row a step.
+
+    quotas: rows of each domain in a step, to feed a model that is compiled for them; by default
+        from this table.  With them S is the least number of steps that holds every row.
+    Attributes: quotas (D,), steps S, batch_rows = sum of the quotas.  batch_rows may exceed
+        batch_size by less than D rows.
+    Raises:  ValueError: empty table, batch_size < 1, quotas that give a domain of the table no row.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        batch_size: int,
+        seed: int,
+        quotas: Sequence[int] | None = None,
+        shuffle: bool = True,
+    ):
+        self.table, self.seed, self.shuffle = table, seed, shuffle
+        steps = _steps(table, batch_size)
+        counts = np.bincount(table.domain, minlength=0 if quotas is None else len(quotas))
+        if quotas is None:
+            quotas = -(-counts // steps)
+        else:
+            quotas = np.asarray(quotas)
+            if len(counts) > len(quotas) or np.any((counts > 0) & (quotas < 1)):
+                raise ValueError(
+                    f"quotas {quotas.tolist()} leave no room for a domain of the table, whose "
+                    f"rows per domain are {counts.tolist()}"
+                )
+            steps = max(1, int((-(-counts // np.maximum(quotas, 1))).max()))
+        self.quotas = tuple(int(quota) for quota in quotas)
+        self.steps, self.batch_rows = steps, sum(self.quotas)
+        # Rows of a domain lie together: (N,) positions and the cuts between the domains.
+        order = np.argsort(table.domain, kind="stable").astype(_index_dtype(table))
+        self._rows = np.split(order, np.cumsum(counts)[:-1])
+        self._domain = np.repeat(np.arange(len(quotas), dtype=np.int32), self.quotas)
+
+    def epoch(self, number: int) -> Iterator[Table]:
+        """The batches of one epoch, prepared ahead by a thread; the same for the same number.
+
+        Each has sparse (R, F) int32, dense (R, C) float32, labels (R, T) float32, domain (R,)
+        int32, weight (R,) float32 and row_id (R,) int64, the position in the table or -1 for a
+        filler, with R = batch_rows.
+        """
+        return prefetch(_gather(self.table, self._plan(number), self._domain))
+
+    def _plan(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (S, R) and which of them are real rows, (S, R) bool."""
+        rng = _generator(self.seed, number)
+        parts = []
+        for rows, quota in zip(self._rows, self.quotas):
+            if self.shuffle:
+                rows = rng.permutation(rows)
+            least, more = divmod(len(rows), self.steps)
+            filled = least + (np.arange(self.steps) < more)  # (S,) real rows of this domain
+            real = np.arange(quota) < filled[:, None]  # (S, q)
+            positions = np.zeros((self.steps, quota), rows.dtype)
+            positions[real] = rows
+            if len(rows):
+                positions[~real] = np.resize(rows, int((~real).sum()))
+            parts.append((positions, real))
+        return tuple(np.concatenate(part, axis=1) for part in zip(*parts))
+
+
+class ShuffledBatches:
+    """Batches of rows in random order, whatever their domain; the last one is padded.
+
+    The interface of DomainBatches, with quotas None and batch_rows = min(batch_size, N).
+    Raises:  ValueError: empty table, batch_size < 1.
+    """
+
+    quotas = None
+
+    def __init__(self, table: Table, batch_size: int, seed: int, shuffle: bool = True):
+        self.table, self.seed, self.shuffle = table, seed, shuffle
+        self.steps = _steps(table, batch_size)
+        self.batch_rows = min(batch_size, len(table))
+
+    def epoch(self, number: int) -> Iterator[Table]:
+        """The batches of one epoch; see DomainBatches.epoch."""
+        return prefetch(_gather(self.table, self._plan(number), None))
+
+    def _plan(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.arange(len(self.table), dtype=_index_dtype(self.table))
+        if self.shuffle:
+            rows = _generator(self.seed, number).permutation(rows)
+        shape = (self.steps, self.batch_rows)
+        real = np.arange(self.steps * self.batch_rows) < len(rows)
+        return np.resize(rows, shape), real.reshape(shape)
+
+
+def prefetch(items: Iterable, depth: int = 2) -> Iterator:
+    """The items, made by a thread that keeps at most `depth` of them ready.
+
+    The thread ends with the last item, when the consumer stops early (leaves its loop, closes the
+    iterator), or at an exception, which is raised again in the consumer.
+    """
+    ready: queue.Queue = queue.Queue(depth)
+    stop = threading.Event()
+
+    def produce() -> None:
+        try:
+            for item in items:
+                if stop.is_set():
+                    return
+                ready.put((item, None))
+            ready.put((None, StopIteration()))
+        except BaseException as error:  # whatever it is, it belongs to the consumer
+            ready.put((None, error))
+
+    thread = threading.Thread(target=produce, name="hamur-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, end = ready.get()
+            if isinstance(end, StopIteration):
+                return
+            if end is not None:
+                raise end
+            yield item
+    finally:
+        stop.set()
+        # Room for the put that may be waiting; the thread looks at `stop` before the next one.
+        while not ready.empty():
+            ready.get_nowait()
+        thread.join()
+
+
+def _gather(
+    table: Table, plan: tuple[np.ndarray, np.ndarray], domain: np.ndarray | None
+) -> Iterator[Table]:
+    """One gather a column and step; no work per row in Python."""
+    # Views without the memory map's bookkeeping, which costs microseconds an access.
+    sparse, dense = np.asarray(table.sparse), np.asarray(table.dense)
+    labels, domains = np.asarray(table.labels), np.asarray(table.domain)
+    for positions, real in zip(*plan):
+        weight = real.astype(np.float32)
+        yield Table(
+            sparse=sparse.take(positions, axis=0).astype(np.int32, copy=False),
+            dense=dense.take(positions, axis=0).astype(np.float32, copy=False),
+            labels=labels.take(positions, axis=0).astype(np.float32, copy=False),
+            domain=domains.take(positions).astype(np.int32) if domain is None else domain,
+            row_id=np.where(real, positions, _FILLER).astype(np.int64),
+            weight=weight if table.weight is None else weight * table.weight[positions],
+        )
+
+
+def _steps(table: Table, batch_size: int) -> int:
+    if batch_size < 1 or len(table) < 1:
+        raise ValueError(
+            f"batch_size is {batch_size} and the table has {len(table)} rows; both must be >= 1"
+        )
+    return -(-len(table) // batch_size)
+
+
+def _index_dtype(table: Table) -> type:
+    # Half the memory of a plan, wherever the positions fit.
+    return np.int32 if len(table) < 2**31 else np.int64
+
+
+def _generator(seed: int, number: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([seed, number]))

@@ -1,0 +1,147 @@
+"""Raw values -> ids and scaled numbers, fitted on the training rows only.
+
+Every categorical column is first replaced by codes, positions among its distinct values; the
+vocabulary is then an array from code to id, and encoding N rows is one look-up.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from hamur.data.schema import DataValueError
+from hamur.data.text import MISSING
+
+UNKNOWN = 0
+FIT_ON = ("train", "all")
+
+
+@dataclass(frozen=True)
+class Codes:
+    """codes (N,) int32, the position among `values`, or -1 for a missing cell; values (n,)
+    distinct and ascending, numbers numerically and text by code point."""
+
+    codes: np.ndarray
+    values: np.ndarray
+
+    def take(self, index: np.ndarray) -> "Codes":
+        return Codes(self.codes[index], self.values)
+
+
+def factorise(column: np.ndarray | pd.Categorical, missing: int = MISSING) -> Codes:
+    """The codes of a column of text, where "" is missing, or of whole numbers, where all up to
+    `missing` are."""
+    if isinstance(column, pd.Categorical):
+        values, codes = np.asarray(column.categories, dtype=str), column.codes
+        missing = ""
+    else:
+        codes, values = pd.factorize(column)
+    order = np.argsort(values)
+    rank = np.empty(len(values) + 1, np.int32)
+    rank[order], rank[-1] = np.arange(len(values)), MISSING  # code -1 stays -1
+    gap = int(np.searchsorted(values[order], missing, side="right"))  # missing values sort first
+    return Codes(np.maximum(rank - gap, MISSING)[codes], values[order][gap:])
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """ids (n + 1,) int32: code -> id, the last entry for missing cells; values: the known values
+    in the order of their ids; size: number of ids, which includes 'unknown' (id 0) if there is
+    one."""
+
+    ids: np.ndarray
+    values: np.ndarray
+    size: int
+
+    def encode(self, column: Codes) -> np.ndarray:
+        """(N,) int32 ids."""
+        return self.ids[column.codes]
+
+
+def fit_vocabulary(
+    column: Codes,
+    train: np.ndarray,
+    order: str = "value",
+    min_count: int = 1,
+    fit_on: str = "train",
+) -> Vocabulary:
+    """Ids 1..n for the values that stand in at least `min_count` training rows; 0 = unknown.
+
+    train: positions of the training rows.  order: "value" (ascending) or "first" (appearance in
+    the training rows, as the public Ali-CCP files are coded).  fit_on="all" counts every row,
+    orders by value and starts at id 0 without an 'unknown', as the public code does; it shows test
+    values to the vocabulary and exists for comparison only.
+    """
+    if fit_on not in FIT_ON:
+        raise ValueError(f"fit_on is {fit_on!r}; use one of {FIT_ON}")
+    num_values, first_id = len(column.values), 1
+    codes = column.codes
+    if fit_on == "all":
+        # Without an 'unknown', missing cells are a value of their own, the first one.
+        first_id, order = int((codes == MISSING).any()), "value"
+    else:
+        codes = codes[train]
+    present = codes[codes != MISSING]
+    known = np.flatnonzero(np.bincount(present, minlength=num_values) >= max(min_count, 1))
+    if order == "first":
+        first_row = np.full(num_values, len(present))
+        first_row[present[::-1]] = np.arange(len(present))[::-1]  # the earliest write stays
+        known = known[np.argsort(first_row[known])]
+    ids = np.full(num_values + 1, UNKNOWN, np.int32)
+    ids[known] = np.arange(first_id, first_id + len(known))
+    return Vocabulary(ids, column.values[known], max(1, first_id + len(known)))
+
+
+def identity_vocabulary(column: Codes, train: np.ndarray) -> Vocabulary:
+    """Whole numbers that are ids already: kept up to the training maximum, above it unknown.
+
+    Raises:  DataValueError: an id that int32 cannot hold.
+    """
+    codes = column.codes[train]
+    largest = int(column.values[codes.max()]) if len(codes) and codes.max() >= 0 else UNKNOWN
+    if largest >= 2**31:
+        raise DataValueError(
+            "too large for an id",
+            value=largest,
+            expected="ids below 2**31",
+            remedy="use encoding='train', which numbers the ids anew",
+        )
+    kept = np.where(column.values <= largest, column.values, UNKNOWN)
+    ids = np.append(kept, UNKNOWN).astype(np.int32)
+    return Vocabulary(ids, np.arange(1, largest + 1), largest + 1)
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Minimum and maximum of a column in the rows it was fitted on."""
+
+    low: float
+    high: float
+
+    def scale(self, column: np.ndarray) -> np.ndarray:
+        """(N,) float32 in [0, 1]; values outside the fitted range are clipped.
+
+        A column that is constant in the fitted rows becomes 0.
+        """
+        if self.high == self.low:
+            return np.zeros(len(column), np.float32)
+        scaled = (column - self.low) / (self.high - self.low)
+        return np.clip(scaled, 0.0, 1.0).astype(np.float32)
+
+    def outside(self, column: np.ndarray) -> int:
+        """How many values lie outside the fitted range."""
+        return int(((column < self.low) | (column > self.high)).sum())
+
+
+def fit_scaler(
+    column: np.ndarray, train: np.ndarray, fit_on: str = "train", keep_unit: bool = False
+) -> Scaler:
+    """Minimum and maximum of the training rows (or of all rows).
+
+    keep_unit: a source that declares scaled data is left as it is if it lies in [0, 1] indeed.
+    """
+    rows = column if fit_on == "all" else column[train]
+    low, high = float(rows.min()), float(rows.max())
+    if keep_unit and low >= 0.0 and high <= 1.0:
+        return Scaler(0.0, 1.0)
+    return Scaler(low, high)

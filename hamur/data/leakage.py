@@ -1,0 +1,85 @@
+"""The guard against features that know the label and rows that stand in two splits."""
+
+from itertools import combinations
+
+import numpy as np
+
+from hamur.data.schema import LeakageError, Schema
+from hamur.data.splits import PARTS
+from hamur.data.table import Splits, Table
+from hamur.metrics import auc
+
+# Outcomes and what is measured after them; none can be known when a model has to score.
+_OUTCOMES = (
+    "click purchase conversion rating overall label is_click is_like long_view play_time_ms "
+    "profile_stay_time comment_stay_time helpful"
+)
+FORBIDDEN = frozenset(_OUTCOMES.split())
+LIMIT = 0.95
+# A chance AUC of 0.95 is out of reach from the smaller number on; more than the larger one
+# changes no verdict and costs seconds.
+MIN_ROWS, MAX_ROWS = 200, 100_000
+
+
+def check_splits(tables: Splits) -> None:
+    """Raises LeakageError when a row_id stands in two splits."""
+    for (first, a), (second, b) in combinations(zip(PARTS, tables), 2):
+        common = np.intersect1d(a.row_id, b.row_id)
+        if len(common):
+            raise LeakageError(
+                f"{len(common)} rows stand in both {first} and {second}",
+                column="row_id",
+                value=common[:5].tolist(),
+                expected="disjoint splits",
+                remedy="split again by row",
+            )
+
+
+def check_features(train: Table, schema: Schema, allow: tuple[str, ...] = ()) -> None:
+    """Raises LeakageError for a feature that is an outcome by name, or that alone has an AUC of
+    0.95 against a label: dense columns by value, sparse ones by the mean label of their id in the
+    other half of the rows.  allow: features to leave out of the check.
+    """
+    for name in schema.sparse_names + schema.dense_names:
+        if name in FORBIDDEN and name not in allow:
+            raise LeakageError(
+                "an outcome cannot be a feature",
+                column=name,
+                remedy=f"drop the column, or allow_leakage=({name!r},)",
+            )
+    if len(train) < MIN_ROWS:
+        return
+    rows = np.linspace(0, len(train) - 1, min(len(train), MAX_ROWS)).astype(np.int64)
+    sample = train.take(rows)
+    for t, label_name in enumerate(schema.labels):
+        label = sample.labels[:, t]
+        for c, name in enumerate(schema.dense_names):
+            _check(name, label_name, label, sample.dense[:, c], allow)
+        for f, (name, size) in enumerate(zip(schema.sparse_names, schema.vocab_sizes)):
+            _check(name, label_name, label, _mean_label(sample.sparse[:, f], label, size), allow)
+
+
+def _mean_label(ids: np.ndarray, label: np.ndarray, size: int) -> np.ndarray:
+    """(N,) mean label of the row's id over the rows of the other half; the overall mean if none."""
+    half = np.arange(len(ids)) % 2
+    scores = np.empty(len(ids))
+    for side in (0, 1):
+        other = half != side
+        rows = np.bincount(ids[other], minlength=size)
+        positives = np.bincount(ids[other], label[other], size)
+        mean = np.divide(positives, rows, out=np.full(size, label.mean()), where=rows > 0)
+        scores[half == side] = mean[ids[half == side]]
+    return scores
+
+
+def _check(name: str, label_name: str, label: np.ndarray, scores: np.ndarray, allow) -> None:
+    value = auc(label, scores)
+    value = max(value, 1 - value)  # NaN, where the label has one class, passes
+    if value >= LIMIT and name not in allow:
+        raise LeakageError(
+            f"the column alone predicts {label_name!r} with an AUC of {value:.4f} on "
+            f"{len(label)} training rows",
+            column=name,
+            expected=f"below {LIMIT}",
+            remedy=f"drop the column, or allow_leakage=({name!r},)",
+        )

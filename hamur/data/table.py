@@ -1,0 +1,112 @@
+"""Equally long columns: a data set, a split and a batch are all a `Table`."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hamur.data.schema import DataValueError, Schema
+
+_COLUMNS = ("sparse", "dense", "labels", "domain", "group", "time", "row_id", "weight")
+_REMEDY = "encode the rows with the schema's own vocabularies, or correct the table"
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """N rows as arrays, which may be memory-mapped.
+
+    sparse (N, F) int32 ids; dense (N, C) float32 in [0, 1]; labels (N, T) int8 or float32, 0 or 1;
+    domain (N,) int32, 0..D-1; group, time (seconds), row_id (N,) int64 or None: never features;
+    weight (N,) float32 or None: 1 for a real row, 0 for a filler.
+    Raises:  ValueError: columns of different length, or of the wrong number of axes.
+    """
+
+    sparse: np.ndarray
+    dense: np.ndarray
+    labels: np.ndarray
+    domain: np.ndarray
+    group: np.ndarray | None = None
+    time: np.ndarray | None = None
+    row_id: np.ndarray | None = None
+    weight: np.ndarray | None = None
+
+    def __post_init__(self):
+        for name, column in self.columns().items():
+            axes = 2 if name in ("sparse", "dense", "labels") else 1
+            if column.ndim != axes or len(column) != len(self.domain):
+                raise ValueError(
+                    f"column {name!r} has shape {column.shape}; it needs {axes} axes and "
+                    f"{len(self.domain)} rows, as 'domain' has"
+                )
+
+    def __len__(self) -> int:
+        return len(self.domain)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns that are present, by name."""
+        values = {name: getattr(self, name) for name in _COLUMNS}
+        return {name: column for name, column in values.items() if column is not None}
+
+    def take(self, index: np.ndarray) -> "Table":
+        """The rows at these positions, in this order, as contiguous arrays in memory."""
+        index = np.asarray(index)
+        rows = {name: np.take(column, index, axis=0) for name, column in self.columns().items()}
+        return dataclasses.replace(self, **rows)
+
+    def validate(self, schema: Schema) -> "Table":
+        """This table, once it is known to fit the schema.
+
+        Raises:  DataValueError: number of columns, an id outside its vocabulary, a domain outside
+            0..D-1, a dense value that is NaN or infinite, a label other than 0 and 1; names the
+            row and the column.
+        """
+        _check_width("sparse", self.sparse, schema.sparse_names)
+        _check_width("dense", self.dense, schema.dense_names)
+        _check_width("labels", self.labels, schema.labels)
+        sizes = dict(zip(schema.sparse_names, schema.vocab_sizes))
+        for f, (name, size) in enumerate(sizes.items()):
+            _check_range(name, self.sparse[:, f], size)
+        _check_range("domain", self.domain, schema.num_domains)
+        for c, name in enumerate(schema.dense_names):
+            _check(name, self.dense[:, c], np.isfinite(self.dense[:, c]), "a finite number")
+        for t, name in enumerate(schema.labels):
+            column = self.labels[:, t]
+            _check(name, column, (column == 0) | (column == 1), "0 or 1")
+        if schema.domain_field is not None:
+            column = self.sparse[:, schema.sparse_names.index(schema.domain_field)]
+            _check(schema.domain_field, column, column == self.domain, "the row's domain id")
+        return self
+
+
+class Splits(NamedTuple):
+    train: Table
+    valid: Table
+    test: Table
+
+
+def _check_width(part: str, column: np.ndarray, names: tuple[str, ...]) -> None:
+    if column.shape[1] != len(names):
+        raise DataValueError(
+            f"{part} has {column.shape[1]} columns",
+            expected=f"{len(names)}: {', '.join(names)}",
+            remedy=_REMEDY,
+        )
+
+
+def _check_range(name: str, column: np.ndarray, size: int) -> None:
+    # The common case reads the column twice and builds no mask.
+    if len(column) and (column.min() < 0 or column.max() >= size):
+        _check(name, column, (column >= 0) & (column < size), f"an id 0..{size - 1}")
+
+
+def _check(name: str, column: np.ndarray, good: np.ndarray, expected: str) -> None:
+    if not good.all():
+        row = int(np.argmin(good))
+        raise DataValueError(
+            f"row {row}, column {name!r} cannot be used",
+            column=name,
+            value=column[row].item(),
+            expected=expected,
+            remedy=_REMEDY,
+        )

@@ -1,0 +1,55 @@
+"""The hyper-network that turns an embedded instance into the K x K instance matrix of the adapter
+cells."""
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from hamur.layers.folded_norm import FoldedNormDense
+from hamur.layers.mlp import TowerMLP, uniform_init
+from hamur.layers.products import product
+from hamur.layers.routing import single_layout
+
+
+class HyperNetwork(nn.Cell):
+    """g = Dense(hidden blocks(e));  I = scale * reshape(g, (K, K)), row-major (HAMUR, arXiv
+    2309.06217).
+
+    head "linear":  a plain Dense, started with N(0, 2/in), bias 0 ("scaled").
+    head "bn_relu": ReLU(BN(Dense)), as in the public code; I is then non-negative and about half
+    zeros.
+
+    One network for all domains, computed once a row and shared by all cells.  ``norm`` holds the
+    GroupNorm arguments of its batch norms, which are ordinary ones over all real rows.
+
+    Inputs:  embedded (B, P) float32, weight (B,) float32.   Outputs: (B, K, K).
+    """
+
+    def __init__(self, rng, in_dim, hidden_dims, rank, head, scale, scaled_init, norm):
+        super().__init__()
+        width = hidden_dims[-1] if hidden_dims else in_dim
+        self.tower = TowerMLP(rng, in_dim, hidden_dims, norm=norm)
+        shape = (width, rank * rank)
+        if scaled_init:
+            weight = Tensor((rng.standard_normal(shape) * np.sqrt(2.0 / width)).astype(np.float32))
+            bias = Tensor(np.zeros(rank * rank, np.float32))
+        else:
+            weight = uniform_init(rng, shape, width)
+            bias = uniform_init(rng, shape[1], width)
+        self.weight = Parameter(weight.reshape(1, *shape), name="weight")
+        self.bias = Parameter(bias.reshape(1, -1), name="bias")
+        self.norm = FoldedNormDense(rank * rank, **norm) if head == "bn_relu" else None
+        self.rank = rank
+        self.scale = float(scale)
+
+    def construct(self, embedded, weight):
+        layout = single_layout(None, weight)
+        hidden = self.tower((embedded,), layout)[0]
+        # The (B, K*K) output is the largest tensor of a step: the scale moves to the small
+        # weights, and the bias to a column of ones, so that nothing but the product passes over it.
+        if self.norm is None:
+            rows = ops.concat((hidden, ops.ones_like(hidden[:, :1])), 1)
+            out = product(rows, ops.concat((self.weight[0], self.bias), 0) * self.scale)
+        else:
+            out = self.norm(hidden, self.weight[0], self.bias, weight)
+            out = out * self.scale if self.scale != 1.0 else out
+        return out.reshape(-1, self.rank, self.rank)

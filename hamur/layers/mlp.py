@@ -1,0 +1,104 @@
+"""Dense layers of D towers with stacked parameters, and the hidden block that every backbone uses.
+
+    hidden block:  Dense -> batch norm -> ReLU -> Dropout
+
+Dense weights and biases start uniform in +-1/sqrt(in), as in the public code.
+"""
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from hamur.layers.embedding import Dropout
+from hamur.layers.norm import GroupNorm
+from hamur.layers.products import product
+from hamur.layers.routing import KIND, TABLE
+
+
+def uniform_init(rng, shape, fan_in):
+    """Uniform in +-1/sqrt(fan_in), float32."""
+    bound = 1.0 / np.sqrt(fan_in)
+    return Tensor(rng.uniform(-bound, bound, shape).astype(np.float32))
+
+
+def tower_product(xs, weight, layout):
+    """x @ W of each tower; weight (T, in, out), or (1, in, out) shared by the towers."""
+    if weight.shape[0] == 1:
+        out = ()
+        for x in xs:
+            out = out + (product(x, weight[0]),)
+        return out
+    if layout[KIND] == "grouped":
+        return (ops.bmm(xs[0], ops.gather(weight, layout[TABLE], 0)),)
+    out = ()
+    for x, matrix in zip(xs, ops.unstack(weight)):
+        out = out + (product(x, matrix),)
+    return out
+
+
+def add_rows(xs, rows, layout):
+    """Add one row of numbers a tower: rows (T, H) or (1, H)."""
+    if layout[KIND] == "grouped":
+        if rows.shape[0] > 1:
+            rows = ops.gather(rows, layout[TABLE], 0)
+        return (xs[0] + rows.expand_dims(1),)
+    out = ()
+    for number in range(len(xs)):
+        row = rows[0] if rows.shape[0] == 1 else rows[number]
+        out = out + (ops.bias_add(xs[number], row),)
+    return out
+
+
+class TowerDense(nn.Cell):
+    """y = x W_t + b_t for tower t.  xs tuple of (rows, in) -> tuple of (rows, out)."""
+
+    def __init__(self, rng, in_dim, out_dim, num_towers=1):
+        super().__init__()
+        self.weight = Parameter(
+            uniform_init(rng, (num_towers, in_dim, out_dim), in_dim), name="weight"
+        )
+        self.bias = Parameter(uniform_init(rng, (num_towers, out_dim), in_dim), name="bias")
+
+    def construct(self, xs, layout):
+        return add_rows(tower_product(xs, self.weight, layout), self.bias, layout)
+
+
+class HiddenBlock(nn.Cell):
+    """Dense -> norm -> ReLU -> Dropout of T towers; ``norm`` are the arguments of GroupNorm.
+
+    Inputs:  xs tuple of (rows, in), layout, keep: None or the (B, out) dropout mask (see Dropout).
+    Outputs: tuple of (rows, out).
+    """
+
+    def __init__(self, rng, in_dim, out_dim, num_towers=1, dropout=0.0, norm=None):
+        super().__init__()
+        self.dense = TowerDense(rng, in_dim, out_dim, num_towers)
+        self.norm = GroupNorm(out_dim, num_towers, relu=True, **(norm or {}))
+        self.dropout = Dropout(dropout)
+
+    def construct(self, xs, layout, keep=None):
+        xs = tower_product(xs, self.dense.weight, layout)
+        xs = self.norm(xs, layout, self.dense.bias)
+        return self.dropout(xs, layout, keep)
+
+
+class TowerMLP(nn.Cell):
+    """A stack of hidden blocks, T towers side by side.
+
+    Inputs:  xs tuple of (rows, in), layout, keep: () or a dropout mask a block.
+    Outputs: tuple of (rows, hidden_dims[-1]).
+    """
+
+    def __init__(self, rng, in_dim, hidden_dims, num_towers=1, dropout=0.0, norm=None):
+        super().__init__()
+        widths = (in_dim, *hidden_dims)
+        self.blocks = nn.CellList(
+            [
+                HiddenBlock(rng, widths[i], widths[i + 1], num_towers, dropout, norm)
+                for i in range(len(hidden_dims))
+            ]
+        )
+
+    def construct(self, xs, layout, keep=()):
+        for number, block in enumerate(self.blocks):
+            xs = block(xs, layout, keep[number] if keep else None)
+        return xs

@@ -1,0 +1,200 @@
+"""Routing: which rows each of the D domain towers computes, over one set of parameters.
+
+A routed layer sees a tuple of tensors, one a tower, and a ``layout`` that describes them:
+
+========  ============================================
+=============================================
+kind      rows of tower d                               used for
+========  ============================================
+=============================================
+single    all rows, there is one tower                  shared backbones
+slices    rows [start_d, start_d + q_d), own domain     training and bulk prediction, D <= 8
+grouped   chunks of own rows, one (n, s, H) tensor      the same, D > 8: one batched product, any D
+masked    all rows; statistics from its own domain      any composition of the batch, serving,
+export
+all       all rows; statistics from all rows            ``tower_rows="all"``, as the public code
+does
+========  ============================================
+=============================================
+
+``slices`` and ``grouped`` need the quotas: D Python ints, the rows being sorted by domain.  Logits
+and gradients of ``slices``, ``grouped`` and ``masked`` are equal; the cost of the first two is
+that of one tower a row, of the last two D towers a row.  Statistics are taken with row weights, so
+a filler row (weight 0) counts nowhere.
+"""
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, ops
+from mindspore.ops.primitive import constexpr
+
+MAX_UNROLLED_DOMAINS = 8
+
+
+# A layout is a plain tuple (compiled code keeps no other record with constants and tensors side by
+# side):
+KIND = 0  # a kind of the table above
+WEIGHTS = 1  # row weights of a tower's rows: tuple of (1, rows) float32; one (n, 1, s) if grouped
+OWN_WEIGHTS = 2  # the same, 0 outside the tower's own domain
+DOMAIN = 3  # (B,) int32 in row order
+QUOTAS = 4  # rows of each tower; () where every tower sees all rows
+TABLE = 5  # grouped only: (n,) int32 tower of each chunk,
+ORDER = 6  # (n * s,) int32 row behind each place, and
+INVERSE = 7  # (B,) int32 place of each row
+
+
+def chunk_plan(quotas, chunk_rows):
+    """Cut each domain's rows into chunks of ``chunk_rows`` rows; the last chunk of a domain is
+    padded.
+
+    Returns (table (n,), order (n * s,), real (n * s,), inverse (B,)) as NumPy arrays: the tower of
+    each chunk, the row behind each place (0 at padding), 1.0 at real places, and the place of each
+    row.
+    """
+    table, order, real = [], [], []
+    start = 0
+    for domain, rows in enumerate(quotas):
+        chunks = -(-rows // chunk_rows)
+        places = np.arange(chunks * chunk_rows)
+        table += [domain] * chunks
+        order.append(np.where(places < rows, start + places, 0))
+        real.append(places < rows)
+        start += rows
+    order = np.concatenate(order)
+    real = np.concatenate(real)
+    inverse = np.flatnonzero(real)
+    return (
+        np.array(table, np.int32),
+        order.astype(np.int32),
+        real.astype(np.float32),
+        inverse.astype(np.int32),
+    )
+
+
+def chunk_rows_for(quotas):
+    """Rows of a chunk: half the mean quota, a multiple of 8, so that padding stays below a
+    third."""
+    return max(8, int(sum(quotas) / len(quotas) / 2) // 8 * 8)
+
+
+@constexpr
+def _plan_tensors(quotas):
+    rows = chunk_rows_for(quotas)
+    table, order, real, inverse = chunk_plan(quotas, rows)
+    shape = (len(table), 1, rows)
+    return Tensor(table), Tensor(order), Tensor(real.reshape(shape)), Tensor(inverse)
+
+
+def single_layout(domain, weight):
+    """All rows in one tower.  weight (B,) float32."""
+    weights = (weight.reshape(1, -1),)
+    return ("single", weights, weights, domain, ())
+
+
+def make_layout(domain, weight, quotas, num_domains, tower_rows):
+    """The layout of a batch: domain (B,) int32, weight (B,) float32, quotas None or a tuple of D
+    ints."""
+    if tower_rows == "all" or quotas is None:
+        row = weight.reshape(1, -1)
+        own = ()
+        for number in range(num_domains):
+            own = own + (row * (domain.reshape(1, -1) == number).astype(ms.float32),)
+        if tower_rows == "all":
+            return ("all", (row,) * num_domains, own, domain, ())
+        return ("masked", own, own, domain, ())
+    if num_domains <= MAX_UNROLLED_DOMAINS:
+        weights = ()
+        for piece in _slices(weight, quotas):
+            weights = weights + (piece.reshape(1, -1),)
+        return ("slices", weights, weights, domain, quotas)
+    table, order, real, inverse = _plan_tensors(quotas)
+    weights = (ops.gather(weight, order, 0).reshape(real.shape) * real,)
+    return ("grouped", weights, weights, domain, quotas, table, order, inverse)
+
+
+def _slices(x, quotas):
+    return ops.split(x, quotas, 0)
+
+
+def enter(x, layout):
+    """x (B, ...) in row order -> the tuple of tensors that the towers see."""
+    if layout[KIND] == "single":
+        return (x,)
+    if layout[KIND] == "slices":
+        return _slices(x, layout[QUOTAS])
+    if layout[KIND] == "grouped":
+        shape = layout[WEIGHTS][0].shape
+        return (ops.gather(x, layout[ORDER], 0).reshape(shape[0], shape[2], x.shape[-1]),)
+    return (x,) * len(layout[WEIGHTS])
+
+
+def leave(xs, layout):
+    """The towers' tensors -> (B, H) in row order, each row from the tower of its own domain."""
+    if layout[KIND] == "single":
+        return xs[0]
+    if layout[KIND] == "slices":
+        return ops.concat(xs, 0)
+    if layout[KIND] == "grouped":
+        return ops.gather(xs[0].reshape(-1, xs[0].shape[-1]), layout[INVERSE], 0)
+    own = xs[0]
+    column = layout[DOMAIN].reshape(-1, 1)
+    for number in range(1, len(xs)):
+        own = ops.select((column == number).broadcast_to(own.shape), xs[number], own)
+    return own
+
+
+def times_instance(xs, instance, layout):
+    """Per-row product x @ I for every tower: xs of (rows, K), instance (B, K, K) in row order.
+
+    The instance matrices are by far the largest tensor of a step, so they are never cut or copied:
+    the small vectors are brought to row order instead.
+    """
+    if layout[KIND] == "all" or layout[KIND] == "masked":
+        products = ops.bmm(ops.stack(xs, 1), instance)  # (B, D, K)
+        return ops.unstack(products, 1)
+    rows = leave(xs, layout)
+    return enter(ops.bmm(rows.expand_dims(1), instance).squeeze(1), layout)
+
+
+def merge_rows(xs, weights, layout):
+    """The towers' tensors as one (R, H), with their membership (R, T) and weight (R, 1)."""
+    if layout[KIND] == "grouped":
+        rows = xs[0].reshape(-1, xs[0].shape[-1])
+        places = weights[0].shape[2]
+        return (
+            rows,
+            _members(_repeat_each(layout[TABLE], places), len(layout[QUOTAS])),
+            weights[0].reshape(-1, 1),
+        )
+    if len(xs) == 1:
+        weight = weights[0].reshape(-1, 1)
+        return xs[0], ops.ones_like(weight), weight
+    counts = ()
+    for x in xs:
+        counts = counts + (x.shape[0],)
+    return ops.concat(xs, 0), _block_members(counts), ops.concat(weights, 1).reshape(-1, 1)
+
+
+def split_rows(rows, xs):
+    """Undo merge_rows: (R, H) -> tensors with the rows of xs."""
+    if len(xs) == 1:
+        return (rows.reshape(xs[0].shape),)
+    sizes = ()
+    for x in xs:
+        sizes = sizes + (x.shape[0],)
+    return _slices(rows, sizes)
+
+
+@constexpr
+def _repeat_each(table, times):
+    return Tensor(np.repeat(table.asnumpy(), times))
+
+
+@constexpr
+def _members(owner, num_towers):
+    return Tensor(np.eye(num_towers, dtype=np.float32)[owner.asnumpy()])
+
+
+@constexpr
+def _block_members(counts):
+    return Tensor(np.repeat(np.eye(len(counts), dtype=np.float32), counts, axis=0))

@@ -1,0 +1,24 @@
+"""dcn_md, dcn_md_adp: Deep & Cross Network v1 (arXiv 1708.05123), one for all domains."""
+
+from mindspore import ops
+
+from hamur.layers import CrossNetwork
+from hamur.layers.routing import enter
+from hamur.models.ranking import RankingModel
+
+
+class MultiDomainDCN(RankingModel):
+    """logit = Dense([cross(e) | deep(e)], 1); the adapter cell stands in the deep part only."""
+
+    def add_layers(self, rng):
+        width = self.instance_width
+        self.cross = CrossNetwork(rng, width, self.sizes.cross_layers, self.num_towers)
+        self.add_deep(rng, width, extra_dim=width)
+
+    def network(self, embeddings, dense, context):
+        layout = context[1]
+        xs = enter(self.join(embeddings, dense), layout)
+        joined = ()
+        for crossed, hidden in zip(self.cross(xs, layout), self.deep(xs, context)):
+            joined = joined + (ops.concat((crossed, hidden), -1),)
+        return self.output(joined, layout)

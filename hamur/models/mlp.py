@@ -1,0 +1,19 @@
+"""mlp, mlp_adp: one MLP tower a domain over shared embeddings."""
+
+from hamur.layers.routing import enter
+from hamur.models.ranking import RankingModel
+
+
+class MultiDomainMLP(RankingModel):
+    """Tower d, for rows of domain d only: e -> hidden blocks (adapter cells behind some) ->
+    Dense(., 1)."""
+
+    towers_per_domain = True
+
+    def add_layers(self, rng):
+        self.add_deep(rng, self.instance_width)
+
+    def network(self, embeddings, dense, context):
+        layout = context[1]
+        xs = enter(self.join(embeddings, dense), layout)
+        return self.output(self.deep(xs, context), layout)

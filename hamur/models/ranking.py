@@ -1,0 +1,196 @@
+"""What every multi-domain ranking model shares: the embedded instance, the adapter and the way of
+a batch."""
+
+from dataclasses import replace
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+
+from hamur.layers import HyperAdapter, InstanceEmbedding, TowerDense, TowerMLP
+from hamur.layers.adapter import tower_norm
+from hamur.layers.adapter_config import PRESETS
+from hamur.layers.routing import DOMAIN, KIND, enter, leave, make_layout, single_layout
+from hamur.models.sizes import published_sizes
+
+ADAPTER_SUFFIX = "_adp"
+INITIALISATION_STREAMS = (
+    2  # one for the backbone, one for the adapter: a plain model equals its twin's backbone
+)
+
+
+class RankingModel(nn.Cell):
+    """Embedding -> network -> one logit a row; a backbone defines ``add_layers`` and ``network``.
+
+    Inputs:  sparse (B, F) int32, dense (B, C) float32, domain (B,) int32 in 0..D-1; weight None or
+        (B,) float32, 0 on filler rows; quotas None, or D Python ints when the rows are sorted by
+        domain; keep () or one (B, width) uint8 mask for each entry of ``dropouts``, in that order.
+    Outputs: logits (B,) float32.
+    """
+
+    towers_per_domain = False  # published form: one network for all domains
+    hyper_repeats = True  # the public code calls the hyper-network once a domain
+
+    def __init__(self, schema, sizes, config, seed):
+        super().__init__()
+        rng, adapter_seed = np.random.default_rng(seed), np.random.SeedSequence((seed, 1))
+        self.schema, self.sizes, self.config = schema, sizes, config
+        self.num_domains = schema.num_domains
+        published = "domain" if self.towers_per_domain else "shared"
+        backbone = published if config.backbone == "published" else config.backbone
+        self.per_domain = backbone == "domain" and self.num_domains > 1
+        self.num_towers = self.num_domains if self.per_domain else 1
+        self.norm = tower_norm(config, backbone == "domain", self.num_domains)
+        self.embedding = InstanceEmbedding(
+            rng, schema.vocab_sizes, sizes.embed_dim, config.embedding_std, config.embedding_dropout
+        )
+        self.num_dense = schema.num_dense
+        self.instance_width = self.embedding.width + schema.num_dense
+        self.places = config.places or sizes.places
+        if max(self.places) > len(sizes.hidden_dims):
+            raise ValueError(
+                f"places is {self.places}, but the deep part has only "
+                f"{len(sizes.hidden_dims)} hidden layers."
+            )
+        self.add_layers(rng)
+        self.adapter = None
+        if config.enabled:
+            self.adapter = self.make_adapter(adapter_seed)
+
+    def make_adapter(self, seed):
+        config, sizes = self.config, self.sizes
+        repeat = config.bn_repeat or self.num_domains
+        return HyperAdapter(
+            self.instance_width,
+            [sizes.hidden_dims[place - 1] for place in self.places],
+            self.num_domains,
+            replace(
+                config,
+                rank=config.rank or sizes.rank,
+                bottleneck_dim=config.bottleneck_dim or sizes.bottleneck_dim,
+                hyper_dims=config.hyper_dims or sizes.hyper_dims,
+            ),
+            seed=seed,
+            hyper_repeat=repeat if self.hyper_repeats else 1,
+            in_towers=self.per_domain,
+        )
+
+    def add_deep(self, rng, in_dim, extra_dim=0):
+        """The deep part every backbone has, and the Dense(., 1) over its output and ``extra_dim``
+        columns."""
+        sizes = self.sizes
+        self.tower = TowerMLP(
+            rng, in_dim, sizes.hidden_dims, self.num_towers, sizes.dropout, self.norm
+        )
+        self.output = TowerDense(rng, sizes.hidden_dims[-1] + extra_dim, 1, self.num_towers)
+
+    @property
+    def dropouts(self):
+        """(width, rate) of each dropout mask of a training step, in the order of ``keep``."""
+        rates = [(self.embedding.width, self.config.embedding_dropout)]
+        rates += [(width, self.sizes.dropout) for width in self.sizes.hidden_dims]
+        return tuple((width, rate) for width, rate in rates if rate > 0)
+
+    def construct(self, sparse, dense, domain, weight=None, quotas=None, keep=()):
+        if weight is None:
+            weight = ops.ones_like(domain).astype(ms.float32)
+        plain = single_layout(domain, weight)
+        layout = plain
+        if self.per_domain:
+            layout = make_layout(domain, weight, quotas, self.num_domains, self.config.tower_rows)
+        embedding_keep, block_keep = self.split_keep(keep)
+        embeddings = self.embedding(sparse, plain, embedding_keep)
+        instance = None
+        if self.adapter is not None:
+            instance = self.adapter.instance(self.hyper_input(embeddings, dense), domain, weight)
+        context = (instance, layout, weight, quotas, block_keep)
+        return leave(self.network(embeddings, dense, context), layout).reshape(-1)
+
+    def split_keep(self, keep):
+        if keep and self.config.embedding_dropout > 0:
+            return keep[0], keep[1:]
+        return None, keep
+
+    def hyper_input(self, embeddings, dense):
+        """What the hyper-network reads: the embedded instance e."""
+        return self.join(embeddings, dense)
+
+    def join(self, embeddings, dense):
+        return ops.concat((embeddings, dense), -1) if self.num_dense else embeddings
+
+    def deep(self, xs, context):
+        """Hidden blocks with the adapter cells behind their places; xs tuple of (rows, in)."""
+        instance, layout, weight, quotas, keep = context
+        cell = 0
+        for number, block in enumerate(self.tower.blocks):
+            xs = block(xs, layout, keep[number] if keep else None)
+            if self.adapter is not None and number + 1 in self.places:
+                xs = self.apply_cell(
+                    self.adapter.adapter_cells[cell], xs, instance, layout, weight, quotas
+                )
+                cell += 1
+        return xs
+
+    def apply_cell(self, adapter_cell, xs, instance, layout, weight, quotas):
+        if adapter_cell.routed == (layout[KIND] != "single"):
+            return adapter_cell.on_towers(xs, instance, layout)
+        hidden = leave(xs, layout)
+        return enter(adapter_cell(hidden, instance, layout[DOMAIN], weight, quotas), layout)
+
+
+def build(backbones, name, schema, preset, config, seed, embed_dim, hidden_dims):
+    """A model by public name: its backbone, or with the suffix ``_adp`` the backbone with adapter
+    cells.
+
+    schema:  hamur.data.Schema; its name picks the published sizes.
+    preset:  "paper", "official" or "best"; config: an AdapterConfig in its place.
+    seed:  initialisation; the backbone of a model and of its ``_adp`` twin start with equal
+        weights.
+    Raises:  ValueError: unknown preset.
+    """
+    if config is None:
+        if preset not in PRESETS:
+            raise ValueError(f"unknown preset {preset!r}; valid presets are {', '.join(PRESETS)}.")
+        config = PRESETS[preset]()
+    base = name.removesuffix(ADAPTER_SUFFIX)
+    config = replace(config, enabled=config.enabled and name != base)
+    sizes = published_sizes(schema.name, base)
+    if embed_dim is not None:
+        sizes = replace(sizes, embed_dim=embed_dim)
+    if hidden_dims is not None:
+        sizes = replace(sizes, hidden_dims=tuple(hidden_dims))
+    return backbones[base](schema, sizes, config, seed)
+
+
+def parameter_counts(model):
+    """{"parameters": trainable ones without embeddings, "embedding_parameters": those of the
+    joined table}."""
+    embedding = model.embedding.table.size
+    total = sum(parameter.size for parameter in model.trainable_params())
+    return {"parameters": int(total - embedding), "embedding_parameters": int(embedding)}
+
+
+def match_parameters(constructor, schema, target, tolerance=0.02, **options):
+    """The plain model whose last two hidden layers are widened until its parameters match
+    ``target``.
+
+    constructor:  an entry of RANKING; target: non-embedding trainable parameters.
+    Raises:  ValueError: no width comes within ``tolerance`` of the target.
+    """
+    base = constructor(schema, **options).sizes.hidden_dims
+    low, high = 0.25, 64.0
+    for _ in range(40):
+        factor = (low + high) / 2
+        widened = tuple(max(1, round(width * factor)) for width in base[-2:])
+        hidden_dims = base[:-2] + widened
+        model = constructor(schema, hidden_dims=hidden_dims, **options)
+        count = parameter_counts(model)["parameters"]
+        if abs(count - target) <= tolerance / 4 * target:
+            break
+        low, high = (factor, high) if count < target else (low, factor)
+    if abs(count - target) > tolerance * target:
+        raise ValueError(
+            f"no widening of {base} comes within {tolerance:.0%} of {target} parameters; "
+            f"closest is {count} with {hidden_dims}."
+        )
+    return model

@@ -1,0 +1,148 @@
+"""Results on disk.  Every file appears whole or not at all: written aside, then renamed."""
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from hamur.data.schema import thaw
+
+PACKAGES = ("mindspore", "numpy", "hamur")
+FINGERPRINT_ROWS = 1_000_000
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, which takes its place if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.touch()
+    mode = temporary.stat().st_mode
+    try:
+        yield temporary
+        os.chmod(temporary, mode)  # some writers make their files private
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping) -> None:
+    """Indented JSON.  NaN and infinity are errors: nothing but Python would read them."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_history(path: Path, rows: Sequence[Mapping]) -> None:
+    """history.csv: a line an epoch; the header names every key that occurs, gaps stay empty."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_predictions(path: Path, table, probabilities: np.ndarray) -> None:
+    """predictions.parquet: row_id, domain, label, probability of every row, in the table's order.
+
+    row_id is the row's number in the source where the table knows it, else its position.
+    probabilities (N,) float64.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    row_id = np.arange(len(table)) if table.row_id is None else np.asarray(table.row_id)
+    columns = {
+        "row_id": row_id,
+        "domain": np.asarray(table.domain),
+        "label": np.asarray(table.labels)[:, 0].astype(np.int8),
+        "probability": np.asarray(probabilities),
+    }
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+
+
+def run_description(options, model_config, script: str, splits, schema) -> dict:
+    """config.json: every option as it was used, versions, commit, and which data they met.
+
+    options, model_config: frozen dataclasses, the options already resolved.
+    """
+    return {
+        "script": script,
+        "options": dataclasses.asdict(options),
+        "model_config": dataclasses.asdict(model_config),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "data": {
+            "name": schema.name,
+            "rows": {part: len(table) for part, table in splits._asdict().items()},
+            "fingerprint": fingerprint(splits),
+            "split": thaw(schema.split),
+        },
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Python, platform and the packages whose version may move a digit."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # hamur used from a checkout that is not installed
+            found[package] = None
+    return found
+
+
+def git_commit() -> str | None:
+    """The checkout's commit, '-dirty' added when files differ from it; None outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        here = Path(__file__).resolve().parent
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def fingerprint(splits) -> str:
+    """sha256 over the columns of all splits: equal data, encoding and split give equal text.
+
+    Of longer tables an evenly spaced million of rows is read, so that the largest data set costs
+    a second instead of minutes.
+    """
+    digest = hashlib.sha256()
+    for part, table in splits._asdict().items():
+        step = max(1, math.ceil(len(table) / FINGERPRINT_ROWS))
+        for name in ("sparse", "dense", "labels", "domain"):
+            values = np.ascontiguousarray(getattr(table, name)[::step])
+            digest.update(f"{part} {name} {values.shape} {values.dtype} {len(table)}\n".encode())
+            digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def peak_rss_mib() -> float | None:
+    """Largest resident memory of this process so far, in MiB; None where the system hides it."""
+    try:
+        # Not getrusage: on Linux it starts from the parent's size at the fork.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) / 1024, 1)
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)

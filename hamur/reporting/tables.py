@@ -1,0 +1,68 @@
+"""Aligned text tables for the terminal, and the same rows as Markdown."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+UNDEFINED = "-"
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned: the first to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([_line(header, widths), rule, *(_line(row, widths) for row in rows)])
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same as a table of a README."""
+    marks = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, marks, *rows])
+
+
+def data_table(splits, schema) -> str:
+    """Rows and share of positives of each split, per domain and in total."""
+    header = ["domain"]
+    for part in splits._fields:
+        header += [f"{part} rows", "positive"]
+    rows = []
+    for d, name in [*enumerate(schema.domain_names), (None, "all")]:
+        row = [str(name)]
+        for table in splits:
+            labels = np.asarray(table.labels)[:, 0]
+            labels = labels if d is None else labels[np.asarray(table.domain) == d]
+            row += [f"{len(labels):,}", f"{labels.mean():.1%}" if len(labels) else UNDEFINED]
+        rows.append(row)
+    return text_table(header, rows)
+
+
+def metrics_table(report: dict, domain_names: Sequence[str]) -> str:
+    """One split's metrics: a line per domain, all rows, then mean and worst of the domains."""
+    header = ["domain", "rows", "positives", "AUC", "logloss", "calibration"]
+    entries = [report["domains"][str(d)] for d in range(len(domain_names))]
+    rows = [_metrics_row(name, entry) for name, entry in zip(domain_names, entries, strict=True)]
+    rows.append(_metrics_row("all rows", report))
+    for name, key in (("mean of domains", "macro_auc"), ("worst domain", "worst_auc")):
+        rows.append([name, "", "", _number(report[key]), "", ""])
+    notes = [
+        f"\n{name}: undefined figures, {entry['reason']}"
+        for name, entry in zip(domain_names, entries, strict=True)
+        if "reason" in entry
+    ]
+    return text_table(header, rows) + "".join(notes)
+
+
+def _metrics_row(name: str, entry: dict) -> list[str]:
+    counts = [f"{entry['rows']:,}", f"{entry['positives']:,}"]
+    calibration = _number(entry["calibration"], digits=3)
+    return [str(name), *counts, _number(entry["auc"]), _number(entry["logloss"]), calibration]
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return UNDEFINED if value is None else f"{value:.{digits}f}"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    cells = [first[0].ljust(first[1])] + [cell.rjust(width) for cell, width in others]
+    return "  ".join(cells).rstrip()

@@ -1,0 +1,50 @@
+"""A trained model as one MindIR file for serving: probabilities of any rows, with no Python of this package."""
+
+from pathlib import Path
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+SUFFIX = ".mindir"
+
+
+class Serving(nn.Cell):
+    """sparse (B, F) int32, dense (B, C) float32, domain (B,) int32 -> probabilities (B,) float32.
+
+    No quotas: every row passes all towers and takes its own domain's, so B and the domains are free.
+    """
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model = model
+
+    def construct(self, sparse, dense, domain):
+        return ops.sigmoid(self.model(sparse, dense, domain))
+
+
+def export_mindir(model, path):
+    """Write a ranking model to ``path`` (``.mindir``, added if missing); returns the path as a Path.
+
+    The number of rows stays open.  Load with ``nn.GraphCell(ms.load(path))`` and call it with Tensors of
+    sparse, dense and domain; ids and scaling are those of the schema that the model was built for.
+    Raises:  ValueError: ``norm_inference="batch"``, whose scores would depend on the rows served together.
+    """
+    config, schema = model.config, model.schema
+    if config.enabled and config.norm_inference == "batch":
+        raise ValueError(
+            "norm_inference='batch' scores a row with the statistics of its batch, which cannot be served. "
+            "Export a model trained with norm_inference='running'."
+        )
+    path = Path(path)
+    path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
+    serving = Serving(model)
+    serving.set_train(False)
+    inputs = (
+        Tensor(shape=(None, schema.num_sparse), dtype=ms.int32),
+        Tensor(shape=(None, schema.num_dense), dtype=ms.float32),
+        Tensor(shape=(None,), dtype=ms.int32),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written in place: MindSpore divides a file above 1 GB into several that refer to each other by name.
+    ms.export(serving, *inputs, file_name=str(path), file_format="MINDIR")
+    return path

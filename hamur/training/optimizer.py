@@ -1,0 +1,104 @@
+"""Adam as CTR models are trained with it: coupled L2 or decoupled decay, PyTorch's placement of
+epsilon."""
+
+import mindspore as ms
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class Adam(nn.Cell):
+    """Adam (arXiv 1412.6980) with bias correction.
+
+        g <- g + l2 w                                   (decay "coupled": every parameter)
+        m <- b1 m + (1-b1) g;   v <- b2 v + (1-b2) g^2
+        w <- w - lr sqrt(1-b2^t)/(1-b1^t) m / (sqrt(v) + eps_t)
+        w <- w (1 - lr l2)                              (decay "decoupled": embeddings and dense
+        kernels)
+
+    eps_t = eps sqrt(1-b2^t) places eps beside the bias-corrected sqrt(v), as the paper and PyTorch
+    do (``epsilon="corrected"``); eps_t = eps is the form of MindSpore's ``nn.Adam``
+    (``"uncorrected"``).  The fused kernel takes eps as an input, so both cost the same.
+
+    Inputs:  gradients, one a parameter; learning_rate scalar tensor.
+    """
+
+    def __init__(
+        self,
+        parameters,
+        weight_decay=0.0,
+        decay="coupled",
+        epsilon="corrected",
+        embedding_decay=None,
+    ):
+        super().__init__()
+        for name, value, valid in (
+            ("decay", decay, ("coupled", "decoupled")),
+            ("epsilon", epsilon, ("corrected", "uncorrected")),
+        ):
+            if value not in valid:
+                raise ValueError(f"Adam: {name} is {value!r}; valid values are {', '.join(valid)}.")
+        self.parameters = ParameterTuple(parameters)
+        self.first = self.parameters.clone(prefix="adam_first", init="zeros")
+        self.second = self.parameters.clone(prefix="adam_second", init="zeros")
+        self.beta1_power = Parameter(
+            Tensor(1.0, ms.float32), name="beta1_power", requires_grad=False
+        )
+        self.beta2_power = Parameter(
+            Tensor(1.0, ms.float32), name="beta2_power", requires_grad=False
+        )
+        embedding_decay = weight_decay if embedding_decay is None else embedding_decay
+        self.decays = tuple(
+            _decay_of(parameter, weight_decay, embedding_decay, decay)
+            for parameter in self.parameters
+        )
+        self.coupled = decay == "coupled"
+        self.corrected = epsilon == "corrected"
+        self.update = ops.Adam()
+
+    def state(self):
+        """The optimiser's own parameters, without those that it updates."""
+        return [*self.first, *self.second, self.beta1_power, self.beta2_power]
+
+    def construct(self, gradients, learning_rate):
+        power1 = self.beta1_power * BETA1
+        power2 = self.beta2_power * BETA2
+        epsilon = (
+            EPSILON * ops.sqrt(1.0 - power2) if self.corrected else Tensor(EPSILON, ms.float32)
+        )
+        done = ()
+        for number in range(len(self.decays)):
+            parameter, gradient = self.parameters[number], gradients[number]
+            decay = self.decays[number]
+            if decay > 0.0 and self.coupled:
+                gradient = gradient + parameter * decay
+            if decay > 0.0 and not self.coupled:
+                gradient = ops.depend(
+                    gradient, ops.assign(parameter, parameter * (1.0 - learning_rate * decay))
+                )
+            step = self.update(
+                parameter,
+                self.first[number],
+                self.second[number],
+                power1,
+                power2,
+                learning_rate,
+                BETA1,
+                BETA2,
+                epsilon,
+                gradient,
+            )
+            done = done + (step,)
+        done = ops.depend(ops.assign(self.beta1_power, power1), done)
+        return ops.depend(ops.assign(self.beta2_power, power2), done)
+
+
+def _decay_of(parameter, weight_decay, embedding_decay, decay):
+    """Coupled L2 acts on every parameter, as published; decoupled decay on tables and kernels
+    only."""
+    name = parameter.name
+    if name == "embedding.table" or name.endswith(".embedding.table"):
+        return float(embedding_decay)
+    if decay == "decoupled" and not (name.endswith("weight") or ".w_" in name):
+        return 0.0
+    return float(weight_decay)

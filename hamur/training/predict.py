@@ -1,0 +1,112 @@
+"""Prediction: one pass over a table, whatever the number of metrics computed from it."""
+
+import warnings
+
+import numpy as np
+from mindspore import Tensor, nn
+
+from hamur.data.batches import DomainBatches, ShuffledBatches
+
+BATCH_SIZE = 16384
+
+
+class Forward(nn.Cell):
+    """The model at evaluation, compiled for one composition of the batch."""
+
+    def __init__(self, model, quotas):
+        super().__init__(auto_prefix=False)
+        self.model = model
+        self.quotas = quotas
+
+    def construct(self, sparse, dense, domain, weight):
+        return self.model(sparse, dense, domain, weight, self.quotas)
+
+
+class Predictor:
+    """Predicts tables with one model; compiled forms are kept, so that later passes are fast.
+
+    Rows are brought into batches of fixed quotas a domain (each row computes its own tower only)
+    and the result into the table's order.  With ``norm_inference="batch"`` a score depends on the
+    rows of its batch: batches then follow the table's order, and a warning is given once.
+    """
+
+    def __init__(self, model, batch_size=BATCH_SIZE):
+        self.model, self.batch_size = model, batch_size
+        self.compiled = {}
+        self.quotas = None
+        self.warned = False
+
+    def batches(self, table):
+        config = self.model.config
+        if config.enabled and config.norm_inference == "batch":
+            self.check_batch_statistics(len(table))
+            return ShuffledBatches(table, self.batch_size, 0, shuffle=False)
+        own = DomainBatches(table, min(self.batch_size, len(table)), 0, shuffle=False)
+        if self.quotas is not None and self.fits(own):
+            return DomainBatches(table, self.batch_size, 0, quotas=self.quotas, shuffle=False)
+        self.quotas = own.quotas
+        return own
+
+    def fits(self, own):
+        """Whether the quotas of the last table serve this one with at most a quarter more rows."""
+        if len(self.quotas) != len(own.quotas):
+            return False
+        steps = 1
+        for mine, last in zip(own.quotas, self.quotas):
+            if mine and not last:
+                return False
+            steps = max(steps, -(-mine * own.steps // last) if last else 1)
+        return steps * sum(self.quotas) <= 1.25 * own.steps * sum(own.quotas)
+
+    def check_batch_statistics(self, rows):
+        last = rows % self.batch_size
+        if rows < 2 or last == 1:
+            raise ValueError(
+                "norm_inference='batch' normalises with the rows of the prediction batch, but the "
+                f"last batch of {rows} rows by {self.batch_size} has one row. Use "
+                "norm_inference='running', or another batch_size."
+            )
+        if not self.warned:
+            self.warned = True
+            warnings.warn(
+                "norm_inference='batch': a score depends on the other rows of its batch, as in the "
+                "public code.",
+                stacklevel=4,
+            )
+
+    def logits(self, table):
+        """(N,) float32 logits in the table's order."""
+        batches = self.batches(table)
+        forward = self.compiled.get(batches.quotas)
+        if forward is None:
+            forward = self.compiled[batches.quotas] = Forward(self.model, batches.quotas)
+        forward.set_train(False)
+        logits = np.empty(len(table), np.float32)
+        for batch in batches.epoch(0):
+            columns = (batch.sparse, batch.dense, batch.domain, batch.weight)
+            out = forward(*map(Tensor, columns)).asnumpy()
+            real = batch.row_id >= 0
+            logits[batch.row_id[real]] = out[real]
+        return logits
+
+    def __call__(self, table):
+        logits = self.logits(table).astype(np.float64)
+        return 1.0 / (1.0 + np.exp(-logits))
+
+
+def predictor_of(model, batch_size=BATCH_SIZE):
+    """The model's own predictor: validation and later predictions share what is compiled."""
+    predictor = getattr(model, "_predictor", None)
+    if predictor is None or predictor.batch_size != batch_size:
+        predictor = Predictor(model, batch_size)
+        object.__setattr__(model, "_predictor", predictor)
+    return predictor
+
+
+def predict(model, table, batch_size=BATCH_SIZE):
+    """Probabilities (N,) float64 of a table, in its order: sigmoid of float32 logits, in float64.
+
+    Raises:  ValueError: a row that does not fit the model's schema, or batch statistics
+        (``norm_inference="batch"``) of a batch with one row.
+    """
+    return predictor_of(model, batch_size)(table.validate(model.schema))

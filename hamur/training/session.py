@@ -1,0 +1,227 @@
+"""One call of ``Trainer.fit``: the compiled step, the state that moves, and where it is kept."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from hamur import metrics
+from hamur.data.batches import DomainBatches, ShuffledBatches
+from hamur.reporting.results import write_history
+from hamur.training.averaging import EVERY, WeightAverage
+from hamur.training.checkpoint import (
+    clear_state,
+    load_state,
+    restore,
+    save_state,
+    save_weights,
+    snapshot,
+)
+from hamur.training.optimizer import Adam
+from hamur.training.predict import predictor_of
+
+SPLIT_FIGURES = ("auc", "logloss", "macro_auc", "worst_auc")
+
+
+class Session:
+    """The training of one model; ``run`` is an empty Run, after ``load`` the interrupted one's.
+
+    Raises:  ValueError: data that cannot be trained or validated on.
+    """
+
+    def __init__(self, trainer, model, train, valid, run):
+        self.trainer, self.model, self.valid, self.run = trainer, model, valid, run
+        self.check_tables(train, valid)
+        kind = DomainBatches if model.config.batches == "quota" else ShuffledBatches
+        self.batches = kind(train, trainer.batch_size, trainer.seed)
+        self.check_batches(train)
+        self.optimizer = Adam(
+            model.trainable_params(),
+            trainer.weight_decay,
+            trainer.decay,
+            embedding_decay=trainer.embedding_decay,
+        )
+        self.step = trainer.step(model, self.optimizer, self.batches.quotas, trainer.seed)
+        self.average = WeightAverage(model, trainer.averaging) if trainer.averaging else None
+        self.averages = False  # whether the average has started
+        self.predictor = predictor_of(model)
+        self.best_weights = None
+        self.train_rows = len(train)
+
+    def check_tables(self, train, valid):
+        for name, table in (("training", train), ("validation", valid)):
+            if len(table) == 0:
+                raise ValueError(f"the {name} split has no rows.")
+            table.validate(self.model.schema)
+        report = self.report(np.full(len(valid), 0.5))
+        if report[self.trainer.criterion] is None:
+            raise ValueError(
+                f"the criterion {self.trainer.criterion!r} is undefined on the validation split: "
+                f"{report['reason']}. Choose another split or criterion."
+            )
+
+    def check_batches(self, train):
+        """An ordinary batch norm needs two real rows in every batch."""
+        least = len(train) // self.batches.steps
+        if self.batches.quotas is None:
+            least = len(train) - (self.batches.steps - 1) * self.batches.batch_rows
+        if least < 2:
+            raise ValueError(
+                f"a batch of {len(train)} training rows by batch_size {self.trainer.batch_size} "
+                f"would hold {least} real row; batch norm needs at least 2. Choose another "
+                "batch_size."
+            )
+
+    def report(self, probabilities):
+        labels, domain = self.valid.labels[:, 0], self.valid.domain
+        return metrics.by_group(labels, probabilities, domain, self.model.num_domains)
+
+    def finished(self):
+        run, patience = self.run, self.trainer.patience
+        stale = patience is not None and run.epochs - run.best_epoch >= patience and run.epochs > 0
+        return run.epochs >= self.trainer.epochs or stale
+
+    def epoch(self):
+        """Train one epoch, validate, and keep the weights if they are the best so far."""
+        run, number = self.run, self.run.epochs + 1
+        start = time.perf_counter()
+        loss = self.train_epoch(number)
+        seconds = time.perf_counter() - start
+        if self.average is not None and not self.averages:
+            self.average.restart()
+            self.averages = True
+        report = self.validate()
+        run.epochs = number
+        run.seconds += time.perf_counter() - start
+        rate = self.train_rows / seconds
+        # The first epoch holds the compilation.
+        run.rows_per_second = rate if number <= 2 else max(run.rows_per_second, rate)
+        run.history.append(history_row(number, loss, seconds, rate, report))
+        value = report[self.trainer.criterion]
+        if value > run.best:
+            run.best, run.best_epoch = value, number
+            self.best_weights = self.average.snapshot() if self.averages else snapshot(self.model)
+        if self.trainer.save_dir is not None:
+            self.save()
+        if not self.trainer.quiet:
+            best = " *" if run.best_epoch == number else ""
+            print(
+                f"epoch {number:3d}  loss {loss:.5f}  valid auc {report['auc']:.5f}  "
+                f"logloss {report['logloss']:.5f}  {rate:,.0f} rows/s{best}",
+                flush=True,
+            )
+
+    def train_epoch(self, number):
+        """All steps of an epoch; returns the mean of their losses."""
+        trainer, steps = self.trainer, self.batches.steps
+        self.model.set_train()  # the last validation left it in evaluation
+        losses = []
+        bar = tqdm(
+            total=self.train_rows,
+            desc=f"epoch {number}",
+            unit="row",
+            unit_scale=True,
+            leave=False,
+            disable=trainer.quiet or None,
+            mininterval=0.5,
+        )
+        with bar:
+            for index, batch in enumerate(self.batches.epoch(number)):
+                done = (number - 1) * steps + index
+                rate = trainer.learning_rate_at(done, trainer.epochs * steps)
+                losses.append(self.step(batch, rate, done))
+                if self.averages and done % EVERY == EVERY - 1:
+                    self.average()
+                bar.update(min(self.batches.batch_rows, self.train_rows - bar.n))
+                if index % 50 == 49:
+                    bar.set_postfix(loss=f"{float(losses[-1].asnumpy()):.4f}")
+        values = np.array([float(loss.asnumpy()) for loss in losses])
+        if not np.isfinite(values).all():
+            step = int(np.argmin(np.isfinite(values)))
+            raise ValueError(
+                f"the loss is not finite in step {step} of epoch {number}; lower the learning rate."
+            )
+        return float(values.mean())
+
+    def validate(self):
+        """Metrics of one prediction pass over the validation split, with averaged weights if any."""
+        if self.averages:
+            self.average.exchange()
+        try:
+            probabilities = self.predictor(self.valid)
+        finally:
+            if self.averages:
+                self.average.exchange()
+        return self.report(probabilities)
+
+    def parts(self):
+        """The parameters that move, by the name they have in last/."""
+        parameters = {"model": self.model, "optimizer": self.optimizer.state()}
+        if self.averages:
+            parameters["average"] = self.average.state()
+        return parameters
+
+    def course(self):
+        """What decides the numbers of a run; a resumed run must have the same."""
+        trainer = self.trainer
+        names = ["seed", "learning_rate", "weight_decay", "decay", "embedding_decay", "schedule"]
+        names += ["averaging", "criterion"]
+        if trainer.schedule is not None:
+            names.append("epochs")  # the schedule spans them
+        course = {name: getattr(trainer, name) for name in names}
+        return course | {"steps": self.batches.steps, "rows a step": self.batches.batch_rows}
+
+    def save(self):
+        folder = Path(self.trainer.save_dir)
+        # Before the state: a run killed in between repeats the epoch and writes the same file.
+        if self.run.best_epoch == self.run.epochs:
+            save_weights(folder / "model.safetensors", self.best_weights)
+        write_history(folder / "history.csv", self.run.history)
+        arrays = {name: snapshot(part) for name, part in self.parts().items()}
+        arrays["best"] = self.best_weights
+        progress = {"epoch": self.run.epochs, "averages": self.averages}
+        progress |= {"course": self.course(), "run": asdict(self.run)}
+        save_state(folder / "last", arrays, progress)
+
+    def start(self):
+        """Forget an earlier run in the same folder."""
+        if self.trainer.save_dir is not None:
+            clear_state(Path(self.trainer.save_dir) / "last")
+
+    def load(self):
+        """Go on where the run in save_dir stopped.
+
+        Raises:  ValueError: nothing there, or a run of other options, another model, preset or D.
+        """
+        folder = self.trainer.save_dir
+        found = load_state(Path(folder) / "last")
+        if found is None:
+            raise ValueError(f"nothing to resume in {folder}: it has no last/progress.json.")
+        arrays, progress = found
+        for name, value in self.course().items():
+            before = progress["course"].get(name)
+            if before != value:
+                raise ValueError(
+                    f"cannot resume {folder}: it trained with {name} {before}, these options give "
+                    f"{value}."
+                )
+        self.best_weights = arrays.pop("best")
+        self.averages = progress["averages"]
+        self.run = type(self.run)(**progress["run"])
+        for name, part in self.parts().items():
+            restore(part, arrays[name], f"{folder}/last ({name})")
+
+    def close(self):
+        """Leave the best weights in the model; returns the Run."""
+        restore(self.model, self.best_weights)
+        self.model.set_train(False)
+        return self.run
+
+
+def history_row(number, loss, seconds, rate, report):
+    """A line of history.csv."""
+    row = {"epoch": number, "loss": loss, "seconds": seconds, "rows_per_second": rate}
+    row |= {name: report[name] for name in SPLIT_FIGURES}
+    return row | {f"auc_domain_{d}": entry["auc"] for d, entry in report["domains"].items()}

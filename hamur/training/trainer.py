@@ -1,0 +1,102 @@
+"""The trainer of every model: what a training is, told in options, and what came of it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hamur.training.session import Session
+
+CRITERIA = ("auc", "macro_auc", "worst_auc")
+SCHEDULES = (None, "cosine")
+
+
+@dataclass
+class Run:
+    """What a training did: ``history`` has a dict an epoch; rows_per_second is of training alone."""
+
+    history: list = field(default_factory=list)
+    epochs: int = 0
+    best_epoch: int = 0
+    best: float = -math.inf
+    seconds: float = 0.0
+    rows_per_second: float = 0.0
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Train a model and leave the weights of its best validation epoch in it.
+
+    step:  builds a step function from (model, optimizer, quotas, seed); see supervised_step.
+    epochs, patience:  stop after ``patience`` epochs without strict improvement; None = never.
+    criterion:  "auc" (pooled; also rewards knowing which domain clicks more), "macro_auc" or
+        "worst_auc", over the domains that have both classes.
+    seed:  of shuffling and dropout; initialisation and split have their own.
+    weight_decay, decay, embedding_decay:  see Adam; embedding_decay None = weight_decay.
+    schedule:  None (constant, as published) or "cosine" to 0 over all epochs.
+    averaging:  decay of the exponential moving average of the weights a step, 0 = off; validation,
+        best checkpoint and final weights are then the average's (from the second epoch on).
+    save_dir:  folder for model.safetensors, history.csv and last/; resume: go on from last/.
+    Raises:  ValueError: an option out of range; on ``fit``, data that cannot be trained or
+        validated on, or a run to resume that is another one.
+    """
+
+    step: Callable
+    epochs: int = 1
+    batch_size: int = 4096
+    seed: int = 2022
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-5
+    decay: str = "coupled"
+    embedding_decay: float | None = None
+    schedule: str | None = None
+    averaging: float = 0.0
+    patience: int | None = 10
+    criterion: str = "auc"
+    save_dir: str | None = None
+    resume: bool = False
+    quiet: bool = False
+
+    def __post_init__(self):
+        for name, valid in (("criterion", CRITERIA), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in valid:
+                names = ", ".join(str(item) for item in valid)
+                raise ValueError(
+                    f"Trainer.{name} is {getattr(self, name)!r}; valid values are {names}."
+                )
+        least = {"epochs": 1, "batch_size": 1, "patience": 1}
+        least |= {"weight_decay": 0, "embedding_decay": 0}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= bound:
+                raise ValueError(f"Trainer.{name} must be at least {bound}, got {value}.")
+        if not self.learning_rate > 0:
+            raise ValueError(
+                f"Trainer.learning_rate must be greater than 0, got {self.learning_rate}."
+            )
+        if not 0 <= self.averaging < 1:
+            raise ValueError(f"Trainer.averaging must lie in [0, 1), got {self.averaging}.")
+        if self.resume and self.save_dir is None:
+            raise ValueError("Trainer.resume needs the save_dir of the interrupted run.")
+
+    def fit(self, model, train, valid):
+        """Train on one table, choose on the other; returns a Run.
+
+        Ctrl-C ends the training as early stopping does, once there is an epoch to go back to.
+        """
+        session = Session(self, model, train, valid, Run())
+        session.load() if self.resume else session.start()
+        try:
+            while not session.finished():
+                session.epoch()
+        except KeyboardInterrupt:
+            session.run.interrupted = True
+            if session.best_weights is None:
+                raise
+        return session.close()
+
+    def learning_rate_at(self, step, total_steps):
+        """Learning rate of a step counted from 0."""
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * step / total_steps))
+        return self.learning_rate

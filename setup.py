@@ -1,0 +1,37 @@
+"""Install with `pip install -e .`; extras: test (pytest, hypothesis, ruff), bench (PyTorch)."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+
+def requirements() -> list[str]:
+    """The lines of requirements.txt without comments: the bounds stand in one place only."""
+    lines = (line.split("#")[0].strip() for line in (HERE / "requirements.txt").open())
+    return [line for line in lines if line]
+
+
+def long_description() -> str:
+    """The README, where there is one (a build from a partial copy may lack it)."""
+    readme = HERE / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+setup(
+    name="hamur",
+    version="0.1.0",
+    description="Multi-domain recommendation with MindSpore: HAMUR and its backbones, reproduced",
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    author="The HAMUR for MindSpore authors",
+    license="Apache-2.0",
+    packages=find_packages(include=["hamur", "hamur.*"]),
+    python_requires=">=3.10,<3.13",
+    install_requires=requirements(),
+    extras_require={
+        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6"],
+        "bench": ["torch>=2.1"],
+    },
+)

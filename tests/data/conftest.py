@@ -1,0 +1,90 @@
+"""Generated files that the tests of the data side share; copied where a test edits them."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hamur.data import ali_ccp, movielens_files, synthetic
+
+
+@pytest.fixture(scope="session")
+def movielens_folder(tmp_path_factory) -> Path:
+    """The three raw files, 2,000 ratings."""
+    folder = tmp_path_factory.mktemp("ml") / "raw"
+    synthetic.make_movielens(folder, rows=2_000, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ali_folder(tmp_path_factory) -> Path:
+    """The three processed files, 2,000 impressions, with the names of the full data."""
+    folder = tmp_path_factory.mktemp("ali") / "csv"
+    synthetic.make_ali_ccp(folder, rows=2_000, seed=1)
+    for part in ("train", "val", "test"):
+        (folder / f"ali_ccp_{part}_sample.csv").rename(folder / f"ali_ccp_{part}.csv")
+    return folder
+
+
+@pytest.fixture
+def movielens_copy(movielens_folder, tmp_path) -> Path:
+    return Path(shutil.copytree(movielens_folder, tmp_path / "ml"))
+
+
+@pytest.fixture
+def ali_copy(ali_folder, tmp_path) -> Path:
+    return Path(shutil.copytree(ali_folder, tmp_path / "ali"))
+
+
+@pytest.fixture
+def edit():
+    """edit(path, line, old, new): replaces text in one line (1-based) of a file."""
+
+    def replace(path: Path, line: int, old: str, new: str) -> None:
+        lines = path.read_bytes().split(b"\n")
+        assert old.encode() in lines[line - 1]
+        lines[line - 1] = lines[line - 1].replace(old.encode(), new.encode(), 1)
+        path.write_bytes(b"\n".join(lines))
+
+    return replace
+
+
+@pytest.fixture
+def set_cell():
+    """set_cell(path, line, column, value) in a CSV file with a header."""
+
+    def put(path: Path, line: int, column: str, value: str) -> None:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+        rows[line - 1][rows[0].index(column)] = value
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+    return put
+
+
+def join_movielens(raw: Path, target: Path, columns=movielens_files.CSV_COLUMNS) -> Path:
+    """The public joined CSV of three raw files, written row by row."""
+    users = dict(line.split("::", 1) for line in (raw / "users.dat").read_text().splitlines())
+    text = (raw / "movies.dat").read_text(encoding="latin-1")
+    movies = dict(line.split("::", 1) for line in text.splitlines())
+    with target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for line in (raw / "ratings.dat").read_text().splitlines():
+            user, movie, rating, time = line.split("::")
+            cells = [user, movie, rating, time, *movies[movie].split("::")]
+            row = dict(zip(movielens_files.CSV_COLUMNS, cells + users[user].split("::")))
+            writer.writerow([row[name] for name in columns])
+    return target
+
+
+@pytest.fixture
+def joined():
+    return join_movielens
+
+
+@pytest.fixture
+def ali_header() -> tuple[str, ...]:
+    return ali_ccp.CSV_COLUMNS

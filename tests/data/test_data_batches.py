@@ -1,0 +1,194 @@
+"""Batches: every row once an epoch, fixed shapes, fillers of weight 0, and a tidy thread."""
+
+import gc
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hamur.data.batches import DomainBatches, ShuffledBatches, prefetch
+from hamur.data.table import Table
+
+
+def numbered(domain) -> Table:
+    """A table whose every cell tells its row."""
+    domain = np.asarray(domain, np.int32)
+    rows = np.arange(len(domain))
+    return Table(
+        sparse=np.stack([rows, domain], axis=1).astype(np.int32),
+        dense=rows[:, None].astype(np.float32),
+        labels=(rows % 2)[:, None].astype(np.int8),
+        domain=domain,
+        group=rows.astype(np.int64),
+    )
+
+
+def prefetch_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "hamur-prefetch"]
+
+
+domains = st.lists(st.integers(0, 4), min_size=1, max_size=120)
+
+
+@settings(deadline=None)
+@given(domain=domains, batch_size=st.integers(1, 50), seed=st.integers(0, 9), shuffle=st.booleans())
+def test_every_row_exactly_once_and_constant_shapes(domain, batch_size, seed, shuffle):
+    table = numbered(domain)
+    batches = DomainBatches(table, batch_size, seed, shuffle=shuffle)
+    counts = np.bincount(domain)
+    assert batches.steps == -(-len(table) // batch_size)
+    assert batches.quotas == tuple(int(-(-n // batches.steps)) for n in counts)
+    assert batches.batch_rows == sum(batches.quotas)
+    seen = []
+    epoch = list(batches.epoch(0))
+    assert len(epoch) == batches.steps
+    for batch in epoch:
+        real = batch.weight == 1
+        assert len(batch) == batches.batch_rows
+        np.testing.assert_array_equal(batch.domain, np.repeat(range(len(counts)), batches.quotas))
+        np.testing.assert_array_equal(batch.sparse[:, 1], batch.domain)  # fillers too
+        np.testing.assert_array_equal(batch.row_id >= 0, real)
+        np.testing.assert_array_equal(batch.sparse[real, 0], batch.row_id[real])
+        assert set(np.unique(batch.weight)) <= {0.0, 1.0}
+        # A domain has at most one filler a step, so no step is mostly repetition.
+        assert np.bincount(batch.domain[~real], minlength=1).max() <= 1
+        seen.append(batch.row_id[real])
+    np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(len(table)))
+
+
+@settings(deadline=None)
+@given(domain=domains, batch_size=st.integers(1, 50), shuffle=st.booleans())
+def test_shuffled_batches_use_every_row_once(domain, batch_size, shuffle):
+    table = numbered(domain)
+    batches = ShuffledBatches(table, batch_size, seed=3, shuffle=shuffle)
+    epoch = list(batches.epoch(0))
+    assert batches.quotas is None and len(epoch) == batches.steps
+    assert {len(batch) for batch in epoch} == {batches.batch_rows}
+    rows = np.concatenate([batch.row_id for batch in epoch])
+    weight = np.concatenate([batch.weight for batch in epoch])
+    np.testing.assert_array_equal(weight == 1, rows >= 0)
+    assert (weight[: len(table)] == 1).all()  # fillers stand last
+    if not shuffle:
+        np.testing.assert_array_equal(rows[: len(table)], np.arange(len(table)))
+    np.testing.assert_array_equal(np.sort(rows[rows >= 0]), np.arange(len(table)))
+    for batch in epoch:
+        np.testing.assert_array_equal(batch.sparse[:, 1], batch.domain)
+
+
+def test_hand_numbers():
+    """10, 5 and 1 rows in batches of 4: S = 4 steps, quotas 3, 2, 1, so 6 rows a step."""
+    batches = DomainBatches(numbered([0] * 10 + [1] * 5 + [2]), 4, seed=0, shuffle=False)
+    assert (batches.steps, batches.quotas, batches.batch_rows) == (4, (3, 2, 1), 6)
+    first, second, third, fourth = (batch.row_id.tolist() for batch in batches.epoch(0))
+    assert first == [0, 1, 2, 10, 11, 15]
+    assert second == [3, 4, 5, 12, -1, -1]
+    assert third == [6, 7, -1, 13, -1, -1]
+    assert fourth == [8, 9, -1, 14, -1, -1]
+
+
+def test_types_and_columns():
+    batch = next(DomainBatches(numbered([0, 1, 1]), 2, seed=0).epoch(0))
+    types = {name: column.dtype.name for name, column in batch.columns().items()}
+    assert types == {
+        "sparse": "int32",
+        "dense": "float32",
+        "labels": "float32",
+        "domain": "int32",
+        "row_id": "int64",
+        "weight": "float32",
+    }
+    assert all(column.flags.c_contiguous for column in batch.columns().values())
+
+
+@pytest.mark.parametrize("kind", [DomainBatches, ShuffledBatches])
+def test_order_follows_seed_and_epoch_only(kind):
+    def rows(seed, number):
+        table = numbered(np.arange(90) % 3)
+        return np.stack([b.row_id for b in kind(table, 20, seed).epoch(number)]).tolist()
+
+    assert rows(1, 0) == rows(1, 0)
+    assert rows(1, 0) != rows(1, 1)
+    assert rows(1, 0) != rows(2, 0)
+
+
+def test_given_quotas_hold_for_another_table():
+    train = DomainBatches(numbered([0] * 8 + [1] * 4 + [2] * 4), 8, seed=0)
+    assert train.quotas == (4, 2, 2)
+    other = DomainBatches(numbered([1] * 7 + [0]), 8, seed=0, quotas=train.quotas)
+    assert (other.steps, other.quotas) == (4, (4, 2, 2))
+    rows = np.concatenate([batch.row_id for batch in other.epoch(0)])
+    np.testing.assert_array_equal(np.sort(rows[rows >= 0]), np.arange(8))
+
+
+def test_quotas_without_room_are_refused():
+    with pytest.raises(ValueError, match="leave no room"):
+        DomainBatches(numbered([0, 1]), 2, seed=0, quotas=(2, 0))
+    with pytest.raises(ValueError, match="leave no room"):
+        DomainBatches(numbered([0, 2]), 2, seed=0, quotas=(2, 2))
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        DomainBatches(numbered([0]), 0, seed=0)
+    with pytest.raises(ValueError, match="0 rows"):
+        ShuffledBatches(numbered([0]).take(np.arange(0)), 4, seed=0)
+
+
+def test_weights_of_the_table_are_kept():
+    table = numbered([0, 0, 0])
+    table = Table(**{**table.columns(), "weight": np.array([0.5, 2.0, 3.0], np.float32)})
+    batches = list(DomainBatches(table, 2, seed=0, shuffle=False).epoch(0))
+    assert [batch.weight.tolist() for batch in batches] == [[0.5, 2.0], [3.0, 0.0]]
+
+
+def test_thread_ends_with_the_last_batch():
+    list(DomainBatches(numbered([0] * 50), 4, seed=0).epoch(0))
+    assert not prefetch_threads()
+
+
+@pytest.mark.parametrize("taken", [1, 3])
+def test_early_stop_leaves_no_thread(taken):
+    batches = DomainBatches(numbered([0] * 100), 4, seed=0).epoch(0)
+    for _ in range(taken):
+        next(batches)
+    assert prefetch_threads()
+    batches.close()
+    assert not prefetch_threads()
+
+
+def test_break_and_exception_in_the_consumer_leave_no_thread():
+    batches = DomainBatches(numbered([0] * 100), 4, seed=0)
+    for _ in batches.epoch(0):
+        break
+    with pytest.raises(KeyError):
+        for _ in batches.epoch(1):
+            raise KeyError("the consumer's own")
+    gc.collect()
+    assert not prefetch_threads()
+
+
+def test_exception_of_the_producer_reaches_the_consumer():
+    def items():
+        yield 1
+        raise OSError("disk gone")
+
+    received = prefetch(items())
+    assert next(received) == 1
+    with pytest.raises(OSError, match="disk gone"):
+        next(received)
+    assert not prefetch_threads()
+
+
+def test_at_most_depth_items_are_prepared_ahead():
+    made = []
+
+    def items():
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    received = prefetch(items(), depth=2)
+    next(received)
+    time.sleep(0.2)
+    assert len(made) <= 5  # taken, two ready, one waiting for room, one begun
+    received.close()

@@ -1,0 +1,3 @@
+"""Layers are tested uncompiled: tiny graphs take longer to compile than to run."""
+
+from tests.networks import compiled, eager  # noqa: F401

@@ -1,0 +1,208 @@
+"""What a score may depend on: laws about batches, domains, fillers and routing modes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from hamur import training
+from hamur.data.table import Table
+from hamur.layers import AdapterConfig
+from tests import networks
+
+ROWS = 257
+
+
+def with_statistics(name, config, **options):
+    """A model of random parameters whose running statistics are those of real batches."""
+    model = networks.randomise(networks.make_model(name, config, **options))
+    for seed in range(3):
+        networks.logits(model, random_batch(60, seed), training=True)
+    return model
+
+
+def random_batch(rows, seed, num_domains=3):
+    domain = np.random.default_rng(seed).integers(0, num_domains, rows)
+    return networks.make_batch(domain, seed)
+
+
+def rows_of(batch, index):
+    return {name: values[index] for name, values in batch.items()}
+
+
+def assert_close(found, expected):
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    probabilities = (1 / (1 + np.exp(-logit.astype(np.float64))) for logit in (found, expected))
+    np.testing.assert_allclose(*probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("preset", [AdapterConfig.paper, AdapterConfig.best])
+@pytest.mark.parametrize("name", networks.MODELS)
+def test_score_ignores_the_rest_of_the_batch(name, preset):
+    """One by one, shuffled, a domain alone, with fillers, sorted in slices: the same scores."""
+    model, batch = with_statistics(name, preset()), random_batch(ROWS, 9)
+    whole = networks.logits(model, batch)
+    assert whole.shape == (ROWS,)
+    for row in range(0, ROWS, 16):
+        single = networks.logits(model, rows_of(batch, [row]))
+        assert single.shape == (1,)
+        assert np.isfinite(single).all()
+        assert_close(single, whole[[row]])
+    for seed in (1, 2):
+        order = np.random.default_rng(seed).permutation(ROWS)
+        assert_close(networks.logits(model, rows_of(batch, order)), whole[order])
+    for d in range(3):
+        own = np.flatnonzero(batch["domain"] == d)
+        assert_close(networks.logits(model, rows_of(batch, own)), whole[own])
+    padded = rows_of(batch, np.r_[np.arange(ROWS), np.zeros(30, int)])
+    padded["weight"][ROWS:] = 0.0
+    assert_close(networks.logits(model, padded)[:ROWS], whole)
+    order = np.argsort(batch["domain"], kind="stable")
+    quotas = tuple(np.bincount(batch["domain"]).tolist())
+    assert_close(networks.logits(model, rows_of(batch, order), quotas=quotas), whole[order])
+
+
+@pytest.mark.parametrize("name", networks.ADAPTED)
+def test_the_detector_sees_batch_statistics(name):
+    """Preset official scores with the statistics of the batch: halves differ from the whole."""
+    model, batch = with_statistics(name, AdapterConfig.official()), random_batch(ROWS, 9)
+    whole = networks.logits(model, batch)
+    halves = [
+        networks.logits(model, rows_of(batch, part)) for part in (slice(128), slice(128, ROWS))
+    ]
+    assert np.abs(np.concatenate(halves) - whole).max() > 1e-3
+
+
+def test_batch_statistics_of_one_row_are_refused():
+    model = networks.make_model("mlp_adp", AdapterConfig.official())
+    batch = networks.make_batch([1])
+    table = Table(batch["sparse"], batch["dense"], batch["labels"][:, None], batch["domain"])
+    with pytest.raises(ValueError, match="norm_inference"):
+        training.predict(model, table)
+
+
+def domain_parameters(model):
+    """Trainable parameters with one slice a domain; no other has a first axis of 3."""
+    return [parameter for parameter in model.trainable_params() if parameter.shape[0] == 3]
+
+
+@pytest.mark.parametrize("quotas", [(12, 0, 0), None], ids=["slices", "select"])
+@pytest.mark.parametrize("backbone", ["published", "domain"])
+@pytest.mark.parametrize("name", ["mlp", *networks.ADAPTED])
+def test_gradient_of_other_domains_is_exactly_zero(name, backbone, quotas):
+    model = networks.randomise(networks.make_model(name, AdapterConfig.paper(backbone=backbone)))
+    batch = networks.make_batch(networks.sorted_domains(12, 0, 0))
+    _, gradients = networks.loss_and_gradients(model, batch, quotas)
+    owned = [parameter.name for parameter in domain_parameters(model)]
+    assert owned
+    for parameter in owned:
+        assert np.abs(gradients[parameter][1:]).max() == 0.0, parameter
+
+
+@pytest.mark.parametrize("preset", [AdapterConfig.paper, AdapterConfig.best])
+@pytest.mark.parametrize("name", ["mlp", *networks.ADAPTED])
+def test_quota_mode_never_reads_other_domains_parameters(name, preset):
+    model = networks.randomise(networks.make_model(name, preset()))
+    batch = networks.make_batch(networks.sorted_domains(12, 0, 0))
+    before = networks.logits(model, batch, quotas=(12, 0, 0))
+    assert np.isfinite(before).all()
+    for parameter in domain_parameters(model):
+        values = parameter.asnumpy().copy()
+        values[1:] = np.nan
+        parameter.set_data(Tensor(values))
+    np.testing.assert_array_equal(networks.logits(model, batch, quotas=(12, 0, 0)), before)
+
+
+@pytest.mark.parametrize("preset", [AdapterConfig.paper, AdapterConfig.official])
+@pytest.mark.parametrize("name", networks.BACKBONES)
+def test_silenced_cells_leave_the_plain_backbone(name, preset):
+    """Scale and shift 0 in the cells' norm: equal to the plain model with the same weights."""
+    adapted = networks.randomise(networks.make_model(f"{name}_adp", preset()))
+    plain = networks.make_model(name, preset())
+    values = networks.arrays(adapted)
+    for key in values:
+        if "adapter_cells" in key and key.endswith(("gamma", "beta")):
+            values[key] = 0.0 * values[key]
+    networks.restore(adapted, values)
+    networks.restore(plain, values)
+    batch = random_batch(40, 3)
+    for mode in (True, False):
+        np.testing.assert_allclose(
+            networks.logits(adapted, batch, mode), networks.logits(plain, batch, mode), atol=1e-6
+        )
+
+
+QUOTAS = {3: (9, 3, 10), 10: (9, 1, 4, 7, 2, 30, 3, 3, 5, 6)}  # slices; grouped above 8 domains
+
+
+@pytest.mark.parametrize("num_domains", QUOTAS)
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("mlp_adp", AdapterConfig.paper()),
+        ("mlp_adp", AdapterConfig.best()),
+        ("dcn_md_adp", AdapterConfig.paper(backbone="domain")),
+        ("wd_md_adp", AdapterConfig.paper(backbone="domain")),
+        ("dcn_md_adp", AdapterConfig.paper()),
+    ],
+    ids=["mlp", "mlp-best", "dcn-domain", "wd-domain", "dcn-shared"],
+)
+def test_quotas_and_selection_agree(name, config, num_domains):
+    quotas = QUOTAS[num_domains]
+    batch = networks.make_batch(networks.sorted_domains(*quotas))
+    batch["weight"][::7] = 0.0
+    model = networks.randomise(networks.make_model(name, config, num_domains))
+    before, results = networks.arrays(model), []
+    for mode in (quotas, None):
+        scores = networks.logits(model, batch, quotas=mode)
+        loss, gradients = networks.loss_and_gradients(model, batch, mode)
+        results.append(({"scores": scores, "loss": loss} | gradients, networks.arrays(model)))
+        networks.restore(model, before)
+    for first, second in zip(*results, strict=True):
+        for key, values in first.items():
+            np.testing.assert_allclose(values, second[key], atol=1e-5, rtol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("quotas", [(9, 3, 10), None], ids=["slices", "select"])
+@pytest.mark.parametrize(
+    "preset", [AdapterConfig.paper, AdapterConfig.official, AdapterConfig.best]
+)
+@pytest.mark.parametrize("name", networks.ADAPTED)
+def test_fillers_change_nothing(name, preset, quotas):
+    """Rows of weight 0 in every domain: same loss, gradients and running statistics."""
+    batch = networks.make_batch(networks.sorted_domains(*(quotas or (9, 3, 10))))
+    rows = np.r_[0:9, 0, 1, 9:12, 9, 12:22, 14, 14, 14]
+    filled = rows_of(batch, rows)
+    filled["weight"] = np.r_[np.ones(9), 0, 0, np.ones(3), 0, np.ones(10), 0, 0, 0].astype(
+        np.float32
+    )
+    filled["dense"] = np.where(filled["weight"][:, None] > 0, filled["dense"], np.float32(0.9))
+    model = networks.randomise(networks.make_model(name, preset()))
+    before, results = networks.arrays(model), []
+    for each, each_quotas in ((batch, quotas), (filled, quotas and (11, 4, 13))):
+        loss, gradients = networks.loss_and_gradients(model, each, each_quotas)
+        after = networks.arrays(model)
+        results.append((loss, gradients, {k: after[k] for k in after if k not in gradients}))
+        networks.restore(model, before)
+    (loss, gradients, statistics), (loss_filled, gradients_filled, statistics_filled) = results
+    assert loss_filled == pytest.approx(loss, abs=1e-6)
+    for key, values in statistics.items():
+        np.testing.assert_allclose(statistics_filled[key], values, atol=1e-6, err_msg=key)
+    for key, values in gradients.items():
+        np.testing.assert_allclose(gradients_filled[key], values, atol=1e-5, err_msg=key)
+
+
+def test_switches_are_values():
+    """Two models from one configuration are alike; a caller's list is copied, never changed."""
+    hyper_dims = [9, 8]
+    config = AdapterConfig.paper(hyper_dims=hyper_dims)
+    first, second = (networks.make_model("mlp_adp", config) for _ in range(2))
+    assert hyper_dims == [9, 8]
+    assert config.hyper_dims == (9, 8)
+    shapes = [[(p.name, p.shape) for p in m.get_parameters()] for m in (first, second)]
+    assert shapes[0] == shapes[1]
+    hyper_dims.append(3)
+    assert config.hyper_dims == (9, 8)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.rank = 3

@@ -1,0 +1,112 @@
+"""The adapter is alive: its start, the spread of its units, and why cells of ones are not."""
+
+import numpy as np
+import pytest
+
+from hamur import models, training
+from hamur.data.table import Table
+from hamur.layers import AdapterConfig
+from tests import networks, oracle
+from tests.models.test_sizes import schema_of
+
+RANK, UNITS = 4, 5
+
+
+def random_rows(schema, rows, seed=0):
+    """Random ids, dense values and domains for any schema."""
+    random = np.random.default_rng(seed)
+    domain = random.integers(0, schema.num_domains, rows).astype(np.int32)
+    ids = [random.integers(0, size, rows) for size in schema.vocab_sizes[:-1]]
+    return {
+        "sparse": np.stack([*ids, domain], axis=1).astype(np.int32),
+        "dense": random.random((rows, schema.num_dense)).astype(np.float32),
+        "domain": domain,
+        "weight": np.ones(rows, np.float32),
+    }
+
+
+@pytest.mark.parametrize("dataset", ["ml-1m", "ali-ccp"])
+@pytest.mark.parametrize("name", networks.ADAPTED)
+def test_cells_start_near_the_identity_with_live_units(name, dataset):
+    """1,000 random rows, published sizes: a of order 1, h' - h small, no unit saturated."""
+    schema = schema_of(dataset)
+    model = models.RANKING[name](schema, preset="paper")
+    result = oracle.forward(
+        networks.network_of(name, model),
+        networks.arrays(model),
+        **random_rows(schema, 1000),
+        training=True,
+    )
+    assert result.cells
+    for cell in result.cells:
+        units = oracle.sigmoid(cell["a"])
+        assert 0.3 <= cell["a"].std() <= 1.5
+        assert cell["change"].std() < 0.3
+        assert units.min() > 1e-6
+        assert units.max() < 1 - 1e-6
+
+
+def steps_on_random_labels(model, steps, rows=120):
+    """Supervised training on one batch; returns the batch."""
+    domain = networks.sorted_domains(rows // 2, rows // 4, rows // 4)
+    batch = networks.make_batch(domain, seed=3)
+    table = Table(
+        batch["sparse"], batch["dense"], batch["labels"][:, None], domain, weight=batch["weight"]
+    )
+    quotas = tuple(np.bincount(domain).tolist()) if model.config.batches == "quota" else None
+    optimizer = training.Adam(model.trainable_params(), weight_decay=1e-5)
+    step = training.supervised_step(model, optimizer, quotas, 0)
+    for number in range(steps):
+        loss = step(table, 1e-3, number)
+    assert np.isfinite(loss.asnumpy())
+    model.set_train(False)
+    return batch
+
+
+def column_spread(matrices):
+    """Largest distance between any two columns of (S, K, M), the least over S."""
+    columns = np.swapaxes(matrices, 1, 2)  # (S, M, K)
+    distances = np.linalg.norm(columns[:, :, None] - columns[:, None], axis=-1)
+    return distances.max(axis=(1, 2)).min()
+
+
+@pytest.mark.parametrize("name", networks.ADAPTED)
+def test_paper_cells_learn_from_the_first_step(name):
+    model = networks.make_model(name, AdapterConfig.paper())
+    batch = networks.make_batch(networks.sorted_domains(20, 12, 16))
+    _, gradients = networks.loss_and_gradients(model, batch)
+    w_ul = next(values for key, values in gradients.items() if key.endswith("w_ul"))
+    assert (np.linalg.norm(w_ul, axis=(1, 2)) > 0).all()
+
+
+def test_units_differ_after_a_hundred_steps(compiled):
+    model = networks.make_model("mlp_adp", AdapterConfig.paper())
+    batch = steps_on_random_labels(model, 100)
+    params = networks.arrays(model)
+    w_ur = next(values for key, values in params.items() if key.endswith("w_ur"))
+    assert column_spread(w_ur) > 1e-3
+    network = networks.network_of("mlp_adp", model)
+    for cell in oracle.forward(network, params, **networks.inputs(batch)).cells:
+        assert np.ptp(oracle.sigmoid(cell["a"]), axis=1).max() > 1e-3
+
+
+def test_cells_of_ones_are_saturated_and_stay_equal(compiled):
+    """Public start: every sigmoid is 1, no gradient reaches u0 and v0, the units never part."""
+    config = AdapterConfig.official(rank=40)  # a sum over 40 x 40 non-negative entries saturates
+    model = networks.make_model("mlp_adp", config, hidden_dims=(10, 30))
+    rows = networks.make_batch(networks.sorted_domains(60, 30, 30), seed=3)
+    network = networks.network_of("mlp_adp", model)
+    cells = oracle.forward(
+        network, networks.arrays(model), **networks.inputs(rows), training=True
+    ).cells
+    for cell in cells:
+        assert (oracle.sigmoid(cell["a"]).astype(np.float32) == 1.0).all()
+    _, gradients = networks.loss_and_gradients(model, rows)
+    for key in ("w_ul", "w_ur"):
+        name = next(each for each in gradients if each.endswith(key))
+        assert np.abs(gradients[name]).max() == 0.0
+    steps_on_random_labels(model, 60)
+    params = networks.arrays(model)
+    v0 = next(values for key, values in params.items() if key.endswith("w_ur"))
+    columns = v0[0].T
+    assert np.abs(columns - columns[0]).max() <= 1e-5

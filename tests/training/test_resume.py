@@ -1,0 +1,126 @@
+"""A run in two parts equals the run in one, bit for bit, however the first part ended."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hamur import training
+from hamur.training.checkpoint import load_state, load_weights, snapshot
+from tests.training.runs import Drift, assert_equal_arrays, make_model, make_trainer
+
+TIMES = {"seconds", "rows_per_second"}
+STEPS = 10  # of an epoch of 600 rows by 64
+
+CASES = {
+    "dropout averaging cosine quota": (
+        dict(name="wd_md_adp", embedding_dropout=0.1),
+        dict(averaging=0.9, schedule="cosine", decay="decoupled"),
+    ),
+    "plain dropout quota": (dict(name="wd_md"), {}),
+    "shuffle batch statistics": (dict(name="mlp_adp", preset="official"), {}),
+}
+
+
+def interrupted_at(number):
+    """The supervised step, but Ctrl-C comes in step ``number``."""
+
+    def make(*args):
+        step = training.supervised_step(*args)
+
+        def interrupted(batch, learning_rate, count):
+            if count == number:
+                raise KeyboardInterrupt
+            return step(batch, learning_rate, count)
+
+        return interrupted
+
+    return make
+
+
+def without_times(run):
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in run.history]
+
+
+@pytest.mark.filterwarnings("ignore:norm_inference")
+@pytest.mark.parametrize("case", list(CASES))
+def test_resuming_equals_an_uninterrupted_run(case, tiny_schema, tiny_splits, tmp_path):
+    network, options = CASES[case]
+    train, valid, _ = tiny_splits
+
+    def fit(folder, step=training.supervised_step, **more):
+        model = make_model(schema=tiny_schema, **network)
+        trainer = make_trainer(step, save_dir=str(tmp_path / folder), **options, **more)
+        return model, trainer.fit(model, train, valid)
+
+    whole, run = fit("whole", epochs=3)
+    if "schedule" in options:  # the schedule spans three epochs, so the first part stops by Ctrl-C
+        part, first = fit("parts", interrupted_at(STEPS + 3), epochs=3)
+        assert first.interrupted and first.epochs == 1
+        assert_equal_arrays(snapshot(part), load_weights(tmp_path / "parts/model.safetensors"))
+    else:
+        _, first = fit("parts", epochs=1)
+    assert without_times(first) == without_times(run)[:1]
+    resumed, second = fit("parts", epochs=3, resume=True)
+    assert not second.interrupted
+    assert without_times(second) == without_times(run)
+    assert (second.best_epoch, second.best) == (run.best_epoch, run.best)
+    assert_equal_arrays(snapshot(resumed), snapshot(whole))
+    states = [load_state(tmp_path / folder / "last")[0] for folder in ("whole", "parts")]
+    assert states[0].keys() == states[1].keys()
+    for part in states[0]:
+        assert_equal_arrays(states[1][part], states[0][part])
+    saved = [load_weights(tmp_path / f / "model.safetensors") for f in ("whole", "parts")]
+    assert_equal_arrays(saved[1], saved[0])
+
+
+def test_ctrl_c_in_the_first_epoch_ends_the_program(tiny_schema, tiny_splits, tmp_path):
+    """There is no epoch to go back to, and nothing on disk that could be taken for one."""
+    model = make_model("mlp", tiny_schema)
+    trainer = make_trainer(Drift(stop_at=3), epochs=2, save_dir=str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(model, *tiny_splits[:2])
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_ctrl_c_later_keeps_the_best_weights_without_a_folder(tiny_schema, tiny_splits):
+    model = make_model("mlp", tiny_schema)
+    start = model.output.bias.asnumpy().copy()
+    run = make_trainer(Drift(stop_at=STEPS + 3), epochs=3).fit(model, *tiny_splits[:2])
+    assert run.interrupted and (run.epochs, run.best_epoch) == (1, 1)
+    np.testing.assert_allclose(model.output.bias.asnumpy(), start + STEPS / 64, atol=1e-5)
+    assert not model.training
+
+
+def test_a_new_run_forgets_the_old_one_in_its_folder(tiny_schema, tiny_splits, tmp_path):
+    model = make_model("mlp", tiny_schema)
+    options = dict(epochs=1, save_dir=str(tmp_path))
+    make_trainer(Drift(), **options).fit(model, *tiny_splits[:2])
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(Drift(stop_at=3), **options).fit(model, *tiny_splits[:2])
+    with pytest.raises(ValueError, match="nothing to resume"):
+        make_trainer(Drift(), **options, resume=True).fit(model, *tiny_splits[:2])
+
+
+def test_a_finished_run_resumes_to_itself_and_goes_on_when_epochs_are_added(
+    tiny_schema, tiny_splits, tmp_path
+):
+    model, options = make_model("mlp", tiny_schema), dict(save_dir=str(tmp_path))
+    first = make_trainer(Drift(), epochs=2, **options).fit(model, *tiny_splits[:2])
+    best = snapshot(model)
+    again = Drift()
+    same = make_trainer(again, epochs=2, resume=True, **options).fit(model, *tiny_splits[:2])
+    assert same == first and again.numbers == []
+    assert_equal_arrays(snapshot(model), best)
+    more = make_trainer(again, epochs=3, resume=True, **options).fit(model, *tiny_splits[:2])
+    assert more.epochs == 3 and again.numbers == list(range(2 * STEPS, 3 * STEPS))
+
+
+def test_last_holds_one_complete_state_and_nothing_pickled(tiny_schema, tiny_splits, tmp_path):
+    model = make_model("mlp", tiny_schema)
+    make_trainer(Drift(), epochs=3, save_dir=str(tmp_path)).fit(model, *tiny_splits[:2])
+    names = {path.name for path in (tmp_path / "last").iterdir()}
+    assert names == {"progress.json", "state-3.safetensors"}
+    assert {p.name for p in tmp_path.iterdir()} == {"last", "history.csv", "model.safetensors"}
+    progress = json.loads((tmp_path / "last/progress.json").read_text())
+    assert progress["epoch"] == 3 and progress["course"]["steps"] == STEPS
