@@ -205,9 +205,7 @@ class RankingConfig:
     debug: bool = run_flag(False, "show the traceback of an error in data or options")
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name))
-        parse_device(self.device)
+        check_fields(self)
 
     def resolved(self, script: str, train_rows: int) -> "RankingConfig":
         """A copy with the value that is used in place of every None but the data's.
@@ -227,6 +225,13 @@ class RankingConfig:
             defaults["embedding_decay"] = self.weight_decay
         missing = {k: v for k, v in defaults.items() if getattr(self, k) is None}
         return dataclasses.replace(self, **missing)
+
+
+def check_fields(config) -> None:
+    """ValueError if a `flag` field of a configuration is not what its flag allows."""
+    for field in dataclasses.fields(config):
+        _check(field, getattr(config, field.name))
+    parse_device(config.device)
 
 
 def parse_device(text: str) -> tuple[str, int | None]:

@@ -29,21 +29,42 @@ def main(
     0: results are on disk.  2: wrong usage or data, told in one line on stderr.  130: Ctrl-C; after
     the first epoch the results on disk are those of the best one so far.
     """
+
+    def work(config: RankingConfig, name: str) -> bool:
+        return "interrupted" not in run_ranking(config, load, name)["train"]
+
+    return run_script(RankingConfig, work, script, description, argv, **defaults)
+
+
+def run_script(
+    config_class: type,
+    work: Callable,
+    script: str,
+    description: str,
+    argv: Sequence[str] | None = None,
+    go_on: str = "--resume continues from the last epoch",
+    **defaults,
+) -> int:
+    """Read the flags of any script, do its work, and turn errors into one line and an exit code.
+
+    work: (config, name) -> False if it was interrupted, but could end with results on disk.
+    go_on: what to tell who interrupted it.
+    """
     os.environ.setdefault("GLOG_v", "3")  # MindSpore's C++ log, unless the user wants it
-    config = from_flags(RankingConfig, argv, description, **defaults)
+    config = from_flags(config_class, argv, description, **defaults)
     name = Path(script).stem
     try:
-        content = run_ranking(config, load, name)
+        complete = work(config, name)
     except KeyboardInterrupt:
-        content = {"train": {"interrupted": True}}
+        complete = False
     except (ValueError, OSError) as error:
         if config.debug:
             raise
         text = " ".join(str(error).split())
         print(f"{name}: error: {text}", file=sys.stderr)
         return 2
-    if content["train"].get("interrupted"):
-        print(f"{name}: interrupted; --resume continues from the last epoch", file=sys.stderr)
+    if complete is False:
+        print(f"{name}: interrupted; {go_on}", file=sys.stderr)
         return INTERRUPTED
     return 0
 

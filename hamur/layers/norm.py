@@ -46,7 +46,11 @@ class Normalise(nn.Cell):
     def construct(
         self, x, member, weighted, gain, shift, center, by_spread, by_mean, bias, sums, counts
     ):
-        out = x * product(member, gain) + product(member, shift)
+        out = x * product(member, gain)
+        if gain.shape[0] == 1:  # the fast kernel, whose slow gradient is not used here
+            out = ops.bias_add(out, shift.reshape(-1))
+        else:
+            out = out + product(member, shift)
         return ops.relu(out) if self.relu else out
 
     def bprop(

@@ -1,4 +1,4 @@
-"""A trained model as one MindIR file for serving: probabilities of any rows, with no Python of this package."""
+"""A trained model as a MindIR file: probabilities of any rows, without this package."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ SUFFIX = ".mindir"
 class Serving(nn.Cell):
     """sparse (B, F) int32, dense (B, C) float32, domain (B,) int32 -> probabilities (B,) float32.
 
-    No quotas: every row passes all towers and takes its own domain's, so B and the domains are free.
+    No quotas: every row passes all towers and takes its own domain's, so B and domains are free.
     """
 
     def __init__(self, model):
@@ -23,17 +23,18 @@ class Serving(nn.Cell):
 
 
 def export_mindir(model, path):
-    """Write a ranking model to ``path`` (``.mindir``, added if missing); returns the path as a Path.
+    """Write a ranking model to ``path`` (``.mindir``, added if missing); returns it as a Path.
 
-    The number of rows stays open.  Load with ``nn.GraphCell(ms.load(path))`` and call it with Tensors of
-    sparse, dense and domain; ids and scaling are those of the schema that the model was built for.
-    Raises:  ValueError: ``norm_inference="batch"``, whose scores would depend on the rows served together.
+    The number of rows stays open.  Load with ``nn.GraphCell(ms.load(path))`` and call it with
+    Tensors of sparse, dense and domain; ids and scaling are those of the model's schema.
+    Raises:  ValueError: ``norm_inference="batch"``, whose scores would depend on the rows that are
+        served together.
     """
     config, schema = model.config, model.schema
     if config.enabled and config.norm_inference == "batch":
         raise ValueError(
-            "norm_inference='batch' scores a row with the statistics of its batch, which cannot be served. "
-            "Export a model trained with norm_inference='running'."
+            "norm_inference='batch' scores a row with the statistics of its batch, which cannot be "
+            "served. Export a model trained with norm_inference='running'."
         )
     path = Path(path)
     path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
@@ -45,6 +46,6 @@ def export_mindir(model, path):
         Tensor(shape=(None,), dtype=ms.int32),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Written in place: MindSpore divides a file above 1 GB into several that refer to each other by name.
+    # Written in place: MindSpore divides a file above 1 GB into several that name each other.
     ms.export(serving, *inputs, file_name=str(path), file_format="MINDIR")
     return path

@@ -146,7 +146,7 @@ class Session:
         return float(values.mean())
 
     def validate(self):
-        """Metrics of one prediction pass over the validation split, with averaged weights if any."""
+        """Metrics of one pass over the validation split, with averaged weights if there are."""
         if self.averages:
             self.average.exchange()
         try:

@@ -77,7 +77,7 @@ class BatchStep:
         for width, rate in self.dropouts:
             levels = rng.integers(0, MASK_LEVELS, (rows, width), np.uint16)
             masks.append(Tensor((levels >= round(rate * MASK_LEVELS)).view(np.uint8)))
-        return tuple(masks)
+        return ms.mutable(tuple(masks))  # else a tuple is a constant: one compilation a step
 
 
 def supervised_step(model, optimizer, quotas, seed):

@@ -1,8 +1,11 @@
 """The trainer of every model: what a training is, told in options, and what came of it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+import mindspore as ms
 
 from hamur.training.session import Session
 
@@ -12,7 +15,7 @@ SCHEDULES = (None, "cosine")
 
 @dataclass
 class Run:
-    """What a training did: ``history`` has a dict an epoch; rows_per_second is of training alone."""
+    """What a training did: history has a dict an epoch; rows_per_second is of training alone."""
 
     history: list = field(default_factory=list)
     epochs: int = 0
@@ -86,13 +89,14 @@ class Trainer:
         """
         session = Session(self, model, train, valid, Run())
         session.load() if self.resume else session.start()
-        try:
-            while not session.finished():
-                session.epoch()
-        except KeyboardInterrupt:
-            session.run.interrupted = True
-            if session.best_weights is None:
-                raise
+        with graph_mode():
+            try:
+                while not session.finished():
+                    session.epoch()
+            except KeyboardInterrupt:
+                session.run.interrupted = True
+                if session.best_weights is None:
+                    raise
         return session.close()
 
     def learning_rate_at(self, step, total_steps):
@@ -100,3 +104,14 @@ class Trainer:
         if self.schedule == "cosine":
             return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * step / total_steps))
         return self.learning_rate
+
+
+@contextmanager
+def graph_mode() -> Iterator[None]:
+    """Compile what runs inside: MindSpore starts uncompiled, where a step takes far longer."""
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        yield
+    finally:
+        ms.set_context(mode=before)

@@ -37,21 +37,23 @@ def assert_close(found, expected):
     np.testing.assert_allclose(*probabilities, atol=1e-6)
 
 
-@pytest.mark.parametrize("preset", [AdapterConfig.paper, AdapterConfig.best])
-@pytest.mark.parametrize("name", networks.MODELS)
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [(name, AdapterConfig.paper) for name in networks.MODELS]
+    + [(name, AdapterConfig.best) for name in networks.ADAPTED],
+)
 def test_score_ignores_the_rest_of_the_batch(name, preset):
     """One by one, shuffled, a domain alone, with fillers, sorted in slices: the same scores."""
     model, batch = with_statistics(name, preset()), random_batch(ROWS, 9)
     whole = networks.logits(model, batch)
     assert whole.shape == (ROWS,)
-    for row in range(0, ROWS, 16):
+    for row in range(0, ROWS, 50):
         single = networks.logits(model, rows_of(batch, [row]))
         assert single.shape == (1,)
         assert np.isfinite(single).all()
         assert_close(single, whole[[row]])
-    for seed in (1, 2):
-        order = np.random.default_rng(seed).permutation(ROWS)
-        assert_close(networks.logits(model, rows_of(batch, order)), whole[order])
+    order = np.random.default_rng(1).permutation(ROWS)
+    assert_close(networks.logits(model, rows_of(batch, order)), whole[order])
     for d in range(3):
         own = np.flatnonzero(batch["domain"] == d)
         assert_close(networks.logits(model, rows_of(batch, own)), whole[own])
@@ -88,28 +90,36 @@ def domain_parameters(model):
 
 
 @pytest.mark.parametrize("quotas", [(12, 0, 0), None], ids=["slices", "select"])
-@pytest.mark.parametrize("backbone", ["published", "domain"])
-@pytest.mark.parametrize("name", ["mlp", *networks.ADAPTED])
-def test_gradient_of_other_domains_is_exactly_zero(name, backbone, quotas):
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [(name, "published") for name in ("mlp", *networks.ADAPTED)] + [("dcn_md_adp", "domain")],
+)
+def test_absent_domains_get_no_gradient_and_no_statistics(name, backbone, quotas):
     model = networks.randomise(networks.make_model(name, AdapterConfig.paper(backbone=backbone)))
-    batch = networks.make_batch(networks.sorted_domains(12, 0, 0))
+    before, batch = networks.arrays(model), networks.make_batch(networks.sorted_domains(12, 0, 0))
     _, gradients = networks.loss_and_gradients(model, batch, quotas)
     owned = [parameter.name for parameter in domain_parameters(model)]
     assert owned
     for parameter in owned:
         assert np.abs(gradients[parameter][1:]).max() == 0.0, parameter
+    for key, values in networks.arrays(model).items():
+        if key not in gradients and len(values) == 3:
+            np.testing.assert_array_equal(values[1:], before[key][1:], err_msg=key)
 
 
-@pytest.mark.parametrize("preset", [AdapterConfig.paper, AdapterConfig.best])
+# Pooled norms multiply the other domains' rows by zero, which NaN would survive.
+@pytest.mark.parametrize(
+    ("preset", "other"), [(AdapterConfig.paper, np.nan), (AdapterConfig.best, 7.0)]
+)
 @pytest.mark.parametrize("name", ["mlp", *networks.ADAPTED])
-def test_quota_mode_never_reads_other_domains_parameters(name, preset):
+def test_quota_mode_never_reads_other_domains_parameters(name, preset, other):
     model = networks.randomise(networks.make_model(name, preset()))
     batch = networks.make_batch(networks.sorted_domains(12, 0, 0))
     before = networks.logits(model, batch, quotas=(12, 0, 0))
     assert np.isfinite(before).all()
     for parameter in domain_parameters(model):
         values = parameter.asnumpy().copy()
-        values[1:] = np.nan
+        values[1:] = other
         parameter.set_data(Tensor(values))
     np.testing.assert_array_equal(networks.logits(model, batch, quotas=(12, 0, 0)), before)
 
@@ -164,9 +174,14 @@ def test_quotas_and_selection_agree(name, config, num_domains):
             np.testing.assert_allclose(values, second[key], atol=1e-5, rtol=1e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("quotas", [(9, 3, 10), None], ids=["slices", "select"])
 @pytest.mark.parametrize(
-    "preset", [AdapterConfig.paper, AdapterConfig.official, AdapterConfig.best]
+    ("preset", "quotas"),
+    [
+        (AdapterConfig.paper, (9, 3, 10)),
+        (AdapterConfig.official, None),
+        (AdapterConfig.best, (9, 3, 10)),
+    ],
+    ids=["paper", "official", "best"],
 )
 @pytest.mark.parametrize("name", networks.ADAPTED)
 def test_fillers_change_nothing(name, preset, quotas):

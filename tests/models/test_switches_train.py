@@ -8,8 +8,6 @@ from hamur.data.table import Table
 from tests import networks
 from tests.models.test_against_oracle import SWITCHES, flipped
 
-SLOW_SWITCHES = [*SWITCHES, "batches"]
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["paper", "official"])

@@ -7,7 +7,6 @@ from mindspore import Parameter, Tensor
 from hamur import training
 from hamur.training.checkpoint import load_weights, snapshot
 from hamur.training.predict import Predictor
-from tests.networks import eager  # noqa: F401
 from tests.training.runs import (
     Drift,
     assert_equal_arrays,
@@ -17,10 +16,14 @@ from tests.training.runs import (
 )
 
 PEAK_AT_TWO = [0.60, 0.70, 0.65, 0.69]
+uncompiled = pytest.mark.usefixtures("uncompiled")
 
 
-@pytest.mark.parametrize("averaging", [0.0, 0.9])
-@pytest.mark.parametrize("step", [Drift(), training.supervised_step], ids=["drift", "supervised"])
+@pytest.mark.parametrize(
+    ("step", "averaging"),
+    [(Drift(), 0.0), (training.supervised_step, 0.0), (training.supervised_step, 0.9)],
+    ids=["drift", "supervised", "averaged"],
+)
 def test_the_weights_of_the_best_epoch_are_tested_and_saved(
     step, averaging, tiny_schema, tiny_splits, tmp_path, monkeypatch
 ):
@@ -43,6 +46,7 @@ def test_the_weights_of_the_best_epoch_are_tested_and_saved(
     assert np.abs(of_epoch_two - scores[2]).max() > 1e-4
 
 
+@uncompiled
 @pytest.mark.parametrize(
     ("patience", "auc", "epochs", "best"),
     [
@@ -61,9 +65,8 @@ def test_training_stops_after_patience_epochs_without_improvement(
     assert (run.epochs, run.best_epoch) == (epochs, best)
 
 
-@pytest.mark.parametrize(
-    ("criterion", "best"), [("auc", 1), ("macro_auc", 2), ("worst_auc", 3)]
-)
+@uncompiled
+@pytest.mark.parametrize(("criterion", "best"), [("auc", 1), ("macro_auc", 2), ("worst_auc", 3)])
 def test_the_criterion_picks_the_epoch(criterion, best, tiny_schema, tiny_splits, monkeypatch):
     model = make_model("mlp", tiny_schema)
     figures = {"macro_auc": [0.5, 0.9, 0.8], "worst_auc": [0.4, 0.3, 0.5]}
@@ -73,15 +76,14 @@ def test_the_criterion_picks_the_epoch(criterion, best, tiny_schema, tiny_splits
     assert run.best_epoch == best
 
 
+@uncompiled
 @pytest.mark.parametrize("averaging", [0.0, 0.9])
 def test_one_prediction_pass_an_epoch_gives_all_figures(
     averaging, tiny_schema, tiny_splits, monkeypatch
 ):
     passes = []
     logits = Predictor.logits
-    monkeypatch.setattr(
-        Predictor, "logits", lambda *args: passes.append(args) or logits(*args)
-    )
+    monkeypatch.setattr(Predictor, "logits", lambda *args: passes.append(args) or logits(*args))
     trainer = make_trainer(Drift(), epochs=3, averaging=averaging)
     run = trainer.fit(make_model("mlp", tiny_schema), tiny_splits.train, tiny_splits.valid)
     assert len(passes) == 3
@@ -89,6 +91,7 @@ def test_one_prediction_pass_an_epoch_gives_all_figures(
     assert {f"auc_domain_{d}" for d in range(3)} <= set(run.history[0])
 
 
+@uncompiled
 def test_every_epoch_trains_in_training_mode(tiny_schema, tiny_splits):
     """Validation evaluates; the next epoch's batch norms must use and move batch statistics."""
     modes = []
@@ -108,6 +111,7 @@ def test_every_epoch_trains_in_training_mode(tiny_schema, tiny_splits):
     assert not model.training
 
 
+@uncompiled
 def test_learning_rates_of_the_schedules(tiny_schema, tiny_splits):
     model, cosine, constant = make_model("mlp", tiny_schema), Drift(), Drift()
     options = dict(epochs=3, learning_rate=0.01)
@@ -119,16 +123,16 @@ def test_learning_rates_of_the_schedules(tiny_schema, tiny_splits):
     assert set(constant.rates) == {0.01}
 
 
+@uncompiled
 def test_a_loss_that_is_not_finite_names_epoch_and_step(tiny_schema, tiny_splits):
     def diverging(model, optimizer, quotas, seed):
         return lambda batch, rate, number: Tensor(np.float32(np.nan if number == 13 else 0.5))
 
     with pytest.raises(ValueError, match="step 3 of epoch 2; lower the learning rate"):
-        make_trainer(diverging, epochs=3).fit(
-            make_model("mlp", tiny_schema), *tiny_splits[:2]
-        )
+        make_trainer(diverging, epochs=3).fit(make_model("mlp", tiny_schema), *tiny_splits[:2])
 
 
+@uncompiled
 def test_progress_is_printed_unless_quiet(tiny_schema, tiny_splits, capsys):
     model = make_model("mlp", tiny_schema)
     make_trainer(Drift(), epochs=2).fit(model, *tiny_splits[:2])
@@ -139,6 +143,7 @@ def test_progress_is_printed_unless_quiet(tiny_schema, tiny_splits, capsys):
     assert lines[0].endswith("*")
 
 
+@uncompiled
 def test_parameters_of_the_model_are_left_as_objects(tiny_schema, tiny_splits):
     """A caller that holds a parameter sees the trained values."""
     model = make_model("mlp", tiny_schema)

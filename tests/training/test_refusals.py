@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from hamur import training
-from tests.conftest import tiny_table
-from tests.networks import eager  # noqa: F401
-from tests.training.runs import Drift, assert_equal_arrays, make_model, make_trainer, no_step
 from hamur.training.checkpoint import snapshot
+from tests.conftest import tiny_table
+from tests.training.runs import Drift, assert_equal_arrays, make_model, make_trainer, no_step
+
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 
 def changed(table, column, row, value, place=0):
@@ -77,7 +78,9 @@ def test_validation_with_one_class_in_every_domain(criterion, tiny_schema, tiny_
 def test_a_last_shuffled_batch_of_one_row(tiny_schema, tiny_splits):
     model = make_model("mlp", tiny_schema, "official")
     train = tiny_splits.train.take(np.arange(129))
-    assert_refused(model, train, tiny_splits.valid, "129 training rows by batch_size 64 would hold 1")
+    assert_refused(
+        model, train, tiny_splits.valid, "129 training rows by batch_size 64 would hold 1"
+    )
 
 
 def other_schema(schema):

@@ -1,0 +1,88 @@
+"""Prediction of a table: its order, any composition, any number of rows, one row included."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from hamur import training
+from hamur.training.predict import predictor_of
+from tests.conftest import tiny_table
+from tests.training.runs import make_model
+
+pytestmark = pytest.mark.usefixtures("uncompiled")
+
+
+def direct(model, table):
+    """The model itself on all rows at once, in the table's order."""
+    model.set_train(False)
+    logits = model(Tensor(table.sparse), Tensor(table.dense), Tensor(table.domain)).asnumpy()
+    return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.fixture
+def table(tiny_schema):
+    return tiny_table(tiny_schema, 150, 2)
+
+
+@pytest.mark.parametrize("batch_size", [16384, 150, 64, 7])
+def test_probabilities_stand_in_the_tables_order(batch_size, tiny_schema, table):
+    model = make_model("mlp_adp", tiny_schema)
+    expected = direct(model, table)
+    found = training.predict(model, table, batch_size)
+    assert (found.shape, found.dtype) == ((150,), np.float64)
+    close(found, expected)
+    order = np.random.default_rng(0).permutation(150)
+    close(training.predict(model, table.take(order), batch_size), expected[order])
+
+
+def test_another_composition_than_the_last_table(tiny_schema, table):
+    """A domain alone, one row, two domains, all three again: one model, one predictor."""
+    model = make_model("mlp_adp", tiny_schema)
+    expected = direct(model, table)
+    of_domain = [np.flatnonzero(table.domain == d) for d in range(3)]
+    for rows in (of_domain[2], of_domain[0], [5], np.r_[of_domain[1], of_domain[2]], slice(None)):
+        rows = np.arange(150)[rows]
+        close(training.predict(model, table.take(rows)), expected[rows])
+
+
+def test_one_row_gives_one_probability(tiny_schema, table):
+    model = make_model("wd_md_adp", tiny_schema)
+    found = training.predict(model, table.take([7]))
+    assert found.shape == (1,) and 0 < found[0] < 1
+
+
+def test_tables_of_like_composition_share_what_is_compiled(tiny_schema, table):
+    """Validation and test splits differ by a few rows; the second must not compile again."""
+    model = make_model("mlp", tiny_schema)
+    training.predict(model, table)
+    predictor = predictor_of(model)
+    for other in (table.take(np.arange(140)), tiny_table(tiny_schema, 150, 8), table):
+        training.predict(model, other)
+    assert predictor_of(model) is predictor and len(predictor.compiled) == 1
+
+
+def test_row_ids_and_weights_of_the_table_do_not_matter(tiny_schema, table):
+    model = make_model("mlp", tiny_schema)
+    expected = training.predict(model, table)
+    bare = dataclasses.replace(table, row_id=None, group=None, labels=1 - table.labels)
+    np.testing.assert_array_equal(training.predict(model, bare), expected)
+
+
+def test_batch_statistics_warn_once_and_refuse_a_row_alone(tiny_schema, table):
+    model = make_model("mlp_adp", tiny_schema, "official")
+    with pytest.warns(UserWarning, match="norm_inference='batch'.*other rows of its batch"):
+        whole = training.predict(model, table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        training.predict(model, table)
+        for rows in ([3], np.arange(129)):  # one row, and one row in the last batch of 64
+            with pytest.raises(ValueError, match=r"norm_inference='batch'.*has one row"):
+                predictor_of(model, 16384 if len(rows) == 1 else 64)(table.take(rows))
+    assert np.isfinite(whole).all()
