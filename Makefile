@@ -11,6 +11,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 BENCH_FLAGS ?=
+# Most of a test's time is single-threaded compilation; files stay together and share what they compile.
+TEST_PROCESSES ?= 2
 export GLOG_v ?= 3
 
 .PHONY: run test test-slow bench lint format samples clean
@@ -19,7 +21,7 @@ run: $(VENV)/installed
 	$(PY) examples/run_movielens_rank_multi_domain.py --plot
 
 test: $(VENV)/installed
-	$(PY) -m pytest tests -m "not slow"
+	$(PY) -m pytest tests -m "not slow" -n $(TEST_PROCESSES) --dist loadfile
 
 test-slow: $(VENV)/installed
 	$(PY) -m pytest tests -m slow

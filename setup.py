@@ -31,7 +31,7 @@ setup(
     python_requires=">=3.10,<3.13",
     install_requires=requirements(),
     extras_require={
-        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6"],
+        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6"],
         "bench": ["torch>=2.1"],
     },
 )

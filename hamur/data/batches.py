@@ -20,11 +20,13 @@ class DomainBatches:
     """Batches with a fixed number of rows of each domain, contiguous, in domain order.
 
     With S = ceil(N / batch_size) steps an epoch, domain d has the quota q_d = ceil(N_d / S).  Its
-    rows are spread evenly, so a step holds q_d real rows or, in the last steps, one fewer and one
-    filler; a domain with fewer rows than steps still comes up, one row a step.
+    rows are spread evenly, so a step holds q_d real rows, or one fewer and one filler; a domain
+    with fewer rows than steps still comes up, one row a step.  The domains take turns with the
+    fillers, so that the real rows of two steps differ by one at most.
 
     quotas: rows of each domain in a step, to feed a model that is compiled for them; by default
         from this table.  With them S is the least number of steps that holds every row.
+    num_domains: D, where the table may lack the last domains; a domain without rows has quota 0.
     Attributes: quotas (D,), steps S, batch_rows = sum of the quotas.  batch_rows may exceed
         batch_size by less than D rows.
     Raises:  ValueError: empty table, batch_size < 1, quotas that give a domain of the table no row.
@@ -37,10 +39,12 @@ class DomainBatches:
         seed: int,
         quotas: Sequence[int] | None = None,
         shuffle: bool = True,
+        num_domains: int = 0,
     ):
         self.table, self.seed, self.shuffle = table, seed, shuffle
         steps = _steps(table, batch_size)
-        counts = np.bincount(table.domain, minlength=0 if quotas is None else len(quotas))
+        least = num_domains if quotas is None else len(quotas)
+        counts = np.bincount(table.domain, minlength=least)
         if quotas is None:
             quotas = -(-counts // steps)
         else:
@@ -71,11 +75,14 @@ class DomainBatches:
         """Positions (S, R) and which of them are real rows, (S, R) bool."""
         rng = _generator(self.seed, number)
         parts = []
+        turn = 0
         for rows, quota in zip(self._rows, self.quotas):
             if self.shuffle:
                 rows = rng.permutation(rows)
             least, more = divmod(len(rows), self.steps)
-            filled = least + (np.arange(self.steps) < more)  # (S,) real rows of this domain
+            surplus = (np.arange(self.steps) - turn) % self.steps < more
+            turn += more
+            filled = least + surplus  # (S,) real rows of this domain
             real = np.arange(quota) < filled[:, None]  # (S, q)
             positions = np.zeros((self.steps, quota), rows.dtype)
             positions[real] = rows

@@ -99,6 +99,8 @@ class AdapterConfig:
                 object.__setattr__(self, name, value)
                 if not value or min(value) < 1:
                     raise ValueError(f"AdapterConfig.{name} is {value!r}; it needs integers >= 1.")
+                if name == "places" and list(value) != sorted(set(value)):
+                    raise ValueError(f"AdapterConfig.places is {value!r}; it must be increasing.")
         for name in ("min_domain_rows", "bn_repeat"):
             if getattr(self, name) < 0:
                 raise ValueError(

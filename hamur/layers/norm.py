@@ -158,7 +158,8 @@ class GroupNorm(nn.Cell):
         # One block of rows for all towers, or one a tower: towers that share no statistics stay
         # apart, so that their tensors are neither joined nor cut and fit the cache.
         blocks, members, row_weights = xs, (), ()
-        if layout[KIND] == "grouped" or self.pooled or len(xs) == 1:
+        by_batch = self.training or self.batch_inference
+        if layout[KIND] == "grouped" or (self.pooled and by_batch) or len(xs) == 1:
             block, member, weight = merge_rows(xs, weights, layout)
             blocks, members, row_weights = (block,), (member,), (weight,)
         else:
@@ -166,7 +167,7 @@ class GroupNorm(nn.Cell):
                 column = weight.reshape(-1, 1)
                 members = members + (ops.ones_like(column),)
                 row_weights = row_weights + (column,)
-        if self.training or self.batch_inference:
+        if by_batch:
             out = self.by_batch(blocks, members, row_weights, bias)
         else:
             gain = self.gamma * ops.rsqrt(self.variance + EPSILON) + zeros
@@ -182,6 +183,11 @@ class GroupNorm(nn.Cell):
 
     def by_batch(self, blocks, members, row_weights, bias):
         """Normalise with the statistics of the batch, and move the running ones towards them."""
+        if not self.training and row_weights[0].shape[0] < 2:
+            raise ValueError(
+                "norm_inference='batch' needs at least two rows in a batch, got 1; use "
+                "norm_inference='running'."
+            )
         weighted, counts = (), ()
         for member, weight in zip(members, row_weights):
             weighted = weighted + (member * weight,)

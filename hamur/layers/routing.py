@@ -104,8 +104,8 @@ def make_layout(domain, weight, quotas, num_domains, tower_rows):
         return ("masked", own, own, domain, ())
     if num_domains <= MAX_UNROLLED_DOMAINS:
         weights = ()
-        for piece in _slices(weight, quotas):
-            weights = weights + (piece.reshape(1, -1),)
+        for piece, rows in zip(_slices(weight, quotas), quotas):
+            weights = weights + (piece.reshape(1, -1) if rows else ops.zeros((1, 1), ms.float32),)
         return ("slices", weights, weights, domain, quotas)
     table, order, real, inverse = _plan_tensors(quotas)
     weights = (ops.gather(weight, order, 0).reshape(real.shape) * real,)
@@ -113,7 +113,18 @@ def make_layout(domain, weight, quotas, num_domains, tower_rows):
 
 
 def _slices(x, quotas):
-    return ops.split(x, quotas, 0)
+    """The rows of each domain; one with quota 0 gets a row that counts nowhere.
+
+    (Products over no rows leave their result uninitialised.)
+    """
+    if min(quotas) > 0:
+        return ops.split(x, quotas, 0)
+    pieces = ()
+    start = 0
+    for rows in quotas:
+        pieces = pieces + (x[start : start + rows] if rows else x[0:1],)
+        start += rows
+    return pieces
 
 
 def enter(x, layout):
@@ -133,7 +144,11 @@ def leave(xs, layout):
     if layout[KIND] == "single":
         return xs[0]
     if layout[KIND] == "slices":
-        return ops.concat(xs, 0)
+        present = ()
+        for x, rows in zip(xs, layout[QUOTAS]):
+            if rows:
+                present = present + (x,)
+        return ops.concat(present, 0)
     if layout[KIND] == "grouped":
         return ops.gather(xs[0].reshape(-1, xs[0].shape[-1]), layout[INVERSE], 0)
     own = xs[0]

@@ -97,7 +97,7 @@ def _decay_of(parameter, weight_decay, embedding_decay, decay):
     """Coupled L2 acts on every parameter, as published; decoupled decay on tables and kernels
     only."""
     name = parameter.name
-    if name == "embedding.table" or name.endswith(".embedding.table"):
+    if name.endswith("table"):
         return float(embedding_decay)
     if decay == "decoupled" and not (name.endswith("weight") or ".w_" in name):
         return 0.0

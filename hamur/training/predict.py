@@ -1,13 +1,27 @@
 """Prediction: one pass over a table, whatever the number of metrics computed from it."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
 from hamur.data.batches import DomainBatches, ShuffledBatches
 
 BATCH_SIZE = 16384
+
+
+@contextmanager
+def graph_mode() -> Iterator[None]:
+    """Compile what runs inside: MindSpore starts uncompiled, where a step takes far longer."""
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        yield
+    finally:
+        ms.set_context(mode=before)
 
 
 class Forward(nn.Cell):
@@ -41,14 +55,17 @@ class Predictor:
         if config.enabled and config.norm_inference == "batch":
             self.check_batch_statistics(len(table))
             return ShuffledBatches(table, self.batch_size, 0, shuffle=False)
-        own = DomainBatches(table, min(self.batch_size, len(table)), 0, shuffle=False)
+        own = DomainBatches(
+            table, self.batch_size, 0, shuffle=False, num_domains=self.model.num_domains
+        )
         if self.quotas is not None and self.fits(own):
             return DomainBatches(table, self.batch_size, 0, quotas=self.quotas, shuffle=False)
         self.quotas = own.quotas
         return own
 
     def fits(self, own):
-        """Whether the quotas of the last table serve this one with at most a quarter more rows."""
+        """Whether the quotas of the last table serve this one with a quarter more rows or, unless
+        the table is far smaller, one batch more: that takes milliseconds, compiling seconds."""
         if len(self.quotas) != len(own.quotas):
             return False
         steps = 1
@@ -56,7 +73,8 @@ class Predictor:
             if mine and not last:
                 return False
             steps = max(steps, -(-mine * own.steps // last) if last else 1)
-        return steps * sum(self.quotas) <= 1.25 * own.steps * sum(own.quotas)
+        rows, own_rows = steps * sum(self.quotas), own.steps * sum(own.quotas)
+        return rows - own_rows <= max(0.25 * own_rows, min(sum(self.quotas), 4 * own_rows))
 
     def check_batch_statistics(self, rows):
         last = rows % self.batch_size
@@ -109,4 +127,6 @@ def predict(model, table, batch_size=BATCH_SIZE):
     Raises:  ValueError: a row that does not fit the model's schema, or batch statistics
         (``norm_inference="batch"``) of a batch with one row.
     """
-    return predictor_of(model, batch_size)(table.validate(model.schema))
+    table.validate(model.schema)
+    with graph_mode():
+        return predictor_of(model, batch_size)(table)

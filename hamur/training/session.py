@@ -34,8 +34,11 @@ class Session:
     def __init__(self, trainer, model, train, valid, run):
         self.trainer, self.model, self.valid, self.run = trainer, model, valid, run
         self.check_tables(train, valid)
-        kind = DomainBatches if model.config.batches == "quota" else ShuffledBatches
-        self.batches = kind(train, trainer.batch_size, trainer.seed)
+        size, seed = trainer.batch_size, trainer.seed
+        if model.config.batches == "quota":
+            self.batches = DomainBatches(train, size, seed, num_domains=model.num_domains)
+        else:
+            self.batches = ShuffledBatches(train, size, seed)
         self.check_batches(train)
         self.optimizer = Adam(
             model.trainable_params(),

@@ -1,12 +1,10 @@
 """The trainer of every model: what a training is, told in options, and what came of it."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import mindspore as ms
-
+from hamur.training.predict import graph_mode
 from hamur.training.session import Session
 
 CRITERIA = ("auc", "macro_auc", "worst_auc")
@@ -104,14 +102,3 @@ class Trainer:
         if self.schedule == "cosine":
             return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * step / total_steps))
         return self.learning_rate
-
-
-@contextmanager
-def graph_mode() -> Iterator[None]:
-    """Compile what runs inside: MindSpore starts uncompiled, where a step takes far longer."""
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.GRAPH_MODE)
-    try:
-        yield
-    finally:
-        ms.set_context(mode=before)
