@@ -46,10 +46,11 @@ class HyperNetwork(nn.Cell):
         hidden = self.tower((embedded,), layout)[0]
         # The (B, K*K) output is the largest tensor of a step: the scale moves to the small
         # weights, and the bias to a column of ones, so that nothing but the product passes over it.
+        matrix = self.weight.reshape(self.weight.shape[1:])
         if self.norm is None:
-            rows = ops.concat((hidden, ops.ones_like(hidden[:, :1])), 1)
-            out = product(rows, ops.concat((self.weight[0], self.bias), 0) * self.scale)
+            rows = ops.concat((hidden, ops.ones_like(weight).reshape(-1, 1)), 1)
+            out = product(rows, ops.concat((matrix, self.bias), 0) * self.scale)
         else:
-            out = self.norm(hidden, self.weight[0], self.bias, weight)
+            out = self.norm(hidden, matrix, self.bias, weight)
             out = out * self.scale if self.scale != 1.0 else out
         return out.reshape(-1, self.rank, self.rank)

@@ -23,9 +23,10 @@ def uniform_init(rng, shape, fan_in):
 def tower_product(xs, weight, layout):
     """x @ W of each tower; weight (T, in, out), or (1, in, out) shared by the towers."""
     if weight.shape[0] == 1:
+        matrix = weight.reshape(weight.shape[1:])
         out = ()
         for x in xs:
-            out = out + (product(x, weight[0]),)
+            out = out + (product(x, matrix),)
         return out
     if layout[KIND] == "grouped":
         return (ops.bmm(xs[0], ops.gather(weight, layout[TABLE], 0)),)
@@ -41,10 +42,10 @@ def add_rows(xs, rows, layout):
         if rows.shape[0] > 1:
             rows = ops.gather(rows, layout[TABLE], 0)
         return (xs[0] + rows.expand_dims(1),)
+    pieces = (rows,) * len(xs) if rows.shape[0] == 1 else ops.split(rows, 1, 0)
     out = ()
-    for number in range(len(xs)):
-        row = rows[0] if rows.shape[0] == 1 else rows[number]
-        out = out + (ops.bias_add(xs[number], row),)
+    for x, row in zip(xs, pieces):
+        out = out + (ops.bias_add(x, row.reshape(-1)),)
     return out
 
 

@@ -117,8 +117,8 @@ def _slices(x, quotas):
 
     (Products over no rows leave their result uninitialised.)
     """
-    if min(quotas) > 0:
-        return ops.split(x, quotas, 0)
+    if 0 not in quotas:
+        return ops.split(x, quotas, 0)  # its gradient is one concatenation
     pieces = ()
     start = 0
     for rows in quotas:
