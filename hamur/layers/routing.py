@@ -118,7 +118,7 @@ def _slices(x, quotas):
     (Products over no rows leave their result uninitialised.)
     """
     if 0 not in quotas:
-        return ops.split(x, quotas, 0)  # its gradient is one concatenation
+        return ops.split(x, quotas, 0)
     pieces = ()
     start = 0
     for rows in quotas:

@@ -14,9 +14,6 @@ from hamur.layers.routing import DOMAIN, KIND, enter, leave, make_layout, single
 from hamur.models.sizes import published_sizes
 
 ADAPTER_SUFFIX = "_adp"
-INITIALISATION_STREAMS = (
-    2  # one for the backbone, one for the adapter: a plain model equals its twin's backbone
-)
 
 
 class RankingModel(nn.Cell):
@@ -33,6 +30,7 @@ class RankingModel(nn.Cell):
 
     def __init__(self, schema, sizes, config, seed):
         super().__init__()
+        # Streams of their own: a plain model starts as the backbone of its adapter twin.
         rng, adapter_seed = np.random.default_rng(seed), np.random.SeedSequence((seed, 1))
         self.schema, self.sizes, self.config = schema, sizes, config
         self.num_domains = schema.num_domains
