@@ -15,7 +15,8 @@ from hamur.data import amazon_files, encode
 from hamur.data.amazon_files import read_categories, read_reviews
 from hamur.data.assemble import DOMAIN_FIELD
 from hamur.data.encode import MISSING
-from hamur.data.pair import FIELDS, Interactions, Pair, join_pair
+from hamur.data.pair import FIELDS, Interactions, Pair
+from hamur.data.pair_join import join_pair
 from hamur.data.rejects import Policy, Rejects
 from hamur.data.schema import (
     SPARSE,

@@ -19,19 +19,18 @@ import numpy as np
 
 from hamur.data.encode import MISSING, Codes
 from hamur.data.pair import Interactions
+from hamur.data.pair_checks import EARLIEST, LATEST, expected_time, first_of_equal
 from hamur.data.rejects import SKIP_REMEDY, Rejects
 from hamur.data.schema import (
     DataError,
     DataFormatError,
     DataValueError,
-    DuplicateRowError,
     EmptySplitError,
     TruncatedFileError,
 )
 
 OTHERS = "others"
 RATINGS = (1, 2, 3, 4, 5)
-EARLIEST, LATEST, MILLISECONDS = 10**8, 4 * 10**9, 10**11
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ASIN = re.compile(rb"""['"]asin['"]\s*:\s*['"]([A-Za-z0-9_.-]+)['"]""")
 _CHUNK = 65_536
@@ -132,7 +131,9 @@ def read_reviews(path: Path, name: str, rejects: Rejects) -> Interactions:
     if not sum(map(len, chunks)):
         rejects.settle()
     user, item, rating, time, line = np.concatenate(chunks).T
-    good = _first_of_equal(path, users, user, np.stack([user, item, rating, time]), line, rejects)
+    good = first_of_equal(
+        (user, item, rating, time), line, "reviewerID", lambda row: users.name(user[row]), rejects
+    )
     rejects.settle()
     reviews = Interactions(
         name,
@@ -169,8 +170,7 @@ def _review(path: Path, number: int, record: dict) -> tuple[str, str, int, int]:
     if type(rating) not in (int, float) or rating not in RATINGS:
         raise bad("overall", "one of 1, 2, 3, 4, 5")
     if type(time) is not int or not EARLIEST <= time <= LATEST:
-        hint = "; these look like milliseconds" if type(time) is int and time > MILLISECONDS else ""
-        raise bad("unixReviewTime", f"whole seconds since 1970{hint}")
+        raise bad("unixReviewTime", expected_time(time))
     return user, item, int(rating), time
 
 
@@ -196,32 +196,6 @@ class _Names:
         rank = np.empty(len(values), np.int32)
         rank[order] = np.arange(len(values))
         return Codes(rank[column], values[order])
-
-
-def _first_of_equal(
-    path: Path, users: _Names, user: np.ndarray, keys: np.ndarray, line: np.ndarray, rejects: Rejects
-) -> np.ndarray:
-    """(N,) bool: not the repetition of an earlier review by user, item, rating and time."""
-    order = np.lexsort(keys)  # stable: the earlier line comes first
-    same = (keys[:, order[1:]] == keys[:, order[:-1]]).all(axis=0)
-    first = np.maximum.accumulate(np.where(np.append(True, ~same), np.arange(len(order)), 0))
-    repeated = np.zeros(len(order), bool)
-    repeated[order[1:]] = same
-    first_row = np.empty(len(order), np.int64)
-    first_row[order] = order[first] if len(order) else order
-
-    def error(row: int) -> DuplicateRowError:
-        return DuplicateRowError(
-            f"line {line[first_row[row]]} is the same review already",
-            file=path,
-            line=int(line[row]),
-            column="reviewerID",
-            value=users.name(int(user[row])),
-            expected="every review (reviewerID, asin, overall, unixReviewTime) once",
-            remedy="remove one of the lines, or keep the first with --on_bad_rows skip",
-        )
-
-    return rejects.add_where(repeated, line, "repeated review", error)
 
 
 def read_categories(path: Path, items: np.ndarray, rejects: Rejects, strict: bool = False) -> Codes:

@@ -44,8 +44,8 @@ class Layout:
         return self.separator.encode() if len(self.separator) == 1 else _UNIT
 
 
-def read_header(path: Path) -> list[str]:
-    """The column names in the first line of a CSV file; a byte order mark is ignored."""
+def read_header(path: Path, separator: str = ",") -> list[str]:
+    """The column names in the first line of a text table; a byte order mark is ignored."""
     with path.open("rb") as file:
         first = file.readline(1 << 16)
     if not first.strip():
@@ -53,7 +53,9 @@ def read_header(path: Path) -> list[str]:
     first = _without_mark(path, first).rstrip(b"\r\n")
     if b"\0" in first:
         raise _encoding_error(path, "a NUL byte", first.index(b"\0"))
-    return next(csv.reader([_shown(first)]), [])
+    if len(separator) > 1:
+        return _shown(first).split(separator)
+    return next(csv.reader([_shown(first)], delimiter=separator), [])
 
 
 def check_header(path: Path, found: list[str], expected: tuple[str, ...]) -> None:

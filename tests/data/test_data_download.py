@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from hamur.data import download
+from hamur.data import download, fetch as fetching
 from hamur.data.download import download_ml1m, extract, instructions
 from hamur.data.schema import ChecksumError, DownloadError
 
@@ -205,7 +205,7 @@ def test_not_found_is_not_tried_again(tmp_path):
 
 def test_retry_after_is_honoured(tmp_path, monkeypatch):
     slept = []
-    monkeypatch.setattr(download.time, "sleep", slept.append)
+    monkeypatch.setattr(fetching.time, "sleep", slept.append)
     with serving(error(429, Retry_After="7"), error(503, Retry_After="900"), whole) as server:
         fetch(tmp_path, server.url)
     assert slept == [7.0, 60.0]
