@@ -7,7 +7,6 @@ import numpy as np
 from hamur.data.schema import LeakageError, Schema
 from hamur.data.splits import PARTS
 from hamur.data.table import Splits, Table
-from hamur.metrics import auc
 
 # Outcomes and what is measured after them; none can be known when a model has to score.
 _OUTCOMES = (
@@ -73,6 +72,8 @@ def _mean_label(ids: np.ndarray, label: np.ndarray, size: int) -> np.ndarray:
 
 
 def _check(name: str, label_name: str, label: np.ndarray, scores: np.ndarray, allow) -> None:
+    from hamur.metrics import auc  # brings scikit-learn, which workers do without
+
     value = auc(label, scores)
     value = max(value, 1 - value)  # NaN, where the label has one class, passes
     if value >= LIMIT and name not in allow:
