@@ -8,12 +8,45 @@ rows share (the features of a user, of a search page) stored once.
 import hashlib
 import mmap
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from hamur.data.rejects import Rejects
+from hamur.data.schema import Schema
+
+ARRAY = "array.npy"  # in the folder of the job that writes it
 _VIEWED_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where columns of a table lie in a cache: file, without .npy; the places that the columns of
+    the file take (none for a whole column); rows: the file that says which row belongs to each."""
+
+    file: str
+    columns: tuple[int, ...] = ()
+    rows: str | None = None
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a streaming preparation made.
+
+    tables: split -> name of a Table's column -> its parts; files: the jobs, "files/<path>", whose
+    array.npy becomes <path>.npy; vocabularies: field -> job folder with values.npy, the raw values
+    in the order of their ids; rejects: what was left out of each source file.
+    """
+
+    schema: Schema
+    tables: dict[str, dict[str, list[Part]]]
+    files: tuple[str, ...]
+    vocabularies: dict[str, Path] = field(default_factory=dict)
+    rejects: tuple[Rejects, ...] = ()
+
+    def with_rejects(self, rejects: Iterable[Rejects]) -> "Product":
+        return replace(self, rejects=tuple(rejects))
 
 
 def narrowest(size: int) -> np.dtype:
@@ -101,9 +134,31 @@ class Pieces:
     def _column(self, column: int, rows) -> np.ndarray:
         piece = next(piece for piece in self.pieces if column in piece.columns)
         place = piece.columns.index(column)
-        if piece.rows is None:
-            return piece.values[rows, place].astype(self.dtype)
-        return piece.values[piece.rows[rows], place].astype(self.dtype)
+        return PieceColumn(replace(piece, columns=(place,)), self.dtype)[rows]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
+
+
+class PieceColumn:
+    """(N,) column that is one column of a piece; behaves like a read-only array, as `Pieces`."""
+
+    ndim = 1
+
+    def __init__(self, piece: Piece, dtype: np.dtype):
+        self.piece, self.dtype = piece, np.dtype(dtype)
+        self.shape = (len(piece.values if piece.rows is None else piece.rows),)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def take(self, indices, axis: int = 0, out=None, mode: str = "raise") -> np.ndarray:
+        """The values at these positions, in memory."""
+        return self[np.asarray(indices)]
+
+    def __getitem__(self, rows) -> np.ndarray:
+        rows = rows if self.piece.rows is None else self.piece.rows[rows]
+        return self.piece.values[rows, self.piece.columns[0]].astype(self.dtype)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
@@ -120,8 +175,8 @@ def release(column) -> None:
     The pages stay in the system's cache; without this, the resident size of a process that reads
     all rows at random grows to the size of the files.
     """
-    if isinstance(column, Pieces):
-        for piece in column.pieces:
+    if isinstance(column, (Pieces, PieceColumn)):
+        for piece in column.pieces if isinstance(column, Pieces) else (column.piece,):
             release(piece.values)
             if piece.rows is not None:
                 release(piece.rows)

@@ -33,7 +33,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hamur.data.jobs import REPORT, Job, new_progress, run_job, share_progress
-from hamur.data.schema import CacheError
+from hamur.data.schema import CacheError, DataError
 
 MAX_WORKERS = 4
 _TICK = 0.2  # seconds between looks at the workers
@@ -106,8 +106,9 @@ class Workspace:
     def __exit__(self, kind, error, trace) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-        # Bad data (a DataError) and interruption keep what is done; a DataError may be an OSError.
-        if kind is None or (isinstance(error, OSError) and not isinstance(error, ValueError)):
+        # Worth continuing is what was interrupted; bad data must change before another attempt.
+        useless = isinstance(error, (OSError, DataError)) and not isinstance(error, CacheError)
+        if kind is None or useless:
             shutil.rmtree(self.folder, ignore_errors=True)
         share_progress(None)
         self._lock.close()
