@@ -202,7 +202,7 @@ def _read(rejects: Rejects, domain_map: dict[int, int]) -> text.Rows:
     impossible = (bought == 1) & (clicked == 0)
     if impossible.any():
         # By definition no defect of the row's form: dropped in both modes, as by everyone.
-        rejects.dropped["dropped_click0_conversion1"] += int(impossible.sum())
+        rejects.excluded["dropped_click0_conversion1"] += int(impossible.sum())
     return rows.keep(~impossible)
 
 

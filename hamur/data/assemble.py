@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamur.data import encode, leakage, splits
+from hamur.data.arrays import blocks
 from hamur.data.encode import Codes, Scaler, Vocabulary
 from hamur.data.rejects import Rejects
 from hamur.data.schema import (
@@ -168,9 +169,11 @@ def check_classes(
         without training rows where require_all_domains is set.
     """
     for part, table in zip(splits.PARTS, tables):
-        rows = np.bincount(table.domain, minlength=schema.num_domains)
-        label = np.asarray(table.labels[:, 0])
-        positives = np.bincount(table.domain, label, schema.num_domains).astype(int)
+        rows, positives = np.zeros((2, schema.num_domains), np.int64)
+        for chosen in blocks(len(table)):
+            domain, label = table.domain[chosen], table.labels[chosen, 0]
+            rows += np.bincount(domain, minlength=schema.num_domains)
+            positives += np.bincount(domain, label, schema.num_domains).astype(np.int64)
         if part == "train":
             _check_training(rows, positives, schema, require_all_domains)
         for d in np.flatnonzero((rows > 0) & ((positives == 0) | (positives == rows))):

@@ -50,7 +50,7 @@ def read_header(path: Path, separator: str = ",") -> list[str]:
         first = file.readline(1 << 16)
     if not first.strip():
         raise EmptySplitError("the file is empty", file=path, remedy="check how it was made")
-    first = _without_mark(path, first).rstrip(b"\r\n")
+    first = without_byte_order_mark(path, first).rstrip(b"\r\n")
     if b"\0" in first:
         raise _encoding_error(path, "a NUL byte", first.index(b"\0"))
     if len(separator) > 1:
@@ -94,7 +94,7 @@ def whole_lines(path: Path, skip_header: bool) -> Iterator[tuple[bytes, int]]:
                 at = file.tell() - len(chunk) + chunk.index(b"\0")
                 raise _encoding_error(path, "a NUL byte", at)
             if line == 1 and not rest:
-                chunk = _without_mark(path, chunk)
+                chunk = without_byte_order_mark(path, chunk)
             at_end = file.tell() == size
             block, rest = _cut(rest + chunk, at_end)
             lines = block.count(b"\n")
@@ -186,7 +186,7 @@ def check_encoding(path: Path, block: bytes, numbers: np.ndarray, encoding: str)
         ) from None
 
 
-def _without_mark(path: Path, start: bytes) -> bytes:
+def without_byte_order_mark(path: Path, start: bytes) -> bytes:
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise _encoding_error(path, "a UTF-16 byte order mark", 0)
     return start.removeprefix(_BYTE_ORDER_MARK)

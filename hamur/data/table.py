@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hamur.data.arrays import blocks, release
 from hamur.data.schema import DataValueError, Schema
 
 _COLUMNS = ("sparse", "dense", "labels", "domain", "group", "time", "row_id", "weight")
@@ -64,19 +65,26 @@ class Table:
         _check_width("sparse", self.sparse, schema.sparse_names)
         _check_width("dense", self.dense, schema.dense_names)
         _check_width("labels", self.labels, schema.labels)
-        sizes = dict(zip(schema.sparse_names, schema.vocab_sizes))
-        for f, (name, size) in enumerate(sizes.items()):
-            _check_range(name, self.sparse[:, f], size)
-        _check_range("domain", self.domain, schema.num_domains)
-        for c, name in enumerate(schema.dense_names):
-            _check(name, self.dense[:, c], np.isfinite(self.dense[:, c]), "a finite number")
-        for t, name in enumerate(schema.labels):
-            column = self.labels[:, t]
-            _check(name, column, (column == 0) | (column == 1), "0 or 1")
-        if schema.domain_field is not None:
-            column = self.sparse[:, schema.sparse_names.index(schema.domain_field)]
-            _check(schema.domain_field, column, column == self.domain, "the row's domain id")
+        for rows in blocks(len(self)):
+            self._validate_rows(rows, schema)
+            for column in (self.sparse, self.dense, self.labels, self.domain):
+                release(column)
         return self
+
+    def _validate_rows(self, rows: slice, schema: Schema) -> None:
+        sparse, dense, labels = self.sparse[rows], self.dense[rows], self.labels[rows]
+        domain, first = self.domain[rows], rows.start
+        for f, (name, size) in enumerate(zip(schema.sparse_names, schema.vocab_sizes)):
+            _check_range(name, sparse[:, f], size, first)
+        _check_range("domain", domain, schema.num_domains, first)
+        for c, name in enumerate(schema.dense_names):
+            _check(name, dense[:, c], np.isfinite(dense[:, c]), "a finite number", first)
+        for t, name in enumerate(schema.labels):
+            column = labels[:, t]
+            _check(name, column, (column == 0) | (column == 1), "0 or 1", first)
+        if schema.domain_field is not None:
+            column = sparse[:, schema.sparse_names.index(schema.domain_field)]
+            _check(schema.domain_field, column, column == domain, "the row's domain id", first)
 
 
 class Splits(NamedTuple):
@@ -94,17 +102,19 @@ def _check_width(part: str, column: np.ndarray, names: tuple[str, ...]) -> None:
         )
 
 
-def _check_range(name: str, column: np.ndarray, size: int) -> None:
+def _check_range(name: str, column: np.ndarray, size: int, first: int) -> None:
     # The common case reads the column twice and builds no mask.
     if len(column) and (column.min() < 0 or column.max() >= size):
-        _check(name, column, (column >= 0) & (column < size), f"an id 0..{size - 1}")
+        _check(name, column, (column >= 0) & (column < size), f"an id 0..{size - 1}", first)
 
 
-def _check(name: str, column: np.ndarray, good: np.ndarray, expected: str) -> None:
+def _check(
+    name: str, column: np.ndarray, good: np.ndarray, expected: str, first: int
+) -> None:
     if not good.all():
         row = int(np.argmin(good))
         raise DataValueError(
-            f"row {row}, column {name!r} cannot be used",
+            f"row {first + row}, column {name!r} cannot be used",
             column=name,
             value=column[row].item(),
             expected=expected,

@@ -133,7 +133,7 @@ def test_interrupted_write_leaves_no_cache(movielens_folder, tmp_path, monkeypat
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(np, "save", fail)
+    monkeypatch.setattr(cache, "write_array", fail)
     with pytest.raises(OSError, match="disk full"):
         load_movielens(movielens_folder, cache_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
