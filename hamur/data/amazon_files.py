@@ -12,7 +12,8 @@ import json
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,9 @@ def parse(path: Path, number: int, line: bytes, ended: bool) -> dict:
         try:
             record = json.loads(text)
         except ValueError:
-            record = ast.literal_eval(text.strip())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd escapes in product texts
+                record = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
         kind = DataFormatError if ended else TruncatedFileError
         raise kind(
@@ -105,6 +108,31 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0][:60] if str(error) else type(error).__name__
 
 
+def _parsed(
+    path: Path, take: Callable, rejects: Rejects, wanted: Container[str] | None = None
+) -> Iterator[tuple[int, tuple]]:
+    """(number, what `take` takes from the record) of every usable line.
+
+    wanted: lines that show another asin at once are not parsed.
+    """
+    with closing(read_lines(path)) as lines:
+        for number, line, ended in lines:
+            rejects.rows_read += 1
+            quick = _ASIN.search(line) if wanted is not None and ended else None
+            if quick and quick[1].decode() not in wanted:
+                continue
+            try:
+                found = take(path, number, parse(path, number, line, ended))
+            except TruncatedFileError:
+                raise
+            except DataError as error:
+                rejects.add(number, error.column or "no object", error, line)
+                if rejects.policy.on_bad_rows == "error":
+                    return  # a later line cannot be the first bad one
+                continue
+            yield number, found
+
+
 def read_reviews(path: Path, name: str, rejects: Rejects) -> Interactions:
     """The reviews of one category in file order, without categories of their items.
 
@@ -112,17 +140,7 @@ def read_reviews(path: Path, name: str, rejects: Rejects) -> Interactions:
     """
     users, items = _Names(), _Names()
     chunks, rows = [], []
-    for number, line, ended in read_lines(path):
-        rejects.rows_read += 1
-        try:
-            user, item, rating, time = _review(path, number, parse(path, number, line, ended))
-        except TruncatedFileError:
-            raise
-        except DataError as error:
-            rejects.add(number, error.column or "no object", error)
-            if rejects.policy.on_bad_rows == "error":
-                break  # a later line cannot be the first bad one
-            continue
+    for number, (user, item, rating, time) in _parsed(path, _review, rejects):
         rows.append((users.code(user), items.code(item), rating, time, number))
         if len(rows) == _CHUNK:
             chunks.append(np.array(rows, np.int64))
@@ -207,24 +225,9 @@ def read_categories(path: Path, items: np.ndarray, rejects: Rejects, strict: boo
     wanted = {item: position for position, item in enumerate(items.tolist())}
     found: dict[str, int] = {}
     codes = np.full(len(items), MISSING, np.int64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # literal_eval warns of odd escapes in product texts
-        for number, line, ended in read_lines(path):
-            rejects.rows_read += 1
-            quick = _ASIN.search(line)
-            if ended and not strict and quick and quick[1].decode() not in wanted:
-                continue
-            try:
-                asin, category = _meta(path, number, parse(path, number, line, ended))
-            except TruncatedFileError:
-                raise
-            except DataError as error:
-                rejects.add(number, error.column or "no object", error)
-                if rejects.policy.on_bad_rows == "error":
-                    break
-                continue
-            if asin in wanted and codes[wanted[asin]] == MISSING:
-                codes[wanted[asin]] = found.setdefault(category, len(found))
+    for _, (asin, category) in _parsed(path, _meta, rejects, None if strict else wanted):
+        if asin in wanted and codes[wanted[asin]] == MISSING:
+            codes[wanted[asin]] = found.setdefault(category, len(found))
     rejects.settle()
     values = np.array(list(found), dtype=str) if found else np.empty(0, "U1")
     order = np.argsort(values)
