@@ -231,7 +231,8 @@ def check_fields(config) -> None:
     """ValueError if a `flag` field of a configuration is not what its flag allows."""
     for field in dataclasses.fields(config):
         _check(field, getattr(config, field.name))
-    parse_device(config.device)
+    if hasattr(config, "device"):
+        parse_device(config.device)
 
 
 def parse_device(text: str) -> tuple[str, int | None]:

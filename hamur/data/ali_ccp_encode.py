@@ -46,7 +46,9 @@ def fit_common(
     folder: Path, parts: list[RawPart], name: str, min_count: int, weights: Path
 ) -> dict:
     """A job: the same for a field of the common rows, each as often as it has training rows."""
-    weight, first = (np.load(weights / f"{each}.npy", mmap_mode="r") for each in ("counts", "first"))
+    weight, first = (
+        np.load(weights / f"{each}.npy", mmap_mode="r") for each in ("counts", "first")
+    )
     counts, values, seen = IdCounts(), [], 0
     for part in parts:
         for batch in batches(part.folder):

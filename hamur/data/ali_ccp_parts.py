@@ -21,7 +21,9 @@ MULTI = ("210", "853", "109_14", "110_14", "127_14", "150_14")
 VALUED = ("508", "509", "702", "853", "109_14", "110_14", "127_14", "150_14")
 ABSENT = -1
 PART = "part.arrow"
-_JOIN_REMEDY = "fetch the matching common_features file, or leave such rows out with --on_bad_rows skip"
+_JOIN_REMEDY = (
+    "fetch the matching common_features file, or leave such rows out with --on_bad_rows skip"
+)
 
 
 def read_common(
@@ -32,7 +34,13 @@ def read_common(
 
 
 def read_skeleton(
-    folder: Path, source: Source, start: int, stop: int | None, policy: Policy, mean: bool, keys: Path
+    folder: Path,
+    source: Source,
+    start: int,
+    stop: int | None,
+    policy: Policy,
+    mean: bool,
+    keys: Path,
 ) -> dict:
     """A job: the skeleton rows that begin in [start, stop), each with its common row.
 

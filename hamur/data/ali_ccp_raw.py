@@ -79,7 +79,9 @@ def build(space: Workspace, sources: list[Source], options: Options) -> Product:
     ]
     ali_ccp_rows.check_keys(space.run("sorting keys", keys, "file"), rejects[:2])
     skeleton_parts = {
-        part: read("skeleton", read_skeleton, part, skeleton[part], reject, space.path(f"keys/{part}"))
+        part: read(
+            "skeleton", read_skeleton, part, skeleton[part], reject, space.path(f"keys/{part}")
+        )
         for part, reject in zip(FILES, rejects[2:])
     }
     for each in rejects[:2]:
@@ -114,7 +116,9 @@ def _read(space, options: Options, stage: str, work, part: str, source, rejects,
     reports = space.run(f"reading {Path(source.name).name}", jobs, "B", settle)
     ali_ccp_rows.check_feature_num(reports, source, options.check_feature_num)
     return [
-        ali_ccp_rows.RawPart(space.path(name), report["lines"], report["rows"], *report["sample_ids"])
+        ali_ccp_rows.RawPart(
+            space.path(name), report["lines"], report["rows"], *report["sample_ids"]
+        )
         for name, report in zip(names, reports)
     ]
 
@@ -133,7 +137,14 @@ def _fit(space: Workspace, rows, common_parts: dict, options: Options) -> Fitted
     num_common = sum(part.rows for part in common_parts["train"])
     space.run(
         "counting impressions",
-        [Job(weights, ali_ccp_encode.count_common, (rows["train"], num_common), rows["train"].rows)],
+        [
+            Job(
+                weights,
+                ali_ccp_encode.count_common,
+                (rows["train"], num_common),
+                rows["train"].rows,
+            )
+        ],
     )
     jobs = [
         Job(f"vocab/{name}", ali_ccp_encode.fit_skeleton, (rows["train"], name, options.min_count))

@@ -16,7 +16,12 @@ from hamur.data.ali_ccp_lists import KEY
 from hamur.data.ali_ccp_parts import batches, column
 from hamur.data.jobs import Job, advance
 from hamur.data.rejects import LISTED_PER_REASON, SKIP_REMEDY, Rejects
-from hamur.data.schema import DataFormatError, DuplicateRowError, EmptySplitError, UnknownDomainError
+from hamur.data.schema import (
+    DataFormatError,
+    DuplicateRowError,
+    EmptySplitError,
+    UnknownDomainError,
+)
 from hamur.data.streamed import IdCounts
 
 DOMAIN_COLUMN, NUM_DOMAINS, DOMAIN_MIN_ROWS = "301", 3, 10

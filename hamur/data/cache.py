@@ -246,7 +246,9 @@ def _open_array(path: Path, entry: dict) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise CacheError(f"no array: {error}", file=path, remedy=_REMEDY) from None
     if [str(array.dtype), list(array.shape)] != [entry["dtype"], entry["shape"]]:
-        raise CacheError("another type or shape than it was written with", file=path, remedy=_REMEDY)
+        raise CacheError(
+            "another type or shape than it was written with", file=path, remedy=_REMEDY
+        )
     return array
 
 

@@ -12,7 +12,7 @@ import dataclasses
 
 import numpy as np
 
-from hamur.data.planted import Truth, sigmoid
+from hamur.data.planted import sigmoid, truth_of
 from hamur.data.schema import FieldSpec, Schema
 from hamur.data.splits import random_split
 from hamur.data.table import Splits, Table
@@ -47,7 +47,7 @@ def make_conflict(rows: int = 8_000, seed: int = 2022) -> tuple[Splits, Schema, 
         row_id=np.arange(rows, dtype=np.int64),
     )
     parts = random_split(rows, seed)
-    truth = Truth(probability, labels, domain, by_domain)
+    truth = truth_of(by_domain, labels, domain)
     splits = Splits(*(table.take(part) for part in parts))
     return splits, _schema(seed), Splits(*(truth.take(part) for part in parts))
 

@@ -104,9 +104,7 @@ def build(space, files: list[Path], options: Options) -> tuple[Splits, Schema, l
     return read(files, options, cache.source_digest(files))
 
 
-def read(
-    files: list[Path], options: Options, digest: dict
-) -> tuple[Splits, Schema, list[Rejects]]:
+def read(files: list[Path], options: Options, digest: dict) -> tuple[Splits, Schema, list[Rejects]]:
     """The tables of the three raw files or of one joined file, and what was left out of each."""
     rejects = [Rejects(file, options.policy) for file in files]
     raw = (_read_csv if len(files) == 1 else _read_raw)(rejects).raw()

@@ -7,8 +7,10 @@ weights of the dense columns; the h part differs between the domains.  Most of i
 of few values, so that a short training on few rows can learn it.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -138,23 +140,25 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Truth:
-    """What only the generator knows: probability, domain, labels (N,) of the rows as written.
+    """What only the generator knows: probability, labels, domain (N,) of the rows as written.
 
-    by_domain (N, D): the probability the row would have in each domain.
+    blind (N,): sum_d P(d) p_d(x), the best a model without the domain can know, if the domain does
+    not depend on the other fields.
     """
 
     probability: np.ndarray
     labels: np.ndarray
     domain: np.ndarray
-    by_domain: np.ndarray
+    blind: np.ndarray
 
     def take(self, rows: np.ndarray) -> "Truth":
         return Truth(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
-    def domain_blind(self) -> np.ndarray:
-        """(N,) sum_d P(d) p_d(x): the best a model without the domain can know, if the domain
-        does not depend on the other fields."""
-        return self.by_domain @ (np.bincount(self.domain) / len(self.domain))
+
+def truth_of(by_domain: np.ndarray, labels: np.ndarray, domain: np.ndarray) -> Truth:
+    """From by_domain (N, D), the probability a row would have in each domain."""
+    probability = np.take_along_axis(by_domain, domain[:, None], axis=1)[:, 0]
+    return Truth(probability, labels, domain, by_domain @ (np.bincount(domain) / len(domain)))
 
 
 def expected_auc(probability: np.ndarray) -> float:
@@ -205,4 +209,22 @@ def auc_report(
     report = figures(slice(None))
     report["bayes_auc_domain_blind"] = bayes_auc(blind, labels)
     report["domains"] = {str(d): figures(domain == d) for d in np.unique(domain)}
+    return report
+
+
+def write_truth(out: Path, options: dict, truth: dict[str, Truth]) -> dict:
+    """Writes <out>.truth.npz and <out>.truth.json beside the folder `out`, never into it.
+
+    Returns the content of the latter: the options, and `auc_report` for every part.
+    """
+    columns, report = {}, {"options": options}
+    for part, own in truth.items():
+        probability, blind = own.probability.astype(np.float32), own.blind.astype(np.float32)
+        arrays = (probability, own.labels.astype(np.int8), own.domain.astype(np.int8), blind)
+        names = ("probability", "label", "domain", "blind")
+        columns |= {f"{part}_{name}": array for name, array in zip(names, arrays)}
+        report[part] = auc_report(*arrays)
+    np.savez(out.with_name(out.name + ".truth.npz"), **columns)
+    text = json.dumps(report, indent=1)
+    out.with_name(out.name + ".truth.json").write_text(text + "\n", encoding="utf-8")
     return report

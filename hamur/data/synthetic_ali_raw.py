@@ -8,7 +8,6 @@ scaled by (rows / 85.3 million) ** 0.6.  The four lists of a common row hold 25 
 unless told otherwise; the real ones hold about 613.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hamur.data.ali_ccp_lists import COMMON_FIELDS, SKELETON_FIELDS
-from hamur.data.planted import Field, Signal, auc_report, intercepts, sigmoid
+from hamur.data.draws import ZIPF, cardinality
+from hamur.data.planted import Field, Signal, Truth, intercepts, sigmoid, write_truth
 
 BLOCK = 65_536
 PILOT_ROWS = 1 << 17
-GROWTH, ZIPF = 0.6, 1.05
 ALL_ROWS, ROWS_PER_COMMON = 85_316_519, 58
 SHARES, RATES, CONVERSION = (0.3779, 0.0075, 0.6147), (0.0450, 0.0300, 0.0353), 0.000214
 IMPOSSIBLE = 5e-6  # rows of a conversion without a click, at least one from 10,000 rows on
@@ -75,7 +74,9 @@ class Options:
     rows_per_common: int = ROWS_PER_COMMON
 
 
-def make_ali_ccp_raw(out: str | Path, rows: int, seed: int, test_rows: int = 0, **options) -> dict:
+def make_ali_ccp_raw(
+    out: str | Path, rows: int, seed: int, test_rows: int = 0, truth: bool = True, **options
+) -> dict:
     """Writes sample_skeleton_{train,test}.csv and common_features_{train,test}.csv below `out`.
 
     rows, test_rows: lines of the two skeleton files; test_rows 0 = half as many as rows.
@@ -84,30 +85,22 @@ def make_ali_ccp_raw(out: str | Path, rows: int, seed: int, test_rows: int = 0, 
     each file (positives also of conversion in train), for small files; they override the rates.
     Beside `out`, as <out>.truth.npz and <out>.truth.json, the truth: per row the probability of a
     click, the one without knowing the domain, the label and the domain; and the AUCs they allow.
-    Returns the content of truth.json.
+    Returns the content of truth.json.  truth=False: neither is written nor returned.
     """
     given = Options(rows, test_rows or max(1, rows // 2), seed, **options)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     world = _World(given)
-    truth = {}
+    known = {}
     for file, (part, count) in enumerate((("train", given.rows), ("test", given.test_rows)), 1):
         common = _Common(world, file, count)
         if part == "train":
             world.calibrate(common)
         common.write(out / f"common_features_{part}.csv")
-        truth |= _write_skeleton(out / f"sample_skeleton_{part}.csv", world, common, file, part)
-    np.savez(out.with_name(out.name + ".truth.npz"), **truth)
-    report = {"options": given.__dict__} | {
-        part: auc_report(*(truth[f"{part}_{name}"] for name in _TRUTH))
-        for part in ("train", "test")
-    }
-    text = json.dumps(report, indent=1)
-    out.with_name(out.name + ".truth.json").write_text(text + "\n", encoding="utf-8")
-    return report
-
-
-_TRUTH = ("probability", "label", "domain", "blind")
+        known[part] = _write_skeleton(
+            out / f"sample_skeleton_{part}.csv", world, common, file, part
+        )
+    return write_truth(out, given.__dict__, known) if truth else {}
 
 
 class _World:
@@ -118,8 +111,7 @@ class _World:
         rng = _stream(options.seed, 0, 0)
         rows = options.rows + options.test_rows
         self.sizes = {
-            name: min(real, max(min(real, 8), round(real * (rows / ALL_ROWS) ** GROWTH)))
-            for name, (real, _) in PRESENT.items()
+            name: cardinality(real, rows, ALL_ROWS) for name, (real, _) in PRESENT.items()
         }
         self.zipf = {name: _cumulated(size) for name, size in self.sizes.items()}
         items = self.sizes["205"]
@@ -241,9 +233,10 @@ class _Rows:
         yield "853", row, world.draw(rng, "853", len(row)), _counts(rng, len(row))
 
 
-def _write_skeleton(path: Path, world: _World, common: _Common, file: int, part: str) -> dict:
-    options, count = world.options, options_rows(world.options, part)
-    columns = {name: [] for name in _TRUTH}
+def _write_skeleton(path: Path, world: _World, common: _Common, file: int, part: str) -> Truth:
+    options = world.options
+    count = options.rows if part == "train" else options.test_rows
+    columns: list[list[np.ndarray]] = [[] for _ in range(4)]
     with path.open("wb") as out:
         for block, number in _blocks(count):
             rng = _stream(options.seed, 30 + file, block)
@@ -268,14 +261,11 @@ def _write_skeleton(path: Path, world: _World, common: _Common, file: int, part:
             _write(out, (ids, click.astype(int), conversion.astype(int), _hex(keys), counts, lists))
             kept = ~impossible
             blind = by_domain @ np.array(options.shares)
-            for name, column in zip(_TRUTH, (probability, click, rows.domain, blind)):
-                kind = np.float32 if name in ("probability", "blind") else np.int8
-                columns[name].append(column[kept].astype(kind))
-    return {f"{part}_{name}": np.concatenate(column) for name, column in columns.items()}
-
-
-def options_rows(options: Options, part: str) -> int:
-    return options.rows if part == "train" else options.test_rows
+            kinds = (np.float32, np.int8, np.int8, np.float32)
+            known = (probability, click, rows.domain, blind)
+            for collected, column, kind in zip(columns, known, kinds):
+                collected.append(column[kept].astype(kind))
+    return Truth(*map(np.concatenate, columns))
 
 
 def _force_domains(rows: _Rows, options: Options, count: int, block: int) -> None:

@@ -108,9 +108,7 @@ def _check_range(name: str, column: np.ndarray, size: int, first: int) -> None:
         _check(name, column, (column >= 0) & (column < size), f"an id 0..{size - 1}", first)
 
 
-def _check(
-    name: str, column: np.ndarray, good: np.ndarray, expected: str, first: int
-) -> None:
+def _check(name: str, column: np.ndarray, good: np.ndarray, expected: str, first: int) -> None:
     if not good.all():
         row = int(np.argmin(good))
         raise DataValueError(

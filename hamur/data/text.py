@@ -143,6 +143,8 @@ def _parse_cells(
             columns[name] = pd.Categorical(frame[name])
             continue
         right = cells.str.fullmatch(_PATTERNS[kind]).to_numpy(bool)
+        if kind == "float":  # 1e400 looks like a number and is none
+            right = right & np.isfinite(cells.where(right, "0").astype(np.float64).to_numpy())
 
         def error(row: int, name=name, kind=kind) -> DataValueError:
             return DataValueError(

@@ -404,7 +404,8 @@ def test_rates_and_best_auc_are_what_they_should_be(tmp_path):
     lines = (tmp_path / "es_item_train.csv").read_text().splitlines()
     assert len(lines) == 60_000 and {line.count(",") for line in lines} == {48}
     assert any("000000000" in line for line in lines)  # artefacts of binary fractions
-    pages = [int(line.split(",", 1)[0]) for line in (tmp_path / "es_user_train.csv").open()]
+    users = (tmp_path / "es_user_train.csv").read_text().splitlines()
+    pages = [int(line.split(",", 1)[0]) for line in users]
     assert pages != sorted(pages) and len(set(pages)) == len(pages)
 
 
