@@ -37,7 +37,7 @@ from hamur.data.table import Splits
 
 NAME = "aliexpress"
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "aliexpress-sample"
-_PART_SHIFT, _DOMAIN_SHIFT = 40, 48  # bits below the part and the country in an id
+PART_SHIFT, DOMAIN_SHIFT = 40, 48  # bits below the part and the country in an id
 Columns = dict[str, np.ndarray]
 
 
@@ -195,7 +195,7 @@ def _join_pieces(
         dense={name: column(name) for name in DENSE_COLUMNS},
         labels={name: column(name) for name in labels},
         domain=domain,
-        row_id=(domain << _DOMAIN_SHIFT) + (part << _PART_SHIFT) + column("line"),
+        row_id=(domain << DOMAIN_SHIFT) + (part << PART_SHIFT) + column("line"),
         group=_group(column(GROUP), domain),
     )
     return raw, tuple(np.concatenate(rows) for rows in parts)
@@ -216,15 +216,15 @@ def _group(search_id: np.ndarray, domain: np.ndarray) -> np.ndarray:
     """The search id itself, or, as countries may use the same numbers, with the country before."""
     if not domain.any():
         return search_id
-    if search_id.max() >= 1 << _DOMAIN_SHIFT:
+    if search_id.max() >= 1 << DOMAIN_SHIFT:
         raise DataValueError(
             "a search id too large to join several countries",
             column=GROUP,
             value=int(search_id.max()),
-            expected=f"below 2**{_DOMAIN_SHIFT}",
+            expected=f"below 2**{DOMAIN_SHIFT}",
             remedy="load the countries one by one",
         )
-    return (domain << _DOMAIN_SHIFT) + search_id
+    return (domain << DOMAIN_SHIFT) + search_id
 
 
 def _check_pages(tables: Splits) -> None:

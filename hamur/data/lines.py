@@ -211,9 +211,9 @@ def _raise_separator(path: Path, first: str, separator: str, fields: int) -> Non
 
 
 def _raise_truncated(path: Path, line: int, last: bytes, fields: int) -> None:
+    at = f", at byte {path.stat().st_size}" if path.is_file() else ""  # no member of an archive
     raise TruncatedFileError(
-        f"the file ends inside this line, at byte {path.stat().st_size}; the last complete line "
-        f"is {line - 1}",
+        f"the file ends inside this line{at}; the last complete line is {line - 1}",
         file=path,
         line=line,
         value=_shown(last),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hamur.data import ali_ccp_raw, assemble, cache, leakage, movielens
+from hamur.data import ali_ccp_raw, aliexpress_raw, assemble, cache, leakage, movielens
 from hamur.data.arrays import ARRAY, Product, write_array
 from hamur.data.jobs import REPORT
 from hamur.data.pipeline import Workspace, default_workers
@@ -39,6 +39,7 @@ class DataSet:
 
 
 DATASETS = {
+    "aliexpress": DataSet(aliexpress_raw.Options, aliexpress_raw.find, aliexpress_raw.build),
     "ali-ccp": DataSet(ali_ccp_raw.Options, ali_ccp_raw.find, ali_ccp_raw.build, "101", "205"),
     "ml-1m": DataSet(
         movielens.Options, movielens.find_files, movielens.build, "user_id", "movie_id"

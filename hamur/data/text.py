@@ -65,9 +65,7 @@ def read_rows(path: Path, layout: Layout, rejects: Rejects) -> Rows:
     for block, first_line in text_lines.whole_lines(path, skip_header=layout.names is None):
         if not blocks:
             text_lines.check_separator(path, block, layout, len(names))
-        block, numbers = text_lines.well_formed(block, first_line, layout, names, rejects)
-        text_lines.check_encoding(path, block, numbers, layout.encoding)
-        blocks.append(_parse(block, numbers, layout, names, rejects))
+        blocks.append(parse_block(block, first_line, layout, names, rejects))
         if rejects and rejects.policy.on_bad_rows == "error":
             break  # a later line cannot be the first bad one
     if not blocks:
@@ -76,6 +74,15 @@ def read_rows(path: Path, layout: Layout, rejects: Rejects) -> Rows:
     rows = Rows(columns, np.concatenate([block.lines for block in blocks]))
     rejects.rows_read = len(rows) + sum(rejects.dropped.values())
     return rows
+
+
+def parse_block(
+    block: bytes, first_line: int, layout: Layout, names: Sequence[str], rejects: Rejects
+) -> Rows:
+    """The rows of a block of whole lines; those that cannot be used go to `rejects`."""
+    block, numbers = text_lines.well_formed(block, first_line, layout, names, rejects)
+    text_lines.check_encoding(rejects.path, block, numbers, layout.encoding)
+    return _parse(block, numbers, layout, names, rejects)
 
 
 def _parse(
