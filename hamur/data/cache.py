@@ -81,9 +81,8 @@ def load_or_build(
     Raises:  OSError: the given cache_dir cannot be written (in the default folder that is only
         a warning, and the tables stay in memory).
     """
-    key = json.dumps([str(source.resolve()), options], sort_keys=True)
     root = default_folder() if cache_dir is None else Path(cache_dir).expanduser()
-    folder = root / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    folder = root / f"{name}-{key_of(source, options)}"
     fingerprint = {"source": digest, "options": options}
     if folder.exists():
         try:
@@ -102,6 +101,29 @@ def load_or_build(
         return open_cache(folder, fingerprint)
     except CacheError:
         return splits, schema  # another process is just replacing it
+
+
+def key_of(source: Path, options: dict) -> str:
+    """Names the folder of these options on this source."""
+    text = json.dumps([str(source.resolve()), options], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether a folder is a cache, be it complete or not."""
+    return (folder / "schema.json").is_file()
+
+
+def open_prepared(folder: Path, split: str | None, fit_on: str) -> Loaded:
+    """A cache that `prepare` made, unless options ask for something that it is not."""
+    splits, schema = open_cache(folder)
+    made = {"split": schema.split["rule"], "fit_on": schema.split["fit_on"]}
+    if split not in (None, made["split"]) or fit_on not in ("train", made["fit_on"]):
+        raise ValueError(
+            f"{folder} was prepared with split {made['split']!r} and fit_on {made['fit_on']!r}; "
+            "prepare it again to change them"
+        )
+    return splits, schema
 
 
 def open_cache(folder: Path, fingerprint: dict | None = None, verify: bool = False) -> Loaded:

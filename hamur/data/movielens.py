@@ -39,7 +39,7 @@ OFFICIAL = {
 
 def load_movielens(
     path: str | Path | None = None,
-    split: str = "random",
+    split: str | None = None,
     split_seed: int = 2022,
     fit_on: str = "train",
     source_format: str | None = None,
@@ -52,8 +52,9 @@ def load_movielens(
     """The three splits and their schema, memory-mapped from a cache that is built when needed.
 
     path: the folder of ratings.dat, users.dat and movies.dat, or of ml-1m.csv or
-        ml-1m-sample.csv, or such a CSV file; None is the bundled sample of generated rows.
-    split: "random" (8:1:1 by split_seed), "temporal" (8:1:1 by time; mostly users never seen
+        ml-1m-sample.csv, or such a CSV file, or a cache that examples/prepare_data.py made; None is
+        the bundled sample of generated rows.
+    split: "random" (default, 8:1:1 by split_seed), "temporal" (8:1:1 by time; mostly users never seen
         before) or "user_temporal" (the last tenth of each user's ratings, and the tenth before).
     fit_on: "all" fits vocabularies and scaler on all rows and has no 'unknown': for comparison
         with the public code only.
@@ -65,7 +66,7 @@ def load_movielens(
     Raises:  DataError, of the kind that `hamur.data.schema` names.
     """
     given = Options(
-        split,
+        split or "random",
         split_seed,
         fit_on,
         Policy(on_bad_rows, max_bad_fraction),
@@ -73,6 +74,8 @@ def load_movielens(
         check_statistics,
     )
     source = SAMPLE if path is None else Path(path).expanduser()
+    if cache.is_cache(source):
+        return assemble.check_classes(*cache.open_prepared(source, split, fit_on))
     files = find_files(source, source_format)
     digest = cache.source_digest(files)
     options = dataclasses.asdict(given) | {"source_format": [file.suffix for file in files]}

@@ -6,6 +6,7 @@ Every data set is one entry of DATASETS.  `build` either streams (returns an `ar
 """
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -82,14 +83,31 @@ def prepare(
     sources = entry.find(raw)
     paths = {getattr(source, "path", source) for source in sources}
     made_from = {"dataset": dataset, "source": cache.source_digest(sorted(paths))}
-    made_from |= {"options": _plain(options), "allow_leakage": list(allow_leakage)}
+    made_from |= {"options": plain(options), "allow_leakage": list(allow_leakage)}
     if out.exists():
         if cache.is_current(out, made_from):
             return Prepared(out, json.loads((out / "stats.json").read_text(encoding="utf-8")))
         _check_replaceable(out, overwrite)
     size = sum(path.stat().st_size for path in paths)
     count = default_workers(size) if workers is None else workers
-    with Workspace(out, made_from, count, quiet) as space:
+    try:
+        return _prepare(
+            entry, Workspace(out, made_from, count, quiet), sources, options, allow_leakage
+        )
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.strerror} at {out}; about {size:,} bytes are needed, as many as the raw files "
+            "have. What was written has been removed, an older cache is as it was. Remedy: make "
+            "room, or choose another --out",
+        ) from None
+
+
+def _prepare(entry: DataSet, workspace: Workspace, sources, options, allow_leakage) -> Prepared:
+    out, made_from = workspace.out, workspace.fingerprint
+    with workspace as space:
         made = entry.build(space, sources, options)
         folder = space.folder / "cache"
         shutil.rmtree(folder, ignore_errors=True)
@@ -158,7 +176,7 @@ def _described(schema: Schema, stats: dict, made_from: dict) -> Schema:
     return dataclasses.replace(schema, split={**schema.split, **found})
 
 
-def _plain(options) -> dict:
+def plain(options) -> dict:
     """The options as JSON values."""
     values = dataclasses.asdict(options)
     if values.get("domain_map"):

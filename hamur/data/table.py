@@ -67,9 +67,13 @@ class Table:
         _check_width("labels", self.labels, schema.labels)
         for rows in blocks(len(self)):
             self._validate_rows(rows, schema)
-            for column in (self.sparse, self.dense, self.labels, self.domain):
-                release(column)
+            self.release()
         return self
+
+    def release(self) -> None:
+        """Gives back the memory that reading memory-mapped columns has taken; they stay usable."""
+        for column in self.columns().values():
+            release(column)
 
     def _validate_rows(self, rows: slice, schema: Schema) -> None:
         sparse, dense, labels = self.sparse[rows], self.dense[rows], self.labels[rows]
