@@ -37,7 +37,9 @@ if __name__ == "__main__":
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("raw") / "ali"
-    synthetic.make_ali_ccp_raw(folder, 6_000, 4, test_rows=3_000, min_domain_rows=40)
+    synthetic.make_ali_ccp_raw(
+        folder, 6_000, 4, test_rows=3_000, min_domain_rows=40, min_positives=2
+    )
     return folder
 
 
