@@ -46,8 +46,7 @@ SPLITS = ("public", "hash")
 class Options:
     """What a raw preparation depends on besides the files; see `ali_ccp.load_ali_ccp`.
 
-    multi: "last" or "mean"; limit_rows: lines to read of each skeleton file; range_bytes: of a
-    job.
+    limit_rows: lines to read of each skeleton file; range_bytes: of a job.
     """
 
     labels: tuple[str, ...] = ("click",)
@@ -109,7 +108,7 @@ def build(space: Workspace, sources: list[Source], options: Options) -> Product:
 def _read(space, options: Options, stage: str, work, part: str, source, rejects, *more) -> list:
     """The stage that reads one raw file; the first bad row in file order ends it."""
     ranges = source.ranges(options.range_bytes, options.limit_rows if stage == "skeleton" else None)
-    arguments = [(source, start, stop, options.policy, False, *more) for start, stop in ranges]
+    arguments = [(source, start, stop, options.policy, *more) for start, stop in ranges]
     names = [f"{stage}/{part}-{number:05d}" for number in range(len(ranges))]
     jobs = [
         Job(name, work, given, (stop or source.size) - start)
@@ -201,7 +200,7 @@ def _files(space: Workspace, rows, common_parts, fitted: Fitted, options: Option
     reports = space.run("writing", jobs)
     clipped = {j.name: r["clipped"] for j, r in zip(jobs, reports) if "clipped" in r}
     schema = _schema(rows, fitted, options, clipped)
-    return Product(schema, tables, tuple(job.name for job in jobs), vocabularies=fitted.folders)
+    return Product(schema, tables, tuple(job.name for job in jobs), vocabularies=fitted.folders, scales=fitted.scales)
 
 
 def _common_files(parts, part: str, names: list[str], sizes: dict, fitted: Fitted) -> list[tuple]:

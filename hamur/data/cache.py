@@ -166,6 +166,7 @@ def write_cache(
     fingerprint: dict,
     rejects: Iterable[Rejects] = (),
     stats: dict | None = None,
+    fitted: dict[str, np.ndarray] | None = None,
 ) -> None:
     """Writes beside `folder` and renames; an older cache stays until the new one is complete."""
     temporary = folder.with_name(f"{folder.name}.tmp-{_writer()}")
@@ -181,10 +182,22 @@ def write_cache(
                 files[f"{part}/{column}.npy"] = write_array(
                     path, values.dtype, values.shape, (values[rows] for rows in blocks(len(values)))
                 )
+        files |= write_fitted(temporary, fitted or {})
         complete(temporary, schema, fingerprint, files, tables, rejects, stats)
         replace_cache(temporary, folder, fingerprint)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_fitted(folder: Path, fitted: dict[str, np.ndarray]) -> dict[str, dict]:
+    """Vocabularies ("vocab/<field>": raw values in the order of their ids) and "scaler" (C, 2):
+    low and high of the dense columns, as .npy files; returns their entries in the manifest."""
+    files = {}
+    for name, values in fitted.items():
+        path = folder / f"{name}.npy"
+        path.parent.mkdir(exist_ok=True)
+        files[f"{name}.npy"] = write_array(path, values.dtype, values.shape, [values])
+    return files
 
 
 def complete(

@@ -102,12 +102,15 @@ class Options:
             raise ValueError(f"split is {self.split!r}; use one of {tuple(_SPLITS)}")
 
 
-def build(space, files: list[Path], options: Options) -> tuple[Splits, Schema, list[Rejects]]:
+def build(space, files: list[Path], options: Options) -> tuple:
     """For `prepare`: seconds and less than 1 GiB, so in one piece and in memory."""
-    return read(files, options, cache.source_digest(files))
+    fitted: dict[str, np.ndarray] = {}
+    return *read(files, options, cache.source_digest(files), fitted), fitted
 
 
-def read(files: list[Path], options: Options, digest: dict) -> tuple[Splits, Schema, list[Rejects]]:
+def read(
+    files: list[Path], options: Options, digest: dict, fitted: dict | None = None
+) -> tuple[Splits, Schema, list[Rejects]]:
     """The tables of the three raw files or of one joined file, and what was left out of each."""
     rejects = [Rejects(file, options.policy) for file in files]
     raw = (_read_csv if len(files) == 1 else _read_raw)(rejects).raw()
@@ -123,6 +126,7 @@ def read(files: list[Path], options: Options, digest: dict) -> tuple[Splits, Sch
         domain_names=DOMAIN_NAMES,
         group="user_id",
         split={"rule": options.split, "seed": seed, "source": digest},
+        fitted=fitted,
     )
     return tables, schema, rejects
 

@@ -2,7 +2,8 @@
 examples/prepare_data.py.
 
 Every data set is one entry of DATASETS.  `build` either streams (returns an `arrays.Product`, see
-`pipeline`) or reads everything (returns `Splits, Schema, [Rejects]`); what follows is the same.
+`pipeline`) or reads everything (returns `Splits, Schema, [Rejects]` and, if it likes, what
+`assemble` put into `fitted`); what follows is the same.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hamur.data import ali_ccp_raw, assemble, cache, leakage, movielens
-from hamur.data.arrays import ARRAY, Product, write_array
+from hamur.data.arrays import ARRAY, Product
 from hamur.data.jobs import REPORT
 from hamur.data.pipeline import Workspace, default_workers
 from hamur.data.schema import CacheError, DataFileNotFoundError, Schema
@@ -116,7 +117,7 @@ def _prepare(entry: DataSet, workspace: Workspace, sources, options, allow_leaka
             files, tables, splits, schema = _gather(space, made, folder)
             rejects = made.rejects
         else:
-            splits, schema, rejects = made
+            splits, schema, rejects, *fitted = made
         if splits.train.row_id is not None:
             leakage.check_splits(splits)
         leakage.check_features(splits.train, schema, allow_leakage)
@@ -127,7 +128,7 @@ def _prepare(entry: DataSet, workspace: Workspace, sources, options, allow_leaka
             cache.complete(folder, schema, made_from, files, tables, rejects, stats)
             cache.replace_cache(folder, out, made_from)
         else:
-            cache.write_cache(out, splits, schema, made_from, rejects, stats)
+            cache.write_cache(out, splits, schema, made_from, rejects, stats, *fitted)
         return Prepared(out, stats, space.done, space.reused)
 
 
@@ -142,11 +143,12 @@ def _gather(space: Workspace, made: Product, folder: Path) -> tuple:
         report = json.loads((space.path(name) / REPORT).read_text(encoding="utf-8"))
         files[f"{relative}.npy"] = {k: report[k] for k in ("bytes", "sha256", "dtype", "shape")}
         arrays[relative] = np.load(target, mmap_mode="r", allow_pickle=False)
-    (folder / "vocab").mkdir()
-    for field, made_in in made.vocabularies.items():
-        values = np.load(made_in / "values.npy", allow_pickle=False)
-        path = folder / "vocab" / f"{field}.npy"
-        files[f"vocab/{field}.npy"] = write_array(path, values.dtype, values.shape, [values])
+    fitted = {
+        f"vocab/{field}": np.load(made_in / "values.npy", allow_pickle=False)
+        for field, made_in in made.vocabularies.items()
+    }
+    scales = [made.scales[name.removeprefix("D")] for name in made.schema.dense_names]
+    files |= cache.write_fitted(folder, fitted | {"scaler": np.array(scales)})
     tables = {
         part: {
             name: [[each.file, each.columns, each.rows] for each in pieces]

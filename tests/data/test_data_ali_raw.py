@@ -55,6 +55,8 @@ def assert_equals_naive(folder: Path, out: Path, **options) -> None:
     assert schema.vocab_sizes[:-1] == tuple(
         len(expected["vocabularies"][f]) + 1 for f in schema.sparse_names[:-1]
     )
+    for field, vocabulary in expected["vocabularies"].items():
+        assert np.load(out / "vocab" / f"{field}.npy").tolist() == list(vocabulary)
     for part, table in splits._asdict().items():
         own = expected[part]
         assert table.sparse.shape == own["ids"].shape

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hamur.data.schema import DataValueError
-from hamur.data.table import Table
+from hamur.data.table import Table, drop_fields
 
 
 @pytest.fixture
