@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without installation
 
-from hamur.data.commands import main_prepare
+if __name__ == "__main__":  # worker processes read this file too and need nothing of it
+    from hamur.data.commands import main_prepare
 
-if __name__ == "__main__":
     sys.exit(main_prepare(__file__, __doc__))

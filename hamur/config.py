@@ -112,6 +112,11 @@ class RankingConfig:
         "error: stop at the first row that cannot be read; skip: leave such rows out, count them",
         choices=("error", "skip"),
     )
+    drop: str | None = data_flag(
+        None,
+        "features to leave out, joined by commas: age, domain_indicator, ...",
+        default_text="none",
+    )
     model_name: str = model_flag("mlp_adp", "the network", choices=_models)
     preset: str = model_flag(
         "best",

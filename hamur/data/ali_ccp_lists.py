@@ -88,7 +88,7 @@ class _Odd(Exception):
 def parse(block: bytes, form: Form, rejects: Rejects, lines_before: int) -> Features:
     """The sound lines of a block; the others go to `rejects` under their number in the file.
 
-    Raises:  TruncatedFileError: the last line is incomplete and has no line end.
+    An incomplete last line without a line end makes the file unusable: TruncatedFileError.
     """
     try:
         if block.translate(None, _BYTES):
@@ -104,7 +104,7 @@ def parse(block: bytes, form: Form, rejects: Rejects, lines_before: int) -> Feat
             line = lines_before + int(row) + 1
             reason, error = _judge_line(texts[row], form, rejects, line)
             if row == len(texts) - 1 and not block.endswith(b"\n"):
-                raise _torn(rejects, line, error) from None
+                reason, error, rejects.fatal = "cut short", _torn(rejects, line, error), True
             rejects.add(line, reason, error, texts[row])
         sound = b"".join(text + b"\n" for text, keep in zip(texts, good) if keep)
         features = _parse(sound, form) if sound else _nothing(form)
@@ -247,8 +247,7 @@ def _judge_feature(feature: bytes, form: Form) -> tuple[type[DataError], str, st
 
 def _torn(rejects: Rejects, line: int, error: DataError) -> TruncatedFileError:
     return TruncatedFileError(
-        f"the file ends inside this line ({error.parts['problem']}); the last complete line is "
-        f"{line - 1}",
+        f"the file ends inside this line ({error.parts['problem']})",
         file=rejects.path,
         line=line,
         value=error.value,

@@ -2,8 +2,8 @@
 
 A part is one Arrow file, a record batch for each block of lines: of a common file the key, of a
 skeleton file row, sample_id, click, conversion and `common`, the place of its partner in the common
-file; of both, for every field f, the id `f` (-1: absent) and, where the model takes a value,
-`D<f>` (0: absent).  With multi = "mean" the ids of the lists are lists in `f`, weights in `f.value`.
+file; of both, for every field f, the id `f` of its last feature (-1: absent) and, where the model
+takes a value, `D<f>` (0: absent), as the public preparation has it.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,6 @@ from hamur.data.rejects import Policy, Rejects
 from hamur.data.schema import JoinError
 from hamur.data.sources import Source, blocks_of_lines
 
-MULTI = ("210", "853", "109_14", "110_14", "127_14", "150_14")
 VALUED = ("508", "509", "702", "853", "109_14", "110_14", "127_14", "150_14")
 ABSENT = -1
 PART = "part.arrow"
@@ -26,11 +25,9 @@ _JOIN_REMEDY = (
 )
 
 
-def read_common(
-    folder: Path, source: Source, start: int, stop: int | None, policy: Policy, mean: bool
-) -> dict:
+def read_common(folder: Path, source: Source, start: int, stop: int | None, policy: Policy) -> dict:
     """A job: the common rows that begin in [start, stop)."""
-    return _read(folder, source, start, stop, policy, COMMON, mean, lambda *_: {})
+    return _read(folder, source, start, stop, policy, COMMON, lambda *_: {})
 
 
 def read_skeleton(
@@ -39,7 +36,6 @@ def read_skeleton(
     start: int,
     stop: int | None,
     policy: Policy,
-    mean: bool,
     keys: Path,
 ) -> dict:
     """A job: the skeleton rows that begin in [start, stop), each with its common row.
@@ -67,7 +63,7 @@ def read_skeleton(
             "keep": ~(alone | impossible),
         }
 
-    return _read(folder, source, start, stop, policy, SKELETON, mean, join)
+    return _read(folder, source, start, stop, policy, SKELETON, join)
 
 
 def _reject_alone(key, alone, lines, rejects: Rejects) -> None:
@@ -87,7 +83,7 @@ def _reject_alone(key, alone, lines, rejects: Rejects) -> None:
     rejects.add_where(alone, lines, "no common row", error)
 
 
-def _read(folder, source, start, stop, policy, form: Form, mean: bool, join) -> dict:
+def _read(folder, source, start, stop, policy, form: Form, join) -> dict:
     rejects = Rejects(Path(source.name), policy)
     writer, lines, differing, kept = None, 0, 0, 0
     order = _Order()
@@ -100,7 +96,7 @@ def _read(folder, source, start, stop, policy, form: Form, mean: bool, join) -> 
             columns = {"line": (features.lines + lines).astype(np.int32), **head}
             if form is COMMON:
                 columns[KEY] = features.head[KEY]
-            columns |= (_mean if mean else last)(features, form)
+            columns |= last(features, form)
             columns = {name: _kept(column, keep) for name, column in columns.items()}
             batch = pa.record_batch(columns)
             if "sample_id" in columns:
@@ -157,24 +153,6 @@ def last(features: Features, form: Form) -> dict[str, np.ndarray]:
         columns[name] = ids[number * n : (number + 1) * n]
         if name in VALUED:
             columns[f"D{name}"] = values[number * n : (number + 1) * n]
-    return columns
-
-
-def _mean(features: Features, form: Form) -> dict:
-    """As `last`, with all features of a multi-valued field as lists and the mean of its values."""
-    columns, rows, n = last(features, form), features.rows(), len(features)
-    for number, name in enumerate(form.fields):
-        if name not in MULTI:
-            continue
-        chosen = features.field == number
-        counts = np.bincount(rows[chosen], minlength=n)
-        offsets = pa.array(np.concatenate(([0], np.cumsum(counts))).astype(np.int32))
-        values = features.values[chosen].astype(np.float32)
-        columns[name] = pa.ListArray.from_arrays(offsets, pa.array(features.ids[chosen]))
-        columns[f"{name}.value"] = pa.ListArray.from_arrays(offsets, pa.array(values))
-        if name in VALUED:
-            total = np.bincount(rows[chosen], features.values[chosen], n)
-            columns[f"D{name}"] = (total / np.maximum(counts, 1)).astype(np.float32)
     return columns
 
 

@@ -39,13 +39,14 @@ DOMAIN_FIELD = "domain_indicator"
 SPARSE_FIELDS, DENSE_FIELDS = ali_ccp.SPARSE_COLUMNS, ali_ccp.DENSE_COLUMNS
 NUM_DOMAINS = 3
 MIN_COUNT = 10  # of the public preparations
+SPLITS = ("public", "hash")
 
 
 @dataclass(frozen=True)
 class Options:
     """What a raw preparation depends on besides the files; see `ali_ccp.load_ali_ccp`.
 
-    limit_rows: only so many rows of each skeleton file's beginning; range_bytes: of a job.
+    limit_rows: lines to read of each skeleton file; range_bytes: of a job.
     """
 
     labels: tuple[str, ...] = ("click",)
@@ -55,7 +56,17 @@ class Options:
     min_count: int = MIN_COUNT
     policy: Policy = field(default_factory=Policy)
     check_feature_num: bool = False
+    limit_rows: int | None = None
     range_bytes: int = 64 << 20
+
+    def __post_init__(self):
+        if self.split not in SPLITS:
+            raise ValueError(f"split is {self.split!r}; raw Ali-CCP has {', '.join(SPLITS)}")
+        if self.labels not in (ali_ccp.LABELS[:1], ali_ccp.LABELS):
+            raise ValueError(f"labels is {self.labels!r}; use {ali_ccp.LABELS[:1]} or both")
+        domains = sorted((self.domain_map or {0: 0, 1: 1, 2: 2}).values())
+        if sorted(set(domains)) != list(range(NUM_DOMAINS)):
+            raise ValueError(f"domain_map is {self.domain_map}; its domains must be 0, 1 and 2")
 
 
 def find(folder: Path) -> list[Source]:
@@ -78,14 +89,14 @@ def build(space: Workspace, sources: list[Source], options: Options) -> Product:
         for i, part in enumerate(FILES)
     ]
     ali_ccp_rows.check_keys(space.run("sorting keys", keys, "file"), rejects[:2])
+    for each in rejects[:2]:
+        each.settle()
     skeleton_parts = {
         part: read(
             "skeleton", read_skeleton, part, skeleton[part], reject, space.path(f"keys/{part}")
         )
         for part, reject in zip(FILES, rejects[2:])
     }
-    for each in rejects[:2]:
-        each.settle()
     rows = ali_ccp_rows.choose(space, skeleton_parts, rejects[2:], options)
     for each in rejects[2:]:
         each.settle()
@@ -96,8 +107,8 @@ def build(space: Workspace, sources: list[Source], options: Options) -> Product:
 
 def _read(space, options: Options, stage: str, work, part: str, source, rejects, *more) -> list:
     """The stage that reads one raw file; the first bad row in file order ends it."""
-    ranges = source.ranges(options.range_bytes)
-    arguments = [(source, start, stop, options.policy, False, *more) for start, stop in ranges]
+    ranges = source.ranges(options.range_bytes, options.limit_rows if stage == "skeleton" else None)
+    arguments = [(source, start, stop, options.policy, *more) for start, stop in ranges]
     names = [f"{stage}/{part}-{number:05d}" for number in range(len(ranges))]
     jobs = [
         Job(name, work, given, (stop or source.size) - start)
@@ -108,7 +119,7 @@ def _read(space, options: Options, stage: str, work, part: str, source, rejects,
     def settle(number: int, report: dict) -> str:
         nonlocal lines, rows
         rejects.merge(report, lines)
-        if options.policy.on_bad_rows == "error":
+        if options.policy.on_bad_rows == "error" or rejects.fatal:
             rejects.settle()
         lines, rows = lines + report["lines"], rows + report["rows"]
         return f"{rows:,} rows"
@@ -189,7 +200,13 @@ def _files(space: Workspace, rows, common_parts, fitted: Fitted, options: Option
     reports = space.run("writing", jobs)
     clipped = {j.name: r["clipped"] for j, r in zip(jobs, reports) if "clipped" in r}
     schema = _schema(rows, fitted, options, clipped)
-    return Product(schema, tables, tuple(job.name for job in jobs), vocabularies=fitted.folders)
+    return Product(
+        schema,
+        tables,
+        tuple(job.name for job in jobs),
+        vocabularies=fitted.folders,
+        scales=fitted.scales,
+    )
 
 
 def _common_files(parts, part: str, names: list[str], sizes: dict, fitted: Fitted) -> list[tuple]:
@@ -268,7 +285,10 @@ def _schema(rows, fitted: Fitted, options: Options, clipped: dict) -> Schema:
     fields = [FieldSpec(name, SPARSE, fitted.sizes[name]) for name in SPARSE_FIELDS]
     fields.append(FieldSpec(DOMAIN_FIELD, SPARSE, NUM_DOMAINS))
     domains = rows["train"].domains
-    raw = {code: str(value) for value, code in sorted(domains.items(), reverse=True)}
+    raw = {
+        d: "|".join(str(value) for value, code in sorted(domains.items()) if code == d)
+        for d in range(NUM_DOMAINS)
+    }
     return Schema(
         name=ali_ccp.NAME,
         fields=(*fields, *(FieldSpec(name, DENSE) for name in DENSE_FIELDS)),
@@ -278,6 +298,7 @@ def _schema(rows, fitted: Fitted, options: Options, clipped: dict) -> Schema:
         group=ali_ccp.GROUP_COLUMN,
         split={
             "rule": options.split,
+            "fit_on": "train",
             "seed": options.split_seed,
             "min_count": options.min_count,
             "clipped": clipped,

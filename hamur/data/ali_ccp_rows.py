@@ -239,7 +239,14 @@ def count_rows(folder: Path, rows: Rows, name: str) -> dict:
         for line, value in errors
     ]  # fmt: skip
     dropped = {"no domain": unknown} if unknown else {}
-    return {"kept": kept, "rows_read": 0, "dropped": dropped, "excluded": {}, "errors": reports}
+    return {
+        "kept": kept,
+        "rows_read": 0,
+        "dropped": dropped,
+        "excluded": {},
+        "errors": reports,
+        "fatal": False,
+    }
 
 
 def divide(folder: Path, rows: Rows, rule: str, seed: int) -> dict:

@@ -149,9 +149,7 @@ def _read_raw(of_users: Rejects, of_items: Rejects) -> Columns:
     of_users.settle()
     items = text.read_rows(of_items.path, ITEM, of_items)
     items = checks.allowed(items, ITEM_LABEL, (0, 1, 2), of_items)
-    items = checks.with_partner(
-        items, "item_1", users.columns["user_1"], of_users.path, of_items
-    )
+    items = checks.with_partner(items, "item_1", users.columns["user_1"], of_users.path, of_items)
     of_items.settle()
     page = pd.Index(users.columns["user_1"]).get_indexer(items.columns["item_1"])
     order = np.argsort(page, kind="stable")
@@ -207,7 +205,9 @@ def last_pages(search_id: np.ndarray, fraction: float) -> np.ndarray:
     By first appearance in the file, since the ids themselves do not ascend.
     """
     page, ids = pd.factorize(search_id)
-    held = np.cumsum(np.bincount(page, minlength=len(ids))[::-1])  # rows of the last 1, 2, ... pages
+    held = np.cumsum(
+        np.bincount(page, minlength=len(ids))[::-1]
+    )  # rows of the last 1, 2, ... pages
     pages = 1 + int(np.searchsorted(held, fraction * len(page)))
     return page >= len(ids) - pages
 

@@ -198,4 +198,9 @@ def _total(rows: list[Rows]) -> int:
     return sum(each.end - each.begin for each in rows)
 
 
-WRITERS = {"labels": write_labels, "domain": write_domain, "page": write_page, "row_id": write_row_id}
+WRITERS = {
+    "labels": write_labels,
+    "domain": write_domain,
+    "page": write_page,
+    "row_id": write_row_id,
+}

@@ -20,7 +20,14 @@ from hamur.data.aliexpress import DOMAIN_SHIFT, NAME, PART_SHIFT
 from hamur.data.aliexpress_encode import Pages
 from hamur.data.aliexpress_files import DENSE_COLUMNS, GROUP, ITEM_NAMES, LABELS, PARTS
 from hamur.data.aliexpress_files import SPARSE_COLUMNS, USER_NAMES
-from hamur.data.aliexpress_parts import RawPart, Rows, order_items, read_items, read_users, sort_pages
+from hamur.data.aliexpress_parts import (
+    RawPart,
+    Rows,
+    order_items,
+    read_items,
+    read_users,
+    sort_pages,
+)
 from hamur.data.aliexpress_sources import RawFile, find
 from hamur.data.arrays import Part, Product, narrowest
 from hamur.data.assemble import DOMAIN_FIELD
@@ -107,7 +114,9 @@ def _read(space, options: Options, key, source, rejects: Rejects, work, *more) -
 def _sort(space, options, halves, files, rejects, users) -> dict[tuple[str, str], int]:
     """Pages of each user file."""
     jobs = [
-        Job(_at("pages", half), sort_pages, (users[half], files[*half, "user"].name, options.policy))
+        Job(
+            _at("pages", half), sort_pages, (users[half], files[*half, "user"].name, options.policy)
+        )
         for half in halves
     ]
     pages = {}
@@ -196,9 +205,12 @@ def _files(space, options: Options, countries, rows, pages: list[Pages]) -> Prod
         jobs += [job for job, _, _ in own]
         tables[split] = _table(split, own, shared)
     done = space.run("writing", jobs, "file")
-    clipped = {job.name: report["clipped"] for job, report in zip(jobs, done) if "clipped" in report}
+    clipped = {
+        job.name: report["clipped"] for job, report in zip(jobs, done) if "clipped" in report
+    }
     schema = _schema(options, countries, fields, sizes, scales, clipped)
-    return Product(schema, tables, tuple(job.name for job in jobs), vocabularies=folders)
+    names = tuple(job.name for job in jobs)
+    return Product(schema, tables, names, vocabularies=folders, scales=scales)
 
 
 def _scale(low: float, high: float) -> tuple[float, float]:

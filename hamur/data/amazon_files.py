@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from hamur.data.encode import MISSING, Codes
+from hamur.data.jobs import advance
 from hamur.data.pair import Interactions
 from hamur.data.pair_checks import EARLIEST, LATEST, expected_time, first_of_equal
 from hamur.data.rejects import SKIP_REMEDY, Rejects
@@ -43,7 +44,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
     Raises:  TruncatedFileError: a .gz that ends early or is damaged; EmptySplitError.
     """
-    number = 0
+    number = moved = 0
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         while True:
             try:
@@ -59,6 +60,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             if not line:
                 break
             number += 1
+            if number % _CHUNK == 0:
+                at = file.fileobj.tell() if path.suffix == ".gz" else file.tell()
+                advance(at - moved)
+                moved = at
             text = line.rstrip(b"\r\n")
             if number == 1:
                 text = text.removeprefix(b"\xef\xbb\xbf")

@@ -36,13 +36,14 @@ class Product:
 
     tables: split -> name of a Table's column -> its parts; files: the jobs, "files/<path>", whose
     array.npy becomes <path>.npy; vocabularies: field -> job folder with values.npy, the raw values
-    in the order of their ids; rejects: what was left out of each source file.
+    in the order of their ids; scales: field -> (low, high) that its values were scaled by; rejects: what was left out of each source file.
     """
 
     schema: Schema
     tables: dict[str, dict[str, list[Part]]]
     files: tuple[str, ...]
     vocabularies: dict[str, Path] = field(default_factory=dict)
+    scales: dict[str, tuple[float, float]] = field(default_factory=dict)
     rejects: tuple[Rejects, ...] = ()
 
     def with_rejects(self, rejects: Iterable[Rejects]) -> "Product":
@@ -140,6 +141,32 @@ class Pieces:
         return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
 
+class Chosen:
+    """(N, width) array of some columns of another, which is not copied; read-only as `Pieces`."""
+
+    ndim = 2
+
+    def __init__(self, values, columns: Iterable[int]):
+        self.values, self.columns = values, list(columns)
+        self.shape, self.dtype = (len(values), len(self.columns)), values.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def take(self, indices, axis: int = 0, out=None, mode: str = "raise") -> np.ndarray:
+        """The rows at these positions, in memory."""
+        return self.values.take(np.asarray(indices), axis=0)[:, self.columns]
+
+    def __getitem__(self, key):
+        rows, column = key if isinstance(key, tuple) else (key, slice(None))
+        if isinstance(column, (int, np.integer)):
+            return self.values[rows, self.columns[column]]
+        return self.values[rows][..., self.columns][..., column]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self[:], self.dtype if dtype is None else dtype)
+
+
 class PieceColumn:
     """(N,) column that is one column of a piece; behaves like a read-only array, as `Pieces`."""
 
@@ -175,6 +202,8 @@ def release(column) -> None:
     The pages stay in the system's cache; without this, the resident size of a process that reads
     all rows at random grows to the size of the files.
     """
+    if isinstance(column, Chosen):
+        return release(column.values)
     if isinstance(column, (Pieces, PieceColumn)):
         for piece in column.pieces if isinstance(column, Pieces) else (column.piece,):
             release(piece.values)

@@ -62,6 +62,7 @@ def assemble(
     group: str,
     split: dict,
     domain_field: bool = True,
+    fitted: dict[str, np.ndarray] | None = None,
 ) -> tuple[Splits, Schema]:
     """Fits on the training rows, encodes all rows, and checks for leakage.
 
@@ -69,6 +70,7 @@ def assemble(
     the Schema's split entry, to which is added what was found: rows, rows with an unknown id and
     clipped cells (in train, valid, test), constant columns, and what each file left out.
     domain_field: the domain id is a sparse field too, the last one.
+    fitted: a dictionary to put the vocabularies and scalers into, as `cache.write_cache` keeps them.
     Raises:  EmptySplitError; LeakageError.
     """
     rows = dict(zip(splits.PARTS, map(len, parts)))
@@ -81,6 +83,9 @@ def assemble(
         name: encode.fit_scaler(column, train, encoding.fit_on, encoding.keep_unit)
         for name, column in raw.dense.items()
     }
+    if fitted is not None:
+        fitted |= {f"vocab/{name}": each.values for name, each in vocabularies.items()}
+        fitted["scaler"] = np.array([[s.low, s.high] for s in scalers.values()]).reshape(-1, 2)
     tables = Splits(*(_table(raw, rows, vocabularies, scalers, domain_field) for rows in parts))
     split = {
         **split,

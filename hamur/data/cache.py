@@ -81,9 +81,8 @@ def load_or_build(
     Raises:  OSError: the given cache_dir cannot be written (in the default folder that is only
         a warning, and the tables stay in memory).
     """
-    key = json.dumps([str(source.resolve()), options], sort_keys=True)
     root = default_folder() if cache_dir is None else Path(cache_dir).expanduser()
-    folder = root / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    folder = root / f"{name}-{key_of(source, options)}"
     fingerprint = {"source": digest, "options": options}
     if folder.exists():
         try:
@@ -102,6 +101,29 @@ def load_or_build(
         return open_cache(folder, fingerprint)
     except CacheError:
         return splits, schema  # another process is just replacing it
+
+
+def key_of(source: Path, options: dict) -> str:
+    """Names the folder of these options on this source."""
+    text = json.dumps([str(source.resolve()), options], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether a folder is a cache, be it complete or not."""
+    return (folder / "schema.json").is_file()
+
+
+def open_prepared(folder: Path, split: str | None, fit_on: str) -> Loaded:
+    """A cache that `prepare` made, unless options ask for something that it is not."""
+    splits, schema = open_cache(folder)
+    made = {"split": schema.split["rule"], "fit_on": schema.split["fit_on"]}
+    if split not in (None, made["split"]) or fit_on not in ("train", made["fit_on"]):
+        raise ValueError(
+            f"{folder} was prepared with split {made['split']!r} and fit_on {made['fit_on']!r}; "
+            "prepare it again to change them"
+        )
+    return splits, schema
 
 
 def open_cache(folder: Path, fingerprint: dict | None = None, verify: bool = False) -> Loaded:
@@ -144,6 +166,7 @@ def write_cache(
     fingerprint: dict,
     rejects: Iterable[Rejects] = (),
     stats: dict | None = None,
+    fitted: dict[str, np.ndarray] | None = None,
 ) -> None:
     """Writes beside `folder` and renames; an older cache stays until the new one is complete."""
     temporary = folder.with_name(f"{folder.name}.tmp-{_writer()}")
@@ -159,10 +182,23 @@ def write_cache(
                 files[f"{part}/{column}.npy"] = write_array(
                     path, values.dtype, values.shape, (values[rows] for rows in blocks(len(values)))
                 )
+        files |= write_fitted(temporary, fitted or {})
         complete(temporary, schema, fingerprint, files, tables, rejects, stats)
         replace_cache(temporary, folder, fingerprint)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_fitted(folder: Path, fitted: dict[str, np.ndarray]) -> dict[str, dict]:
+    """Vocabularies ("vocab/<field>": raw values in the order of their ids) and "scaler" (C, 2):
+    low and high of the dense columns, and what else a data set keeps, as .npy files; returns their
+    entries in the manifest."""
+    files = {}
+    for name, values in fitted.items():
+        path = folder / f"{name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files[f"{name}.npy"] = write_array(path, values.dtype, values.shape, [values])
+    return files
 
 
 def complete(

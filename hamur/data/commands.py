@@ -47,13 +47,6 @@ class PrepareConfig:
         None, "training rows that an id needs to be known", group="encoding", at_least=1,
         default_text="10 for ali-ccp, else 1",
     )  # fmt: skip
-    multi: str | None = flag(
-        None,
-        "lists of ali-ccp: their last entry, as published, or the mean over all",
-        group="encoding",
-        choices=("last", "mean"),
-        default_text="last",
-    )
     labels: str | None = flag(
         None, "click or click,purchase", group="encoding", default_text="click"
     )
@@ -102,7 +95,7 @@ class PrepareConfig:
         kind = DATASETS[self.dataset].options
         known = {field.name for field in dataclasses.fields(kind)}
         given = {"policy": Policy(self.on_bad_rows, self.max_bad_fraction)}
-        for name in ("split", "split_seed", "fit_on", "min_count", "multi", "limit_rows"):
+        for name in ("split", "split_seed", "fit_on", "min_count", "limit_rows"):
             given[name] = getattr(self, name)
         given["labels"] = self.labels and tuple(self.labels.split(","))
         given["domain_map"] = self.domain_map and _domain_map(self.domain_map)

@@ -8,14 +8,12 @@ one that separates them can.  A model must show here what it does for domains be
 data, where domains agree about most, mean anything.
 """
 
-import dataclasses
-
 import numpy as np
 
 from hamur.data.planted import sigmoid, truth_of
 from hamur.data.schema import FieldSpec, Schema
 from hamur.data.splits import random_split
-from hamur.data.table import Splits, Table
+from hamur.data.table import Splits, Table, drop_fields
 
 NAME = "conflict"
 DOMAIN_FIELD = "domain_indicator"
@@ -54,14 +52,7 @@ def make_conflict(rows: int = 8_000, seed: int = 2022) -> tuple[Splits, Schema, 
 
 def without_domain_field(splits: Splits, schema: Schema) -> tuple[Splits, Schema]:
     """The same rows for a model that may not see the domain; reports per domain still know it."""
-    place = schema.sparse_names.index(schema.domain_field)
-    fields = tuple(spec for spec in schema.fields if spec.name != schema.domain_field)
-    blind = dataclasses.replace(schema, fields=fields, domain_field=None)
-    tables = (
-        dataclasses.replace(table, sparse=np.delete(table.sparse, place, axis=1))
-        for table in splits
-    )
-    return Splits(*tables), blind
+    return drop_fields(splits, schema, [schema.domain_field])
 
 
 def _schema(seed: int) -> Schema:

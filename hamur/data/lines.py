@@ -186,6 +186,19 @@ def check_encoding(path: Path, block: bytes, numbers: np.ndarray, encoding: str)
         ) from None
 
 
+def check_no_nul(path: Path, block: bytes, first_line: int) -> None:
+    """Raises DataFormatError naming the line of a NUL byte."""
+    if b"\0" in block:
+        at = block.index(b"\0")
+        raise DataFormatError(
+            "a NUL byte",
+            file=path,
+            line=first_line + block.count(b"\n", 0, at),
+            expected="plain text",
+            remedy=_ENCODING_REMEDY,
+        )
+
+
 def without_byte_order_mark(path: Path, start: bytes) -> bytes:
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise _encoding_error(path, "a UTF-16 byte order mark", 0)

@@ -39,7 +39,7 @@ OFFICIAL = {
 
 def load_movielens(
     path: str | Path | None = None,
-    split: str = "random",
+    split: str | None = None,
     split_seed: int = 2022,
     fit_on: str = "train",
     source_format: str | None = None,
@@ -52,8 +52,9 @@ def load_movielens(
     """The three splits and their schema, memory-mapped from a cache that is built when needed.
 
     path: the folder of ratings.dat, users.dat and movies.dat, or of ml-1m.csv or
-        ml-1m-sample.csv, or such a CSV file; None is the bundled sample of generated rows.
-    split: "random" (8:1:1 by split_seed), "temporal" (8:1:1 by time; mostly users never seen
+        ml-1m-sample.csv, or such a CSV file, or a cache that examples/prepare_data.py made; None is
+        the bundled sample of generated rows.
+    split: "random" (default, 8:1:1 by split_seed), "temporal" (8:1:1 by time; mostly users never seen
         before) or "user_temporal" (the last tenth of each user's ratings, and the tenth before).
     fit_on: "all" fits vocabularies and scaler on all rows and has no 'unknown': for comparison
         with the public code only.
@@ -65,7 +66,7 @@ def load_movielens(
     Raises:  DataError, of the kind that `hamur.data.schema` names.
     """
     given = Options(
-        split,
+        split or "random",
         split_seed,
         fit_on,
         Policy(on_bad_rows, max_bad_fraction),
@@ -73,6 +74,8 @@ def load_movielens(
         check_statistics,
     )
     source = SAMPLE if path is None else Path(path).expanduser()
+    if cache.is_cache(source):
+        return assemble.check_classes(*cache.open_prepared(source, split, fit_on))
     files = find_files(source, source_format)
     digest = cache.source_digest(files)
     options = dataclasses.asdict(given) | {"source_format": [file.suffix for file in files]}
@@ -99,12 +102,15 @@ class Options:
             raise ValueError(f"split is {self.split!r}; use one of {tuple(_SPLITS)}")
 
 
-def build(space, files: list[Path], options: Options) -> tuple[Splits, Schema, list[Rejects]]:
+def build(space, files: list[Path], options: Options) -> tuple:
     """For `prepare`: seconds and less than 1 GiB, so in one piece and in memory."""
-    return read(files, options, cache.source_digest(files))
+    fitted: dict[str, np.ndarray] = {}
+    return *read(files, options, cache.source_digest(files), fitted), fitted
 
 
-def read(files: list[Path], options: Options, digest: dict) -> tuple[Splits, Schema, list[Rejects]]:
+def read(
+    files: list[Path], options: Options, digest: dict, fitted: dict | None = None
+) -> tuple[Splits, Schema, list[Rejects]]:
     """The tables of the three raw files or of one joined file, and what was left out of each."""
     rejects = [Rejects(file, options.policy) for file in files]
     raw = (_read_csv if len(files) == 1 else _read_raw)(rejects).raw()
@@ -120,6 +126,7 @@ def read(files: list[Path], options: Options, digest: dict) -> tuple[Splits, Sch
         domain_names=DOMAIN_NAMES,
         group="user_id",
         split={"rule": options.split, "seed": seed, "source": digest},
+        fitted=fitted,
     )
     return tables, schema, rejects
 

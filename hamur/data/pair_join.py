@@ -78,7 +78,9 @@ def join_pair(
         target_schema=fitted[1].schema(name, domains, int(trained.sum()), targets),
         source_categories=fitted[0].item_category,
         target_categories=fitted[1].item_category,
-        names={"user": _named(users[trained])} | fitted[0].names("source") | fitted[1].names("target"),
+        names={"user": _named(users[trained])}
+        | fitted[0].names("source")
+        | fitted[1].names("target"),
         valid_time=np.concatenate([[0], valid_time[trained]]),
         timed=timed,
     )
@@ -129,7 +131,9 @@ def _sorted(rows: Interactions, user: np.ndarray) -> tuple[Interactions, np.ndar
     rows = rows.take(chosen)
     if rows.time is None:
         _, first, counts = np.unique(user, return_index=True, return_counts=True)
-        rows = Interactions(**{**vars(rows), "time": np.arange(len(user)) - np.repeat(first, counts)})
+        rows = Interactions(
+            **{**vars(rows), "time": np.arange(len(user)) - np.repeat(first, counts)}
+        )
     return rows, user
 
 
@@ -144,7 +148,9 @@ def _divide(
         return parts, {"without_training_row": len(np.setdiff1d(user, user[parts[0]]))}
     order = np.arange(len(user))
     if not timed:  # any two rows of the user
-        order = np.lexsort((np.random.Generator(np.random.PCG64(split_seed)).random(len(user)), user))
+        order = np.lexsort(
+            (np.random.Generator(np.random.PCG64(split_seed)).random(len(user)), user)
+        )
     _, first, counts = np.unique(user, return_index=True, return_counts=True)
     if not (counts >= MIN_ROWS).any():
         raise EmptySplitError(
@@ -156,7 +162,8 @@ def _divide(
     long_enough = np.repeat(counts >= MIN_ROWS, counts)
     from_end = np.repeat(first + counts, counts) - np.arange(len(user))  # 1 = last
     parts = tuple(
-        np.sort(order[long_enough & chosen]) for chosen in (from_end > 2, from_end == 2, from_end == 1)
+        np.sort(order[long_enough & chosen])
+        for chosen in (from_end > 2, from_end == 2, from_end == 1)
     )
     return parts, {"too_few_target_rows": int((counts < MIN_ROWS).sum())}
 

@@ -2,10 +2,12 @@
 examples/prepare_data.py.
 
 Every data set is one entry of DATASETS.  `build` either streams (returns an `arrays.Product`, see
-`pipeline`) or reads everything (returns `Splits, Schema, [Rejects]`); what follows is the same.
+`pipeline`) or reads everything (returns `Splits, Schema, [Rejects]` and, if it likes, what
+`assemble` put into `fitted`); what follows is the same.
 """
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -16,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from hamur.data import ali_ccp_raw, aliexpress_raw, assemble, cache, leakage, movielens
-from hamur.data.arrays import ARRAY, Product, write_array
+from hamur.data import ali_ccp_raw, aliexpress_raw, amazon_raw, assemble, cache, leakage, movielens
+from hamur.data.arrays import ARRAY, Product
 from hamur.data.jobs import REPORT
 from hamur.data.pipeline import Workspace, default_workers
 from hamur.data.schema import CacheError, DataFileNotFoundError, Schema
@@ -41,6 +43,7 @@ class DataSet:
 DATASETS = {
     "aliexpress": DataSet(aliexpress_raw.Options, aliexpress_raw.find, aliexpress_raw.build),
     "ali-ccp": DataSet(ali_ccp_raw.Options, ali_ccp_raw.find, ali_ccp_raw.build, "101", "205"),
+    "amazon": DataSet(amazon_raw.Options, amazon_raw.find, amazon_raw.build, "user", "item"),
     "ml-1m": DataSet(
         movielens.Options, movielens.find_files, movielens.build, "user_id", "movie_id"
     ),
@@ -83,14 +86,31 @@ def prepare(
     sources = entry.find(raw)
     paths = {getattr(source, "path", source) for source in sources}
     made_from = {"dataset": dataset, "source": cache.source_digest(sorted(paths))}
-    made_from |= {"options": _plain(options), "allow_leakage": list(allow_leakage)}
+    made_from |= {"options": plain(options), "allow_leakage": list(allow_leakage)}
     if out.exists():
         if cache.is_current(out, made_from):
             return Prepared(out, json.loads((out / "stats.json").read_text(encoding="utf-8")))
         _check_replaceable(out, overwrite)
     size = sum(path.stat().st_size for path in paths)
     count = default_workers(size) if workers is None else workers
-    with Workspace(out, made_from, count, quiet) as space:
+    try:
+        return _prepare(
+            entry, Workspace(out, made_from, count, quiet), sources, options, allow_leakage
+        )
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.strerror} at {out}; about {size:,} bytes are needed, as many as the raw files "
+            "have. What was written has been removed, an older cache is as it was. Remedy: make "
+            "room, or choose another --out",
+        ) from None
+
+
+def _prepare(entry: DataSet, workspace: Workspace, sources, options, allow_leakage) -> Prepared:
+    out, made_from = workspace.out, workspace.fingerprint
+    with workspace as space:
         made = entry.build(space, sources, options)
         folder = space.folder / "cache"
         shutil.rmtree(folder, ignore_errors=True)
@@ -99,7 +119,7 @@ def prepare(
             files, tables, splits, schema = _gather(space, made, folder)
             rejects = made.rejects
         else:
-            splits, schema, rejects = made
+            splits, schema, rejects, *fitted = made
         if splits.train.row_id is not None:
             leakage.check_splits(splits)
         leakage.check_features(splits.train, schema, allow_leakage)
@@ -110,7 +130,7 @@ def prepare(
             cache.complete(folder, schema, made_from, files, tables, rejects, stats)
             cache.replace_cache(folder, out, made_from)
         else:
-            cache.write_cache(out, splits, schema, made_from, rejects, stats)
+            cache.write_cache(out, splits, schema, made_from, rejects, stats, *fitted)
         return Prepared(out, stats, space.done, space.reused)
 
 
@@ -125,11 +145,12 @@ def _gather(space: Workspace, made: Product, folder: Path) -> tuple:
         report = json.loads((space.path(name) / REPORT).read_text(encoding="utf-8"))
         files[f"{relative}.npy"] = {k: report[k] for k in ("bytes", "sha256", "dtype", "shape")}
         arrays[relative] = np.load(target, mmap_mode="r", allow_pickle=False)
-    (folder / "vocab").mkdir()
-    for field, made_in in made.vocabularies.items():
-        values = np.load(made_in / "values.npy", allow_pickle=False)
-        path = folder / "vocab" / f"{field}.npy"
-        files[f"vocab/{field}.npy"] = write_array(path, values.dtype, values.shape, [values])
+    fitted = {
+        f"vocab/{field}": np.load(made_in / "values.npy", allow_pickle=False)
+        for field, made_in in made.vocabularies.items()
+    }
+    scales = [made.scales[name.removeprefix("D")] for name in made.schema.dense_names]
+    files |= cache.write_fitted(folder, fitted | {"scaler": np.array(scales)})
     tables = {
         part: {
             name: [[each.file, each.columns, each.rows] for each in pieces]
@@ -159,7 +180,7 @@ def _described(schema: Schema, stats: dict, made_from: dict) -> Schema:
     return dataclasses.replace(schema, split={**schema.split, **found})
 
 
-def _plain(options) -> dict:
+def plain(options) -> dict:
     """The options as JSON values."""
     values = dataclasses.asdict(options)
     if values.get("domain_map"):

@@ -44,12 +44,25 @@ class Source:
         with tarfile.open(self.path, "r:*") as archive:
             return archive.getmember(self.member).size
 
-    def ranges(self, size: int = RANGE_BYTES) -> list[tuple[int, int | None]]:
-        """(start, stop) of the parts that can be read independently; (0, None) for all of it."""
+    def ranges(
+        self, size: int = RANGE_BYTES, lines: int | None = None
+    ) -> list[tuple[int, int | None]]:
+        """(start, stop) of the parts that can be read independently; (0, None) for all of it.
+
+        lines: only so many from the beginning.  Raises:  ValueError: of a compressed file.
+        """
         if not self.plain:
+            if lines is not None:
+                raise ValueError(f"only a plain file can be cut after {lines} lines: {self.name}")
             return [(0, None)]
-        total = self.size
+        total = self.size if lines is None else self._end_of_line(lines)
         return [(at, min(at + size, total)) for at in range(0, total, size)] or [(0, None)]
+
+    def _end_of_line(self, number: int) -> int:
+        with self.path.open("rb") as file:
+            for _ in zip(range(number), file):
+                pass
+            return file.tell()
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:

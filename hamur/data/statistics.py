@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hamur.data.arrays import blocks, release
+from hamur.data.arrays import blocks
 from hamur.data.encode import UNKNOWN
 from hamur.data.rejects import Rejects
 from hamur.data.schema import Schema
@@ -51,8 +51,7 @@ def _split(table: Table, schema: Schema, counted: dict[str, int]) -> dict:
         unknown += (sparse == UNKNOWN).sum(axis=0)
         for kind, f in counted.items():
             seen[kind][domain, sparse[:, f]] = True
-        for column in (table.sparse, table.domain, table.labels):
-            release(column)
+        table.release()
 
     def figures(d: int | slice) -> dict:
         content = {"rows": int(rows[d].sum())}
@@ -72,6 +71,18 @@ def _split(table: Table, schema: Schema, counted: dict[str, int]) -> dict:
     }
 
 
+def _total(stats: dict) -> dict:
+    """Rows and positives of all splits together."""
+
+    def add(parts: list[dict]) -> dict:
+        names = ["rows", *(f"{name}_positives" for name in stats["labels"])]
+        return {name: sum(part[name] for part in parts) for name in names}
+
+    parts = list(stats["splits"].values())
+    domains = {d: add([part["domains"][d] for part in parts]) for d in parts[0]["domains"]}
+    return add(parts) | {"domains": domains}
+
+
 def as_table(stats: dict) -> str:
     """Rows, positives, rates, users and items of every split and domain, as text."""
     kinds = [kind for kind in ("users", "items") if kind in stats["splits"]["train"]]
@@ -79,7 +90,7 @@ def as_table(stats: dict) -> str:
     for name in stats["labels"]:
         header += [name, "rate"]
     lines = [header + kinds]
-    for part, split in stats["splits"].items():
+    for part, split in (stats["splits"] | {"total": _total(stats)}).items():
         own = [(name, split["domains"][str(d)]) for d, name in enumerate(stats["domains"])]
         for name, figures in [*own, ("all", split)]:
             line = [part, name, f"{figures['rows']:,}"]
@@ -87,7 +98,7 @@ def as_table(stats: dict) -> str:
                 positives = figures[f"{label}_positives"]
                 rate = f"{positives / figures['rows']:.5f}" if figures["rows"] else "n/a"
                 line += [f"{positives:,}", rate]
-            lines.append(line + [f"{figures[kind]:,}" for kind in kinds])
+            lines.append(line + [f"{figures[kind]:,}" if kind in figures else "" for kind in kinds])
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = [
         "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths)))

@@ -57,11 +57,12 @@ class Lookup:
     """Raw ids -> 1..n by their place in `values`; whatever else, also -1, is unknown (0)."""
 
     def __init__(self, values: np.ndarray):
-        self._limit = int(values.max(initial=0)) + 1
+        self._first = int(values.min()) if len(values) else 0
+        self._limit = int(values.max()) - self._first + 1 if len(values) else 0
         numbers = np.arange(1, len(values) + 1, dtype=np.int32)
-        if self._limit <= _TABLE_LIMIT:
+        if self._limit <= _TABLE_LIMIT:  # the ids of a field lie close together
             self._table = np.full(self._limit + 1, UNKNOWN, np.int32)
-            self._table[values] = numbers
+            self._table[values - self._first] = numbers
             return
         self._table = None
         order = np.argsort(values)
@@ -70,7 +71,9 @@ class Lookup:
     def encode(self, raw: np.ndarray) -> np.ndarray:
         """(n,) int32 ids of raw ids (n,) >= -1."""
         if self._table is not None:
-            return self._table[np.where((raw < 0) | (raw >= self._limit), self._limit, raw)]
+            place = raw - self._first
+            outside = (place < 0) | (place >= self._limit)
+            return self._table[np.where(outside, self._limit, place)]
         at = np.minimum(np.searchsorted(self._values, raw), len(self._values) - 1)
         return np.where(self._values[at] == raw, self._numbers[at], UNKNOWN)
 

@@ -22,6 +22,7 @@ from hamur.data.planted import Field, Signal, Truth, intercepts, sigmoid, write_
 
 BLOCK = 65_536
 PILOT_ROWS = 1 << 17
+BALANCED = 5_000  # items that are popular enough to matter
 ALL_ROWS, ROWS_PER_COMMON = 85_316_519, 58
 SHARES, RATES, CONVERSION = (0.3779, 0.0075, 0.6147), (0.0450, 0.0300, 0.0353), 0.000214
 IMPOSSIBLE = 5e-6  # rows of a conversion without a click, at least one from 10,000 rows on
@@ -117,7 +118,7 @@ class _World:
         items = self.sizes["205"]
         # (items,) each: what an item is
         self.items = {name: self.draw(rng, name, items) for name in ("206", "207", "216")}
-        self.branded = rng.random(items) < PRESENT["216"][1]
+        self.branded = _balanced(rng, self.zipf["205"], PRESENT["216"][1])
         self.nodes = 1 + rng.poisson(NODES - 1, items)
         self.node_base = rng.integers(0, 1 << 30, items)
         sizes = {name: Field(None, WEIGHTS.get(name, 0.4), SIDES.get(name, ""), name in FLIPPED,
@@ -345,6 +346,15 @@ def _scramble(number: np.ndarray, file: int) -> np.ndarray:
 def _cumulated(size: int) -> np.ndarray:
     weights = np.cumsum(np.arange(1, size + 1) ** -ZIPF)
     return weights / weights[-1]
+
+
+def _balanced(rng: np.random.Generator, cumulated: np.ndarray, share: float) -> np.ndarray:
+    """(n,) bool, true for this share of the draws: few popular values must not decide it."""
+    weight, chosen, sum_ = np.diff(cumulated, prepend=0), rng.random(len(cumulated)) < share, 0.0
+    for i in range(min(BALANCED, len(chosen))):
+        chosen[i] = sum_ + weight[i] <= share * cumulated[i]
+        sum_ += weight[i] * chosen[i]
+    return chosen
 
 
 def _blocks(rows: int) -> Iterator[tuple[int, int]]:

@@ -156,7 +156,9 @@ class _Score:
         shared = np.random.Generator(np.random.PCG64([seed, 1_000]))
         own = np.random.Generator(np.random.PCG64([seed, 1_001, country]))
         # Functions: 0, 1 of the click and of the purchase in all countries; 2, 3 of this country.
-        tables = [(shared.standard_normal((c, 2)), own.standard_normal((c, 2))) for c in CARDINALITIES]
+        tables = [
+            (shared.standard_normal((c, 2)), own.standard_normal((c, 2))) for c in CARDINALITIES
+        ]
         for name in FLIPPED:
             f = files.SPARSE_COLUMNS.index(name)
             flipped = np.random.Generator(np.random.PCG64([seed, 1_002, f]))

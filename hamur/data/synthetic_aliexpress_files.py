@@ -43,7 +43,9 @@ _CODES = [
 ]
 
 
-def _texts(codes: np.ndarray, levels: np.ndarray, first_field: int) -> tuple[np.ndarray, np.ndarray]:
+def _texts(
+    codes: np.ndarray, levels: np.ndarray, first_field: int
+) -> tuple[np.ndarray, np.ndarray]:
     texts = [_CODES[first_field + f][codes[:, f]] for f in range(codes.shape[1])]
     return np.stack(texts, axis=1), _NUMBERS[levels]
 
@@ -91,10 +93,24 @@ class _Raw:
         ids = block.search_id.astype(str).astype(object)
         users = np.empty((len(ids), files.USER_COLUMNS), object)
         users[:, 0] = ids
-        self._place(users, files.USER_CATEGORICAL, files.USER_NUMERICAL, block.user_codes, block.user_levels, 0)
+        self._place(
+            users,
+            files.USER_CATEGORICAL,
+            files.USER_NUMERICAL,
+            block.user_codes,
+            block.user_levels,
+            0,
+        )
         items = np.empty((len(block.page), files.ITEM_COLUMNS), object)
         items[:, 0], items[:, -1] = ids[block.page], np.array(["0", "1", "2"], object)[label]
-        self._place(items, files.ITEM_CATEGORICAL, files.ITEM_NUMERICAL, block.item_codes, block.item_levels, _USERS)
+        self._place(
+            items,
+            files.ITEM_CATEGORICAL,
+            files.ITEM_NUMERICAL,
+            block.item_codes,
+            block.item_levels,
+            _USERS,
+        )
         _write_rows(self._files[0], users)
         _write_rows(self._files[1], items[block.item_order])
 

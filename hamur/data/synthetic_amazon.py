@@ -87,7 +87,9 @@ def make_amazon_pair(
         rows = _rated(rng, rows, category, factors, harmful, plant, domain)
         rows = rows.take(_core(rows.user, rows.item))
         write_reviews(out, domain, rows, rng, compressed, d)
-        write_meta(out, domain, np.unique(rows.item), category, rng, missing_meta_share, compressed, d)
+        write_meta(
+            out, domain, np.unique(rows.item), category, rng, missing_meta_share, compressed, d
+        )
         liked = (rows.rating > 3).astype(np.int8)
         truths[domain.name] = Truth(
             rows.probability, liked, np.full(len(liked), d), rows.probability[:, None]

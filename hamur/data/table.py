@@ -1,12 +1,13 @@
 """Equally long columns: a data set, a split and a batch are all a `Table`."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from hamur.data.arrays import blocks, release
+from hamur.data.arrays import Chosen, blocks, release
 from hamur.data.schema import DataValueError, Schema
 
 _COLUMNS = ("sparse", "dense", "labels", "domain", "group", "time", "row_id", "weight")
@@ -67,9 +68,13 @@ class Table:
         _check_width("labels", self.labels, schema.labels)
         for rows in blocks(len(self)):
             self._validate_rows(rows, schema)
-            for column in (self.sparse, self.dense, self.labels, self.domain):
-                release(column)
+            self.release()
         return self
+
+    def release(self) -> None:
+        """Gives back the memory that reading memory-mapped columns has taken; they stay usable."""
+        for column in self.columns().values():
+            release(column)
 
     def _validate_rows(self, rows: slice, schema: Schema) -> None:
         sparse, dense, labels = self.sparse[rows], self.dense[rows], self.labels[rows]
@@ -91,6 +96,33 @@ class Splits(NamedTuple):
     train: Table
     valid: Table
     test: Table
+
+
+def drop_fields(splits: Splits, schema: Schema, names: Iterable[str]) -> tuple[Splits, Schema]:
+    """The same rows without some features, for ablations; nothing is copied.
+
+    Without the domain field the model may not see the domain, which reports still know.
+    Raises:  ValueError: no such feature, or no sparse feature left.
+    """
+    names = tuple(names)
+    known = schema.sparse_names + schema.dense_names
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--drop: no feature {name!r}; there are {', '.join(known)}.")
+    fields = tuple(spec for spec in schema.fields if spec.name not in names)
+    domain_field = None if schema.domain_field in names else schema.domain_field
+    smaller = dataclasses.replace(schema, fields=fields, domain_field=domain_field)
+    if not smaller.num_sparse:
+        raise ValueError("--drop leaves no sparse feature; a model needs at least one.")
+    sparse = [f for f, name in enumerate(schema.sparse_names) if name not in names]
+    dense = [c for c, name in enumerate(schema.dense_names) if name not in names]
+    tables = (
+        dataclasses.replace(
+            table, sparse=Chosen(table.sparse, sparse), dense=Chosen(table.dense, dense)
+        )
+        for table in splits
+    )
+    return Splits(*tables), smaller
 
 
 def _check_width(part: str, column: np.ndarray, names: tuple[str, ...]) -> None:

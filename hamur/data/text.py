@@ -80,6 +80,7 @@ def parse_block(
     block: bytes, first_line: int, layout: Layout, names: Sequence[str], rejects: Rejects
 ) -> Rows:
     """The rows of a block of whole lines; those that cannot be used go to `rejects`."""
+    text_lines.check_no_nul(rejects.path, block, first_line)
     block, numbers = text_lines.well_formed(block, first_line, layout, names, rejects)
     text_lines.check_encoding(rejects.path, block, numbers, layout.encoding)
     return _parse(block, numbers, layout, names, rejects)

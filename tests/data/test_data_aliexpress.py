@@ -182,7 +182,9 @@ def test_last_pages_are_whole_and_just_enough():
     assert last_pages(np.array([1, 2, 1, 3]), 0.5).tolist() == [False, True, False, True]
 
 
-def test_column_order_crlf_byte_order_mark_and_last_line_end_do_not_matter(processed, made, tmp_path):
+def test_column_order_crlf_byte_order_mark_and_last_line_end_do_not_matter(
+    processed, made, tmp_path
+):
     whole, _ = load_aliexpress(processed, cache_dir=tmp_path / "c")
     for part in files.PARTS:
         path = processed / f"{part}.csv"
@@ -295,7 +297,9 @@ def test_unknown_missing_and_ambiguous_folders(made, raw, processed, tmp_path):
         load_aliexpress(both)
     header = (processed / "train.csv").read_text().replace("numerical_7,", "number_7,", 1)
     (processed / "train.csv").write_text(header)
-    with pytest.raises(DataFormatError, match="missing column 'numerical_7'; surplus column 'number_7'"):
+    with pytest.raises(
+        DataFormatError, match="missing column 'numerical_7'; surplus column 'number_7'"
+    ):
         load_aliexpress(processed)
 
 

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from hamur.data import load_amazon, load_amazon_pair, planted
+from hamur.data import amazon_raw, cache, load_amazon, load_amazon_pair, planted
 from hamur.data.amazon_files import _meta, _review, parse
+from hamur.data.prepare import prepare
+from hamur.data.rejects import Policy
 from hamur.data.schema import (
+    CacheError,
     DataError,
     DataFileNotFoundError,
     DataFormatError,
@@ -73,9 +76,7 @@ def with_field(**fields):
 
 def test_the_pair_equals_the_reference_plain_and_compressed(made, tmp_path):
     source, target = (read_reviews(reviews(made[0], name)) for name in NAMES)
-    expected = Reference(
-        source, target, *(read_categories(meta(made[0], name)) for name in NAMES)
-    )
+    expected = Reference(source, target, *(read_categories(meta(made[0], name)) for name in NAMES))
     pair = load_amazon_pair(made[0])
     assert_equal(pair, expected)
     assert pair.target_schema.domain_names == NAMES
@@ -160,7 +161,9 @@ def test_bad_review_names_file_line_and_column(folder, change, error, column):
     assert "Remedy: " in str(found) and "\n" not in str(found)
     pair = load_amazon_pair(folder, on_bad_rows="skip")
     counts = pair.target_schema.split["domains"]["SynToys"]["files"][reviews(folder).name]
-    assert counts["rows_read"] == counts["rows_kept"] + 1 == reviews(folder).read_bytes().count(b"\n")
+    assert (
+        counts["rows_read"] == counts["rows_kept"] + 1 == reviews(folder).read_bytes().count(b"\n")
+    )
     assert sum(counts["dropped"].values()) == 1
 
 
@@ -291,7 +294,9 @@ def mutate(rng, text):
                 lambda: text[:at] + rng.choice("{}[]'\":,.0-e \\xnNT") + text[at:],
                 lambda: text[:at] + text[at:to] + text[at:],
                 lambda: text[:at] + chr(rng.randrange(1, 0x2FF)) + text[to:],
-                lambda: text.replace(*rng.choice([("5.0", "NaN"), ("'", '"'), (":", ""), ("1", "1e3")])),
+                lambda: text.replace(
+                    *rng.choice([("5.0", "NaN"), ("'", '"'), (":", ""), ("1", "1e3")])
+                ),
             ]
         )()
     return text.replace("\n", " ")
@@ -390,14 +395,18 @@ def test_planted_rows_are_known_by_their_place_in_the_file(made):
 
 @pytest.mark.parametrize("plant", ["independent", "random", "invert", "none"])
 def test_drawn_ratings_have_the_auc_that_is_expected(tmp_path, plant):
-    truth = make_amazon_pair(tmp_path / "raw", 500, seed=3, plant=plant, items=(150, 100), truth=False)
+    truth = make_amazon_pair(
+        tmp_path / "raw", 500, seed=3, plant=plant, items=(150, 100), truth=False
+    )
     for name, each in truth.items():
         found = roc_auc_score(each.labels, each.probability)
         expected = planted.expected_auc(each.probability)
         rows = min(each.labels.sum(), len(each.labels) - each.labels.sum())
         assert abs(found - expected) < 3 * 0.3 / np.sqrt(rows), name
     if plant == "none":
-        ratings = [row[2] for row in read_reviews(reviews(tmp_path / "raw").with_suffix(".json.gz"))]
+        ratings = [
+            row[2] for row in read_reviews(reviews(tmp_path / "raw").with_suffix(".json.gz"))
+        ]
         shares = np.bincount(np.array(ratings, int), minlength=6)[1:] / len(ratings)
         wanted = np.array([217, 250, 772, 2_084, 6_938]) / 10_261
         assert np.abs(shares - wanted).max() < 0.015
@@ -406,9 +415,7 @@ def test_drawn_ratings_have_the_auc_that_is_expected(tmp_path, plant):
 def test_bytes_follow_the_seed(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         make_amazon_pair(tmp_path / name, 60, seed, items=(60, 40))
-    content = [
-        {p.name: p.read_bytes() for p in sorted((tmp_path / n).iterdir())} for n in "abc"
-    ]
+    content = [{p.name: p.read_bytes() for p in sorted((tmp_path / n).iterdir())} for n in "abc"]
     assert content[0] == content[1]
     assert all(content[0][name] != content[2][name] for name in content[0])
 
@@ -420,3 +427,44 @@ def test_unknown_options_are_refused(tmp_path):
         make_amazon_pair(tmp_path, harmful_categories=13)
     with pytest.raises(ValueError, match="missing_meta"):
         load_amazon_pair(tmp_path, missing_meta="maybe")
+
+
+# ---- the prepared cache
+
+
+def test_a_prepared_pair_is_the_pair(made, folder, tmp_path):
+    options = amazon_raw.Options(pair=NAMES)
+    found = prepare("amazon", made[0], tmp_path / "out", options, workers=1, quiet=True)
+    pair, expected = load_amazon_pair(tmp_path / "out"), load_amazon_pair(made[0])
+    for one, other in zip((pair.source, *pair.target), (expected.source, *expected.target)):
+        assert listed(one) == listed(other) and isinstance(one.sparse, np.memmap)
+    for name in ("source_categories", "target_categories", "valid_time"):
+        assert np.array_equal(getattr(pair, name), getattr(expected, name))
+    assert {k: v.tolist() for k, v in pair.names.items()} == {
+        k: v.tolist() for k, v in expected.names.items()
+    }
+    assert pair.target_schema.fields == expected.target_schema.fields and pair.timed
+    splits, schema = cache.open_cache(tmp_path / "out", verify=True)
+    whole, known = load_amazon(made[0])
+    assert schema.fields == known.fields
+    assert np.array_equal(splits.train.sparse, whole.train.sparse)
+    assert found.stats["splits"]["train"]["users"] == pair.num_users
+    again = prepare("amazon", made[0], tmp_path / "two", options, workers=2, quiet=True)
+    for path in sorted(found.folder.rglob("*.npy")):
+        assert path.read_bytes() == (again.folder / path.relative_to(found.folder)).read_bytes()
+    (tmp_path / "out" / "pair" / "valid_time.npy").write_bytes(b"short")
+    with pytest.raises(CacheError, match="another size"):
+        load_amazon_pair(tmp_path / "out")
+
+
+def test_preparing_names_the_bad_line_and_lists_what_it_skips(folder, tmp_path):
+    set_line(reviews(folder), 7, with_field(overall=6.0))
+    with pytest.raises(DataValueError) as caught:
+        prepare("amazon", folder, tmp_path / "out", quiet=True, workers=2)
+    assert (caught.value.line, caught.value.column) == (7, "overall")
+    assert not (tmp_path / "out").exists()
+    options = amazon_raw.Options(policy=Policy("skip"))
+    found = prepare("amazon", folder, tmp_path / "out", options, quiet=True, workers=1)
+    assert found.stats["files"][reviews(folder).name]["dropped"] == {"overall": 1}
+    listed_rows = (tmp_path / "out" / "bad_rows.csv").read_text().splitlines()
+    assert len(listed_rows) == 2 and listed_rows[1].startswith("reviews_SynToys_5.json,7,overall,")

@@ -214,7 +214,9 @@ def test_retry_after_is_honoured(tmp_path, monkeypatch):
 def test_no_server_says_what_to_do(tmp_path):
     with serving(whole) as server:
         url = server.url
-    with pytest.raises(DownloadError, match=r"could not reach 127\.0\.0\.1 after 3 tries") as caught:
+    with pytest.raises(
+        DownloadError, match=r"could not reach 127\.0\.0\.1 after 3 tries"
+    ) as caught:
         fetch(tmp_path, url, retries=3)
     assert f"download {url} yourself and pass --raw <folder> or --zip <file>" in str(caught.value)
 
@@ -231,7 +233,10 @@ def test_wrong_archive_is_kept_as_bad_and_not_unpacked(tmp_path):
 def test_wrong_file_in_the_archive_leaves_no_folder(tmp_path):
     wrong = archive(CONTENT | {"users.dat": b"1::F::1::1::12346\n"})
     md5 = hashlib.md5(wrong).hexdigest()
-    with serving(lambda h: h.send(200, wrong)) as server, pytest.raises(ChecksumError, match="users"):
+    with (
+        serving(lambda h: h.send(200, wrong)) as server,
+        pytest.raises(ChecksumError, match="users"),
+    ):
         fetch(tmp_path, server.url, archive_md5=md5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ml-1m.zip", "users.dat.bad"]
 

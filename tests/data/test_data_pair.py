@@ -132,7 +132,9 @@ def test_300_random_users_as_the_reference_has_them(tmp_path):
         rating = rng.integers(1, 6, rows)
         keys = np.unique(np.stack([user, item, day, rating], axis=1), axis=0)
         keys = rng.permutation(keys)
-        tables.append([(f"u{u}", f"{prefix}{i}", r, d, f"c{i % 7}") for u, i, d, r in keys.tolist()])
+        tables.append(
+            [(f"u{u}", f"{prefix}{i}", r, d, f"c{i % 7}") for u, i, d, r in keys.tolist()]
+        )
     paths = [write(tmp_path / f"{n}.csv", rows) for n, rows in zip("ab", tables)]
     pair = load_pair(*paths, columns=COLUMNS)
     assert pair.num_users > 250
