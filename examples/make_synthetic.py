@@ -2,6 +2,8 @@
 
   python examples/make_synthetic.py --dataset ali-ccp --rows 1000000 --out somewhere/ali-ccp
   python examples/make_synthetic.py --dataset ml-1m --rows 100000 --seed 1 --out somewhere/ml-1m
+  python examples/make_synthetic.py --dataset aliexpress --countries NL,US --rows 100000 --out ae
+  python examples/make_synthetic.py --dataset amazon --users 2000 --out somewhere/amazon
 
 No row is real.  The same arguments give the same bytes.  What only the generator knows, above all
 the best AUC that any model can reach, is written beside the folder: <out>.truth.json and .npz.

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamur.config import check_fields, flag
-from hamur.data import cache, synthetic
+from hamur.data import cache, download, synthetic
+from hamur.data.amazon import MISSING_META
+from hamur.data.pair_join import VOCABULARIES
 from hamur.data.prepare import DATASETS, prepare
 from hamur.data.rejects import MODES, Policy
 from hamur.data.statistics import as_table
+from hamur.data.synthetic_amazon import PLANTS
 from hamur.run import run_script
 
 
@@ -72,6 +75,31 @@ class PrepareConfig:
     allow_leakage: str = flag(
         "", "columns, joined by commas, that the leakage guard lets pass", group="checks"
     )
+    valid_fraction: float | None = flag(
+        None, "aliexpress: share of the training rows for validation", group="encoding", above=0,
+        default_text="0.1",
+    )  # fmt: skip
+    pair: str | None = flag(
+        None, "amazon: source and target category, joined by a comma", group="data",
+        default_text="Books,Toys_and_Games, or the two that are there",
+    )  # fmt: skip
+    vocabulary: str | None = flag(
+        None, "amazon: rows for vocabularies", group="encoding", choices=VOCABULARIES,
+        default_text="train",
+    )  # fmt: skip
+    missing_meta: str | None = flag(
+        None, "amazon: what an item without meta data is", group="checks", choices=MISSING_META,
+        default_text="unknown",
+    )  # fmt: skip
+    strict_meta: bool = flag(
+        False, "amazon: also parse the meta data of items that nobody reviewed", group="checks"
+    )
+    download: bool = flag(
+        False, "ml-1m: fetch it from its official address into --raw first", group="data"
+    )
+    zip: str | None = flag(
+        None, "ml-1m: unpack this archive into --raw first", group="data", default_text="none"
+    )
     expect: str | None = flag(
         None, "none: do not compare a complete file with the published counts", group="checks",
         choices=("none",), default_text="compare",
@@ -90,6 +118,20 @@ class PrepareConfig:
             if getattr(self, name) is None:
                 raise ValueError(f"--{name} is missing: prepare_data needs --raw DIR --out DIR.")
 
+    def fetch(self) -> Path:
+        """The folder of the raw files, which --download and --zip fill.
+
+        Raises:  ValueError: for another data set; says what to fetch by hand.
+        """
+        raw = Path(self.raw).expanduser()
+        if not (self.download or self.zip):
+            return raw
+        if self.dataset != "ml-1m":
+            raise ValueError(download.instructions(self.dataset, raw))
+        if self.zip:
+            return download.extract(Path(self.zip).expanduser(), raw / "ml-1m")
+        return download.download_ml1m(raw, quiet=self.quiet)
+
     def options(self):
         """The data set's own options; ValueError for a flag that it does not have."""
         kind = DATASETS[self.dataset].options
@@ -97,6 +139,10 @@ class PrepareConfig:
         given = {"policy": Policy(self.on_bad_rows, self.max_bad_fraction)}
         for name in ("split", "split_seed", "fit_on", "min_count", "limit_rows"):
             given[name] = getattr(self, name)
+        for name in ("valid_fraction", "vocabulary", "missing_meta"):
+            given[name] = getattr(self, name)
+        given["strict_meta"] = self.strict_meta or None
+        given["pair"] = self.pair and _names(self.pair)
         given["labels"] = self.labels and tuple(self.labels.split(","))
         given["domain_map"] = self.domain_map and _domain_map(self.domain_map)
         given["check_feature_num"] = self.check_feature_num or None
@@ -128,7 +174,7 @@ def prepare_data(config: PrepareConfig, script: str) -> None:
     """Prepares, and prints the statistics that stats.json holds."""
     made = prepare(
         config.dataset,
-        config.raw,
+        config.fetch(),
         config.out,
         config.options(),
         config.workers,
@@ -150,7 +196,7 @@ class SyntheticConfig:
     dataset: str = flag("ali-ccp", "the data set", group="data", choices=_generators)
     rows: int = flag(100_000, "rows of the (training) file", group="data", at_least=1)
     test_rows: int | None = flag(
-        None, "rows of the test file of ali-ccp", group="data", at_least=1,
+        None, "rows of the test file of ali-ccp and aliexpress", group="data", at_least=1,
         default_text="half as many",
     )  # fmt: skip
     out: str | None = flag(None, "folder to write into", group="data")
@@ -170,8 +216,42 @@ class SyntheticConfig:
         None, "ali-ccp: conversions per impression", group="signal", above=0,
         default_text="0.000214",
     )  # fmt: skip
+    countries: str | None = flag(
+        None, "aliexpress: NL,ES,FR,US,RU or some of them", group="data", default_text="NL"
+    )
+    task_conflict: float | None = flag(
+        None, "aliexpress: 0 what is clicked is bought, 0.5 unrelated, 1 the opposite",
+        group="signal", at_least=0, default_text="0.25",
+    )  # fmt: skip
+    users: int | None = flag(
+        None, "amazon: users of both categories", group="data", at_least=1,
+        default_text="rows / 20",
+    )  # fmt: skip
+    pair: str | None = flag(
+        None, "amazon: names of the two categories", group="data", default_text="SynBooks,SynToys"
+    )
+    plant: str | None = flag(
+        None, "amazon: what harmful source behaviours are", group="signal", choices=PLANTS,
+        default_text="independent",
+    )  # fmt: skip
+    harmful_categories: int | None = flag(
+        None, "amazon: source categories that are harmful", group="signal", at_least=0,
+        default_text="8 of 12",
+    )  # fmt: skip
+    harmful_users: float | None = flag(
+        None, "amazon: share of users all of whose source rows are harmful", group="signal",
+        at_least=0, default_text="0",
+    )  # fmt: skip
+    extra_users: float | None = flag(
+        None, "amazon: share of users more in one category only", group="data", at_least=0,
+        default_text="0",
+    )  # fmt: skip
+    missing_meta_share: float | None = flag(
+        None, "amazon: share of items without meta data", group="data", at_least=0,
+        default_text="0.01",
+    )  # fmt: skip
     format: str = flag(
-        "raw", "raw files, or the processed CSVs of ali-ccp", group="data",
+        "raw", "raw files, or the processed CSVs of ali-ccp and aliexpress", group="data",
         choices=("raw", "processed"),
     )  # fmt: skip
     debug: bool = flag(False, "show the traceback of an error", group="run")
@@ -184,7 +264,12 @@ class SyntheticConfig:
 
 def make_synthetic(config: SyntheticConfig, script: str) -> None:
     """Writes the files and, beside the folder, what only the generator knows."""
-    names = ("test_rows", "signal", "domain_shift", "list_entries", "conversion")
+    names = (
+        "test_rows", "signal", "domain_shift", "list_entries", "conversion",
+        "countries", "task_conflict",
+        "users", "pair", "plant", "harmful_categories", "harmful_users", "extra_users",
+        "missing_meta_share",
+    )  # fmt: skip
     given = {name: getattr(config, name) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     truth = synthetic.generate(
@@ -193,7 +278,8 @@ def make_synthetic(config: SyntheticConfig, script: str) -> None:
     out = Path(config.out)
     print(f"{out}: {config.rows:,} rows, generated from seed {config.seed}; no row is real")
     for part, figures in truth.items():
-        print(f"{part}: best possible AUC {figures['bayes_auc']:.4f}")
+        best = figures["bayes_auc"]
+        print(f"{part}: best possible AUC {'n/a, one class' if best is None else f'{best:.4f}'}")
 
 
 def main_prepare(script: str, description: str, argv: Sequence[str] | None = None) -> int:

@@ -3,14 +3,17 @@
     make_movielens     ratings.dat users.dat movies.dat
     make_ali_ccp       ali_ccp_{train,val,test}_sample.csv, processed
     make_ali_ccp_raw   sample_skeleton_{train,test}.csv, common_features_{train,test}.csv
+    make_aliexpress, make_amazon_pair    in synthetic_aliexpress and synthetic_amazon
     write_samples      the folders under data/, which a test makes again and compares byte by byte
 
 Same arguments, same bytes.  The labels follow a planted signal (`planted`), so the best possible
 AUC is known; `generate` writes it beside the files.
 """
 
+from functools import partial
 from pathlib import Path
 
+from hamur.data import synthetic_aliexpress, synthetic_amazon
 from hamur.data.planted import Truth, write_truth
 from hamur.data.synthetic_ali_csv import make_ali_ccp
 from hamur.data.synthetic_ali_raw import make_ali_ccp_raw
@@ -53,6 +56,10 @@ def _ali_ccp(out: Path, rows: int, seed: int, **options) -> dict:
 GENERATORS = {
     "ml-1m": {"raw": _movielens},
     "ali-ccp": {"raw": make_ali_ccp_raw, "processed": _ali_ccp},
+    "aliexpress": {
+        form: partial(synthetic_aliexpress.generate, form=form) for form in ("raw", "processed")
+    },
+    "amazon": {"raw": synthetic_amazon.generate},
 }
 
 

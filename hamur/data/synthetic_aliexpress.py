@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hamur.data import aliexpress_files as files
-from hamur.data.planted import RANK, Truth, sigmoid
+from hamur.data.planted import RANK, Truth, sigmoid, write_truth
 from hamur.data.synthetic_aliexpress_files import CARDINALITIES, LEVELS, WRITERS, Block
 
 # click, and purchase, per impression: in line with published log-losses, not counts of the data.
@@ -72,6 +72,22 @@ def make_aliexpress(
     return truths
 
 
+def generate(
+    out: Path, rows: int, seed: int, form: str = "raw", countries: str = "NL", **options
+) -> dict:
+    """`rows` training rows of each of these countries ("NL,ES"), with the truth beside `out`.
+
+    Returns the content of truth.json.
+    """
+    truth = {}
+    for country in countries.split(","):
+        made = make_aliexpress(out, rows, seed, country, form=form, **options)
+        for part, labels in made.items():
+            truth |= {f"{country}_{part}_{label}": each for label, each in labels.items()}
+    given = {"rows": rows, "seed": seed, "countries": countries} | options
+    return write_truth(out, given, truth)
+
+
 def make_aliexpress_sample(out: str | Path, seed: int) -> None:
     """The bundled sample: two countries, processed, and the first one raw as well.
 
@@ -98,7 +114,7 @@ def _write(writer, score: "_Score", bias, key: tuple[int, ...], rows: int) -> di
 
 
 def _truth(probability: np.ndarray, labels: np.ndarray) -> Truth:
-    return Truth(probability, labels, np.zeros(len(labels), int), probability[:, None])
+    return Truth(probability, labels, np.zeros(len(labels), int), probability)
 
 
 def _blocks(key: tuple[int, ...], rows: int) -> Iterator[Block]:

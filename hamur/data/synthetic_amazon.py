@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtr
 
-from hamur.data.planted import Truth
+from hamur.data.planted import Truth, auc_report
 from hamur.data.synthetic_amazon_files import (
     Domain,
     Rows,
@@ -92,13 +92,35 @@ def make_amazon_pair(
         )
         liked = (rows.rating > 3).astype(np.int8)
         truths[domain.name] = Truth(
-            rows.probability, liked, np.full(len(liked), d), rows.probability[:, None]
+            rows.probability, liked, np.full(len(liked), d), rows.probability
         )
         arrays |= {f"probability_{domain.name}": rows.probability}
         arrays |= {f"harmful_{domain.name}": rows.harmful, f"labels_{domain.name}": liked}
     if truth:
         write_truth(out, arrays, dict(seed=seed, users=users, plant=plant, pair=pair, extra=extra))
     return truths
+
+
+def generate(
+    out: Path,
+    rows: int,
+    seed: int,
+    users: int | None = None,
+    pair: str = "SynBooks,SynToys",
+    **options,
+) -> dict:
+    """A pair with about `rows` source reviews, of 20 a user, or of so many users.
+
+    More than 2,000 users have more items, by the power 0.6.  Returns `auc_report` by category.
+    """  # fmt: skip
+    users = max(20, rows // 20) if users is None else users
+    growth = max(1.0, users / 2_000) ** 0.6
+    items = tuple(round(growth * number) for number in (600, 400))
+    truth = make_amazon_pair(out, users, seed, tuple(pair.split(",")), items=items, **options)
+    return {
+        name: auc_report(each.probability, each.labels, each.domain, each.blind)
+        for name, each in truth.items()
+    }
 
 
 def make_amazon_sample(out: str | Path, seed: int) -> None:
