@@ -56,8 +56,8 @@ def load_aliexpress(
     """The three splits and their schema, memory-mapped from a cache that is built when needed.
 
     path: a folder of train.csv and test.csv (82 columns, any order), of the raw pairs
-        {cc}_{user,item}_{train,test}.csv, or of folders AliExpress_NL and so on; None is the
-        bundled sample of generated rows.
+        {cc}_{user,item}_{train,test}.csv, or of folders AliExpress_NL and so on; or a cache that
+        `prepare` made, which large raw files need; None is the bundled sample of generated rows.
     countries: which ones, in the order of the domain ids; None takes all that are there.
     valid_fraction: share of the training rows that the last search pages give to validation.
     labels: ("click", "conversion") or ("click",).
@@ -75,8 +75,10 @@ def load_aliexpress(
     rules = assemble.Encoding(
         "train", "value", min_count, encoding == "identity", True, tuple(allow_leakage)
     )
-    policy = Policy(on_bad_rows, max_bad_fraction)
     source = SAMPLE if path is None else Path(path).expanduser()
+    if cache.is_cache(source):
+        return assemble.check_classes(*_open_prepared(source, countries, tuple(labels)))
+    policy = Policy(on_bad_rows, max_bad_fraction)
     chosen = find_files(source, None if countries is None else tuple(countries))
     digest = {}
     for country in chosen:
@@ -120,6 +122,17 @@ def load_aliexpress(
     return assemble.check_classes(
         *cache.load_or_build(NAME, source, options, digest, build, cache_dir)
     )
+
+
+def _open_prepared(
+    source: Path, countries: tuple[str, ...] | None, labels: tuple[str, ...]
+) -> tuple[Splits, Schema]:
+    splits, schema = cache.open_cache(source)
+    made = {"name": schema.name, "countries": schema.domain_names, "labels": schema.labels}
+    asked = {"name": NAME, "countries": tuple(countries or schema.domain_names), "labels": labels}
+    if made != asked:
+        raise ValueError(f"{source} was prepared as {made}; prepare it again to have {asked}")
+    return splits, schema
 
 
 def read_part(country: CountryFiles, part: str, rejects: dict[Path, Rejects]) -> Columns:

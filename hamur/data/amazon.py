@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.data import amazon_files, encode
+from hamur.data import amazon_files, cache, encode
 from hamur.data.amazon_files import read_categories, read_reviews
 from hamur.data.assemble import DOMAIN_FIELD
 from hamur.data.encode import MISSING
@@ -183,10 +183,14 @@ def find_file(folder: Path, name: str) -> Path:
 def load_amazon(path: str | Path | None = None, **options) -> tuple[Splits, Schema]:
     """One table of both domains: user, item, category, domain_indicator; see `load_amazon_pair`.
 
+    path: a prepared cache, too.
+
     Training holds the target's training rows and the source rows before each user's validation
     row; validation and test hold target rows.  Item and category ids of the source come after
     those of the target, since the two domains have items of their own.
     """
+    if path is not None and is_pair_cache(Path(path).expanduser()):
+        return cache.open_cache(Path(path).expanduser())
     return as_splits(load_amazon_pair(path, **options))
 
 

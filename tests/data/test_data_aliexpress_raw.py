@@ -71,6 +71,9 @@ def test_the_cache_holds_what_the_reader_in_memory_gives(folder, tmp_path):
         assert schema.split[name] == known.split[name]
     for table in splits:
         table.validate(schema)
+    assert load_aliexpress(tmp_path / "out")[1] == schema
+    with pytest.raises(ValueError, match="prepare it again"):
+        load_aliexpress(tmp_path / "out", countries=("NL",))
     pages = np.load(tmp_path / "out" / "pages" / "dense.npy", mmap_mode="r")
     assert len(pages) < sum(map(len, splits)) / 2  # a page is stored once
     assert made.stats["splits"]["train"]["rows"] == len(splits.train)

@@ -445,6 +445,7 @@ def test_a_prepared_pair_is_the_pair(made, folder, tmp_path):
     }
     assert pair.target_schema.fields == expected.target_schema.fields and pair.timed
     splits, schema = cache.open_cache(tmp_path / "out", verify=True)
+    assert load_amazon(tmp_path / "out")[1] == schema
     whole, known = load_amazon(made[0])
     assert schema.fields == known.fields
     assert np.array_equal(splits.train.sparse, whole.train.sparse)
