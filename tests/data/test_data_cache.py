@@ -68,7 +68,8 @@ def test_writers_at_the_same_time_leave_one_good_cache(movielens_folder, tmp_pat
 
 def test_no_module_can_run_code_out_of_data():
     for path in Path(cache.__file__).parent.rglob("*.py"):
-        source = path.read_text(encoding="utf-8")
+        # literal_eval builds values and calls nothing.
+        source = path.read_text(encoding="utf-8").replace("ast.literal_eval(", "")
         for word in ("eval(", "pickle.load", "allow_pickle=True", "import pickle"):
             assert word not in source, path
 
