@@ -7,6 +7,9 @@
     DomainBatches, ShuffledBatches a table -> batches of constant shape
     Table, Splits, Schema, FieldSpec, DataError
 
+    prepare                        raw files of any size -> a cache on disk, resumable
+    synthetic                      generated files in the raw formats, with a known best AUC
+
 Here live the file formats, the checks at the door, vocabularies, splits, the cache and the
 generators of the bundled samples.  What depends on a model, a loss or a metric does not.
 """

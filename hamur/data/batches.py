@@ -15,7 +15,7 @@ from hamur.data.arrays import blocks
 from hamur.data.table import Table
 
 _FILLER = -1
-_RELEASE_EVERY = 64  # steps; keeps the resident part of a memory-mapped table small
+_RELEASE_EVERY = 16  # steps; keeps the resident part of a memory-mapped table small
 
 
 class DomainBatches:
@@ -200,8 +200,12 @@ def _count(domain: np.ndarray, least: int) -> np.ndarray:
 def _positions(table: Table, d: int) -> np.ndarray:
     """Where a domain's rows are."""
     domain, dtype = table.domain, _index_dtype(table)
-    found = [np.flatnonzero(domain[rows] == d) + rows.start for rows in blocks(len(domain))]
-    return np.concatenate([rows.astype(dtype) for rows in found])
+    return np.concatenate(
+        [
+            np.flatnonzero(domain[rows] == d).astype(dtype) + dtype(rows.start)
+            for rows in blocks(len(domain))
+        ]
+    )
 
 
 def _steps(table: Table, batch_size: int) -> int:
