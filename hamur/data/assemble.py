@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamur.data import encode, leakage, splits
+from hamur.data.arrays import blocks
 from hamur.data.encode import Codes, Scaler, Vocabulary
 from hamur.data.rejects import Rejects
 from hamur.data.schema import (
@@ -60,12 +61,16 @@ def assemble(
     domain_names: tuple[str, ...],
     group: str,
     split: dict,
+    domain_field: bool = True,
+    fitted: dict[str, np.ndarray] | None = None,
 ) -> tuple[Splits, Schema]:
     """Fits on the training rows, encodes all rows, and checks for leakage.
 
     parts: positions of the training, validation and test rows.  split: rule, seed and source of
     the Schema's split entry, to which is added what was found: rows, rows with an unknown id and
     clipped cells (in train, valid, test), constant columns, and what each file left out.
+    domain_field: the domain id is a sparse field too, the last one.
+    fitted: a dictionary to put the vocabularies and scalers into, as `cache.write_cache` keeps them.
     Raises:  EmptySplitError; LeakageError.
     """
     rows = dict(zip(splits.PARTS, map(len, parts)))
@@ -78,7 +83,10 @@ def assemble(
         name: encode.fit_scaler(column, train, encoding.fit_on, encoding.keep_unit)
         for name, column in raw.dense.items()
     }
-    tables = Splits(*(_table(raw, rows, vocabularies, scalers) for rows in parts))
+    if fitted is not None:
+        fitted |= {f"vocab/{name}": each.values for name, each in vocabularies.items()}
+        fitted["scaler"] = np.array([[s.low, s.high] for s in scalers.values()]).reshape(-1, 2)
+    tables = Splits(*(_table(raw, rows, vocabularies, scalers, domain_field) for rows in parts))
     split = {
         **split,
         "fit_on": encoding.fit_on,
@@ -94,10 +102,10 @@ def assemble(
     }
     schema = Schema(
         name=name,
-        fields=_fields(raw, vocabularies, len(domain_names)),
+        fields=_fields(raw, vocabularies, len(domain_names) if domain_field else 0),
         labels=tuple(raw.labels),
         domain_names=domain_names,
-        domain_field=DOMAIN_FIELD,
+        domain_field=DOMAIN_FIELD if domain_field else None,
         group=group,
         split=split,
     )
@@ -117,11 +125,13 @@ def _table(
     rows: np.ndarray,
     vocabularies: dict[str, Vocabulary],
     scalers: dict[str, Scaler],
+    domain_field: bool,
 ) -> Table:
-    sparse = np.empty((len(rows), len(raw.sparse) + 1), np.int32)
+    sparse = np.empty((len(rows), len(raw.sparse) + domain_field), np.int32)
     for f, (name, column) in enumerate(raw.sparse.items()):
         sparse[:, f] = vocabularies[name].encode(column.take(rows))
-    sparse[:, -1] = raw.domain[rows]
+    if domain_field:
+        sparse[:, -1] = raw.domain[rows]
     dense = np.empty((len(rows), len(raw.dense)), np.float32)
     for c, (name, column) in enumerate(raw.dense.items()):
         dense[:, c] = scalers[name].scale(column[rows])
@@ -140,7 +150,8 @@ def _fields(
     raw: RawColumns, vocabularies: dict[str, Vocabulary], num_domains: int
 ) -> tuple[FieldSpec, ...]:
     sparse = [FieldSpec(name, SPARSE, vocabularies[name].size) for name in raw.sparse]
-    sparse.append(FieldSpec(DOMAIN_FIELD, SPARSE, num_domains))
+    if num_domains:
+        sparse.append(FieldSpec(DOMAIN_FIELD, SPARSE, num_domains))
     return (*sparse, *(FieldSpec(name, DENSE) for name in raw.dense))
 
 
@@ -163,9 +174,11 @@ def check_classes(
         without training rows where require_all_domains is set.
     """
     for part, table in zip(splits.PARTS, tables):
-        rows = np.bincount(table.domain, minlength=schema.num_domains)
-        label = np.asarray(table.labels[:, 0])
-        positives = np.bincount(table.domain, label, schema.num_domains).astype(int)
+        rows, positives = np.zeros((2, schema.num_domains), np.int64)
+        for chosen in blocks(len(table)):
+            domain, label = table.domain[chosen], table.labels[chosen, 0]
+            rows += np.bincount(domain, minlength=schema.num_domains)
+            positives += np.bincount(domain, label, schema.num_domains).astype(np.int64)
         if part == "train":
             _check_training(rows, positives, schema, require_all_domains)
         for d in np.flatnonzero((rows > 0) & ((positives == 0) | (positives == rows))):
