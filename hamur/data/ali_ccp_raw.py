@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from hamur.data import ali_ccp, ali_ccp_encode, ali_ccp_rows
 from hamur.data.ali_ccp_lists import COMMON_FIELDS, SKELETON_FIELDS
 from hamur.data.ali_ccp_parts import VALUED, read_common, read_skeleton

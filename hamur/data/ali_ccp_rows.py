@@ -57,7 +57,7 @@ class Rows:
     half_file: Path | None = None
 
     def blocks(self) -> Iterator[tuple]:
-        """(batch, places (n,) of the remaining rows in it, their domain (n,), their row_id (n,))."""
+        """(batch, places (n,) of the remaining rows in it, their domain (n,) and row_id (n,))."""
         mask = None if self.half_file is None else np.load(self.half_file, mmap_mode="r")
         seen, first_id = 0, self.first_id
         for number, part in enumerate(self.parts):

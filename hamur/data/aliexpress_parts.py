@@ -1,4 +1,4 @@
-"""The first jobs of a preparation of AliExpress: ranges of the raw files as columns, and their join.
+"""First jobs of a preparation of AliExpress: ranges of the raw files as columns, and their join.
 
 A part is one Arrow file, a record batch for each block of lines: of a user file `search_id` and
 `line`, of an item file `page` (the place of its page in the user file), `label` and `line`; of both
@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 
 from hamur.data import lines, text
-from hamur.data.aliexpress_files import ITEM, ITEM_LABEL, ITEM_NAMES, USER, USER_NAMES
 from hamur.data.ali_ccp_parts import PART, batches, column
+from hamur.data.aliexpress_files import ITEM, ITEM_LABEL, ITEM_NAMES, USER, USER_NAMES
 from hamur.data.checks import allowed, with_partner
 from hamur.data.rejects import Policy, Rejects
 from hamur.data.schema import DataFormatError, DuplicateRowError, TruncatedFileError

@@ -18,8 +18,15 @@ from hamur.data import aliexpress_encode as encode
 from hamur.data import schema as schemas
 from hamur.data.aliexpress import DOMAIN_SHIFT, NAME, PART_SHIFT
 from hamur.data.aliexpress_encode import Pages
-from hamur.data.aliexpress_files import DENSE_COLUMNS, GROUP, ITEM_NAMES, LABELS, PARTS
-from hamur.data.aliexpress_files import SPARSE_COLUMNS, USER_NAMES
+from hamur.data.aliexpress_files import (
+    DENSE_COLUMNS,
+    GROUP,
+    ITEM_NAMES,
+    LABELS,
+    PARTS,
+    SPARSE_COLUMNS,
+    USER_NAMES,
+)
 from hamur.data.aliexpress_parts import (
     RawPart,
     Rows,
@@ -66,9 +73,10 @@ def build(space: Workspace, sources: list[RawFile], options: Options) -> Product
     pages = _sort(space, options, halves, files, rejects, users)
     items = {}
     for half in halves:
-        key, name = (*half, "item"), files[*half, "user"].name
+        key, name = (*half, "item"), files[(*half, "user")].name
+        folder = space.path(_at("pages", half))
         items[half] = _read(
-            space, options, key, files[key], rejects[key], read_items, space.path(_at("pages", half)), name
+            space, options, key, files[key], rejects[key], read_items, folder, name
         )  # fmt: skip
     for each in rejects.values():
         each.settle()
@@ -115,14 +123,16 @@ def _sort(space, options, halves, files, rejects, users) -> dict[tuple[str, str]
     """Pages of each user file."""
     jobs = [
         Job(
-            _at("pages", half), sort_pages, (users[half], files[*half, "user"].name, options.policy)
+            _at("pages", half),
+            sort_pages,
+            (users[half], files[(*half, "user")].name, options.policy),
         )
         for half in halves
     ]
     pages = {}
     for half, report in zip(halves, space.run("sorting pages", jobs, "file")):
-        rejects[*half, "user"].merge(report)
-        rejects[*half, "user"].settle()
+        rejects[(*half, "user")].merge(report)
+        rejects[(*half, "user")].settle()
         pages[half] = report["pages"]
     return pages
 

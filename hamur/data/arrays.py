@@ -36,7 +36,8 @@ class Product:
 
     tables: split -> name of a Table's column -> its parts; files: the jobs, "files/<path>", whose
     array.npy becomes <path>.npy; vocabularies: field -> job folder with values.npy, the raw values
-    in the order of their ids; scales: field -> (low, high) that its values were scaled by; rejects: what was left out of each source file.
+    in the order of their ids; scales: field -> (low, high) that its values were scaled by;
+    rejects: what was left out of each source file.
     """
 
     schema: Schema

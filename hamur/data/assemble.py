@@ -70,7 +70,7 @@ def assemble(
     the Schema's split entry, to which is added what was found: rows, rows with an unknown id and
     clipped cells (in train, valid, test), constant columns, and what each file left out.
     domain_field: the domain id is a sparse field too, the last one.
-    fitted: a dictionary to put the vocabularies and scalers into, as `cache.write_cache` keeps them.
+    fitted: a dictionary that receives vocabularies and scalers, as `cache.write_cache` keeps them.
     Raises:  EmptySplitError; LeakageError.
     """
     rows = dict(zip(splits.PARTS, map(len, parts)))

@@ -30,7 +30,8 @@ FILES = {
 TERMS = """\
 MovieLens-1M, GroupLens, University of Minnesota: for research; no redistribution and no commercial
 use without permission; no endorsement may be implied.  https://grouplens.org/datasets/movielens/1m
-Please cite: F. M. Harper, J. A. Konstan: The MovieLens Datasets, ACM TiiS 5(4), article 19, 2015."""
+Please cite: F. M. Harper, J. A. Konstan: The MovieLens Datasets, ACM TiiS 5(4), article 19, \
+2015."""
 _CHUNK = 1 << 16
 _WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before another try
 _LARGEST = 64 << 20  # bytes that an archive may declare for one file

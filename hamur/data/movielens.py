@@ -54,8 +54,9 @@ def load_movielens(
     path: the folder of ratings.dat, users.dat and movies.dat, or of ml-1m.csv or
         ml-1m-sample.csv, or such a CSV file, or a cache that examples/prepare_data.py made; None is
         the bundled sample of generated rows.
-    split: "random" (default, 8:1:1 by split_seed), "temporal" (8:1:1 by time; mostly users never seen
-        before) or "user_temporal" (the last tenth of each user's ratings, and the tenth before).
+    split: "random" (default, 8:1:1 by split_seed), "temporal" (8:1:1 by time; mostly users never
+        seen before) or "user_temporal" (the last tenth of each user's ratings, and the one
+        before).
     fit_on: "all" fits vocabularies and scaler on all rows and has no 'unknown': for comparison
         with the public code only.
     source_format: "raw" or "csv", needed where a folder holds both.

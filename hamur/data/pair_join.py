@@ -3,8 +3,8 @@
 import numpy as np
 
 from hamur.data import encode, splits
-from hamur.data.encode import MISSING, Vocabulary
 from hamur.data.behaviours import CATEGORY, ITEM, USER
+from hamur.data.encode import MISSING, Vocabulary
 from hamur.data.pair import FIELDS, LABEL, Interactions, Pair
 from hamur.data.schema import SPARSE, EmptySplitError, FieldSpec, JoinError, Schema
 from hamur.data.table import Splits, Table

@@ -14,8 +14,8 @@ from hamur.data import text
 from hamur.data.encode import Codes, factorise
 from hamur.data.lines import Layout, read_header
 from hamur.data.pair import Interactions, Pair
-from hamur.data.pair_join import join_pair
 from hamur.data.pair_checks import check_times, first_of_equal
+from hamur.data.pair_join import join_pair
 from hamur.data.rejects import SKIP_REMEDY, Policy, Rejects
 from hamur.data.schema import (
     DataFileNotFoundError,

@@ -60,7 +60,7 @@ class Workspace:
 
     def __enter__(self) -> "Workspace":
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder / "lock", "a+")  # noqa: SIM115 - open until __exit__
+        self._lock = open(self.folder / "lock", "a+")
         try:
             self._take_lock()
             self._claim()

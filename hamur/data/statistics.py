@@ -1,4 +1,4 @@
-"""What a prepared data set holds: rows, positives, users, items and unknown ids, as JSON and table."""
+"""What a prepared data set holds: rows, positives, users, items, unknown ids; JSON and table."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """Generated AliExpress files, raw or processed, of any size; no row of them is real.
 
     click       ~ Bernoulli(p),       logit p = b + signal (0.65 common + 0.45 own)
-    conversion  ~ Bernoulli(q), if clicked,   logit q = b' + 1.35 signal (rho z + sqrt(1 - rho^2) z')
+    conversion  ~ Bernoulli(q), if clicked,  logit q = b' + 1.35 signal (rho z + sqrt(1 - rho^2) z')
 
 `common` is the same function of the columns in every country, `own` one of the country's; z is the
 standardised click score, z' another function, rho = 1 - 2 task_conflict.  All are sums of effects

@@ -11,10 +11,40 @@ import numpy as np
 
 _FIRST_DAY, _DAY = 1_262_304_000, 86_400
 _WITHOUT_NAME = 0.003
-_WORDS = (
-    "the sturdy kit arrived early and my daughter's cousin keeps it on her desk though a corner "
-    "came off after some weeks we would buy another if the colour were less loud"
-).split()
+_WORDS = [
+    "the",
+    "sturdy",
+    "kit",
+    "arrived",
+    "early",
+    "and",
+    "my",
+    "daughter's",
+    "cousin",
+    "keeps",
+    "it",
+    "on",
+    "her",
+    "desk",
+    "though",
+    "a",
+    "corner",
+    "came",
+    "off",
+    "after",
+    "some",
+    "weeks",
+    "we",
+    "would",
+    "buy",
+    "another",
+    "if",
+    "the",
+    "colour",
+    "were",
+    "less",
+    "loud",
+]
 
 
 @dataclass(frozen=True)

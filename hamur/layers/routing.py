@@ -2,20 +2,15 @@
 
 A routed layer sees a tuple of tensors, one a tower, and a ``layout`` that describes them:
 
-========  ============================================
-=============================================
-kind      rows of tower d                               used for
-========  ============================================
-=============================================
-single    all rows, there is one tower                  shared backbones
-slices    rows [start_d, start_d + q_d), own domain     training and bulk prediction, D <= 8
-grouped   chunks of own rows, one (n, s, H) tensor      the same, D > 8: one batched product, any D
-masked    all rows; statistics from its own domain      any composition of the batch, serving,
-export
-all       all rows; statistics from all rows            ``tower_rows="all"``, as the public code
-does
-========  ============================================
-=============================================
+========  ==============================================  ===================================
+kind      rows of tower d                                 used for
+========  ==============================================  ===================================
+single    all rows, there is one tower                    shared backbones
+slices    rows [start_d, start_d + q_d), own domain       training, bulk prediction, D <= 8
+grouped   chunks of own rows, one (n, s, H) tensor        the same by one batched product, any D
+masked    all rows; statistics from its own domain        any composition: serving, export
+all       all rows; statistics from all rows              ``tower_rows="all"``, the public code
+========  ==============================================  ===================================
 
 ``slices`` and ``grouped`` need the quotas: D Python ints, the rows being sorted by domain.  Logits
 and gradients of ``slices``, ``grouped`` and ``masked`` are equal; the cost of the first two is

@@ -104,7 +104,7 @@ def test_workers_and_ranges_do_not_change_a_byte(raw, tmp_path):
     *_, one = prepared(raw, tmp_path / "one")
     *_, two = prepared(raw, tmp_path / "two", workers=2)
     assert one.jobs_done == two.jobs_done > 40 and same_files(one.folder, two.folder)
-    whole, schema, _ = prepared(raw, tmp_path / "whole", range_bytes=1 << 30)
+    whole, _schema, _ = prepared(raw, tmp_path / "whole", range_bytes=1 << 30)
     parts, _, _ = prepared(raw, tmp_path / "parts", range_bytes=50_000)
     for a, b in zip(whole, parts):
         assert np.array_equal(a.sparse, b.sparse) and np.array_equal(a.dense, b.dense)
@@ -203,7 +203,7 @@ def test_bad_row_is_named_or_skipped_and_counted(copy, tmp_path, reason, workers
         prepared(copy, tmp_path / "out", workers)
     assert caught.value.line == 2_345 and caught.value.column == column
     assert not (tmp_path / "out").exists()
-    splits, schema, made = prepared(copy, tmp_path / "out", policy=Policy("skip"))
+    splits, _schema, made = prepared(copy, tmp_path / "out", policy=Policy("skip"))
     counts = made.stats["files"]["sample_skeleton_train.csv"]
     assert counts["dropped"][reason] == 1
     assert counts["rows_read"] == counts["rows_kept"] + sum(counts["dropped"].values()) == ROWS
@@ -216,7 +216,7 @@ def test_first_bad_row_of_the_file_is_told_whatever_the_workers(copy, tmp_path):
     path = copy / "sample_skeleton_train.csv"
     for line in (5_900, 4_000, 3_111):
         edit_line(path, line, cell(1, b"7"))
-    with pytest.raises(DataError, match="sample_skeleton_train.csv:3111"):
+    with pytest.raises(DataError, match=r"sample_skeleton_train\.csv:3111"):
         prepared(copy, tmp_path / "out", 2, range_bytes=100_000)
 
 

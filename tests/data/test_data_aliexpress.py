@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from hamur.data import load_aliexpress, planted
 from hamur.data import aliexpress_files as files
+from hamur.data import load_aliexpress, planted
 from hamur.data.aliexpress import last_pages
 from hamur.data.schema import (
     DataFileNotFoundError,

@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from hamur.data import cache, load_aliexpress
 from hamur.data import aliexpress_raw as raw
+from hamur.data import cache, load_aliexpress
 from hamur.data.aliexpress_files import COUNTRIES
 from hamur.data.aliexpress_sources import find
 from hamur.data.prepare import prepare
@@ -180,12 +180,20 @@ def test_seven_defects_are_counted_and_listed(copy, tmp_path):
     ):  # fmt: skip
         edit(path, line, column, value)
     policy = Policy("skip", 0.05)
-    (_, schema), made = run(copy, tmp_path / "out", policy=policy)
+    (_, _schema), made = run(copy, tmp_path / "out", policy=policy)
     counts = made.stats["files"][path.name]
     assert counts["rows_read"] == 400 == counts["rows_kept"] + 7
     assert sorted(counts["dropped"].values()) == [1] * 7
     listed = (tmp_path / "out" / "bad_rows.csv").read_text().splitlines()
-    assert [line.split(",")[1] for line in listed[1:]] == "30 90 150 200 250 300 350".split()
+    assert [line.split(",")[1] for line in listed[1:]] == [
+        "30",
+        "90",
+        "150",
+        "200",
+        "250",
+        "300",
+        "350",
+    ]
     edited, _ = load_aliexpress(copy, on_bad_rows="skip", cache_dir=tmp_path / "c")
     assert_same(cache.open_cache(tmp_path / "out")[0], edited)
     for line in range(1, 30):
@@ -202,7 +210,7 @@ def test_pages_twice_and_items_without_page(copy, tmp_path):
         run(copy, tmp_path / "out")
     run(copy, tmp_path / "skip", policy=Policy("skip", 0.1))
     path.write_text("\n".join(lines[1:]) + "\n")
-    with pytest.raises(JoinError, match="no partner in nl_user_train.csv"):
+    with pytest.raises(JoinError, match=r"no partner in nl_user_train\.csv"):
         run(copy, tmp_path / "out")
 
 
@@ -211,7 +219,7 @@ def test_truncated_and_empty_files_are_refused_in_both_modes(copy, tmp_path):
     whole = path.read_bytes()
     for mode in ("error", "skip"):
         path.write_bytes(whole[:-90])
-        with pytest.raises(TruncatedFileError, match="nl_item_test.csv:120: the file ends early"):
+        with pytest.raises(TruncatedFileError, match=r"nl_item_test\.csv:120: the file ends early"):
             run(copy, tmp_path / mode, policy=Policy(mode))
         path.write_bytes(b"")
         with pytest.raises(EmptySplitError, match="no row"):

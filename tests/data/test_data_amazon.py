@@ -1,4 +1,4 @@
-"""Amazon pairs: the reference, bad lines, what must never be executed, mutated lines, the generator."""
+"""Amazon pairs: reference, bad lines, what must never be executed, mutated lines, generator."""
 
 import ast
 import gzip
@@ -100,7 +100,7 @@ def test_items_without_meta_data_or_path(folder):
     lines[0]["categories"], lines[1]["categories"] = [["SynToys"]], [[]]
     del lines[2]["categories"]
     special = [record["asin"] for record in lines[:3]]
-    meta(folder).write_text("".join(f"{ascii(record)}\n" for record in lines))
+    meta(folder).write_text("".join(f"{record!a}\n" for record in lines))
     pair = load_amazon_pair(folder)
     of_item = dict(zip(pair.names["target_item"], pair.target_categories))
     names = pair.names["target_category"]
@@ -377,7 +377,7 @@ def test_generated_files_obey_the_five_core_and_the_formats(made):
         with pytest.raises(ValueError):
             json.loads(lines[0])
         assert any('"' in line for line in lines) and not all("'title'" in line for line in lines)
-    shared, *only = (set(row[0] for row in read_reviews(reviews(made[0], n))) for n in NAMES)
+    shared, *only = ({row[0] for row in read_reviews(reviews(made[0], n))} for n in NAMES)
     assert len(shared & only[0]) > 100 and shared - only[0] and only[0] - shared
 
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from hamur.data import download, fetch as fetching
+from hamur.data import download
+from hamur.data import fetch as fetching
 from hamur.data.download import download_ml1m, extract, instructions
 from hamur.data.schema import ChecksumError, DownloadError
 
@@ -222,9 +223,11 @@ def test_no_server_says_what_to_do(tmp_path):
 
 
 def test_wrong_archive_is_kept_as_bad_and_not_unpacked(tmp_path):
-    with serving(lambda h: h.send(200, ARCHIVE[:-1] + b"?")) as server:
-        with pytest.raises(ChecksumError, match="md5 of") as caught:
-            fetch(tmp_path, server.url)
+    with (
+        serving(lambda h: h.send(200, ARCHIVE[:-1] + b"?")) as server,
+        pytest.raises(ChecksumError, match="md5 of") as caught,
+    ):
+        fetch(tmp_path, server.url)
     assert caught.value.value != hashlib.md5(ARCHIVE).hexdigest()
     assert hashlib.md5(ARCHIVE).hexdigest() in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["ml-1m.zip.bad"]
@@ -273,7 +276,7 @@ def test_a_file_declared_too_large_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "_LARGEST", 1000)
     path = tmp_path / "a.zip"
     path.write_bytes(ARCHIVE)
-    with pytest.raises(DownloadError, match="ratings.dat.*too large"):
+    with pytest.raises(DownloadError, match=r"ratings\.dat.*too large"):
         extract(path, tmp_path / "ml-1m", FILES)
 
 

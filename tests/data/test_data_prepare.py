@@ -121,15 +121,17 @@ def test_a_folder_that_is_no_cache_is_never_deleted(raw, tmp_path):
 
 
 def test_two_writers_are_told_apart(tmp_path):
-    with Workspace(tmp_path / "out", {"source": 1}, quiet=True):
-        with pytest.raises(CacheError, match=f"process {os.getpid()} is preparing"):
-            Workspace(tmp_path / "out", {"source": 1}, quiet=True).__enter__()
+    with (
+        Workspace(tmp_path / "out", {"source": 1}, quiet=True),
+        pytest.raises(CacheError, match=f"process {os.getpid()} is preparing"),
+    ):
+        Workspace(tmp_path / "out", {"source": 1}, quiet=True).__enter__()
 
 
 def test_an_interrupted_preparation_of_other_files_is_not_continued(tmp_path):
     with pytest.raises(KeyboardInterrupt), Workspace(tmp_path / "out", {"source": 1}, quiet=True):
         raise KeyboardInterrupt
-    with pytest.raises(CacheError, match="another source lies here.*Remedy: delete"):
+    with pytest.raises(CacheError, match=r"another source lies here.*Remedy: delete"):
         Workspace(tmp_path / "out", {"source": 2}, quiet=True).__enter__()
 
 
@@ -165,7 +167,7 @@ def test_script_prepares_movielens_and_training_reads_the_cache(movielens_folder
     run = run_script(*flags)
     assert run.returncode == 0, run.stderr
     assert "total" in run.stdout and "ratings.dat: 2,000 rows read, 2,000 kept" in run.stdout
-    splits, schema = load_movielens(out)
+    splits, _schema = load_movielens(out)
     expected, _ = load_movielens(movielens_folder, cache_dir=tmp_path / "cache")
     assert np.array_equal(splits.train.sparse, expected.train.sparse)
     stats = json.loads((out / "stats.json").read_text())
