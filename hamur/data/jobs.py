@@ -47,11 +47,21 @@ def run_job(folder: Path, work: Callable[..., dict], args: tuple) -> dict:
         (temporary / REPORT).write_text(json.dumps(report), encoding="utf-8")
         for path in temporary.rglob("*"):
             sync(path)
-        os.rename(temporary, folder)
+        _publish(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return json.loads(json.dumps(report))  # as a later run would read it
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    """Renames.  A worker that outlived its killed parent may have been first, with equal files."""
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        if not (folder / REPORT).exists():
+            raise
+        shutil.rmtree(temporary)
 
 
 def sync(path: Path) -> None:

@@ -100,8 +100,10 @@ class Workspace:
                 file=self.folder,
                 remedy="delete that folder to begin again, or repeat the old command",
             )
-        for left in [*self.folder.rglob("*.tmp-*")]:
-            shutil.rmtree(left, ignore_errors=True)
+        for where, names, _ in os.walk(self.folder):  # rglob fails when a dying worker deletes
+            for name in names:
+                if ".tmp-" in name:
+                    shutil.rmtree(os.path.join(where, name), ignore_errors=True)
 
     def __exit__(self, kind, error, trace) -> None:
         if self._pool is not None:

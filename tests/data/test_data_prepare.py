@@ -1,5 +1,6 @@
 """A preparation that is killed, runs out of disk, or finds something in its way."""
 
+import contextlib
 import json
 import os
 import resource
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hamur.data import ali_ccp_raw, load_ali_ccp, load_movielens, synthetic
+from hamur.data import ali_ccp_raw, jobs, load_ali_ccp, load_movielens, synthetic
 from hamur.data.cache import open_cache
 from hamur.data.commands import main_prepare
 from hamur.data.pipeline import Workspace
@@ -56,15 +57,29 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def start(tmp_path: Path, raw: Path) -> subprocess.Popen:
+def finished(tmp_path: Path) -> set[Path]:
+    """Finished jobs' reports; os.walk, unlike rglob, lets a worker rename folders meanwhile."""
+    folders = os.walk(tmp_path / "out.work")
+    return {
+        Path(where) / "report.json"
+        for where, _, names in folders
+        if "report.json" in names and ".tmp-" not in where
+    }
+
+
+@contextlib.contextmanager
+def running(tmp_path: Path, raw: Path):
+    """The preparation in a process of its own, which never outlives the test."""
     child = tmp_path / "child.py"
     child.write_text(CHILD)
     command = [sys.executable, str(child), str(raw), str(tmp_path / "out")]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def finished(tmp_path: Path) -> set[Path]:
-    return {p for p in (tmp_path / "out.work").rglob("report.json") if ".tmp-" not in str(p)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def test_killed_runs_continue_to_the_same_bytes(raw, reference, tmp_path):
@@ -72,19 +87,18 @@ def test_killed_runs_continue_to_the_same_bytes(raw, reference, tmp_path):
     total = reference.jobs_done
     before: dict[Path, int] = {}
     for share in (0.1, 0.4, 0.7):
-        process = start(tmp_path, raw)
-        while len(finished(tmp_path)) < share * total:
-            assert process.poll() is None, "it ended before it could be killed"
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        with running(tmp_path, raw) as process:
+            while len(finished(tmp_path)) < share * total:
+                assert process.poll() is None, "it ended before it could be killed"
+                time.sleep(0.005)
         time.sleep(1.2)  # workers notice that their parent has gone
         assert not (tmp_path / "out").exists()
         stamps = {path: path.stat().st_mtime_ns for path in finished(tmp_path)}
         assert {path: stamps[path] for path in before} == before
         before = stamps
-    process = start(tmp_path, raw)
-    out, _ = process.communicate()
+    with running(tmp_path, raw) as process:
+        out = process.stdout.read()
+        process.wait()
     done, reused = map(int, out.split())
     assert process.returncode == 0 and reused >= len(before) and done + reused == total
     assert content(tmp_path / "out") == content(reference.folder)
@@ -229,3 +243,16 @@ def test_a_column_that_knows_the_label_stops_the_preparation(raw, tmp_path):
         "ali-ccp", tmp_path, tmp_path / "out", quiet=True, workers=1, allow_leakage=("D508",)
     )
     assert len(load_ali_ccp(made.folder)[0].train) > 5_000
+
+
+def test_a_job_that_a_dying_worker_finished_first_is_taken_over(tmp_path):
+    """The worker of a killed run and the new run's may reach the same rename."""
+
+    def work(temporary: Path) -> dict:
+        first = tmp_path / "job"
+        first.mkdir()
+        (first / jobs.REPORT).write_text('{"rows": 3}')
+        return {"rows": 3}
+
+    assert jobs.run_job(tmp_path / "job", work, ()) == {"rows": 3}
+    assert [path.name for path in tmp_path.iterdir()] == ["job"]
