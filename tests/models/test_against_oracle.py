@@ -90,8 +90,15 @@ def test_official_on_seven_rows(name):
     assert_equal_to_oracle(name, model, networks.make_batch([2, 0, 1, 1, 0, 2, 1]))
 
 
-@pytest.mark.parametrize("num_domains", [1, 2, 3, 5])
-@pytest.mark.parametrize("name", networks.ADAPTED)
+@pytest.mark.parametrize(
+    ("name", "num_domains"),
+    [("mlp_adp", 5), ("dcn_md_adp", 1), ("dcn_md_adp", 3), ("wd_md_adp", 2)]
+    + networks.slow(
+        [("mlp_adp", 1), ("mlp_adp", 2), ("mlp_adp", 3)]
+        + [("dcn_md_adp", 2), ("dcn_md_adp", 5)]
+        + [("wd_md_adp", 1), ("wd_md_adp", 3), ("wd_md_adp", 5)]
+    ),
+)
 def test_any_number_of_domains_and_any_places(name, num_domains):
     """One cell behind each hidden layer, and two cells; domains of 1, 9, 4, 8, 2 rows."""
     batch = networks.make_batch(networks.sorted_domains(*(1, 9, 4, 8, 2)[:num_domains]))
