@@ -5,7 +5,8 @@ from itertools import combinations
 import numpy as np
 
 from hamur.data.arrays import blocks
-from hamur.data.schema import LeakageError, Schema
+from hamur.data.errors import LeakageError
+from hamur.data.schema import Schema
 from hamur.data.splits import PARTS
 from hamur.data.table import Splits, Table
 

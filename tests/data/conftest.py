@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hamur.data import ali_ccp, movielens_files, synthetic
+from hamur.data.ali_ccp import columns as ali_ccp
+from hamur.data.movielens import files as movielens_files
+from hamur.data.synthetic import samples as synthetic
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hamur.data import leakage
-from hamur.data.schema import FieldSpec, LeakageError, Schema
+from hamur.data.errors import LeakageError
+from hamur.data.schema import FieldSpec, Schema
 from hamur.data.table import Splits, Table
 
 
@@ -50,7 +51,8 @@ def test_id_of_its_own_for_every_row_is_no_leak(tiny_splits, tiny_schema):
 
 
 def test_true_probability_passes(movielens_folder, tmp_path):
-    from hamur.data import load_movielens, synthetic
+    from hamur.data import load_movielens
+    from hamur.data.synthetic import samples as synthetic
 
     truth = synthetic.make_movielens(tmp_path / "again", rows=2_000, seed=1)
     splits, schema = load_movielens(movielens_folder, cache_dir=tmp_path)
