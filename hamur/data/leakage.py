@@ -20,6 +20,7 @@ LIMIT = 0.95
 # A chance AUC of 0.95 is out of reach from the smaller number on; more than the larger one
 # changes no verdict and costs seconds.
 MIN_ROWS, MAX_ROWS = 200, 100_000
+_SAMPLED_AT_ONCE = 4096
 
 
 def check_splits(tables: Splits) -> None:
@@ -34,6 +35,8 @@ def check_splits(tables: Splits) -> None:
                 expected="disjoint splits",
                 remedy="split again by row",
             )
+    for table in tables:
+        table.release()
 
 
 def _common(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -68,13 +71,22 @@ def check_features(train: Table, schema: Schema, allow: tuple[str, ...] = ()) ->
     if len(train) < MIN_ROWS:
         return
     rows = np.linspace(0, len(train) - 1, min(len(train), MAX_ROWS)).astype(np.int64)
-    sample = train.take(rows)
+    sample = _sample(train, rows)
     for t, label_name in enumerate(schema.labels):
         label = sample.labels[:, t]
         for c, name in enumerate(schema.dense_names):
             _check(name, label_name, label, sample.dense[:, c], allow)
         for f, (name, size) in enumerate(zip(schema.sparse_names, schema.vocab_sizes)):
             _check(name, label_name, label, _mean_label(sample.sparse[:, f], label, size), allow)
+
+
+def _sample(table: Table, rows: np.ndarray) -> Table:
+    """`table.take(rows)`; of a memory-mapped table only few pages stay in memory meanwhile."""
+    names, parts = ("sparse", "dense", "labels", "domain"), []
+    for part in blocks(len(rows), _SAMPLED_AT_ONCE):
+        parts.append([getattr(table, name).take(rows[part], axis=0) for name in names])
+        table.release()
+    return Table(*map(np.concatenate, zip(*parts)))
 
 
 def _mean_label(ids: np.ndarray, label: np.ndarray, size: int) -> np.ndarray:
