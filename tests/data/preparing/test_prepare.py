@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hamur.commands.prepare_data import main_prepare
 from hamur.data import load_ali_ccp, load_movielens
 from hamur.data.ali_ccp import raw as ali_ccp_raw
 from hamur.data.ali_ccp.raw import DATASET as ALI_CCP
 from hamur.data.cache import open_cache
-from hamur.data.commands import main_prepare
 from hamur.data.errors import CacheError, DataError, LeakageError
 from hamur.data.preparing import jobs
 from hamur.data.preparing.pipeline import Workspace
