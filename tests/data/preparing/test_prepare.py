@@ -189,6 +189,37 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(raw, tmp_path, capsys,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def mounted(tmp_path):
+    """mounted(options) -> the folder of a file system in memory with these mount options."""
+    folder = tmp_path / "mount"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this process may not mount a file system")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)], capture_output=True)
+
+
+def test_a_disk_that_fills_up_is_one_clear_line(raw, mounted, capsys):
+    """Not at once, as above: after some parts have been written."""
+    folder = mounted("size=400k")
+    code, error = command(raw, folder / "out", capsys)
+    assert code == 2 and "Remedy: make room" in error and error.count("\n") == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_a_read_only_target_is_one_clear_line(raw, mounted, capsys):
+    folder = mounted("ro")
+    code, error = command(raw, folder / "out", capsys)
+    assert code == 2 and error.count("\n") == 1 and str(folder) in error
+    assert "Read-only" in error
+
+
 def test_an_unusable_target_is_one_clear_line(raw, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     code, error = command(raw, tmp_path / "file" / "out", capsys)
