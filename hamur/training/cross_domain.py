@@ -1,0 +1,326 @@
+"""Training of CoNet with weighted source behaviours: the lower level's loop, early stop, resume."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from mindspore import Tensor
+
+import mindspore as ms
+from hamur.layers.perceptron import Importance
+from hamur.models.conet import CoNet, CoNetConfig, CoNetS
+from hamur.reporting.results import write_history
+from hamur.training.bilevel_check import self_test
+from hamur.training.bilevel_evaluate import Evaluator
+from hamur.training.bilevel_graphs import AttachedStep, BehaviourPerceptron, LowerStep, compiled_only
+from hamur.training.bilevel_problem import tensor
+from hamur.training.bilevel_rows import Batch, PairRows, RowRules
+from hamur.training.bilevel_upper import UpperLevel, perceptron_inputs
+from hamur.training.checkpoint import (
+    clear_state,
+    load_state,
+    restore,
+    save_state,
+    save_weights,
+    snapshot,
+)
+from hamur.training.optimizer import Adam
+
+PUBLISHED_DECAY = 2.0  # of the arm annealed, unless --aux_decay says otherwise
+ENOUGH_UPDATES = 50
+FLAT_LOSS, FLAT_AUC, FLAT_SPREAD = 0.69, 0.01, 1e-4
+MAX_RESTARTS = 3
+
+
+class CollapseError(ValueError):
+    """The model predicts a constant."""
+
+
+@dataclass
+class CrossDomainResult:
+    """What a training did; history has a row an epoch and an upper update, told by `kind`."""
+
+    history: list = field(default_factory=list)
+    epochs: int = 0
+    best_epoch: int = 0
+    best: float = -1.0  # validation AUC; none yet
+    lower_steps: int = 0
+    seconds: float = 0.0
+    upper_seconds: float = 0.0
+    first_upper_seconds: float = 0.0
+    collapsed: bool = False
+    restarts: int = 0
+
+
+def row_rules(config) -> RowRules:
+    """The rules of rows that a resolved configuration asks for.
+
+    All arms hold out the same rows, also those that learn nothing from them: else their scores
+    would differ by the training rows.
+    """
+    return RowRules(
+        length=config.s_hislen,
+        causal=config.history == "causal",
+        source_pool=config.source_pool,
+        hold_out=config.dev_fraction if config.dev_mode == "holdout" else 0.0,
+        replace_missing=config.missing_source == "item_1",
+        seed=config.seed,
+    )
+
+
+def build_model(config, sizes, seed=None):
+    """CoNet or CoNet-S of a resolved configuration."""
+    network = CoNetConfig(
+        embed_dim=config.embed_dim,
+        slope=0.05 if config.act == "leaky" else 0.0,
+        embed_std=config.embed_std,
+        zero_padding=config.pad_row == "zero",
+    )
+    kind = CoNetS if config.model_name == "conet_s" else CoNet
+    return kind(sizes, network, config.seed if seed is None else seed)
+
+
+def build_perceptron(config, model) -> BehaviourPerceptron:
+    """The perceptron of a resolved configuration with an arm that learns."""
+    importance = Importance(
+        use_items=config.arm in ("item", "perceptron"),
+        use_users=config.arm == "perceptron",
+        category_bias=bool(config.category_bias),
+        gated=config.combine == "gated",
+        attn_mask=bool(config.attn_mask),
+        pool_len=config.pool_mean == "len",
+        sigmoid=config.weight_norm == "sigmoid",
+        prior="learned" if config.arm == "scalar" else config.prior_mode,
+        mass_without_source=config.preset == "published",
+    )
+    prior = 1.0 if importance.prior == "relu" else 0.0
+    return BehaviourPerceptron(model, importance, config.prior_weight, prior, config.seed)
+
+
+class CrossDomainSession:
+    """One run of one arm.  pair: `hamur.data.pair.Pair`; config: resolved; harmful: (source rows,)
+    bool of a generated pair, or None."""
+
+    def __init__(self, pair, config, harmful=None, folder=None, say: Callable = print):
+        compiled_only()
+        self.config, self.folder, self.say, self.harmful = config, folder, say, harmful
+        self.rows = PairRows(pair, row_rules(config))
+        self.evaluator = Evaluator(self.rows, config)
+        self.result = CrossDomainResult()
+        self.best = None
+        if config.arm == "oracle" and harmful is None:
+            raise ValueError("--arm oracle needs --truth, which only a generated pair has.")
+        if config.learns and not config.skip_self_test and needs_second_order(config):
+            self_test()
+        self.begin(config.seed)
+        updates = config.epochs * self.rows.steps(config.t_batchsize) / config.interval
+        if config.learns and updates < ENOUGH_UPDATES:
+            fitting = max(1, int(updates * config.interval / ENOUGH_UPDATES))
+            say(
+                f"warning: phi gets at most {int(updates)} updates with --interval "
+                f"{config.interval}; --interval {fitting} gives {ENOUGH_UPDATES}"
+            )
+
+    def begin(self, seed: int) -> None:
+        """Fresh weights and compiled steps."""
+        config = self.config
+        self.model = build_model(config, self.rows.sizes, seed)
+        self.evaluator.attach(self.model)
+        self.optimizer = Adam(self.model.trainable_params())
+        self.perceptron = self.upper = None
+        if config.learns:
+            self.perceptron = build_perceptron(config, self.model)
+            self.upper = UpperLevel(self.model, self.perceptron, self.rows, config)
+        self.attached = config.learns and not config.detach_weights
+        if self.attached:
+            self.step = AttachedStep(self.model, self.perceptron, self.optimizer)
+        else:
+            self.step = LowerStep(self.model, self.optimizer)
+
+    def fit(self) -> CrossDomainResult:
+        """Train to the end; the best weights are in the model afterwards."""
+        self.load() if self.config.resume else self.forget()
+        while not self.finished():
+            self.epoch()
+        self.restore_best()
+        return self.result
+
+    def finished(self) -> bool:
+        result, patience = self.result, self.config.patience
+        stale = patience and result.epochs - result.best_epoch >= patience
+        return result.epochs >= self.config.epochs or bool(stale)
+
+    def epoch(self) -> None:
+        """Train one epoch, validate, keep the best, save."""
+        config, result = self.config, self.result
+        started, upper_before = time.perf_counter(), result.upper_seconds
+        losses = self.lower_epoch(result.epochs)
+        trained = time.perf_counter() - started
+        report, spread = self.evaluator.validate()
+        result.epochs += 1
+        result.seconds += time.perf_counter() - started
+        row = {"kind": "epoch", "epoch": result.epochs, "target_loss": losses}
+        row |= {"valid_auc": report["auc"], "valid_logloss": report["logloss"]}
+        row |= {"prior": self.upper.prior() if self.upper else None, "seconds": trained}
+        row |= {"upper_seconds": result.upper_seconds - upper_before}
+        row |= {"rows_per_second": len(self.rows.train) / trained}
+        result.history.append(row)
+        if not math.isfinite(losses):
+            raise ValueError(f"the loss is not finite in epoch {result.epochs}; lower --lr.")
+        self.guard(losses, report["auc"], spread)
+        value = -1.0 if report["auc"] is None else report["auc"]
+        if value > result.best or self.best is None:
+            result.best, result.best_epoch = value, result.epochs
+            self.best = self.weights()
+        self.say(
+            f"epoch {result.epochs:3d}  target loss {losses:.5f}  current auc {value:.6f}  "
+            f"best auc {result.best:.6f}  best epoch {result.best_epoch}  "
+            f"{row['rows_per_second']:,.0f} rows/s"
+        )
+        if self.folder is not None:
+            self.save()
+
+    def lower_epoch(self, epoch: int) -> float:
+        """All lower steps of an epoch and the upper updates between; the mean target loss."""
+        config, result = self.config, self.result
+        rate = Tensor(config.lr, ms.float32)
+        losses, weight = [], []
+        batches = self.rows.lower_batches(epoch, config.t_batchsize, histories=config.learns)
+        for batch in batches:
+            losses.append(self.lower_step(rate, batch))
+            weight.append(batch.mask.sum())
+            result.lower_steps += 1
+            due = result.lower_steps % config.interval == 0 and epoch > config.pre_epoch
+            if config.learns and due:
+                self.upper_update(epoch, float(losses[-1].asnumpy()))
+        values = np.array([float(loss.asnumpy()) for loss in losses])
+        return float(np.average(values, weights=weight))
+
+    def lower_step(self, rate: Tensor, batch: Batch) -> Tensor:
+        """theta moves once; returns the mean target loss of the batch."""
+        labels, known = Tensor(batch.labels), Tensor(batch.known)
+        ids = Tensor(batch.ids)
+        if self.attached:
+            return self.step(
+                rate, ids, known, labels, Tensor(batch.category), Tensor(batch.history),
+                Tensor(batch.real), Tensor(batch.effect), Tensor(batch.share),
+            )  # fmt: skip
+        if self.perceptron is not None:
+            _, weights = self.perceptron(*perceptron_inputs(batch))
+            return self.step(rate, ids, known, labels, weights)
+        if self.config.model_name == "conet_s":
+            return self.step(
+                rate, tensor(batch.ids[1:]), tensor(batch.known[1:]), tensor(batch.labels[1:]),
+                Tensor(batch.share[None]),
+            )  # fmt: skip
+        return self.step(rate, ids, known, labels, Tensor(self.fixed_weights(batch)))
+
+    def fixed_weights(self, batch: Batch) -> np.ndarray:
+        """(2, B) float32 weights of the losses in the arms that learn nothing."""
+        config, source = self.config, batch.effect * batch.share
+        if config.arm == "oracle":
+            source = source * ~self.harmful[batch.source_row]
+        if config.arm == "annealed":
+            decay = config.aux_decay or PUBLISHED_DECAY
+            updates = self.result.lower_steps // config.interval
+            source = source * np.float32((1.0 - config.hplr * decay) ** updates)
+        return np.stack([source * np.float32(config.prior_weight), batch.share])
+
+    def upper_update(self, epoch: int, loss: float) -> None:
+        started = time.perf_counter()
+        row = {"kind": "upper", "epoch": epoch + 1} | self.upper.update(loss)
+        seconds = time.perf_counter() - started
+        if self.upper.updates == 1:
+            self.result.first_upper_seconds = seconds  # holds the compilation
+        else:
+            self.result.upper_seconds += seconds
+        self.result.history.append(row)
+
+    def guard(self, loss: float, auc: float | None, spread: float) -> None:
+        """Note a model that predicts a constant, and do what on_collapse says."""
+        result, config = self.result, self.config
+        flat = auc is not None and abs(auc - 0.5) <= FLAT_AUC and loss > FLAT_LOSS
+        if not (spread < FLAT_SPREAD or flat):
+            result.collapsed = False
+            return
+        result.collapsed = True
+        text = (
+            f"the model predicts a constant after epoch {result.epochs} (standard deviation of the "
+            f"logits {spread:.1e}, validation AUC {auc})"
+        )
+        if config.on_collapse == "error":
+            raise CollapseError(text + "; try another --seed, or --on_collapse restart.")
+        if config.on_collapse == "restart" and result.restarts < MAX_RESTARTS:
+            self.say(f"warning: {text}; beginning again with other initial weights")
+            restarts = result.restarts + 1
+            self.result = CrossDomainResult(restarts=restarts, history=result.history)
+            self.best = None
+            self.begin(config.seed + 1000 * restarts)
+        else:
+            self.say(f"warning: {text}")
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """theta, phi and the development head."""
+        arrays = snapshot(self.model)
+        if self.upper is not None:
+            arrays |= snapshot(list(self.perceptron.phi)) | {"upper.head": self.upper.head.copy()}
+        return arrays
+
+    def restore_best(self) -> None:
+        arrays = dict(self.best)
+        if self.upper is not None:
+            self.upper.head = arrays.pop("upper.head")
+            names = {each.name for each in self.perceptron.phi}
+            restore(list(self.perceptron.phi), {name: arrays.pop(name) for name in names})
+        restore(self.model, arrays)
+
+    def save(self) -> None:
+        """best.safetensors and all that resuming needs, under checkpoint/."""
+        folder = Path(self.folder)
+        if self.result.best_epoch == self.result.epochs:
+            save_weights(folder / "best_predictor.safetensors", self.best)
+        write_history(folder / "history.csv", self.result.history)
+        parts = {"model": snapshot(self.model), "optimizer": snapshot(self.optimizer.state())}
+        parts["best"] = self.best
+        if self.upper is not None:
+            parts |= self.upper.state()
+        progress = {"epoch": self.result.epochs, "options": asdict(self.config)}
+        save_state(folder / "last", parts, progress | {"result": asdict(self.result)})
+
+    def forget(self) -> None:
+        if self.folder is not None:
+            clear_state(Path(self.folder) / "last")
+
+    def load(self) -> None:
+        """Go on after the last complete epoch.
+
+        Raises:  ValueError: nothing to resume, or a run of other options.
+        """
+        found = load_state(Path(self.folder) / "last")
+        if found is None:
+            raise ValueError(f"--resume: nothing to resume in {self.folder}.")
+        arrays, progress = found
+        free = ("resume", "overwrite", "epochs", "patience", "quiet", "debug", "device", "config")
+        for name, value in asdict(self.config).items():
+            if name not in free and progress["options"].get(name) != value:
+                raise ValueError(
+                    f"--resume: the run had --{name} {progress['options'].get(name)}, this one "
+                    f"{value}."
+                )
+        self.best = arrays["best"]
+        self.result = CrossDomainResult(**progress["result"])
+        if self.result.restarts:
+            self.begin(self.config.seed + 1000 * self.result.restarts)
+        restore(self.model, arrays["model"])
+        restore(self.optimizer.state(), arrays["optimizer"])
+        if self.upper is not None:
+            self.upper.load(arrays)
+
+
+def needs_second_order(config) -> bool:
+    """Whether any second derivative is taken."""
+    user_step = config.estimator == "one_step" and config.hyper_scope == "user"
+    return not user_step or not config.detach_weights
