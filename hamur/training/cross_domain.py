@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -102,11 +101,13 @@ def build_perceptron(config, model) -> BehaviourPerceptron:
 
 class CrossDomainSession:
     """One run of one arm.  pair: `hamur.data.pair.Pair`; config: resolved; harmful: (source rows,)
-    bool of a generated pair, or None."""
+    bool of a generated pair, or None; log, checkpoint: folders, None = nothing is written.
+    """
 
-    def __init__(self, pair, config, harmful=None, folder=None, say: Callable = print):
+    def __init__(self, pair, config, harmful=None, log=None, checkpoint=None, say=print):
         compiled_only()
-        self.config, self.folder, self.say, self.harmful = config, folder, say, harmful
+        self.config, self.say, self.harmful = config, say, harmful
+        self.log, self.checkpoint = log, checkpoint
         self.rows = PairRows(pair, row_rules(config))
         self.evaluator = Evaluator(self.rows, config)
         self.result = CrossDomainResult()
@@ -180,7 +181,7 @@ class CrossDomainSession:
             f"best auc {result.best:.6f}  best epoch {result.best_epoch}  "
             f"{row['rows_per_second']:,.0f} rows/s"
         )
-        if self.folder is not None:
+        if self.checkpoint is not None:
             self.save()
 
     def lower_epoch(self, epoch: int) -> float:
@@ -278,11 +279,11 @@ class CrossDomainSession:
         restore(self.model, arrays)
 
     def save(self) -> None:
-        """best.safetensors and all that resuming needs, under checkpoint/."""
-        folder = Path(self.folder)
+        """The best weights, the history so far, and all that resuming needs."""
+        folder = Path(self.checkpoint)
         if self.result.best_epoch == self.result.epochs:
             save_weights(folder / "best_predictor.safetensors", self.best)
-        write_history(folder / "history.csv", self.result.history)
+        write_history(Path(self.log) / "history.csv", self.result.history)
         parts = {"model": snapshot(self.model), "optimizer": snapshot(self.optimizer.state())}
         parts["best"] = self.best
         if self.upper is not None:
@@ -291,17 +292,17 @@ class CrossDomainSession:
         save_state(folder / "last", parts, progress | {"result": asdict(self.result)})
 
     def forget(self) -> None:
-        if self.folder is not None:
-            clear_state(Path(self.folder) / "last")
+        if self.checkpoint is not None:
+            clear_state(Path(self.checkpoint) / "last")
 
     def load(self) -> None:
         """Go on after the last complete epoch.
 
         Raises:  ValueError: nothing to resume, or a run of other options.
         """
-        found = load_state(Path(self.folder) / "last")
+        found = load_state(Path(self.checkpoint) / "last")
         if found is None:
-            raise ValueError(f"--resume: nothing to resume in {self.folder}.")
+            raise ValueError(f"--resume: nothing to resume in {self.checkpoint}.")
         arrays, progress = found
         free = ("resume", "overwrite", "epochs", "patience", "quiet", "debug", "device", "config")
         for name, value in asdict(self.config).items():
