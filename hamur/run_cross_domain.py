@@ -146,6 +146,8 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
     say(f"auc: {value:.6f}" if value is not None else "auc: undefined")
     if config.quiet:
         print(results_table(content))
+    epochs = [row for row in result.history if row["kind"] == "epoch"]
+    content["losses"] = [row["target_loss"] for row in epochs]
     content["probabilities"] = probabilities
     content["labels"] = np.asarray(pair.target.test.labels[:, 0])
     content["users"] = np.asarray(pair.target.test.sparse[:, 0])

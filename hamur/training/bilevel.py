@@ -65,9 +65,7 @@ class HyperOptions:
 
     def __post_init__(self):
         if self.estimator not in ESTIMATORS:
-            raise ValueError(
-                f"estimator is {self.estimator!r}; known are {', '.join(ESTIMATORS)}."
-            )
+            raise ValueError(f"estimator is {self.estimator!r}; known are {', '.join(ESTIMATORS)}.")
         if self.terms < 0 or self.cg_iters < 1:
             raise ValueError(
                 f"terms must be at least 0 and cg_iters at least 1, got {self.terms} and "
@@ -133,9 +131,7 @@ def hypergradient(
         p = p * alpha if options.scaled else p
         flags["diverged"] = diverged
     else:
-        p, iterations, negative = conjugate_gradient(
-            system, v, options.cg_iters, options.tolerance
-        )
+        p, iterations, negative = conjugate_gradient(system, v, options.cg_iters, options.tolerance)
         flags["negative_curvature"] = negative
     residual = None
     if system is not None and (with_residual or options.estimator == "cg"):

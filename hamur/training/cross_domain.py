@@ -14,7 +14,12 @@ from hamur.models.conet import CoNet, CoNetConfig, CoNetS
 from hamur.reporting.results import write_history
 from hamur.training.bilevel_check import self_test
 from hamur.training.bilevel_evaluate import Evaluator
-from hamur.training.bilevel_graphs import AttachedStep, BehaviourPerceptron, LowerStep, compiled_only
+from hamur.training.bilevel_graphs import (
+    AttachedStep,
+    BehaviourPerceptron,
+    LowerStep,
+    compiled_only,
+)
 from hamur.training.bilevel_problem import tensor
 from hamur.training.bilevel_rows import Batch, PairRows, RowRules
 from hamur.training.bilevel_upper import UpperLevel, perceptron_inputs

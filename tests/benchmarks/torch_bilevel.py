@@ -63,8 +63,7 @@ class Attention(nn.Module):
         batch, length, width = x.shape
         k, v = self.key_value(x).chunk(2, -1)
         q, k, v = (
-            each.reshape(batch, length, HEADS, -1).transpose(1, 2)
-            for each in (self.query(x), k, v)
+            each.reshape(batch, length, HEADS, -1).transpose(1, 2) for each in (self.query(x), k, v)
         )
         weights = (q @ k.transpose(-1, -2) * (width // HEADS) ** -0.5).softmax(-1)
         return self.output((weights @ v).transpose(1, 2).reshape(batch, length, width))
@@ -125,9 +124,7 @@ class PublicLoop:
         self.rows, self.batch, self.meta, self.fits = rows, batch, meta, fits
         self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-2)
         self.head = torch.optim.Adam(self.network.heads[2].parameters(), 1e-2)
-        self.upper_optimizer = torch.optim.SGD(
-            self.perceptron.parameters(), 1e-2, weight_decay=2.0
-        )
+        self.upper_optimizer = torch.optim.SGD(self.perceptron.parameters(), 1e-2, weight_decay=2.0)
 
     @staticmethod
     def forever(batches):

@@ -15,7 +15,9 @@ def interactions(name, user, item, category, rating, time):
         return Codes(code.astype(np.int32), np.char.add("n", np.char.zfill(found.astype(str), 4)))
 
     items = codes(item)
-    of_item = np.array([category[np.flatnonzero(items.codes == c)[0]] for c in range(items.codes.max() + 1)])
+    of_item = np.array(
+        [category[np.flatnonzero(items.codes == c)[0]] for c in range(items.codes.max() + 1)]
+    )
     rows = np.arange(len(user))
     return Interactions(
         name, codes(user), items, codes(of_item), rows, np.asarray(rating, np.float32),

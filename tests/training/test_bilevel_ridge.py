@@ -1,7 +1,7 @@
 """Every estimator on a bi-level problem with a closed form: weighted ridge regression.
 
-    L_low = sum_j w_j (x_j theta - y_j)^2 / 2 + rho |theta|^2 / 2,   w_j = 2 sigmoid(F_j phi) / n
-    L_dev = mean (x theta - y)^2 / 2 on development rows,  theta at the minimum of L_low
+L_low = sum_j w_j (x_j theta - y_j)^2 / 2 + rho |theta|^2 / 2,   w_j = 2 sigmoid(F_j phi) / n
+L_dev = mean (x theta - y)^2 / 2 on development rows,  theta at the minimum of L_low
 """
 
 import numpy as np
@@ -25,7 +25,10 @@ class Ridge:
 
     def __init__(self, seed: int):
         rng = np.random.default_rng(seed)
-        self.x, self.dev_x = rng.standard_normal((ROWS, WIDTH)), rng.standard_normal((DEV_ROWS, WIDTH))
+        self.x, self.dev_x = (
+            rng.standard_normal((ROWS, WIDTH)),
+            rng.standard_normal((DEV_ROWS, WIDTH)),
+        )
         self.features = rng.standard_normal((ROWS, FEATURES))
         self.features[:, 0] = 1.0
         truth = rng.standard_normal(WIDTH)

@@ -94,9 +94,7 @@ def test_every_training_row_occurs_once_an_epoch_and_fillers_do_not_count():
     for batch in batches:
         assert batch.share.sum() == pytest.approx(1.0)
         chosen = batch.target_row[batch.mask > 0]
-        np.testing.assert_array_equal(
-            batch.labels[1, : len(chosen)], rows.train.labels[chosen, 0]
-        )
+        np.testing.assert_array_equal(batch.labels[1, : len(chosen)], rows.train.labels[chosen, 0])
     again = list(rows.lower_batches(0, 8, histories=False))
     other = list(rows.lower_batches(1, 8, histories=False))
     np.testing.assert_array_equal(batches[0].ids, again[0].ids)

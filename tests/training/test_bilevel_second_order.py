@@ -145,7 +145,9 @@ def test_the_first_order_influence_equals_the_second_order_one(session):
 
 
 def test_scopes_are_nested(session):
-    v = {scope: problem_of(session, scope).dev_gradient() for scope in ("user", "embeddings", "all")}
+    v = {
+        scope: problem_of(session, scope).dev_gradient() for scope in ("user", "embeddings", "all")
+    }
     for smaller, larger in (("user", "embeddings"), ("embeddings", "all")):
         inside = v[smaller] != 0
         np.testing.assert_array_equal(v[smaller][inside], v[larger][inside])
