@@ -3,9 +3,9 @@ user's source behaviours, each weighted by what it is worth for that.
 
   python examples/run_amazon_cross_domain.py --exp_name first
       the generated sample that comes with the repository: a minute, synthetic rows
-  python examples/run_amazon_cross_domain.py --in_root path/to/raw --pair Books,Toys_and_Games --exp_name books-toys
+  python examples/run_amazon_cross_domain.py --in_root path/to/raw --pair Books,Toys_and_Games
       raw review and meta files of two Amazon categories
-  python examples/run_amazon_cross_domain.py --arms conet_s,uniform,perceptron --seeds 0,1,2 --exp_name study
+  python examples/run_amazon_cross_domain.py --arms conet_s,uniform,perceptron --seeds 0,1
       several models and seeds, and a table that compares them
 
 --preset published computes as the authors' public code does.  Results are written to

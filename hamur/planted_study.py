@@ -31,7 +31,7 @@ class PlantedConfig(CrossDomainConfig):
     users: int = data_flag(2000, "users of a generated pair", at_least=50)
     plant: str = data_flag(
         "independent",
-        "how harmful behaviours are rated: by another preference, at random, or the wrong way round",
+        "rating of harmful behaviours: by another preference, at random, or the wrong way round",
         choices=("independent", "random", "invert"),
     )
     harmful_categories: int = data_flag(

@@ -5,8 +5,8 @@ one matrix H, the same in both directions:
 
     x_s' = act(x_s W_s + x_t H)        x_t' = act(x_t W_t + x_s H)
 
-The towers are one tensor (2, B, width), source first.  Functions, not a cell with parameters inside,
-because bi-level training differentiates twice with respect to weights that it passes in.
+The towers are one tensor (2, B, width), source first.  Functions, not a cell with parameters
+inside, because bi-level training differentiates twice with respect to weights that it passes in.
 """
 
 from mindspore import ops
@@ -17,7 +17,7 @@ SOURCE, TARGET = 0, 1
 
 
 def leaky(z, slope):
-    """relu(z) - slope relu(-z), written with relu alone, whose second derivative is right (zero)."""
+    """relu(z) - slope relu(-z), written with relu alone, whose second derivative is right."""
     if slope == 0.0:
         return ops.relu(z)
     return ops.relu(z) * (1.0 - slope) + z * slope
@@ -31,7 +31,7 @@ def cross_unit(x, private, shared, slope):
 
 
 def cross_towers(x, weights, slope):
-    """All layers.  x (2, B, 3E); weights: private and shared of every layer in turn -> (2, B, H)."""
+    """All layers.  x (2, B, 3E); weights: private, shared of every layer in turn -> (2, B, H)."""
     for layer in range(len(weights) // 2):
         x = cross_unit(x, weights[2 * layer], weights[2 * layer + 1], slope)
     return x

@@ -14,6 +14,7 @@ over positions is taken over the attention weights, before they meet the values.
 """
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import mindspore as ms
@@ -57,7 +58,7 @@ def phi_shapes(embed_dim, num_categories):
     e = embed_dim
     widths = (8 * e, *GATE_WIDTHS)
     gate = []
-    for inputs, outputs in zip(widths, widths[1:]):
+    for inputs, outputs in pairwise(widths):
         gate += [(inputs, outputs), (outputs,)]
     return PhiShapes(
         (2, 4 * e, 4 * e), (2, 4 * e, 8 * e), (2, 4 * e, 4 * e), *gate,
@@ -71,10 +72,10 @@ def initial_phi(rng, embed_dim, num_categories, prior=1.0):
     prior: initial value of the parameter ``prior`` (1 as published; 0 where it is a softplus).
     """
     shapes = phi_shapes(embed_dim, num_categories)._asdict()
-    arrays = {}
+    arrays, fan_in = {}, 1
     for name, shape in shapes.items():
-        # A bias has the fan-in of the weight before it.
-        fan_in = shape[-2] if len(shape) > 1 else fan_in
+        if len(shape) > 1:  # a bias has the fan-in of the weight before it
+            fan_in = shape[-2]
         bound = 1.0 / math.sqrt(fan_in)
         arrays[name] = rng.uniform(-bound, bound, shape).astype(np.float32)
     arrays["category_bias"] = np.zeros(shapes["category_bias"], np.float32)

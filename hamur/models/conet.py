@@ -7,6 +7,7 @@ two cross-connected towers share the user's embedding (arXiv 1804.06769).
 import dataclasses
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -87,7 +88,7 @@ class CoNet(nn.Cell):
         rng = np.random.Generator(np.random.PCG64(seed))
         self.table = Parameter(Tensor(initial_table(rng, sizes, self.config)), name="table")
         weights = []
-        for layer, (inputs, outputs) in enumerate(zip(self.config.widths, self.config.widths[1:])):
+        for layer, (inputs, outputs) in enumerate(pairwise(self.config.widths)):
             for name, shape in (("private", (2, inputs, outputs)), ("shared", (inputs, outputs))):
                 value = linear(rng, inputs, shape)
                 weights.append(Parameter(Tensor(value), name=f"cross.{layer}.{name}"))
@@ -140,7 +141,7 @@ class CoNetS(nn.Cell):
         self.tower = ParameterTuple(
             [
                 Parameter(Tensor(linear(rng, inputs, (inputs, outputs))), name=f"tower.{layer}")
-                for layer, (inputs, outputs) in enumerate(zip(widths, widths[1:]))
+                for layer, (inputs, outputs) in enumerate(pairwise(widths))
             ]
         )
         last = widths[-1]
@@ -171,7 +172,7 @@ def conet_logits(x, cross, head_weight, head_bias, slope):
 
 
 def initial_table(rng, sizes, config):
-    """The joined table (sum of sizes, E), Normal(0, embed_std); rows 0 exactly 0 if they read so."""
+    """The joined table (sum of sizes, E), Normal(0, embed_std); rows 0 are 0 if read so."""
     rows = rng.standard_normal((sum(sizes), config.embed_dim), np.float32)
     rows *= np.float32(config.embed_std)
     if config.zero_padding:

@@ -98,7 +98,7 @@ def category_table(categories: Sequence[Mapping]) -> str:
     shown = list(categories)
     if len(shown) > 2 * SHOWN:
         shown = [*shown[:SHOWN], *shown[-SHOWN:]]
-    header = [name for name in shown[0]] if shown else []
+    header = list(shown[0]) if shown else []
     rows = [[_text(row[name]) for name in header] for row in shown]
     return markdown_table(header, rows)
 

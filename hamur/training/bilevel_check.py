@@ -2,6 +2,7 @@
 an error, and a wrong product with the Hessian would train on in silence."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from mindspore import Tensor
@@ -51,7 +52,7 @@ def self_test(make: Callable = bilevel_graphs.second_order) -> None:
     rng = np.random.Generator(np.random.PCG64(7))
     rows = rng.standard_normal((TABLE, EMBED))
     cross = []
-    for inputs, outputs in zip(WIDTHS, WIDTHS[1:]):
+    for inputs, outputs in pairwise(WIDTHS):
         cross += [rng.standard_normal(shape) for shape in ((2, inputs, outputs), (inputs, outputs))]
     constants = dict(
         ids=rng.integers(0, TABLE, (2, ROWS, 3)).astype(np.int32),

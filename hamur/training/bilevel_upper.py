@@ -74,7 +74,7 @@ class UpperLevel:
             self.fit_head(rng)
         fitted = time.perf_counter()
         lower = self.lower_batch(dev_rows, rng)
-        g, weights = self.weigh(lower)
+        _, weights = self.weigh(lower)
         problem = CoNetProblem(
             self.cells, dev, lower, weights, self.dev_head(), config.hyper_scope,
             bool(config.row_normalise), config.estimator == "one_step"

@@ -5,10 +5,10 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-import mindspore as ms
 from hamur.layers.perceptron import Importance
 from hamur.models.conet import CoNet, CoNetConfig, CoNetS
 from hamur.reporting.results import write_history
@@ -161,7 +161,7 @@ class CrossDomainSession:
 
     def epoch(self) -> None:
         """Train one epoch, validate, keep the best, save."""
-        config, result = self.config, self.result
+        result = self.result
         started, upper_before = time.perf_counter(), result.upper_seconds
         losses = self.lower_epoch(result.epochs)
         trained = time.perf_counter() - started

@@ -6,6 +6,7 @@ level differentiates through a Neumann series.
 """
 
 import random
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -99,7 +100,7 @@ class Network(nn.Module):
         self.tables = nn.ModuleList(nn.Embedding(size, dim) for size in sizes)
         widths = (3 * dim, *WIDTHS)
         kinds = [nn.ModuleList() for _ in range(3)]
-        for inputs, outputs in zip(widths, widths[1:]):
+        for inputs, outputs in pairwise(widths):
             for kind in kinds:
                 kind.append(nn.Linear(inputs, outputs, bias=False))
         self.source_layers, self.target_layers, self.shared = kinds

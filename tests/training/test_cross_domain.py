@@ -1,4 +1,4 @@
-"""The two levels together: what must be equal bit for bit, and the published order of operations."""
+"""Both levels together: what must be equal bit for bit, and the published order of operations."""
 
 import json
 
@@ -217,7 +217,7 @@ def published(pair):
 def test_published_lower_steps_equal_the_restatement(published):
     _, restated, seen = published
     for name, value in restated.theta.items():
-        np.testing.assert_allclose(seen["theta"][name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(seen["theta"][name], value, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 def test_the_published_upper_step_equals_the_restatement(published):
@@ -286,7 +286,7 @@ def test_development_rows_rotate_through_the_whole_set(pair):
         assert len(set(chosen)) == min(3, size)
         seen |= set(chosen)
         upper.updates += 1
-    assert seen == set(range(size)) and 19 * 2 + 3 >= size
+    assert seen == set(range(size)) and size <= 19 * 2 + 3
     users = upper.dev_table.sparse[upper.cyclic(upper.dev_order, 2), 0]
     batch = upper.lower_batch(upper.dev_table.take(upper.cyclic(upper.dev_order, 2)), stream(0))
     np.testing.assert_array_equal(batch.ids[1, :, 0], users)  # aligned, user by user
