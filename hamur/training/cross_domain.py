@@ -9,8 +9,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
+from hamur import models
 from hamur.layers.perceptron import Importance
-from hamur.models.conet import CoNet, CoNetConfig, CoNetS
+from hamur.models.conet import CoNetConfig
 from hamur.reporting.results import write_history
 from hamur.training.bilevel_check import self_test
 from hamur.training.bilevel_evaluate import Evaluator
@@ -83,8 +84,7 @@ def build_model(config, sizes, seed=None):
         embed_std=config.embed_std,
         zero_padding=config.pad_row == "zero",
     )
-    kind = CoNetS if config.model_name == "conet_s" else CoNet
-    return kind(sizes, network, config.seed if seed is None else seed)
+    return models.CROSS_DOMAIN[config.model_name](sizes, network, config.seed if seed is None else seed)
 
 
 def build_perceptron(config, model) -> BehaviourPerceptron:
