@@ -84,7 +84,9 @@ def build_model(config, sizes, seed=None):
         embed_std=config.embed_std,
         zero_padding=config.pad_row == "zero",
     )
-    return models.CROSS_DOMAIN[config.model_name](sizes, network, config.seed if seed is None else seed)
+    return models.CROSS_DOMAIN[config.model_name](
+        sizes, network, config.seed if seed is None else seed
+    )
 
 
 def build_perceptron(config, model) -> BehaviourPerceptron:
