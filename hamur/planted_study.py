@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamur import run_cross_domain
+from hamur.cross_domain_data import read_truth
 from hamur.run import run_script, select_device
 from hamur.training.bilevel_config import CrossDomainConfig, data_flag
 
@@ -79,7 +80,7 @@ def one_seed(arms: list, seed: int, config: PlantedConfig, script: str) -> list[
             folder, config.users, seed, PAIR, config.plant, config.harmful_categories
         )  # fmt: skip
     pair = load_amazon_pair(folder, pair=PAIR, vocabulary=config.vocab)
-    harmful = run_cross_domain.read_truth(str(truth), pair)
+    harmful = read_truth(str(truth), pair)
     found = []
     for each in arms:
         each = dataclasses.replace(each, seed=seed, in_root=str(folder), truth=str(truth))
@@ -91,4 +92,5 @@ def one_seed(arms: list, seed: int, config: PlantedConfig, script: str) -> list[
 
 def stuck(content: dict) -> bool:
     """Whether the model still predicted a constant after half of the epochs."""
-    return content["losses"][min(STUCK_EPOCH, len(content["losses"])) - 1] > STUCK_LOSS
+    losses = content["train"]["target_losses"]
+    return losses[min(STUCK_EPOCH, len(losses)) - 1] > STUCK_LOSS

@@ -1,6 +1,7 @@
 """From flags to results on disk for cross-domain models: one run, or a study of arms and seeds."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hamur import protocols
+from hamur.cross_domain_data import load
 from hamur.reporting import results
 from hamur.reporting.seeds import spread
 from hamur.reporting.tables import UNDEFINED, markdown_table, text_table
@@ -16,6 +18,7 @@ from hamur.training.bilevel_config import ARMS, CrossDomainConfig
 
 MODEL_OF_ARM = {"conet_s": "conet_s", "uniform": "conet", "annealed": "conet", "oracle": "conet"}
 STUDY_ARMS = ("conet_s", *ARMS)
+FREE_IN_A_STUDY = ("resume", "overwrite", "quiet", "debug", "device", "record", "exp_name")
 
 
 def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
@@ -33,7 +36,7 @@ def run(config: CrossDomainConfig, script: str) -> None:
     content = []
     for each, exp_name in studies:
         content.append(run_one(each, pair, harmful, Path(each.record) / name, exp_name, script))
-    if len(studies) > 1:
+    if config.arms or config.seeds:
         write_comparison(Path(config.record) / name / "log" / config.exp_name, content)
 
 
@@ -64,40 +67,6 @@ def plan(config: CrossDomainConfig) -> list[tuple[CrossDomainConfig, str]]:
     return runs
 
 
-def load(config: CrossDomainConfig):
-    """(Pair, harmful (source rows,) bool or None).
-
-    Raises:  DataError; ValueError: a truth of other data.
-    """
-    from hamur.data import load_amazon_pair
-
-    names = None
-    if config.pair is not None:
-        names = tuple(config.pair.split(","))
-        if len(names) != 2 or not all(names):
-            raise ValueError(f"--pair is {config.pair!r}; use two names, as Books,Toys_and_Games.")
-    pair = load_amazon_pair(
-        config.in_root, pair=names, split=config.split, vocabulary=config.vocab
-    )  # fmt: skip
-    return pair, read_truth(config.truth, pair)
-
-
-def read_truth(path: str | None, pair) -> np.ndarray | None:
-    """The harmful source rows of a generated pair, in the order of pair.source."""
-    if path is None:
-        return None
-    source = pair.source_schema.domain_names[0]
-    with np.load(path, allow_pickle=False) as arrays:
-        name = f"harmful_{source}"
-        if name not in arrays:
-            raise ValueError(f"--truth {path}: no {name!r}; it holds {', '.join(arrays)}.")
-        harmful = arrays[name]
-    last = int(pair.source.row_id.max())
-    if len(harmful) <= last:
-        raise ValueError(f"--truth {path}: {len(harmful)} rows, but the source has row {last}.")
-    return harmful[pair.source.row_id].astype(bool)
-
-
 class Log:
     """logging.txt, and the terminal unless quiet; appended to when a run is resumed."""
 
@@ -119,9 +88,15 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
 
     Raises:  ValueError: an earlier run of this name, without --resume or --overwrite.
     """
+    from hamur.training.checkpoint import PROGRESS
     from hamur.training.cross_domain import CrossDomainSession
 
     log, checkpoint = record / "log" / exp_name, record / "checkpoint" / exp_name
+    if config.resume and exp_name != config.exp_name:  # a run of a study
+        if (log / "metrics.json").exists():
+            return finished(config, pair, log)
+        if not (checkpoint / "last" / PROGRESS).exists():
+            config = dataclasses.replace(config, resume=False, overwrite=True)
     if (log / "config.json").exists() and not (config.resume or config.overwrite):
         raise ValueError(
             f"{log} holds an earlier run; choose another --exp_name, --resume or --overwrite it."
@@ -139,19 +114,36 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
     from hamur.reporting.weights import plot_history
 
     plot_history(log / "history.png", result.history, title(config, pair))
-    results.write_json(log / "metrics.json", content)
     np.save(log / "test_probabilities.npy", probabilities)
+    results.write_json(log / "metrics.json", content)
     say(results_table(content))
     value = content["test"]["auc"]
     say(f"auc: {value:.6f}" if value is not None else "auc: undefined")
     if config.quiet:
         print(results_table(content))
-    epochs = [row for row in result.history if row["kind"] == "epoch"]
-    content["losses"] = [row["target_loss"] for row in epochs]
-    content["probabilities"] = probabilities
-    content["labels"] = np.asarray(pair.target.test.labels[:, 0])
-    content["users"] = np.asarray(pair.target.test.sparse[:, 0])
-    return content
+    return with_test_rows(content, probabilities, pair)
+
+
+def finished(config, pair, log: Path) -> dict:
+    """The content of a run of a study that is complete on disk.
+
+    Raises:  ValueError: it had other options.
+    """
+    had = json.loads((log / "config.json").read_text(encoding="utf-8"))["options"]
+    for name, value in dataclasses.asdict(config).items():
+        if name not in FREE_IN_A_STUDY and had.get(name) != value:
+            raise ValueError(
+                f"--resume: the run in {log} had --{name} {had.get(name)}, this study {value}."
+            )
+    content = json.loads((log / "metrics.json").read_text(encoding="utf-8"))
+    return with_test_rows(content, np.load(log / "test_probabilities.npy"), pair)
+
+
+def with_test_rows(content: dict, probabilities: np.ndarray, pair) -> dict:
+    """What the comparison of runs reads beside metrics.json."""
+    test = pair.target.test
+    rows = {"labels": np.asarray(test.labels[:, 0]), "users": np.asarray(test.sparse[:, 0])}
+    return {**content, **rows, "probabilities": probabilities}
 
 
 def title(config, pair) -> str:
@@ -233,6 +225,7 @@ def evaluate(session, config) -> tuple[dict, np.ndarray]:
             "rows": len(session.rows.train),
             "seconds": round(result.seconds, 3),
             "rows_per_second": max(row["rows_per_second"] for row in epochs),
+            "target_losses": [row["target_loss"] for row in epochs],
             "peak_rss_mib": results.peak_rss_mib(),
         },
     }

@@ -144,7 +144,7 @@ class PublicLoop:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     def upper(self):
         for number, batch in enumerate(loader(self.rows, self.meta, False)):
@@ -156,7 +156,9 @@ class PublicLoop:
         theta = [p for name, p in self.network.named_parameters() if not name.startswith("heads")]
         dev = next(self.dev_rows)
         loss = F.binary_cross_entropy(self.network(dev[0])[2], dev[1][:, 1])
-        v = torch.autograd.grad(loss, theta)
+        # The development loss does not reach the source tower's last layer.
+        v = torch.autograd.grad(loss, theta, allow_unused=True)
+        v = [torch.zeros_like(a) if b is None else b for a, b in zip(theta, v)]
         lower = self.loss(next(iter(loader(self.rows, self.batch, True))))
         gradient = torch.autograd.grad(lower, theta, create_graph=True)
         p = v
