@@ -1,5 +1,5 @@
-"""The pair that the flags of a cross-domain script name: Amazon categories, MovieLens-1M cut in two,
-or any two tables."""
+"""The pair that the flags of a cross-domain script name: Amazon categories, MovieLens-1M cut in
+two, or any two tables."""
 
 from pathlib import Path
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from hamur import run_cross_domain
 from hamur.cross_domain_data import read_truth
+from hamur.reporting.comparison import write_comparison
 from hamur.run import run_script, select_device
-from hamur.training.bilevel_config import CrossDomainConfig, data_flag
+from hamur.training.bilevel_config import CrossDomainConfig
+from hamur.training.bilevel_presets import data_flag
 
 ALL_ARMS = "conet_s,uniform,annealed,scalar,item,perceptron,oracle"
 PAIR = ("SynBooks", "SynToys")
@@ -64,7 +66,7 @@ def study(config: PlantedConfig, script: str) -> None:
             found = one_seed(arms, seed + OTHER_SEED, config, script)
         content += found
     folder = Path(config.record) / "planted" / "log" / config.exp_name
-    run_cross_domain.write_comparison(folder, content)
+    write_comparison(folder, content)
 
 
 def one_seed(arms: list, seed: int, config: PlantedConfig, script: str) -> list[dict]:

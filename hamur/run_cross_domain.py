@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur import protocols
 from hamur.cross_domain_data import load
 from hamur.reporting import results
-from hamur.reporting.seeds import spread
-from hamur.reporting.tables import UNDEFINED, markdown_table, text_table
+from hamur.reporting.comparison import write_comparison
+from hamur.reporting.cross_domain import evaluate, report_weights, results_table
 from hamur.run import run_script, select_device
-from hamur.training.bilevel_config import ARMS, CrossDomainConfig
+from hamur.training.bilevel_config import CrossDomainConfig
+from hamur.training.bilevel_presets import ARMS
 
 MODEL_OF_ARM = {"conet_s": "conet_s", "uniform": "conet", "annealed": "conet", "oracle": "conet"}
 STUDY_ARMS = ("conet_s", *ARMS)
@@ -109,7 +109,7 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
     result = session.fit()
     content, probabilities = evaluate(session, config)
     if session.upper is not None:
-        content["weights"] = report_weights(session, log, exp_name)
+        content["weights"] = report_weights(session, log, title(config, pair))
         content["planted"] = content["weights"].pop("planted")
     from hamur.reporting.weights import plot_history
 
@@ -129,12 +129,10 @@ def finished(config, pair, log: Path) -> dict:
 
     Raises:  ValueError: it had other options.
     """
+    from hamur.training.cross_domain_state import check_options
+
     had = json.loads((log / "config.json").read_text(encoding="utf-8"))["options"]
-    for name, value in dataclasses.asdict(config).items():
-        if name not in FREE_IN_A_STUDY and had.get(name) != value:
-            raise ValueError(
-                f"--resume: the run in {log} had --{name} {had.get(name)}, this study {value}."
-            )
+    check_options(had, config, FREE_IN_A_STUDY, f"the run in {log}")
     content = json.loads((log / "metrics.json").read_text(encoding="utf-8"))
     return with_test_rows(content, np.load(log / "test_probabilities.npy"), pair)
 
@@ -146,8 +144,16 @@ def with_test_rows(content: dict, probabilities: np.ndarray, pair) -> dict:
     return {**content, **rows, "probabilities": probabilities}
 
 
+def where(config) -> str:
+    if config.source_table:
+        return f"{config.source_table}, {config.target_table}"
+    return config.in_root or "the bundled synthetic sample"
+
+
 def title(config, pair) -> str:
-    data = pair.target_schema.name if config.in_root else f"{pair.target_schema.name}, synthetic"
+    data = pair.target_schema.name
+    if config.truth or not (config.in_root or config.source_table):
+        data += ", synthetic"
     return f"{config.model_name}, arm {config.arm}, on {data}, seed {config.seed}"
 
 
@@ -172,7 +178,7 @@ def description(config, script: str, pair) -> dict:
 
 def announce(say: Callable, config, pair, session) -> None:
     source, target = pair.target_schema.domain_names
-    say(f"{source} -> {target}: {config.in_root or 'the bundled synthetic sample'}")
+    say(f"{source} -> {target}: {where(config)}")
     say(
         f"{pair.num_users:,} users; {len(pair.source):,} source behaviours; target rows "
         + ", ".join(f"{name} {len(part):,}" for name, part in pair.target._asdict().items())
@@ -185,140 +191,3 @@ def announce(say: Callable, config, pair, session) -> None:
         f"{config.model_name}, preset {config.preset}, arm {config.arm}: {count:,} parameters, "
         f"{phi:,} in phi; training set number:{len(session.rows.train)}"
     )
-
-
-def evaluate(session, config) -> tuple[dict, np.ndarray]:
-    """metrics.json without the weights, and the probabilities of the test rows."""
-    from hamur.training.bilevel_evaluate import TEST, VALID
-
-    result = session.result
-    valid, _ = session.evaluator.report(VALID)
-    test, probabilities = session.evaluator.report(TEST)
-    updates = [row for row in result.history if row["kind"] == "upper"]
-    epochs = [row for row in result.history if row["kind"] == "epoch"]
-    later = max(len(updates) - 1, 1)
-    seconds = sum(row["seconds"] for row in epochs)
-    content = {
-        "model": config.model_name,
-        "preset": config.preset,
-        "arm": config.arm,
-        "dataset": session.rows.pair.target_schema.name,
-        "seed": config.seed,
-        "git_commit": results.git_commit(),
-        "best_epoch": result.best_epoch,
-        "epochs": result.epochs,
-        "test": test,
-        "valid": valid,
-        "ranking": session.evaluator.ranking(),
-        "eval_draws": config.eval_draws,
-        "collapsed": result.collapsed,
-        "restarts": result.restarts,
-        "planted": None,
-        "upper": {
-            "count": len(updates),
-            "mean_ms": 1000 * result.upper_seconds / later if updates else None,
-            "share_of_epoch_time": result.upper_seconds / seconds if seconds else None,
-            "diverged": sum(row["diverged"] for row in updates),
-            "negative_curvature": sum(row["negative_curvature"] for row in updates),
-        },
-        "train": {
-            "rows": len(session.rows.train),
-            "seconds": round(result.seconds, 3),
-            "rows_per_second": max(row["rows_per_second"] for row in epochs),
-            "target_losses": [row["target_loss"] for row in epochs],
-            "peak_rss_mib": results.peak_rss_mib(),
-        },
-    }
-    return content, probabilities
-
-
-def report_weights(session, log: Path, exp_name: str) -> dict:
-    """weights.csv, weights_by_category.csv, weights.png, and their summary."""
-    from hamur.reporting import weights
-    from hamur.training.bilevel_weights import behaviour_weights
-
-    columns = behaviour_weights(session)
-    summary = weights.write_weights(log, columns)
-    weights.plot_weights(
-        log / "weights.png", columns, title(session.config, session.rows.pair)
-    )  # fmt: skip
-    session.say(weights.category_table(weights.by_category(columns)))
-    for name, value in summary["spearman"].items():
-        text = UNDEFINED if value is None else f"{value:.3f}"
-        session.say(f"rank correlation of weight and influence over {name}: {text}")
-    if summary["planted"]:
-        session.say(
-            f"clean against harmful (synthetic, planted by category): AUC of the weight "
-            f"{summary['planted']['auc_weight']:.3f}"
-        )
-    return summary
-
-
-def results_table(content: dict) -> str:
-    """Validation and test figures, and the ranking."""
-    rows = []
-    for name in ("valid", "test"):
-        entry = content[name]
-        numbers = [entry["auc"], entry["logloss"], entry["ece"]]
-        numbers += [entry[f"gauc_{group}"]["value"] for group in ("item", "category")]
-        texts = [UNDEFINED if value is None else f"{value:.4f}" for value in numbers]
-        span = entry["auc_ci"]
-        texts.insert(1, f"{span[0]:.4f} - {span[1]:.4f}" if span else UNDEFINED)
-        rows.append([name, f"{entry['rows']:,}", *texts])
-    header = ["split", "rows", "AUC", "95 % interval", "logloss", "ECE", "GAUC item", "category"]
-    text = text_table(header, rows)
-    ranking = content["ranking"]
-    if ranking and ranking["users"]:
-        text += (
-            f"\nranking among {ranking['negatives']} sampled items, {ranking['users']:,} users: "
-            f"HR@10 {ranking['hr@10']:.4f}  NDCG@10 {ranking['ndcg@10']:.4f}  "
-            f"MRR {ranking['mrr']:.4f}"
-        )
-    return text
-
-
-def write_comparison(folder: Path, content: list[dict]) -> None:
-    """comparison.csv and comparison.md: means over seeds, and each arm against uniform."""
-    arms: dict[str, dict[int, dict]] = {}
-    for run in content:
-        name = "conet_s" if run["model"] == "conet_s" else run["arm"]
-        arms.setdefault(name, {})[run["seed"]] = run
-    rows = [comparison_row(name, seeds, arms.get("uniform", {})) for name, seeds in arms.items()]
-    results.write_history(folder / "comparison.csv", rows)
-    shown = [[_shown(value) for value in row.values()] for row in rows]
-    table = markdown_table([name.replace("_", " ") for name in rows[0]], shown)
-    with results.replacing(folder / "comparison.md") as temporary:
-        temporary.write_text(table + "\n", encoding="utf-8")
-    print(table)
-
-
-def comparison_row(name: str, seeds: dict[int, dict], uniform: dict[int, dict]) -> dict:
-    """Mean and spread of an arm, its difference to uniform with an interval over users."""
-    auc = spread(run["test"]["auc"] for run in seeds.values())
-    planted = spread((run["planted"] or {}).get("auc_weight") for run in seeds.values())
-    row = {"arm": name, "seeds": len(seeds), "test_auc": auc.mean, "std": auc.std}
-    row |= {"valid_auc": spread(run["valid"]["auc"] for run in seeds.values()).mean}
-    row |= {"difference": None, "low": None, "high": None}
-    common = sorted(seeds.keys() & uniform.keys())
-    if common and name != "uniform":
-        samples = [paired(seeds[seed], uniform[seed]) for seed in common]
-        means = np.mean(samples, axis=0)
-        auc = [seeds[s]["test"]["auc"] - uniform[s]["test"]["auc"] for s in common]
-        span = protocols.interval(means) or [None, None]
-        row |= {"difference": float(np.mean(auc)), "low": span[0], "high": span[1]}
-    row |= {"weight_auc": None if math.isnan(planted.mean) else planted.mean}
-    row |= {"collapsed": sum(run["collapsed"] for run in seeds.values())}
-    return row
-
-
-def paired(run: dict, baseline: dict, times: int = 1000) -> np.ndarray:
-    """(times,) differences of the AUCs over the same resampled users."""
-    both = [run["probabilities"], baseline["probabilities"]]
-    samples = protocols.bootstrap_auc(run["labels"], both, run["users"], times)
-    return samples[:, 0] - samples[:, 1]
-
-
-def _shown(value) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return UNDEFINED
-    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -11,10 +11,11 @@ import numpy as np
 from hamur import metrics, protocols
 from hamur.data.behaviours import CATEGORY, ITEM, USER
 from hamur.data.table import Table
-from hamur.training.bilevel_graphs import Logits
+from hamur.training.bilevel_batch import NONE
 from hamur.training.bilevel_head import sigmoid
 from hamur.training.bilevel_problem import tensor
-from hamur.training.bilevel_rows import NEGATIVES, NONE, PairRows, stream
+from hamur.training.bilevel_reads import Logits
+from hamur.training.bilevel_rows import NEGATIVES, PairRows, stream
 
 VALID, TEST = 1, 2
 ONE_ROW = "leave_two_out gives every user one row"

@@ -183,9 +183,9 @@ class AttachedTowerLoss(nn.Cell):
 class Gradients(nn.Cell):
     """(value, gradients at `positions` of the arguments) of a loss."""
 
-    def __init__(self, loss, positions):
+    def __init__(self, loss, positions, has_aux=False):
         super().__init__(auto_prefix=False)
-        self.gradients = ops.value_and_grad(loss, positions)
+        self.gradients = ops.value_and_grad(loss, positions, has_aux=has_aux)
 
     def construct(self, *arguments):
         return self.gradients(*arguments)
@@ -217,19 +217,8 @@ def second_order(loss, positions, wanted):
     return Gradients(InnerProduct(loss, positions), shifted)
 
 
-class TableRows(nn.Cell):
-    """Rows of the joined table, (R, E)."""
-
-    def __init__(self, model):
-        super().__init__(auto_prefix=False)
-        self.model = model
-
-    def construct(self, ids):
-        return ops.gather(self.model.table, ids, 0)
-
-
 class PhiProduct(nn.Cell):
-    """< w(phi), c > for a constant c, at the present theta."""
+    """(< w(phi), c > for a constant c, w (B,)) at the present theta."""
 
     def __init__(self, perceptron):
         super().__init__(auto_prefix=False)
@@ -239,26 +228,5 @@ class PhiProduct(nn.Cell):
         candidate, embedded = self.perceptron.inputs(ids, known, history)
         importance = self.perceptron.importance
         g = importance.score(phi, candidate, candidate, category, embedded, real)
-        return (importance.weigh(phi, g, effect, share) * influence).sum()
-
-
-class Features(nn.Cell):
-    """Last hidden layer of the target tower, (B, H)."""
-
-    def __init__(self, model):
-        super().__init__(auto_prefix=False)
-        self.model = model
-
-    def construct(self, ids, known):
-        return self.model.features(ids, known)
-
-
-class Logits(nn.Cell):
-    """The model's logits, (towers, B)."""
-
-    def __init__(self, model):
-        super().__init__(auto_prefix=False)
-        self.model = model
-
-    def construct(self, ids, known):
-        return self.model(ids, known)
+        w = importance.weigh(phi, g, effect, share)
+        return (w * influence).sum(), w

@@ -10,7 +10,8 @@ import numpy as np
 from mindspore import Tensor
 
 from hamur.training import bilevel_graphs as graphs
-from hamur.training.bilevel_rows import Batch
+from hamur.training.bilevel_batch import Batch
+from hamur.training.bilevel_reads import TableRows
 
 FIRST_CROSS = 7  # position of the first cross matrix in TowerLoss
 FIRST_ATTACHED = 11  # in AttachedTowerLoss
@@ -33,11 +34,11 @@ class ProblemGraphs:
         loss = graphs.TowerLoss(model.config.slope)
         crosses = range(len(model.cross))
         system = (0, *(FIRST_CROSS + n for n in crosses))
-        self.rows = graphs.TableRows(model)
+        self.rows = TableRows(model)
         self.gradients = graphs.Gradients(loss, system)
         self.influence = graphs.second_order(loss, system, (1,))
         self.phi_product = graphs.Gradients(
-            graphs.PhiProduct(perceptron), tuple(range(8, 8 + graphs.NUM_PHI))
+            graphs.PhiProduct(perceptron), tuple(range(8, 8 + graphs.NUM_PHI)), has_aux=True
         )
         if attached:
             loss = graphs.AttachedTowerLoss(
@@ -53,8 +54,10 @@ class ProblemGraphs:
 class CoNetProblem:
     """One upper update's problem: BilevelProblem of `hamur.training.bilevel`.
 
-    dev, lower: batches; weights (2, B): of the lower batch's losses at the present phi; head:
-    (weight (2, H, 1), bias (2, 1, 1)) of the development loss, the source's part is not read.
+    dev, lower: batches; weights (2, B): of the lower batch's losses at the present phi, None where
+    no second derivative reads them; after the phi gradient `source_weights` (B,) is their first
+    row.
+    head: (weight (2, H, 1), bias (2, 1, 1)) of the development loss, the source's is not read.
     scope: "all", "embeddings" or "user"; normalise: rows of p get length 1, which makes the result
     a descent direction and no longer an unbiased hypergradient; first_order: the influence of scope
     "user" needs no second derivative, because a behaviour's loss reads its own user row only.
@@ -175,14 +178,26 @@ class CoNetProblem:
     def phi_gradient(self, influence: np.ndarray, p: np.ndarray) -> dict[str, np.ndarray]:
         lower, phi = self.lower, self.cells.perceptron.phi
         if self.cells.attached:
+            self.source_weights = self.weights[0]
             _, gradients = self.cells.mixed(*self.vectors(p), *self.attached_arguments())
         else:
-            _, gradients = self.cells.phi_product(
+            (_, w), gradients = self.cells.phi_product(
                 tensor(influence), Tensor(lower.ids), tensor(lower.known), Tensor(lower.category),
                 Tensor(lower.history), tensor(lower.real), tensor(lower.effect),
                 tensor(lower.share), *phi,
             )  # fmt: skip
+            self.source_weights = self.prior_weight * w.asnumpy() * lower.effect
         return {each.name: -g.asnumpy() for each, g in zip(phi, gradients)}
+
+
+class FirstOrder:
+    """A problem without products with the Hessian."""
+
+    hvp = None
+
+    def __init__(self, problem: CoNetProblem):
+        self.dev_gradient, self.precondition = problem.dev_gradient, problem.precondition
+        self.influence, self.phi_gradient = problem.influence, problem.phi_gradient
 
 
 def flat(rows: np.ndarray, cross: list[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,6 @@ disturb each other.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,43 +15,17 @@ from hamur.data.behaviours import CATEGORY, ITEM, USER, Behaviours
 from hamur.data.schema import EmptySplitError
 from hamur.data.table import Table
 from hamur.models.conet import FieldSizes
+from hamur.training.bilevel_batch import NONE, Batch, cut
 
 # Purposes of random streams.
 SHUFFLE, CANDIDATE, UPPER, DEV, HOLD_OUT, EVALUATION, NEGATIVES = range(7)
 CHUNK = 4096  # rows whose histories are cut at once
-NONE = -1  # no source behaviour
 MIN_DEV_ROWS = 2  # training rows of a user who may give one to the development set
 
 
 def stream(*keys: int) -> np.random.Generator:
     """The random stream of these numbers."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(k) for k in keys])))
-
-
-class Batch(NamedTuple):
-    """Rows of one batch, fillers of mask 0 included; the source tower comes first.
-
-    ids (2, B, 3) int32 in the joined table; known (2, B, 3, 1), labels (2, B) float32;
-    effect (B,) 1 with a source behaviour; mask (B,) 1 for a real row, 0 for a filler; share (B,)
-    mask / number of real rows; category (B,) int32 source category;
-    history (2, B, L, 2) int32 item and category in the joined table, real (2, B, L) float32;
-    source_row, target_row (B,) positions in the tables, -1 for none.
-    """
-
-    ids: np.ndarray
-    known: np.ndarray
-    labels: np.ndarray
-    effect: np.ndarray
-    mask: np.ndarray
-    share: np.ndarray
-    category: np.ndarray
-    history: np.ndarray | None
-    real: np.ndarray | None
-    source_row: np.ndarray
-    target_row: np.ndarray
-
-
-_TOWERS = ("ids", "known", "labels", "history", "real")  # fields whose first axis is the tower
 
 
 @dataclass(frozen=True)
@@ -240,21 +213,3 @@ class PairRows:
     def steps(self, size: int) -> int:
         """Lower steps of an epoch."""
         return -(-len(self.train) // size)
-
-
-def cut(chunk: Batch, begin: int, size: int, number: int, order: np.ndarray) -> Batch:
-    """One batch of a chunk with `number` real rows; target_row becomes the row of the table."""
-    parts = {}
-    for name, value in chunk._asdict().items():
-        if value is None:
-            parts[name] = None
-        elif name in _TOWERS:
-            parts[name] = np.ascontiguousarray(value[:, begin : begin + size])
-        else:
-            parts[name] = value[begin : begin + size]
-    real = min(size, number - begin)
-    rows = np.full(size, NONE)
-    rows[:real] = order[begin : begin + real]
-    parts["share"] = parts["mask"] / np.float32(real)
-    parts["target_row"] = rows
-    return Batch(**parts)

@@ -7,12 +7,14 @@ import numpy as np
 from mindspore import Tensor
 
 from hamur.data.behaviours import USER
-from hamur.training import bilevel, bilevel_graphs
+from hamur.training import bilevel
+from hamur.training.bilevel_batch import Batch
 from hamur.training.bilevel_head import VectorAdam, adam_fit, head_rate, newton_fit
-from hamur.training.bilevel_problem import CoNetProblem, ProblemGraphs, tensor
-from hamur.training.bilevel_rows import DEV, UPPER, Batch, PairRows, stream
+from hamur.training.bilevel_problem import CoNetProblem, FirstOrder, ProblemGraphs, tensor
+from hamur.training.bilevel_reads import Features
+from hamur.training.bilevel_rows import DEV, UPPER, PairRows, stream
 
-FEATURE_ROWS = 512  # rows of a pass for the head's features
+FEATURE_ROWS = 4096  # rows of a pass for the head's features
 CLIP = 10.0
 UNDECAYED = ("phi.prior", "phi.category_bias")
 
@@ -26,7 +28,7 @@ class UpperLevel:
     def __init__(self, model, perceptron, rows: PairRows, config):
         self.model, self.perceptron, self.rows, self.config = model, perceptron, rows, config
         self.cells = ProblemGraphs(model, perceptron, attached=not config.detach_weights)
-        self.features = bilevel_graphs.Features(model)
+        self.features = Features(model)
         self.options = bilevel.HyperOptions(
             estimator=config.estimator,
             terms=config.neumann_k,
@@ -74,11 +76,12 @@ class UpperLevel:
             self.fit_head(rng)
         fitted = time.perf_counter()
         lower = self.lower_batch(dev_rows, rng)
-        _, weights = self.weigh(lower)
+        first_order = config.estimator == "one_step" and config.hyper_scope == "user"
+        # Without second derivatives the weights come with the gradient of phi, at no cost.
+        weightless = first_order and not self.cells.attached
         problem = CoNetProblem(
-            self.cells, dev, lower, weights, self.dev_head(), config.hyper_scope,
-            bool(config.row_normalise), config.estimator == "one_step"
-            and config.hyper_scope == "user",
+            self.cells, dev, lower, None if weightless else self.weigh(lower)[1], self.dev_head(),
+            config.hyper_scope, bool(config.row_normalise), first_order,
         )  # fmt: skip
         second_order = config.estimator != "one_step"
         result = bilevel.hypergradient(
@@ -92,7 +95,7 @@ class UpperLevel:
         self.move(gradient)
         self.updates += 1
         real = lower.effect * lower.mask > 0
-        relative = (weights[0] / np.maximum(lower.share, 1e-30))[real]  # n w
+        relative = (problem.source_weights / np.maximum(lower.share, 1e-30))[real]  # n w
         c = result.influence[real]
         return {
             "update": self.updates,
@@ -124,8 +127,7 @@ class UpperLevel:
         train, config = self.rows.train, self.config
         if config.aligned:
             users = dev_rows.sparse[:, USER]
-            if len(users) > config.upper_batchsize:
-                users = users[: config.upper_batchsize]
+            users = users[: config.upper_batchsize]
             begin, end = self.first_of_user[users], self.first_of_user[users + 1]
             chosen = begin + (rng.random(len(users)) * (end - begin)).astype(np.int64)
         else:
@@ -168,7 +170,8 @@ class UpperLevel:
         """(N, H) float32 features of the target tower."""
         parts = []
         order = np.arange(len(rows))
-        for batch in self.rows.batches(rows, order, source_row, FEATURE_ROWS, histories=False):
+        size = min(len(rows), FEATURE_ROWS)  # N is the same in every fit of a run: one shape
+        for batch in self.rows.batches(rows, order, source_row, size, histories=False):
             out = self.features(Tensor(batch.ids), tensor(batch.known)).asnumpy()
             parts.append(out[batch.mask > 0])
         return np.concatenate(parts)
@@ -234,16 +237,6 @@ class UpperLevel:
         self.spectrum.vector = upper["spectrum"] if len(upper["spectrum"]) else None
         largest = float(upper["largest"][0])
         self.spectrum.largest = None if np.isnan(largest) else largest
-
-
-class FirstOrder:
-    """A problem without products with the Hessian."""
-
-    hvp = None
-
-    def __init__(self, problem: CoNetProblem):
-        self.dev_gradient, self.precondition = problem.dev_gradient, problem.precondition
-        self.influence, self.phi_gradient = problem.influence, problem.phi_gradient
 
 
 def perceptron_inputs(batch: Batch) -> tuple:

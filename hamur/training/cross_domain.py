@@ -2,36 +2,26 @@
 
 import math
 import time
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from hamur import models
-from hamur.layers.perceptron import Importance
-from hamur.models.conet import CoNetConfig
-from hamur.reporting.results import write_history
+from hamur.training.bilevel_batch import Batch
 from hamur.training.bilevel_check import self_test
 from hamur.training.bilevel_evaluate import Evaluator
-from hamur.training.bilevel_graphs import (
-    AttachedStep,
-    BehaviourPerceptron,
-    LowerStep,
-    compiled_only,
-)
+from hamur.training.bilevel_graphs import AttachedStep, LowerStep, compiled_only
 from hamur.training.bilevel_problem import tensor
-from hamur.training.bilevel_rows import Batch, PairRows, RowRules
+from hamur.training.bilevel_rows import PairRows
 from hamur.training.bilevel_upper import UpperLevel, perceptron_inputs
-from hamur.training.checkpoint import (
-    clear_state,
-    load_state,
-    restore,
-    save_state,
-    save_weights,
-    snapshot,
+from hamur.training.checkpoint import restore, snapshot
+from hamur.training.cross_domain_parts import (
+    build_model,
+    build_perceptron,
+    needs_second_order,
+    row_rules,
 )
+from hamur.training.cross_domain_state import CrossDomainResult, forget, resume, save
 from hamur.training.optimizer import Adam
 
 PUBLISHED_DECAY = 2.0  # of the arm annealed, unless --aux_decay says otherwise
@@ -42,68 +32,6 @@ MAX_RESTARTS = 3
 
 class CollapseError(ValueError):
     """The model predicts a constant."""
-
-
-@dataclass
-class CrossDomainResult:
-    """What a training did; history has a row an epoch and an upper update, told by `kind`."""
-
-    history: list = field(default_factory=list)
-    epochs: int = 0
-    best_epoch: int = 0
-    best: float = -1.0  # validation AUC; none yet
-    lower_steps: int = 0
-    seconds: float = 0.0
-    upper_seconds: float = 0.0
-    first_upper_seconds: float = 0.0
-    collapsed: bool = False
-    restarts: int = 0
-
-
-def row_rules(config) -> RowRules:
-    """The rules of rows that a resolved configuration asks for.
-
-    All arms hold out the same rows, also those that learn nothing from them: else their scores
-    would differ by the training rows.
-    """
-    return RowRules(
-        length=config.s_hislen,
-        causal=config.history == "causal",
-        source_pool=config.source_pool,
-        hold_out=config.dev_fraction if config.dev_mode == "holdout" else 0.0,
-        replace_missing=config.missing_source == "item_1",
-        seed=config.seed,
-    )
-
-
-def build_model(config, sizes, seed=None):
-    """CoNet or CoNet-S of a resolved configuration."""
-    network = CoNetConfig(
-        embed_dim=config.embed_dim,
-        slope=0.05 if config.act == "leaky" else 0.0,
-        embed_std=config.embed_std,
-        zero_padding=config.pad_row == "zero",
-    )
-    return models.CROSS_DOMAIN[config.model_name](
-        sizes, network, config.seed if seed is None else seed
-    )
-
-
-def build_perceptron(config, model) -> BehaviourPerceptron:
-    """The perceptron of a resolved configuration with an arm that learns."""
-    importance = Importance(
-        use_items=config.arm in ("item", "perceptron"),
-        use_users=config.arm == "perceptron",
-        category_bias=bool(config.category_bias),
-        gated=config.combine == "gated",
-        attn_mask=bool(config.attn_mask),
-        pool_len=config.pool_mean == "len",
-        sigmoid=config.weight_norm == "sigmoid",
-        prior="learned" if config.arm == "scalar" else config.prior_mode,
-        mass_without_source=config.preset == "published",
-    )
-    prior = 1.0 if importance.prior == "relu" else 0.0
-    return BehaviourPerceptron(model, importance, config.prior_weight, prior, config.seed)
 
 
 class CrossDomainSession:
@@ -148,9 +76,13 @@ class CrossDomainSession:
         else:
             self.step = LowerStep(self.model, self.optimizer)
 
+    def begin_again(self, restarts: int) -> None:
+        """With other initial weights, after a collapse."""
+        self.begin(self.config.seed + 1000 * restarts)
+
     def fit(self) -> CrossDomainResult:
         """Train to the end; the best weights are in the model afterwards."""
-        self.load() if self.config.resume else self.forget()
+        resume(self) if self.config.resume else forget(self)
         while not self.finished():
             self.epoch()
         self.restore_best()
@@ -189,7 +121,7 @@ class CrossDomainSession:
             f"{row['rows_per_second']:,.0f} rows/s"
         )
         if self.checkpoint is not None:
-            self.save()
+            save(self)
 
     def lower_epoch(self, epoch: int) -> float:
         """All lower steps of an epoch and the upper updates between; the mean target loss."""
@@ -266,7 +198,7 @@ class CrossDomainSession:
             restarts = result.restarts + 1
             self.result = CrossDomainResult(restarts=restarts, history=result.history)
             self.best = None
-            self.begin(config.seed + 1000 * restarts)
+            self.begin_again(restarts)
         else:
             self.say(f"warning: {text}")
 
@@ -284,51 +216,3 @@ class CrossDomainSession:
             names = {each.name for each in self.perceptron.phi}
             restore(list(self.perceptron.phi), {name: arrays.pop(name) for name in names})
         restore(self.model, arrays)
-
-    def save(self) -> None:
-        """The best weights, the history so far, and all that resuming needs."""
-        folder = Path(self.checkpoint)
-        if self.result.best_epoch == self.result.epochs:
-            save_weights(folder / "best_predictor.safetensors", self.best)
-        write_history(Path(self.log) / "history.csv", self.result.history)
-        parts = {"model": snapshot(self.model), "optimizer": snapshot(self.optimizer.state())}
-        parts["best"] = self.best
-        if self.upper is not None:
-            parts |= self.upper.state()
-        progress = {"epoch": self.result.epochs, "options": asdict(self.config)}
-        save_state(folder / "last", parts, progress | {"result": asdict(self.result)})
-
-    def forget(self) -> None:
-        if self.checkpoint is not None:
-            clear_state(Path(self.checkpoint) / "last")
-
-    def load(self) -> None:
-        """Go on after the last complete epoch.
-
-        Raises:  ValueError: nothing to resume, or a run of other options.
-        """
-        found = load_state(Path(self.checkpoint) / "last")
-        if found is None:
-            raise ValueError(f"--resume: nothing to resume in {self.checkpoint}.")
-        arrays, progress = found
-        free = ("resume", "overwrite", "epochs", "patience", "quiet", "debug", "device", "config")
-        for name, value in asdict(self.config).items():
-            if name not in free and progress["options"].get(name) != value:
-                raise ValueError(
-                    f"--resume: the run had --{name} {progress['options'].get(name)}, this one "
-                    f"{value}."
-                )
-        self.best = arrays["best"]
-        self.result = CrossDomainResult(**progress["result"])
-        if self.result.restarts:
-            self.begin(self.config.seed + 1000 * self.result.restarts)
-        restore(self.model, arrays["model"])
-        restore(self.optimizer.state(), arrays["optimizer"])
-        if self.upper is not None:
-            self.upper.load(arrays)
-
-
-def needs_second_order(config) -> bool:
-    """Whether any second derivative is taken."""
-    user_step = config.estimator == "one_step" and config.hyper_scope == "user"
-    return not user_step or not config.detach_weights

@@ -5,7 +5,8 @@ import pytest
 
 from hamur.data.behaviours import CATEGORY, ITEM, USER
 from hamur.data.schema import EmptySplitError
-from hamur.training.bilevel_rows import NONE, PairRows, RowRules, stream
+from hamur.training.bilevel_batch import NONE
+from hamur.training.bilevel_rows import PairRows, RowRules, stream
 from tests.training.cross_domain_pairs import random_pair
 
 SEEDS = range(200)
