@@ -18,7 +18,16 @@ from hamur.training.bilevel_presets import ARMS
 
 MODEL_OF_ARM = {"conet_s": "conet_s", "uniform": "conet", "annealed": "conet", "oracle": "conet"}
 STUDY_ARMS = ("conet_s", *ARMS)
-FREE_IN_A_STUDY = ("resume", "overwrite", "quiet", "debug", "device", "record", "exp_name")
+FREE_IN_A_STUDY = (
+    "resume",
+    "overwrite",
+    "quiet",
+    "debug",
+    "device",
+    "record",
+    "exp_name",
+    "steps_per_call",
+)
 
 
 def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:

@@ -94,6 +94,40 @@ class LowerStep(nn.Cell):
         return ops.depend(target, self.optimizer(gradients, learning_rate))
 
 
+class WeighedStep(nn.Cell):
+    """LowerStep with the perceptron's weights at the theta before it, as constants."""
+
+    def __init__(self, perceptron, step):
+        super().__init__(auto_prefix=False)
+        self.perceptron, self.step = perceptron, step
+
+    def construct(
+        self, learning_rate, ids, known, labels, category, history, real, effect, share
+    ):  # fmt: skip
+        _, weights = self.perceptron(ids, known, category, history, real, effect, share)
+        return self.step(learning_rate, ids, known, labels, weights)
+
+
+class StepsInOneCall(nn.Cell):
+    """`count` steps one after the other in one graph: each call of a small graph waits for other
+    threads, which on a busy machine costs more than its work.  columns: the step's arguments with
+    an axis of steps in front.  Outputs: (count,) losses.
+    """
+
+    def __init__(self, step, count):
+        super().__init__(auto_prefix=False)
+        self.step, self.count = step, count
+
+    def construct(self, learning_rate, *columns):
+        losses = ()
+        for number in range(self.count):
+            arguments = ()
+            for column in columns:
+                arguments = arguments + (column[number],)
+            losses = losses + (self.step(learning_rate, *arguments),)
+        return ops.stack(losses)
+
+
 class AttachedLoss(nn.Cell):
     """The lower loss with w(phi, theta) inside, as published: theta can lower its loss by lowering
     the weight of a hard behaviour, through the item embedding in gamma_1."""

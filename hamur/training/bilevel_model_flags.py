@@ -97,6 +97,12 @@ class ModelFlags:
     )
     lr: float | None = preset_flag(lower_flag, "lr", "step of Adam on theta", above=0)
     t_batchsize: int = lower_flag(64, "rows of a lower step", at_least=2)
+    steps_per_call: int = lower_flag(
+        1,
+        "lower steps in one compiled call, with the same result: more compile longer, and wait "
+        "less for a busy machine",
+        at_least=1,
+    )
     prior_weight: float = lower_flag(1.0, "factor of the source loss", at_least=0)
     detach_weights: int | None = preset_flag(
         lower_flag,

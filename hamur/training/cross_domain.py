@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterable, Iterator
 
 import mindspore as ms
 import numpy as np
@@ -10,10 +11,16 @@ from mindspore import Tensor
 from hamur.training.bilevel_batch import Batch
 from hamur.training.bilevel_check import self_test
 from hamur.training.bilevel_evaluate import Evaluator
-from hamur.training.bilevel_graphs import AttachedStep, LowerStep, compiled_only
+from hamur.training.bilevel_graphs import (
+    AttachedStep,
+    LowerStep,
+    StepsInOneCall,
+    WeighedStep,
+    compiled_only,
+)
 from hamur.training.bilevel_problem import tensor
 from hamur.training.bilevel_rows import PairRows
-from hamur.training.bilevel_upper import UpperLevel, perceptron_inputs
+from hamur.training.bilevel_upper import UpperLevel
 from hamur.training.checkpoint import restore, snapshot
 from hamur.training.cross_domain_parts import (
     build_model,
@@ -70,11 +77,13 @@ class CrossDomainSession:
         if config.learns:
             self.perceptron = build_perceptron(config, self.model)
             self.upper = UpperLevel(self.model, self.perceptron, self.rows, config)
-        self.attached = config.learns and not config.detach_weights
-        if self.attached:
+        if config.learns and not config.detach_weights:
             self.step = AttachedStep(self.model, self.perceptron, self.optimizer)
         else:
             self.step = LowerStep(self.model, self.optimizer)
+            if config.learns:
+                self.step = WeighedStep(self.perceptron, self.step)
+        self.several = StepsInOneCall(self.step, config.steps_per_call)
 
     def begin_again(self, restarts: int) -> None:
         """With other initial weights, after a collapse."""
@@ -129,34 +138,51 @@ class CrossDomainSession:
         rate = Tensor(config.lr, ms.float32)
         losses, weight = [], []
         batches = self.rows.lower_batches(epoch, config.t_batchsize, histories=config.learns)
-        for batch in batches:
-            losses.append(self.lower_step(rate, batch))
-            weight.append(batch.mask.sum())
-            result.lower_steps += 1
+        for group in self.groups(batches):
+            losses.append(self.lower_steps(rate, group))
+            weight += [batch.mask.sum() for batch in group]
+            result.lower_steps += len(group)
             due = result.lower_steps % config.interval == 0 and epoch > config.pre_epoch
             if config.learns and due:
-                self.upper_update(epoch, float(losses[-1].asnumpy()))
-        values = np.array([float(loss.asnumpy()) for loss in losses])
+                self.upper_update(epoch, float(losses[-1].asnumpy().ravel()[-1]))
+        values = np.concatenate([loss.asnumpy().ravel() for loss in losses])
         return float(np.average(values, weights=weight))
 
+    def groups(self, batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+        """Batches of one call each: steps_per_call of them, or one where so many are not left
+        before the next upper update or the end."""
+        config, ahead, group = self.config, self.result.lower_steps, []
+        for batch in batches:
+            group.append(batch)
+            ahead += 1
+            if len(group) == config.steps_per_call:
+                yield group
+                group = []
+            elif ahead % config.interval == 0:
+                yield from ([each] for each in group)
+                group = []
+        yield from ([each] for each in group)
+
+    def lower_steps(self, rate: Tensor, batches: list[Batch]) -> Tensor:
+        """theta moves once a batch; returns the mean target loss of each."""
+        columns = [self.step_inputs(batch) for batch in batches]
+        if len(batches) == 1:
+            return self.step(rate, *map(tensor, columns[0]))
+        return self.several(rate, *(tensor(np.stack(column)) for column in zip(*columns)))
+
     def lower_step(self, rate: Tensor, batch: Batch) -> Tensor:
-        """theta moves once; returns the mean target loss of the batch."""
-        labels, known = Tensor(batch.labels), Tensor(batch.known)
-        ids = Tensor(batch.ids)
-        if self.attached:
-            return self.step(
-                rate, ids, known, labels, Tensor(batch.category), Tensor(batch.history),
-                Tensor(batch.real), Tensor(batch.effect), Tensor(batch.share),
-            )  # fmt: skip
+        return self.lower_steps(rate, [batch])
+
+    def step_inputs(self, batch: Batch) -> tuple[np.ndarray, ...]:
+        """Arguments of the step after the learning rate."""
         if self.perceptron is not None:
-            _, weights = self.perceptron(*perceptron_inputs(batch))
-            return self.step(rate, ids, known, labels, weights)
-        if self.config.model_name == "conet_s":
-            return self.step(
-                rate, tensor(batch.ids[1:]), tensor(batch.known[1:]), tensor(batch.labels[1:]),
-                Tensor(batch.share[None]),
+            return (
+                batch.ids, batch.known, batch.labels, batch.category, batch.history, batch.real,
+                batch.effect, batch.share,
             )  # fmt: skip
-        return self.step(rate, ids, known, labels, Tensor(self.fixed_weights(batch)))
+        if self.config.model_name == "conet_s":
+            return batch.ids[1:], batch.known[1:], batch.labels[1:], batch.share[None]
+        return batch.ids, batch.known, batch.labels, self.fixed_weights(batch)
 
     def fixed_weights(self, batch: Batch) -> np.ndarray:
         """(2, B) float32 weights of the losses in the arms that learn nothing."""

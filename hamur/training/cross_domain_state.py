@@ -14,7 +14,17 @@ from hamur.training.checkpoint import (
 )
 
 # Options that a resumed run may change: they do not alter what an epoch computes.
-FREE = ("resume", "overwrite", "epochs", "patience", "quiet", "debug", "device", "config")
+FREE = (
+    "resume",
+    "overwrite",
+    "epochs",
+    "patience",
+    "quiet",
+    "debug",
+    "device",
+    "config",
+    "steps_per_call",
+)
 
 
 @dataclass

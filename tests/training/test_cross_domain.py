@@ -12,6 +12,7 @@ from hamur.training.bilevel_head import head_rate
 from hamur.training.bilevel_rows import stream
 from hamur.training.checkpoint import snapshot
 from hamur.training.cross_domain import CollapseError, CrossDomainSession
+from hamur.training.cross_domain_state import resume
 from tests import cross_domain_oracle as oracle
 from tests.training.cross_domain_pairs import options, random_pair
 
@@ -50,6 +51,19 @@ def test_frozen_uniform_weights_are_plain_conet_bit_for_bit(pair):
         np.testing.assert_array_equal(value, plain[name], err_msg=name)
 
 
+def test_several_steps_in_one_call_are_the_same_steps(pair):
+    """An upper update after every third: a pair and a single step between, or one by one."""
+    found = []
+    for steps_per_call in (1, 2):
+        session = session_of(pair, steps_per_call=steps_per_call, interval=3)
+        losses = session.lower_epoch(0)
+        found.append((losses, session.upper.updates, snapshot(session.model)))
+    assert found[0][:2] == found[1][:2] and found[0][1] >= 2
+    for name, value in found[0][2].items():
+        np.testing.assert_array_equal(value, found[1][2][name], err_msg=name)
+
+
+@pytest.mark.slow
 def test_published_uniform_weights_are_plain_conet_to_rounding(pair):
     """P keeps w in the differentiated graph; B = n, so that its softmax is 1/n."""
     count = len(session_of(pair, preset="published").rows.train) // 8 * 8
@@ -292,25 +306,32 @@ def test_development_rows_rotate_through_the_whole_set(pair):
     np.testing.assert_array_equal(batch.ids[1, :, 0], users)  # aligned, user by user
 
 
-@pytest.mark.parametrize("arm", ["conet", "conet_biao"])
+@pytest.mark.parametrize("arm", [pytest.param("conet", marks=pytest.mark.slow), "conet_biao"])
 def test_a_resumed_run_equals_an_uninterrupted_one(pair, tmp_path, arm):
-    def train(name, epochs, resume=False):
-        config = options(model_name=arm, epochs=epochs, resume=resume, patience=0)
-        folders = tmp_path / name / "log", tmp_path / name / "checkpoint"
-        session = CrossDomainSession(pair, config, None, *folders, str)
-        result = session.fit()
-        rows = [{k: v for k, v in row.items() if not timing(k)} for row in result.history]
-        return rows, session.weights(), result.best_epoch
+    def session(**changes):
+        config = options(model_name=arm, epochs=3, patience=0, **changes)
+        return CrossDomainSession(pair, config, None, tmp_path / "log", tmp_path / "state", str)
 
-    def timing(name):
-        return "seconds" in name or name == "rows_per_second"
+    def outcome(trained):
+        timing = ("seconds", "rows_per_second")
+        rows = [
+            {name: value for name, value in row.items() if not name.endswith(timing)}
+            for row in trained.result.history
+        ]
+        return json.dumps(rows), trained.result.best_epoch, trained.weights()
 
-    whole = train("whole", 3)
-    train("parts", 1)
-    parts = train("parts", 3, resume=True)
-    assert json.dumps(whole[0]) == json.dumps(parts[0]) and whole[2] == parts[2]
-    for name, value in whole[1].items():
-        np.testing.assert_array_equal(value, parts[1][name], err_msg=name)
+    whole = session()
+    whole.epoch()
+    killed = session(resume=True)
+    resume(killed)  # from what the first epoch left
+    for trained in (whole, killed):
+        while not trained.finished():
+            trained.epoch()
+        trained.restore_best()
+    a, b = outcome(whole), outcome(killed)
+    assert a[:2] == b[:2]
+    for name, value in a[2].items():
+        np.testing.assert_array_equal(value, b[2][name], err_msg=name)
 
 
 def test_resuming_with_other_options_is_refused(pair, tmp_path):
