@@ -155,7 +155,7 @@ def run_study(config: AblationConfig, load: Callable) -> list[dict]:
 
 
 def load_data(config: AblationConfig, load: Callable) -> tuple:
-    from hamur.data.conflict import make_conflict
+    from hamur.data.synthetic.conflict import make_conflict
 
     if config.dataset_path is not None:
         return load(config.dataset_path)

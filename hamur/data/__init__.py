@@ -18,11 +18,10 @@ from hamur.data.ali_ccp import load_ali_ccp
 from hamur.data.aliexpress import load_aliexpress
 from hamur.data.amazon import load_amazon, load_amazon_pair
 from hamur.data.batches import DomainBatches, ShuffledBatches
-from hamur.data.movielens import load_movielens
-from hamur.data.movielens_pair import load_movielens_pair
-from hamur.data.pair import Pair
-from hamur.data.pair_tables import load_pair
-from hamur.data.schema import DataError, FieldSpec, Schema
+from hamur.data.errors import DataError
+from hamur.data.movielens import load_movielens, load_movielens_pair
+from hamur.data.pair import Pair, load_pair
+from hamur.data.schema import FieldSpec, Schema
 from hamur.data.table import Splits, Table
 
 __all__ = [

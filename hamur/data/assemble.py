@@ -8,17 +8,14 @@ import numpy as np
 from hamur.data import encode, leakage, splits
 from hamur.data.arrays import blocks
 from hamur.data.encode import Codes, Scaler, Vocabulary
-from hamur.data.rejects import Rejects
-from hamur.data.schema import (
-    DENSE,
-    SPARSE,
+from hamur.data.errors import (
     DataValueError,
     EmptySplitError,
-    FieldSpec,
     MissingDomainWarning,
-    Schema,
     SingleClassWarning,
 )
+from hamur.data.files.rejects import Rejects
+from hamur.data.schema import DENSE, SPARSE, FieldSpec, Schema
 from hamur.data.table import Splits, Table
 
 DOMAIN_FIELD = "domain_indicator"

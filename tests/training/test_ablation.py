@@ -11,7 +11,7 @@ import pytest
 from hamur import ablation, models
 from hamur.ablation import ROWS, AblationConfig, make_arms, run_study
 from hamur.data import load_movielens
-from hamur.data.conflict import make_conflict
+from hamur.data.synthetic.conflict import make_conflict
 from hamur.layers import AdapterConfig
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "run_ablation.py"
