@@ -31,7 +31,7 @@ def load(config):
 
 
 def _load_tables(config, given, options):
-    from hamur.data.pair_tables import load_pair, parse_columns
+    from hamur.data.pair.tables import load_pair, parse_columns
 
     if given != ["source_table", "target_table"]:
         raise ValueError(
@@ -59,7 +59,7 @@ def _load_tables(config, given, options):
 
 
 def _load_movielens(config, given, options):
-    from hamur.data.movielens_pair import load_movielens_pair
+    from hamur.data import load_movielens_pair
 
     if "pair" in given:
         raise ValueError("--genres is a cut of MovieLens-1M, --pair names Amazon files; use one.")

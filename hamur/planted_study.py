@@ -72,7 +72,7 @@ def study(config: PlantedConfig, script: str) -> None:
 def one_seed(arms: list, seed: int, config: PlantedConfig, script: str) -> list[dict]:
     """metrics.json of every arm on the pair of one seed."""
     from hamur.data import load_amazon_pair
-    from hamur.data.synthetic_amazon import make_amazon_pair
+    from hamur.data.synthetic.amazon import make_amazon_pair
 
     record = Path(config.record) / "planted"
     folder = record / "data" / f"{config.plant}-{config.users}-{config.harmful_categories}-{seed}"

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from hamur import metrics, protocols
-from hamur.data.behaviours import CATEGORY, ITEM, USER
+from hamur.data.pair.behaviours import CATEGORY, ITEM, USER
 from hamur.data.table import Table
 from hamur.training.bilevel_batch import NONE
 from hamur.training.bilevel_head import sigmoid

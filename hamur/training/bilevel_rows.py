@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamur.data.behaviours import CATEGORY, ITEM, USER, Behaviours
-from hamur.data.schema import EmptySplitError
+from hamur.data.errors import EmptySplitError
+from hamur.data.pair.behaviours import CATEGORY, ITEM, USER, Behaviours
 from hamur.data.table import Table
 from hamur.models.conet import FieldSizes
 from hamur.training.bilevel_batch import NONE, Batch, cut

@@ -6,7 +6,7 @@ import time
 import numpy as np
 from mindspore import Tensor
 
-from hamur.data.behaviours import USER
+from hamur.data.pair.behaviours import USER
 from hamur.training import bilevel
 from hamur.training.bilevel_batch import Batch
 from hamur.training.bilevel_head import VectorAdam, adam_fit, head_rate, newton_fit

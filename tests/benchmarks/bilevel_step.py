@@ -25,7 +25,7 @@ from mindspore import Tensor
 
 from hamur.data.encode import Codes
 from hamur.data.pair import Interactions
-from hamur.data.pair_join import join_pair
+from hamur.data.pair.join import join_pair
 from hamur.training.bilevel_config import CrossDomainConfig
 from hamur.training.cross_domain import CrossDomainSession
 

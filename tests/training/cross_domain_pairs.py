@@ -4,7 +4,7 @@ import numpy as np
 
 from hamur.data.encode import Codes
 from hamur.data.pair import Interactions
-from hamur.data.pair_join import join_pair
+from hamur.data.pair.join import join_pair
 from hamur.training.bilevel_config import CrossDomainConfig
 
 

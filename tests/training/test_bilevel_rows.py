@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hamur.data.behaviours import CATEGORY, ITEM, USER
-from hamur.data.schema import EmptySplitError
+from hamur.data.errors import EmptySplitError
+from hamur.data.pair.behaviours import CATEGORY, ITEM, USER
 from hamur.training.bilevel_batch import NONE
 from hamur.training.bilevel_rows import PairRows, RowRules, stream
 from tests.training.cross_domain_pairs import random_pair
