@@ -18,16 +18,8 @@ from hamur.training.bilevel_presets import ARMS
 
 MODEL_OF_ARM = {"conet_s": "conet_s", "uniform": "conet", "annealed": "conet", "oracle": "conet"}
 STUDY_ARMS = ("conet_s", *ARMS)
-FREE_IN_A_STUDY = (
-    "resume",
-    "overwrite",
-    "quiet",
-    "debug",
-    "device",
-    "record",
-    "exp_name",
-    "steps_per_call",
-)
+FREE_IN_A_STUDY = ("resume", "overwrite", "quiet", "debug", "device", "record", "exp_name")
+FREE_IN_A_STUDY += ("steps_per_call", "export_mindir")
 
 
 def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
@@ -99,6 +91,7 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
     """
     from hamur.training.checkpoint import PROGRESS
     from hamur.training.cross_domain import CrossDomainSession
+    from hamur.training.export import export_cross_domain
 
     log, checkpoint = record / "log" / exp_name, record / "checkpoint" / exp_name
     if config.resume and exp_name != config.exp_name:  # a run of a study
@@ -123,6 +116,8 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
     from hamur.reporting.weights import plot_history
 
     plot_history(log / "history.png", result.history, title(config, pair))
+    if config.export_mindir:
+        say(f"target scorer: {export_cross_domain(session.model, checkpoint / 'target_scorer')}")
     np.save(log / "test_probabilities.npy", probabilities)
     results.write_json(log / "metrics.json", content)
     say(results_table(content))

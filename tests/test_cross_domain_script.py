@@ -15,13 +15,21 @@ from hamur.training.bilevel_presets import CORRECTED, PUBLISHED
 
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "run_amazon_cross_domain.py"
 SMALL = "--epochs 1 --interval 20 --meta_batchsize 32 --bootstrap 20 --embed_dim 4 --eval_draws 2"
+TABLES = ["--source_table", "s.csv", "--target_table", "t.csv"]
 
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     """The record of one run on the bundled sample, through the real script."""
     folder = tmp_path_factory.mktemp("record")
-    command = [sys.executable, str(SCRIPT), "--exp_name", "smoke", *SMALL.split()]
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "--exp_name",
+        "smoke",
+        *SMALL.split(),
+        "--export_mindir",
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return folder / "conet_record" / "SynBooks-SynToys", done.stdout
@@ -57,6 +65,7 @@ def test_a_run_leaves_every_documented_file(record):
         log / "weights.png",
         log / "history.png",
         checkpoint / "best_predictor.safetensors",
+        checkpoint / "target_scorer.mindir",
     ):
         assert name.stat().st_size > 1000
 
@@ -105,6 +114,17 @@ def test_flags_override_the_file_and_the_file_the_preset(tmp_path):
         (["--arms", "uniform,best"], ["--arms", "best", "perceptron"]),
         (["--seeds", "0,x"], ["--seeds", "x"]),
         (["--pair", "Books"], ["--pair", "Books"]),
+        (TABLES[:2], ["--source_table and --target_table go together", "--source_table."]),
+        ([*TABLES, "--pair", "A,B"], ["without --in_root, --pair and --genres"]),
+        (TABLES, ["s.csv", "no such file"]),
+        ([*TABLES, "--columns", "user=u,item=i,rating=none"], ["--columns has no rating"]),
+        ([*TABLES, "--columns", "who=u,item=i"], ["user=user"]),
+        (["--genres", "Drama"], ["--genres is 'Drama'", "Drama,Comedy"]),
+        (["--genres", "Drama,Drama"], ["two names"]),
+        (["--genres", "Drama,Opera"], ["first genre is 'Opera'", "Comedy"]),
+        (["--genres", "Drama,Comedy", "--pair", "A,B"], ["--genres is a cut", "use one"]),
+        (["--missing_meta", "drop"], ["--missing_meta", "unknown, others, error"]),
+        (["--steps_per_call", "0"], ["--steps_per_call", "at least 1"]),
         (["--in_root", "nowhere"], ["nowhere", "no such folder"]),
         (["--ratio", "0.01"], ["--ratio"]),
     ],

@@ -27,6 +27,7 @@ class CrossDomainConfig(UpperFlags, ModelFlags, DataFlags):
     seeds: str | None = run_flag(None, "several seeds, as 0,1,2", default_text="the one seed")
     resume: bool = run_flag(False, "go on with the interrupted run of this name")
     overwrite: bool = run_flag(False, "replace an earlier run of this name")
+    export_mindir: bool = run_flag(False, "also write the target scorer as a MindIR file")
     device: str = run_flag("cpu", "cpu, gpu or ascend, with a card number as in ascend:1")
     quiet: bool = run_flag(False, "print nothing but the table of results")
     debug: bool = run_flag(False, "show the traceback of an error in data or options")

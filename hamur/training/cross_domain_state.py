@@ -14,17 +14,8 @@ from hamur.training.checkpoint import (
 )
 
 # Options that a resumed run may change: they do not alter what an epoch computes.
-FREE = (
-    "resume",
-    "overwrite",
-    "epochs",
-    "patience",
-    "quiet",
-    "debug",
-    "device",
-    "config",
-    "steps_per_call",
-)
+FREE = ("resume", "overwrite", "epochs", "patience", "quiet", "debug", "device", "config")
+FREE += ("steps_per_call", "export_mindir")
 
 
 @dataclass

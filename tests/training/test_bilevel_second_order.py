@@ -44,7 +44,7 @@ def test_the_gradient_that_the_check_rests_on_is_that_of_the_loss():
         assert gradients[place][entry] == pytest.approx(numerical, rel=1e-6)
 
 
-@pytest.mark.parametrize("slope", [0.0, 0.05])
+@pytest.mark.parametrize("slope", [pytest.param(0.0, marks=pytest.mark.slow), 0.05])
 def test_hessian_product_and_influence_equal_float64_differences(slope, monkeypatch):
     monkeypatch.setattr(bilevel_check, "SLOPE", slope)
     monkeypatch.setattr(bilevel_check, "ROWS", B)
@@ -172,6 +172,7 @@ class DetachedTowerLoss(bilevel_graphs.AttachedTowerLoss):
         return (logit_losses(logits, labels) * both).sum()
 
 
+@pytest.mark.slow
 def test_the_influence_form_equals_the_mixed_derivative(session):
     """-(dw/dphi)' c against -d/dphi < grad L_low, p > through one graph with w(phi) inside."""
     problem = problem_of(session, "all")
