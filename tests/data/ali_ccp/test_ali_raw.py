@@ -121,6 +121,12 @@ def test_workers_and_ranges_do_not_change_a_byte(raw, plain, tmp_path):
         assert np.array_equal(a.row_id, b.row_id)
 
 
+@pytest.mark.slow
+def test_four_workers_write_the_same_bytes(raw, plain, tmp_path):
+    *_, four = prepared(raw, tmp_path / "four", workers=4, range_bytes=300_000)
+    assert same_files(plain[0], four.folder)
+
+
 def test_compressed_files_and_archives_give_the_same_tables(plain, copy, tmp_path):
     reference, _, _ = plain[1]
     for path in sorted(copy.glob("common*")):

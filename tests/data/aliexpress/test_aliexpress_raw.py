@@ -136,6 +136,12 @@ def test_bytes_do_not_depend_on_workers_or_ranges(folder, plain, tmp_path):
     assert wanted == content(tmp_path / "two") == content(tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_four_workers_write_the_same_bytes(folder, plain, tmp_path):
+    run(folder, tmp_path / "four", workers=4)
+    assert content(tmp_path / "four") == content(plain[0])
+
+
 def test_an_interrupted_run_continues(folder, plain, tmp_path, monkeypatch):
     done = raw.order_items
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hamur.commands.prepare_data import main_prepare
 from hamur.data import load_ali_ccp, load_movielens
 from hamur.data.ali_ccp import raw as ali_ccp_raw
 from hamur.data.ali_ccp.raw import DATASET as ALI_CCP
 from hamur.data.cache import open_cache
-from hamur.data.commands import main_prepare
 from hamur.data.errors import CacheError, DataError, LeakageError
 from hamur.data.preparing import jobs
 from hamur.data.preparing.pipeline import Workspace
@@ -187,6 +187,37 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(raw, tmp_path, capsys,
     code, error = command(raw, tmp_path / "out", capsys)
     assert code == 2 and "Remedy: make room" in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """mounted(options) -> the folder of a file system in memory with these mount options."""
+    folder = tmp_path / "mount"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this process may not mount a file system")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)], capture_output=True)
+
+
+def test_a_disk_that_fills_up_is_one_clear_line(raw, mounted, capsys):
+    """Not at once, as above: after some parts have been written."""
+    folder = mounted("size=400k")
+    code, error = command(raw, folder / "out", capsys)
+    assert code == 2 and "Remedy: make room" in error and error.count("\n") == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_a_read_only_target_is_one_clear_line(raw, mounted, capsys):
+    folder = mounted("ro")
+    code, error = command(raw, folder / "out", capsys)
+    assert code == 2 and error.count("\n") == 1 and str(folder) in error
+    assert "Read-only" in error
 
 
 def test_an_unusable_target_is_one_clear_line(raw, tmp_path, capsys):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hamur.commands.script import run_script
 from hamur.config import check_fields, flag
 from hamur.data import cache
 from hamur.data.amazon.load import MISSING_META
@@ -14,7 +15,6 @@ from hamur.data.files.rejects import MODES, Policy
 from hamur.data.pair.join import VOCABULARIES
 from hamur.data.preparing.prepare import prepare
 from hamur.data.preparing.statistics import as_table
-from hamur.run import run_script
 
 
 def _datasets() -> Sequence[str]:
