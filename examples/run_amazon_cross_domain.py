@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without installation
 
-from hamur.run_cross_domain import main
+from hamur.commands.cross_domain import main
 
 if __name__ == "__main__":
     sys.exit(main(__file__, __doc__))

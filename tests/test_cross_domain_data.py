@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hamur.cross_domain_data import load
-from hamur.run_cross_domain import main
-from hamur.training.bilevel_config import CrossDomainConfig
+from hamur.commands.cross_domain import main
+from hamur.commands.cross_domain_data import load
+from hamur.training.bilevel.config import CrossDomainConfig
 
 TABLES = dict(source_table="s.csv", target_table="t.csv", sep=";")
 COLUMNS = "user=who,item=what,rating=stars,timestamp=when,category=kind"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hamur.run_cross_domain import main
-from hamur.training.bilevel_config import CrossDomainConfig
-from hamur.training.bilevel_presets import CORRECTED, PUBLISHED
+from hamur.commands.cross_domain import main
+from hamur.training.bilevel.config import CrossDomainConfig
+from hamur.training.bilevel.presets import CORRECTED, PUBLISHED
 
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "run_amazon_cross_domain.py"
 SMALL = "--epochs 1 --interval 20 --meta_batchsize 32 --bootstrap 20 --embed_dim 4 --eval_draws 2"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from hamur import protocols
+from hamur.metrics import protocols
 
 
 def data(seed, rows=300, users=60):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur import protocols
+from hamur.metrics import protocols
 from hamur.reporting import results
 from hamur.reporting.seeds import spread
 from hamur.reporting.tables import UNDEFINED, markdown_table

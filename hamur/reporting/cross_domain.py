@@ -10,7 +10,7 @@ from hamur.reporting.tables import UNDEFINED, text_table
 
 def evaluate(session, config) -> tuple[dict, np.ndarray]:
     """metrics.json without the weights, and the probabilities of the test rows."""
-    from hamur.training.bilevel_evaluate import TEST, VALID
+    from hamur.training.bilevel.evaluate import TEST, VALID
 
     result = session.result
     valid, _ = session.evaluator.report(VALID)
@@ -56,7 +56,7 @@ def evaluate(session, config) -> tuple[dict, np.ndarray]:
 def report_weights(session, log: Path, title: str) -> dict:
     """weights.csv, weights_by_category.csv, weights.png, and their summary."""
     from hamur.reporting import weights
-    from hamur.training.bilevel_weights import behaviour_weights
+    from hamur.training.bilevel.weights import behaviour_weights
 
     columns = behaviour_weights(session)
     summary = weights.write_weights(log, columns)

@@ -26,8 +26,8 @@ from mindspore import Tensor
 from hamur.data.encode import Codes
 from hamur.data.pair import Interactions
 from hamur.data.pair.join import join_pair
-from hamur.training.bilevel_config import CrossDomainConfig
-from hamur.training.cross_domain import CrossDomainSession
+from hamur.training.bilevel.config import CrossDomainConfig
+from hamur.training.bilevel.session import CrossDomainSession
 
 BATCH, WARM_UP = 64, 60
 

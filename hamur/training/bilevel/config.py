@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamur.config import check_fields
-from hamur.training.bilevel_data_flags import DataFlags
-from hamur.training.bilevel_model_flags import ModelFlags
-from hamur.training.bilevel_presets import DEAD_KEYS, MODELS, PRESETS, run_flag
-from hamur.training.bilevel_upper_flags import UpperFlags
+from hamur.training.bilevel.data_flags import DataFlags
+from hamur.training.bilevel.model_flags import ModelFlags
+from hamur.training.bilevel.presets import DEAD_KEYS, MODELS, PRESETS, run_flag
+from hamur.training.bilevel.upper_flags import UpperFlags
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import pytest
 
 from hamur.data.errors import EmptySplitError
 from hamur.data.pair.behaviours import CATEGORY, ITEM, USER
-from hamur.training.bilevel_batch import NONE
-from hamur.training.bilevel_rows import PairRows, RowRules, stream
-from tests.training.cross_domain_pairs import random_pair
+from hamur.training.bilevel.batch import NONE
+from hamur.training.bilevel.rows import PairRows, RowRules, stream
+from tests.training.bilevel.pairs import random_pair
 
 SEEDS = range(200)
 LENGTH = 5

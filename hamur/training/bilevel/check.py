@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from mindspore import Tensor
 
-from hamur.training import bilevel_graphs
+from hamur.training.bilevel import graphs
 
 ROWS, TABLE, EMBED, WIDTHS = 8, 20, 4, (12, 8, 4)
 SLOPE, STEP, LIMIT = 0.05, 1e-6, 1e-4
@@ -43,10 +43,10 @@ def numpy_gradient(rows, cross, weights, ids, labels, head_weight, head_bias, sl
     return [of_rows, *gradients], losses
 
 
-def self_test(make: Callable = bilevel_graphs.second_order) -> None:
+def self_test(make: Callable = graphs.second_order) -> None:
     """Compare H v and the influence of a tiny CoNet with central differences in float64.
 
-    make: builds the second-order function, see `bilevel_graphs.second_order`.
+    make: builds the second-order function, see `graphs.second_order`.
     Raises:  RuntimeError: an error above 1e-4, or zeros.
     """
     rng = np.random.Generator(np.random.PCG64(7))
@@ -76,7 +76,7 @@ def self_test(make: Callable = bilevel_graphs.second_order) -> None:
         parts = gradient(weights=unit.reshape(2, ROWS))
         influence[number] = sum(float((a * b).sum()) for a, b in zip(parts, v))
 
-    loss, system = bilevel_graphs.TowerLoss(SLOPE), (0, *range(7, 7 + len(cross)))
+    loss, system = graphs.TowerLoss(SLOPE), (0, *range(7, 7 + len(cross)))
     floats = (np.ones((2, ROWS, 3, 1)), *list(constants.values())[1:])
     arguments = [
         *map(_tensor, (*v, rows, weights)), Tensor(constants["ids"]),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hamur.training.bilevel_presets import data_flag, preset_flag
+from hamur.training.bilevel.presets import data_flag, preset_flag
 
 
 @dataclass(frozen=True)

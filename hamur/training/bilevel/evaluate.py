@@ -8,14 +8,15 @@ import math
 
 import numpy as np
 
-from hamur import metrics, protocols
+from hamur import metrics
 from hamur.data.pair.behaviours import CATEGORY, ITEM, USER
 from hamur.data.table import Table
-from hamur.training.bilevel_batch import NONE
-from hamur.training.bilevel_head import sigmoid
-from hamur.training.bilevel_problem import tensor
-from hamur.training.bilevel_reads import Logits
-from hamur.training.bilevel_rows import NEGATIVES, PairRows, stream
+from hamur.metrics import protocols
+from hamur.training.bilevel.batch import NONE
+from hamur.training.bilevel.head import sigmoid
+from hamur.training.bilevel.problem import tensor
+from hamur.training.bilevel.reads import Logits
+from hamur.training.bilevel.rows import NEGATIVES, PairRows, stream
 
 VALID, TEST = 1, 2
 ONE_ROW = "leave_two_out gives every user one row"

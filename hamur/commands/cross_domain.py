@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.cross_domain_data import load
+from hamur.commands.cross_domain_data import load
+from hamur.commands.script import run_script, select_device
 from hamur.reporting import results
 from hamur.reporting.comparison import write_comparison
 from hamur.reporting.cross_domain import evaluate, report_weights, results_table
-from hamur.run import run_script, select_device
-from hamur.training.bilevel_config import CrossDomainConfig
-from hamur.training.bilevel_presets import ARMS
+from hamur.training.bilevel.config import CrossDomainConfig
+from hamur.training.bilevel.presets import ARMS
 
 MODEL_OF_ARM = {"conet_s": "conet_s", "uniform": "conet", "annealed": "conet", "oracle": "conet"}
 STUDY_ARMS = ("conet_s", *ARMS)
@@ -89,8 +89,8 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
 
     Raises:  ValueError: an earlier run of this name, without --resume or --overwrite.
     """
+    from hamur.training.bilevel.session import CrossDomainSession
     from hamur.training.checkpoint import PROGRESS
-    from hamur.training.cross_domain import CrossDomainSession
     from hamur.training.export import export_cross_domain
 
     log, checkpoint = record / "log" / exp_name, record / "checkpoint" / exp_name
@@ -133,7 +133,7 @@ def finished(config, pair, log: Path) -> dict:
 
     Raises:  ValueError: it had other options.
     """
-    from hamur.training.cross_domain_state import check_options
+    from hamur.training.bilevel.state import check_options
 
     had = json.loads((log / "config.json").read_text(encoding="utf-8"))["options"]
     check_options(had, config, FREE_IN_A_STUDY, f"the run in {log}")

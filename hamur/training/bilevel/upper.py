@@ -7,12 +7,12 @@ import numpy as np
 from mindspore import Tensor
 
 from hamur.data.pair.behaviours import USER
-from hamur.training import bilevel
-from hamur.training.bilevel_batch import Batch
-from hamur.training.bilevel_head import VectorAdam, adam_fit, head_rate, newton_fit
-from hamur.training.bilevel_problem import CoNetProblem, FirstOrder, ProblemGraphs, tensor
-from hamur.training.bilevel_reads import Features
-from hamur.training.bilevel_rows import DEV, UPPER, PairRows, stream
+from hamur.training.bilevel import estimators
+from hamur.training.bilevel.batch import Batch
+from hamur.training.bilevel.head import VectorAdam, adam_fit, head_rate, newton_fit
+from hamur.training.bilevel.problem import CoNetProblem, FirstOrder, ProblemGraphs, tensor
+from hamur.training.bilevel.reads import Features
+from hamur.training.bilevel.rows import DEV, UPPER, PairRows, stream
 
 FEATURE_ROWS = 4096  # rows of a pass for the head's features
 CLIP = 10.0
@@ -22,14 +22,14 @@ UNDECAYED = ("phi.prior", "phi.category_bias")
 class UpperLevel:
     """State of the upper level: phi and its optimiser, the head, the spectrum, the count.
 
-    model, perceptron: as in `hamur.training.cross_domain`; rows: PairRows; config: resolved.
+    model, perceptron: as in `hamur.training.bilevel.session`; rows: PairRows; config: resolved.
     """
 
     def __init__(self, model, perceptron, rows: PairRows, config):
         self.model, self.perceptron, self.rows, self.config = model, perceptron, rows, config
         self.cells = ProblemGraphs(model, perceptron, attached=not config.detach_weights)
         self.features = Features(model)
-        self.options = bilevel.HyperOptions(
+        self.options = estimators.HyperOptions(
             estimator=config.estimator,
             terms=config.neumann_k,
             scaled=bool(config.neumann_scale),
@@ -39,7 +39,7 @@ class UpperLevel:
             cg_iters=config.cg_iters,
             guard=bool(config.neumann_guard),
         )
-        self.spectrum = bilevel.Spectrum()
+        self.spectrum = estimators.Spectrum()
         self.updates = 0
         self.optimizer, self.head_adam = VectorAdam(), VectorAdam()
         width = model.config.hidden[-1]
@@ -84,14 +84,14 @@ class UpperLevel:
             config.hyper_scope, bool(config.row_normalise), first_order,
         )  # fmt: skip
         second_order = config.estimator != "one_step"
-        result = bilevel.hypergradient(
+        result = estimators.hypergradient(
             problem if second_order else FirstOrder(problem),
             self.options,
             self.spectrum,
             with_residual=second_order and self.updates % config.residual_every == 0,
         )
         solved = time.perf_counter()
-        gradient, norm, factor = bilevel.clipped(result.gradient, CLIP)
+        gradient, norm, factor = estimators.clipped(result.gradient, CLIP)
         self.move(gradient)
         self.updates += 1
         real = lower.effect * lower.mask > 0

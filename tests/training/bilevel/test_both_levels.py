@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from hamur.training import bilevel
-from hamur.training.bilevel_head import head_rate
-from hamur.training.bilevel_rows import stream
+from hamur.training.bilevel import estimators
+from hamur.training.bilevel.head import head_rate
+from hamur.training.bilevel.rows import stream
+from hamur.training.bilevel.session import CollapseError, CrossDomainSession
+from hamur.training.bilevel.state import resume
 from hamur.training.checkpoint import snapshot
-from hamur.training.cross_domain import CollapseError, CrossDomainSession
-from hamur.training.cross_domain_state import resume
-from tests.training.cross_domain_pairs import options, random_pair
-from tests.training.published_steps import Published
+from tests.training.bilevel.pairs import options, random_pair
+from tests.training.bilevel.published_steps import Published
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def published(pair):
         session.lower_step(rate, batch)
         restated.lower(batch)
     seen = {"theta": snapshot(session.model)}
-    upper, original = session.upper, bilevel.hypergradient
+    upper, original = session.upper, estimators.hypergradient
 
     def spy(problem, *arguments, **options):
         seen["problem"], seen["result"] = problem, original(problem, *arguments, **options)
@@ -101,7 +101,7 @@ def published(pair):
         return type(upper).features_of(upper, rows, source_row)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bilevel, "hypergradient", spy)
+        patch.setattr(estimators, "hypergradient", spy)
         patch.setattr(upper, "features_of", features_of)
         seen["row"] = upper.update(0.5)
     return session, restated, seen

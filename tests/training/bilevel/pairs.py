@@ -5,7 +5,7 @@ import numpy as np
 from hamur.data.encode import Codes
 from hamur.data.pair import Interactions
 from hamur.data.pair.join import join_pair
-from hamur.training.bilevel_config import CrossDomainConfig
+from hamur.training.bilevel.config import CrossDomainConfig
 
 
 def interactions(name, user, item, category, rating, time):

@@ -7,13 +7,13 @@ from mindspore import Tensor, ops
 
 from hamur.layers.cross_stitch import logit_losses
 from hamur.models.conet import conet_logits, embed
-from hamur.training import bilevel_check, bilevel_graphs
-from hamur.training.bilevel_check import numpy_gradient, self_test
-from hamur.training.bilevel_graphs import TowerLoss, compiled_only, second_order
-from hamur.training.bilevel_problem import CoNetProblem
-from hamur.training.bilevel_rows import PairRows, stream
-from hamur.training.cross_domain import CrossDomainSession, row_rules
-from tests.training.cross_domain_pairs import options, random_pair
+from hamur.training.bilevel import check, graphs
+from hamur.training.bilevel.check import numpy_gradient, self_test
+from hamur.training.bilevel.graphs import TowerLoss, compiled_only, second_order
+from hamur.training.bilevel.problem import CoNetProblem
+from hamur.training.bilevel.rows import PairRows, stream
+from hamur.training.bilevel.session import CrossDomainSession, row_rules
+from tests.training.bilevel.pairs import options, random_pair
 
 B, E, ROWS, WIDTHS = 16, 4, 30, (12, 8, 4)
 
@@ -46,9 +46,9 @@ def test_the_gradient_that_the_check_rests_on_is_that_of_the_loss():
 
 @pytest.mark.parametrize("slope", [pytest.param(0.0, marks=pytest.mark.slow), 0.05])
 def test_hessian_product_and_influence_equal_float64_differences(slope, monkeypatch):
-    monkeypatch.setattr(bilevel_check, "SLOPE", slope)
-    monkeypatch.setattr(bilevel_check, "ROWS", B)
-    monkeypatch.setattr(bilevel_check, "LIMIT", 1e-5)
+    monkeypatch.setattr(check, "SLOPE", slope)
+    monkeypatch.setattr(check, "ROWS", B)
+    monkeypatch.setattr(check, "LIMIT", 1e-5)
     self_test()
 
 
@@ -154,17 +154,17 @@ def test_scopes_are_nested(session):
         assert (v[larger] != 0).sum() > inside.sum()
 
 
-class DetachedTowerLoss(bilevel_graphs.AttachedTowerLoss):
+class DetachedTowerLoss(graphs.AttachedTowerLoss):
     """w(phi) inside the lower loss, but constant in theta."""
 
     def construct(
         self, rows, weights, ids, known, labels, head_weight, head_bias,
         category, embedded, real, effect, *rest,
     ):  # fmt: skip
-        cross, phi = rest[: -bilevel_graphs.NUM_PHI], rest[-bilevel_graphs.NUM_PHI :]
+        cross, phi = rest[: -graphs.NUM_PHI], rest[-graphs.NUM_PHI :]
         x = embed(rows, ids, known, True)
         share = weights[1]
-        w = bilevel_graphs.attached_weights(
+        w = graphs.attached_weights(
             self.importance, phi, ops.stop_gradient(x), embedded, real, category, effect, share
         )
         logits = conet_logits(x, cross, head_weight, head_bias, self.slope)
@@ -215,7 +215,7 @@ def test_tower_loss_of_the_problem_is_the_model_s(session):
     problem = problem_of(session, "all")
     loss = TowerLoss(0.05)(*problem.arguments(), *problem.cross).asnumpy()
     lower = problem.lower
-    total, _ = bilevel_graphs.LowerLoss(session.model)(
+    total, _ = graphs.LowerLoss(session.model)(
         Tensor(lower.ids), t(lower.known), t(lower.labels), t(problem.weights)
     )
     assert float(loss) == pytest.approx(float(total.asnumpy()), rel=1e-6)

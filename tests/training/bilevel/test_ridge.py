@@ -7,7 +7,7 @@ L_dev = mean (x theta - y)^2 / 2 on development rows,  theta at the minimum of L
 import numpy as np
 import pytest
 
-from hamur.training.bilevel import (
+from hamur.training.bilevel.estimators import (
     HyperOptions,
     Spectrum,
     clipped,

@@ -15,7 +15,7 @@ from hamur.data.errors import EmptySplitError
 from hamur.data.pair.behaviours import CATEGORY, ITEM, USER, Behaviours
 from hamur.data.table import Table
 from hamur.models.conet import FieldSizes
-from hamur.training.bilevel_batch import NONE, Batch, cut
+from hamur.training.bilevel.batch import NONE, Batch, cut
 
 # Purposes of random streams.
 SHUFFLE, CANDIDATE, UPPER, DEV, HOLD_OUT, EVALUATION, NEGATIVES = range(7)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hamur.training.bilevel_check import numpy_gradient
+from hamur.training.bilevel.check import numpy_gradient
 from tests import cross_domain_oracle as oracle
 
 

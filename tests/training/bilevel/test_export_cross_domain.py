@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor, nn
 
 from hamur.models.conet import CoNet, CoNetConfig, CoNetS, FieldSizes
-from hamur.training.bilevel_head import sigmoid
+from hamur.training.bilevel.head import sigmoid
 from hamur.training.export import export_cross_domain
 
 SIZES = FieldSizes(7, 9, 4, 11, 5)

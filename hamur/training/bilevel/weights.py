@@ -5,8 +5,8 @@ import numpy as np
 
 from hamur.data.pair.behaviours import CATEGORY, ITEM, USER
 from hamur.data.table import Table
-from hamur.training.bilevel_problem import CoNetProblem
-from hamur.training.bilevel_rows import stream
+from hamur.training.bilevel.problem import CoNetProblem
+from hamur.training.bilevel.rows import stream
 
 MOST = 20_000  # behaviours in the report
 ROWS = 256  # of a batch

@@ -3,8 +3,8 @@
 from hamur import models
 from hamur.layers.perceptron import Importance
 from hamur.models.conet import CoNetConfig
-from hamur.training.bilevel_graphs import BehaviourPerceptron
-from hamur.training.bilevel_rows import RowRules
+from hamur.training.bilevel.graphs import BehaviourPerceptron
+from hamur.training.bilevel.rows import RowRules
 
 
 def row_rules(config) -> RowRules:

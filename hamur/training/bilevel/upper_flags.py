@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from hamur.training.bilevel import ESTIMATORS
-from hamur.training.bilevel_presets import (
+from hamur.training.bilevel.estimators import ESTIMATORS
+from hamur.training.bilevel.presets import (
     SCOPES,
     SWITCH,
     evaluation_flag,

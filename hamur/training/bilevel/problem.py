@@ -1,4 +1,4 @@
-"""CoNet as a bi-level problem: the graphs of `bilevel_graphs` behind the interface of `bilevel`.
+"""CoNet as a bi-level problem: the graphs of `graphs` behind the interface of `bilevel`.
 
 A vector of the system holds, flat, the table rows that occur in the lower batch (6 B, E), then the
 cross matrices; `hyper_scope` is a mask over it.  H moves no other row of the table, so this equals
@@ -9,9 +9,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from hamur.training import bilevel_graphs as graphs
-from hamur.training.bilevel_batch import Batch
-from hamur.training.bilevel_reads import TableRows
+from hamur.training.bilevel import graphs
+from hamur.training.bilevel.batch import Batch
+from hamur.training.bilevel.reads import TableRows
 
 FIRST_CROSS = 7  # position of the first cross matrix in TowerLoss
 FIRST_ATTACHED = 11  # in AttachedTowerLoss
@@ -52,7 +52,7 @@ class ProblemGraphs:
 
 
 class CoNetProblem:
-    """One upper update's problem: BilevelProblem of `hamur.training.bilevel`.
+    """One upper update's problem: BilevelProblem of `hamur.training.bilevel.estimators`.
 
     dev, lower: batches; weights (2, B): of the lower batch's losses at the present phi, None where
     no second derivative reads them; after the phi gradient `source_weights` (B,) is their first

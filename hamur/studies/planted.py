@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamur import run_cross_domain
-from hamur.cross_domain_data import read_truth
+from hamur.commands import cross_domain
+from hamur.commands.cross_domain_data import read_truth
+from hamur.commands.script import run_script, select_device
 from hamur.reporting.comparison import write_comparison
-from hamur.run import run_script, select_device
-from hamur.training.bilevel_config import CrossDomainConfig
-from hamur.training.bilevel_presets import data_flag
+from hamur.training.bilevel.config import CrossDomainConfig
+from hamur.training.bilevel.presets import data_flag
 
 ALL_ARMS = "conet_s,uniform,annealed,scalar,item,perceptron,oracle"
 PAIR = ("SynBooks", "SynToys")
@@ -50,7 +50,7 @@ def main(script: str, description: str, argv: Sequence[str] | None = None) -> in
 def study(config: PlantedConfig, script: str) -> None:
     """All arms on every seed's pair, and the table that compares them."""
     config = config.resolved()
-    runs = run_cross_domain.plan(config)
+    runs = cross_domain.plan(config)
     select_device(config.device)
     by_seed: dict[int, list] = {}
     for each, _ in runs:
@@ -88,7 +88,7 @@ def one_seed(arms: list, seed: int, config: PlantedConfig, script: str) -> list[
         each = dataclasses.replace(each, seed=seed, in_root=str(folder), truth=str(truth))
         arm = "conet_s" if each.model_name == "conet_s" else each.arm
         name = f"{config.exp_name}/{arm}-{seed}"
-        found.append(run_cross_domain.run_one(each, pair, harmful, record, name, script))
+        found.append(cross_domain.run_one(each, pair, harmful, record, name, script))
     return found
 
 

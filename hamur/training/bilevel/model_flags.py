@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hamur.training.bilevel_presets import (
+from hamur.training.bilevel.presets import (
     ARMS,
     MODELS,
     PRESETS,

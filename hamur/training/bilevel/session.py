@@ -8,27 +8,27 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from hamur.training.bilevel_batch import Batch
-from hamur.training.bilevel_check import self_test
-from hamur.training.bilevel_evaluate import Evaluator
-from hamur.training.bilevel_graphs import (
+from hamur.training.bilevel.batch import Batch
+from hamur.training.bilevel.check import self_test
+from hamur.training.bilevel.evaluate import Evaluator
+from hamur.training.bilevel.graphs import (
     AttachedStep,
     LowerStep,
     StepsInOneCall,
     WeighedStep,
     compiled_only,
 )
-from hamur.training.bilevel_problem import tensor
-from hamur.training.bilevel_rows import PairRows
-from hamur.training.bilevel_upper import UpperLevel
-from hamur.training.checkpoint import restore, snapshot
-from hamur.training.cross_domain_parts import (
+from hamur.training.bilevel.parts import (
     build_model,
     build_perceptron,
     needs_second_order,
     row_rules,
 )
-from hamur.training.cross_domain_state import CrossDomainResult, forget, resume, save
+from hamur.training.bilevel.problem import tensor
+from hamur.training.bilevel.rows import PairRows
+from hamur.training.bilevel.state import CrossDomainResult, forget, resume, save
+from hamur.training.bilevel.upper import UpperLevel
+from hamur.training.checkpoint import restore, snapshot
 from hamur.training.optimizer import Adam
 
 PUBLISHED_DECAY = 2.0  # of the arm annealed, unless --aux_decay says otherwise
