@@ -1,6 +1,6 @@
 """Cost of bi-level training, and its speed against a PyTorch restatement of the public loop.
 
-    python tests/benchmarks/bilevel_step.py [--users 20000] [--rounds 5]
+    python tests/benchmarks/bilevel_step.py [--users 20000] [--rounds 5] [--steps_per_call 5]
 
 One round is `interval` lower steps of 64 rows and one upper update, ours and theirs in turn, so
 that their ratio holds on a machine whose speed drifts.  Prints the share of an upper update in the
@@ -73,11 +73,12 @@ class Ours:
     def lower(self, steps):
         """(seconds, seconds of preparing batches)."""
         started, prepared = time.perf_counter(), 0.0
-        for _ in range(steps):
+        in_one_call = self.session.config.steps_per_call
+        for _ in range(steps // in_one_call):
             begin = time.perf_counter()
-            batch = next(self.batches)
+            batches = [next(self.batches) for _ in range(in_one_call)]
             prepared += time.perf_counter() - begin
-            loss = self.session.lower_step(self.rate, batch)
+            loss = self.session.lower_steps(self.rate, batches)
         loss.asnumpy()
         return time.perf_counter() - started, prepared
 
@@ -169,13 +170,15 @@ def main():
     parser.add_argument("--source_items", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=100, help="lower steps timed a round")
+    parser.add_argument("--steps_per_call", type=int, default=1, help="a divisor of --steps")
     parser.add_argument("--no_torch", action="store_true")
     args = parser.parse_args()
     ms.set_context(mode=ms.GRAPH_MODE)
     pair = make_pair(args.users, args.target_items, args.source_items)
     for number, name in enumerate(FORMS):
         with_torch = number == 0 and not args.no_torch
-        found = compare(pair, FORMS[name], args.rounds, args.steps, with_torch)
+        options = FORMS[name] | {"steps_per_call": args.steps_per_call}
+        found = compare(pair, options, args.rounds, args.steps, with_torch)
         print(json.dumps({"form": name} | {k: round(v, 4) for k, v in found.items()}), flush=True)
 
 
