@@ -5,12 +5,16 @@ write its file (a subclass of ``RankingModel`` with a ``network`` method) and ad
 ``BACKBONES``.
 """
 
+from hamur.models.conet import CoNet, CoNetS
 from hamur.models.dcn import MultiDomainDCN
 from hamur.models.mlp import MultiDomainMLP
 from hamur.models.ranking import build, match_parameters, parameter_counts
 from hamur.models.wide_deep import MultiDomainWideDeep
 
 BACKBONES = {"mlp": MultiDomainMLP, "dcn_md": MultiDomainDCN, "wd_md": MultiDomainWideDeep}
+
+# Cross-domain models take FieldSizes and a CoNetConfig; conet_biao is CoNet under learned weights.
+CROSS_DOMAIN = {"conet_s": CoNetS, "conet": CoNet, "conet_biao": CoNet}
 
 
 def _constructor(name):
@@ -23,4 +27,4 @@ def _constructor(name):
 
 RANKING = {name: _constructor(name) for base in BACKBONES for name in (base, f"{base}_adp")}
 
-__all__ = ["BACKBONES", "RANKING", "match_parameters", "parameter_counts"]
+__all__ = ["BACKBONES", "CROSS_DOMAIN", "RANKING", "match_parameters", "parameter_counts"]

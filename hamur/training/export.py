@@ -5,6 +5,8 @@ from pathlib import Path
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
+from hamur.models.conet import SOURCE_FIELDS, TARGET_FIELDS
+
 SUFFIX = ".mindir"
 
 
@@ -47,5 +49,47 @@ def export_mindir(model, path):
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     # Written in place: MindSpore divides a file above 1 GB into several that name each other.
+    ms.export(serving, *inputs, file_name=str(path), file_format="MINDIR")
+    return path
+
+
+class ServingCoNet(nn.Cell):
+    """user, target item, target category, source item, source category (B,) int32, each 0 where
+    unknown -> probabilities (B,) float32 that the user likes the target item.  CoNet-S takes the
+    first three.
+    """
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model = model
+        fields = SOURCE_FIELDS + TARGET_FIELDS if model.towers == 2 else TARGET_FIELDS
+        self.fields, self.towers = fields, model.towers
+        offsets = model.sizes.offsets
+        self.offsets = tuple(int(offsets[field]) for field in fields)
+
+    def construct(self, *ids):
+        rows, known = (), ()
+        for place in range(len(self.fields)):
+            field = ids[self.fields[place]]
+            rows = rows + (field + self.offsets[place],)
+            known = known + ((field > 0).astype(ms.float32),)
+        rows = ops.stack(rows, -1).reshape(-1, self.towers, 3).transpose(1, 0, 2)
+        known = ops.stack(known, -1).reshape(-1, self.towers, 3, 1).transpose(1, 0, 2, 3)
+        return ops.sigmoid(self.model(rows, known)[-1])
+
+
+def export_cross_domain(model, path):
+    """Write CoNet or CoNet-S to ``path`` (``.mindir``, added if missing); returns it as a Path.
+
+    Inputs and outputs as in ``ServingCoNet``; a score that averages several source candidates is
+    the mean of one call each.  The perceptron is not needed: its weights act in training only.
+    """
+    path = Path(path)
+    path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
+    serving = ServingCoNet(model)
+    serving.set_train(False)
+    count = 5 if model.towers == 2 else 3
+    inputs = [Tensor(shape=(None,), dtype=ms.int32) for _ in range(count)]
+    path.parent.mkdir(parents=True, exist_ok=True)
     ms.export(serving, *inputs, file_name=str(path), file_format="MINDIR")
     return path

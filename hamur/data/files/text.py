@@ -60,7 +60,7 @@ def read_rows(path: Path, layout: Layout, rejects: Rejects) -> Rows:
     caller, who has more to check.
     Raises:  DataFormatError: separator, encoding; TruncatedFileError; EmptySplitError: no row.
     """
-    names = layout.names or tuple(text_lines.read_header(path))
+    names = layout.names or tuple(text_lines.read_header(path, layout.separator))
     blocks = []
     for block, first_line in text_lines.whole_lines(path, skip_header=layout.names is None):
         if not blocks:

@@ -82,11 +82,13 @@ def first_of_equal(
 
 def check_exchanged(path: Path, rows: Rows, roles: dict[str, str]) -> None:
     """Raises DataFormatError where users look like Amazon's products and items like its users."""
+    if not len(rows):
+        return  # every row was bad, which is told at the end of the file
     shares = []
     for role, pattern in (("user", _ASIN), ("item", _REVIEWER)):
         cells = rows.columns[role][:LOOKED_AT]
         shares.append(np.mean([bool(pattern.fullmatch(str(cell))) for cell in cells]))
-    if len(rows) and min(shares) >= _MOST:
+    if min(shares) >= _MOST:
         raise DataFormatError(
             f"user and item columns look swapped: column {roles['user']!r} holds product numbers "
             f"and {roles['item']!r} reviewer ids",

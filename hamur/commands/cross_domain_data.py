@@ -1,0 +1,104 @@
+"""The pair that the flags of a cross-domain script name: Amazon categories, MovieLens-1M cut in
+two, or any two tables."""
+
+from pathlib import Path
+
+import numpy as np
+
+_DATA_OPTIONS = ("split", "on_bad_rows", "max_bad_fraction")
+
+
+def load(config):
+    """(Pair, harmful (source rows,) bool or None).  config: resolved CrossDomainConfig.
+
+    Raises:  DataError; ValueError: flags that exclude each other, a truth of other data.
+    """
+    options = {name: getattr(config, name) for name in _DATA_OPTIONS}
+    options["vocabulary"] = config.vocab
+    tables = (config.source_table, config.target_table)
+    given = [
+        name
+        for name in ("in_root", "source_table", "target_table", "genres", "pair")
+        if getattr(config, name) is not None
+    ]
+    if any(tables):
+        pair = _load_tables(config, given, options)
+    elif config.genres is not None:
+        pair = _load_movielens(config, given, options)
+    else:
+        pair = _load_amazon(config, options)
+    return pair, read_truth(config.truth, pair)
+
+
+def _load_tables(config, given, options):
+    from hamur.data.pair.tables import load_pair, parse_columns
+
+    if given != ["source_table", "target_table"]:
+        raise ValueError(
+            "--source_table and --target_table go together, without --in_root, --pair and "
+            f"--genres; given are {', '.join('--' + name for name in given)}."
+        )
+    if "rating" not in parse_columns(config.columns):
+        raise ValueError(
+            "--columns has no rating: every row would be a positive one, and the model learns the "
+            "polarity of ratings. Name the column, as rating=stars."
+        )
+    return load_pair(
+        config.source_table,
+        config.target_table,
+        columns=config.columns,
+        separator=config.sep,
+        header=not config.no_header,
+        time_unit=config.time_unit,
+        rating_max=config.rating_max,
+        positive_above=config.positive_above,
+        split_seed=config.split_seed,
+        allow_same=config.allow_same,
+        **options,
+    )
+
+
+def _load_movielens(config, given, options):
+    from hamur.data import load_movielens_pair
+
+    if "pair" in given:
+        raise ValueError("--genres is a cut of MovieLens-1M, --pair names Amazon files; use one.")
+    genres = two_names("genres", config.genres, "Drama,Comedy")
+    return load_movielens_pair(config.in_root, genres, split_seed=config.split_seed, **options)
+
+
+def _load_amazon(config, options):
+    from hamur.data import load_amazon_pair
+
+    names = config.pair and two_names("pair", config.pair, "Books,Toys_and_Games")
+    return load_amazon_pair(
+        config.in_root,
+        pair=names,
+        missing_meta=config.missing_meta,
+        strict_meta=config.strict_meta,
+        **options,
+    )
+
+
+def two_names(flag: str, text: str, example: str) -> tuple[str, str]:
+    """Two different names of a flag.  Raises ValueError."""
+    names = tuple(text.split(","))
+    if len(names) != 2 or not all(names) or names[0] == names[1]:
+        raise ValueError(f"--{flag} is {text!r}; use two names, source first, as {example}.")
+    return names
+
+
+def read_truth(path: str | None, pair) -> np.ndarray | None:
+    """The harmful source rows of a generated pair, in the order of pair.source."""
+    if path is None:
+        return None
+    source = pair.source_schema.domain_names[0]
+    with np.load(Path(path), allow_pickle=False) as arrays:
+        name = f"harmful_{source}"
+        if name not in arrays:
+            raise ValueError(f"--truth {path}: no {name!r}; it holds {', '.join(arrays)}.")
+        harmful = arrays[name]
+    last = int(pair.source.row_id.max())
+    if len(harmful) <= last:
+        raise ValueError(f"--truth {path}: {len(harmful)} rows, but the source has row {last}.")
+    return harmful[pair.source.row_id].astype(bool)

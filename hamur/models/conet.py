@@ -1,0 +1,193 @@
+"""CoNet and CoNet-S: the label of a target behaviour, with or without a source behaviour beside it.
+
+One row is a target behaviour (user, item, category) and one source behaviour of the same user; the
+two cross-connected towers share the user's embedding (arXiv 1804.06769).
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from hamur.layers.cross_stitch import cross_towers, single_tower
+from hamur.layers.products import product
+
+FIELDS = ("user", "target_item", "target_category", "source_item", "source_category")
+SOURCE_FIELDS, TARGET_FIELDS = (0, 3, 4), (0, 1, 2)  # what each tower reads, in this order
+
+
+class FieldSizes(NamedTuple):
+    """Rows of each embedding table, row 0 (padding or unknown) included."""
+
+    user: int
+    target_item: int
+    target_category: int
+    source_item: int
+    source_category: int
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """First row of every field in the joined table, (5,) int32."""
+        return np.cumsum((0, *self[:-1])).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class CoNetConfig:
+    """Sizes and initial values.
+
+    hidden: widths of the towers; slope: of the activation below 0 (0 = ReLU, as published, which
+    leaves some seeds at a constant output); embed_std: initial standard deviation of the tables
+    (published 1.0); zero_padding: row 0 of every table reads as 0 (published: a random vector).
+    Raises:  ValueError: a width < 1, a slope outside [0, 1), a negative embed_std.
+    """
+
+    embed_dim: int = 10
+    hidden: tuple[int, ...] = (64, 32, 16, 8)
+    slope: float = 0.05
+    embed_std: float = 0.3
+    zero_padding: bool = True
+
+    def __post_init__(self):
+        if min(self.embed_dim, *self.hidden) < 1:
+            raise ValueError(
+                f"embed_dim and hidden must be at least 1, got {self.embed_dim} and {self.hidden}."
+            )
+        if not 0.0 <= self.slope < 1.0:
+            raise ValueError(f"slope must lie in [0, 1), got {self.slope}.")
+        if not self.embed_std >= 0.0:
+            raise ValueError(f"embed_std must be at least 0, got {self.embed_std}.")
+
+    @classmethod
+    def published(cls, **changes) -> "CoNetConfig":
+        """As the public code computes."""
+        return dataclasses.replace(cls(slope=0.0, embed_std=1.0, zero_padding=False), **changes)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return (3 * self.embed_dim, *self.hidden)
+
+
+class CoNet(nn.Cell):
+    """Two cross-connected towers over a joined embedding table.
+
+    Inputs:  ids (2, B, 3) int32 rows of the joined table, source tower first (see `FieldSizes`);
+        known (2, B, 3, 1) float32, 1 where the field's own id is not 0.
+    Outputs: logits (2, B) float32, source first.
+    `replace` is a third head on the target tower, which only the upper level fits and reads.
+    """
+
+    towers = 2
+
+    def __init__(self, sizes, config=None, seed=2022):
+        super().__init__()
+        self.sizes, self.config = sizes, config or CoNetConfig()
+        rng = np.random.Generator(np.random.PCG64(seed))
+        self.table = Parameter(Tensor(initial_table(rng, sizes, self.config)), name="table")
+        weights = []
+        for layer, (inputs, outputs) in enumerate(pairwise(self.config.widths)):
+            for name, shape in (("private", (2, inputs, outputs)), ("shared", (inputs, outputs))):
+                value = linear(rng, inputs, shape)
+                weights.append(Parameter(Tensor(value), name=f"cross.{layer}.{name}"))
+        self.cross = ParameterTuple(weights)
+        last = self.config.hidden[-1]
+        self.head_weight = Parameter(Tensor(linear(rng, last, (2, last, 1))), name="head.weight")
+        self.head_bias = Parameter(Tensor(linear(rng, last, (2, 1, 1))), name="head.bias")
+        # Not in trainable_params: the lower level neither reads nor moves it.
+        self.replace_weight = Parameter(
+            Tensor(linear(rng, last, (last, 1))), name="replace.weight", requires_grad=False
+        )
+        self.replace_bias = Parameter(
+            Tensor(linear(rng, last, (1,))), name="replace.bias", requires_grad=False
+        )
+
+    def theta(self):
+        """The lower level's parameters: table, private and shared of each layer, head."""
+        return (self.table, *self.cross, self.head_weight, self.head_bias)
+
+    def construct(self, ids, known):
+        return conet_logits(
+            embed(self.table, ids, known, self.config.zero_padding),
+            self.cross,
+            self.head_weight,
+            self.head_bias,
+            self.config.slope,
+        )
+
+    def features(self, ids, known):
+        """Last hidden layer of the target tower, (B, H)."""
+        x = embed(self.table, ids, known, self.config.zero_padding)
+        return cross_towers(x, self.cross, self.config.slope)[1]
+
+
+class CoNetS(nn.Cell):
+    """CoNet-S: the target tower alone, x' = act(x W); it reads no source column.
+
+    Inputs:  ids (1, B, 3) int32, known (1, B, 3, 1) float32.  Outputs: logits (1, B) float32.
+    """
+
+    towers = 1
+
+    def __init__(self, sizes, config=None, seed=2022):
+        super().__init__()
+        self.sizes, self.config = sizes, config or CoNetConfig()
+        rng = np.random.Generator(np.random.PCG64(seed))
+        # The same rows as in CoNet, which come first there.
+        self.table = Parameter(Tensor(initial_table(rng, sizes[:3], self.config)), name="table")
+        widths = self.config.widths
+        self.tower = ParameterTuple(
+            [
+                Parameter(Tensor(linear(rng, inputs, (inputs, outputs))), name=f"tower.{layer}")
+                for layer, (inputs, outputs) in enumerate(pairwise(widths))
+            ]
+        )
+        last = widths[-1]
+        self.head_weight = Parameter(Tensor(linear(rng, last, (last, 1))), name="head.weight")
+        self.head_bias = Parameter(Tensor(linear(rng, last, (1,))), name="head.bias")
+
+    def theta(self):
+        return (self.table, *self.tower, self.head_weight, self.head_bias)
+
+    def construct(self, ids, known):
+        x = embed(self.table, ids, known, self.config.zero_padding)
+        x = single_tower(x[0], self.tower, self.config.slope)
+        return (product(x, self.head_weight) + self.head_bias).reshape(1, -1)
+
+
+def embed(table, ids, known, zero_padding):
+    """Gathered and joined fields, (towers, B, 3E)."""
+    x = ops.gather(table, ids, 0)
+    if zero_padding:
+        x = x * known  # also keeps the gradient from row 0, which therefore stays as it began
+    return x.reshape(ids.shape[0], ids.shape[1], -1)
+
+
+def conet_logits(x, cross, head_weight, head_bias, slope):
+    """Logits (2, B) of embedded rows x (2, B, 3E); pure in all its arguments."""
+    hidden = cross_towers(x, cross, slope)
+    return (ops.bmm(hidden, head_weight) + head_bias).reshape(2, -1)
+
+
+def initial_table(rng, sizes, config):
+    """The joined table (sum of sizes, E), Normal(0, embed_std); rows 0 are 0 if read so."""
+    rows = rng.standard_normal((sum(sizes), config.embed_dim), np.float32)
+    rows *= np.float32(config.embed_std)
+    if config.zero_padding:
+        rows[np.cumsum((0, *sizes[:-1]))] = 0.0
+    return rows
+
+
+def linear(rng, fan_in, shape):
+    """Uniform in +-1/sqrt(fan_in), weights and biases alike."""
+    bound = 1.0 / math.sqrt(fan_in)
+    return rng.uniform(-bound, bound, shape).astype(np.float32)
+
+
+def joined_tables(model) -> dict[str, np.ndarray]:
+    """{field: (size, E) array} cut from the joined table of a model."""
+    sizes = model.sizes if model.towers == 2 else model.sizes[:3]
+    table = model.table.asnumpy()
+    return dict(zip(FIELDS, np.split(table, np.cumsum(sizes)[:-1])))

@@ -1,0 +1,266 @@
+"""The compiled functions of the two levels.
+
+MindSpore's second derivatives are right in compiled code only, so nothing here may run outside of
+it: every class is a cell whose call compiles it (see ``compiled_only``), and a fixed shape each.
+Flat tensors in and out: gradients with respect to a tuple would come back empty.
+"""
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from hamur.layers.cross_stitch import logit_losses
+from hamur.layers.perceptron import Importance, initial_phi
+from hamur.models.conet import conet_logits, embed
+
+NUM_PHI = 13  # tensors of phi
+
+
+def compiled_only():
+    """Raises RuntimeError outside of graph mode, where second derivatives are silently wrong."""
+    if ms.get_context("mode") != ms.GRAPH_MODE:
+        raise RuntimeError(
+            "bi-level training needs compiled code: second derivatives outside of it are zero "
+            "without an error. Call mindspore.set_context(mode=mindspore.GRAPH_MODE)."
+        )
+
+
+class BehaviourPerceptron(nn.Cell):
+    """phi, and the weights of a batch of source behaviours at the present theta and phi.
+
+    Inputs:  fields of a Batch.  Outputs: g (B,), weights (2, B) of the rows' losses: those of the
+        source times prior_weight, and share for the target.
+    """
+
+    def __init__(self, model, importance: Importance, prior_weight=1.0, prior=0.0, seed=2022):
+        super().__init__(auto_prefix=False)
+        self.model, self.importance, self.prior_weight = model, importance, prior_weight
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 1])))
+        arrays = initial_phi(
+            rng, model.config.embed_dim, model.sizes.source_category - 1, prior=prior
+        )
+        self.phi = ParameterTuple(
+            [
+                Parameter(Tensor(value), name=f"phi.{name}", requires_grad=False)
+                for name, value in arrays.items()
+            ]
+        )
+
+    def inputs(self, ids, known, history):
+        """Candidate (B, 2E) and embedded history (2, B, L, 2E), read from the model's table."""
+        table, dim = self.model.table, self.model.config.embed_dim
+        candidate = ops.gather(table, ids[0, :, 1:], 0)
+        if self.model.config.zero_padding:
+            candidate = candidate * known[0, :, 1:]
+        embedded = ops.gather(table, history, 0)
+        return candidate.reshape(-1, 2 * dim), embedded.reshape(*history.shape[:3], 2 * dim)
+
+    def construct(self, ids, known, category, history, real, effect, share):
+        candidate, embedded = self.inputs(ids, known, history)
+        g = self.importance.score(self.phi, candidate, candidate, category, embedded, real)
+        w = self.importance.weigh(self.phi, g, effect, share)
+        return g, ops.stack((w * effect * self.prior_weight, share))
+
+    def set_uniform(self):
+        """gamma_1 = 0, hence w = e m / n exactly."""
+        for parameter in self.phi:
+            if parameter.name in ("phi.item_weight", "phi.item_bias", "phi.category_bias"):
+                parameter.set_data(ops.zeros_like(parameter))
+
+
+class LowerLoss(nn.Cell):
+    """(sum of weights x cross entropy over both towers' rows, the target's part); the weights
+    (towers, B) are constants."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model = model
+
+    def construct(self, ids, known, labels, weights):
+        losses = logit_losses(self.model(ids, known), labels) * weights
+        return losses.sum(), losses[-1].sum()
+
+
+class LowerStep(nn.Cell):
+    """One Adam update of theta for given weights of the rows; returns the mean target loss."""
+
+    def __init__(self, model, optimizer):
+        super().__init__(auto_prefix=False)
+        self.loss, self.optimizer = LowerLoss(model), optimizer
+        self.gradients = ops.value_and_grad(self.loss, None, optimizer.parameters, has_aux=True)
+
+    def construct(self, learning_rate, ids, known, labels, weights):
+        (_, target), gradients = self.gradients(ids, known, labels, weights)
+        return ops.depend(target, self.optimizer(gradients, learning_rate))
+
+
+class WeighedStep(nn.Cell):
+    """LowerStep with the perceptron's weights at the theta before it, as constants."""
+
+    def __init__(self, perceptron, step):
+        super().__init__(auto_prefix=False)
+        self.perceptron, self.step = perceptron, step
+
+    def construct(
+        self, learning_rate, ids, known, labels, category, history, real, effect, share
+    ):  # fmt: skip
+        _, weights = self.perceptron(ids, known, category, history, real, effect, share)
+        return self.step(learning_rate, ids, known, labels, weights)
+
+
+class StepsInOneCall(nn.Cell):
+    """`count` steps one after the other in one graph: each call of a small graph waits for other
+    threads, which on a busy machine costs more than its work.  columns: the step's arguments with
+    an axis of steps in front.  Outputs: (count,) losses.
+    """
+
+    def __init__(self, step, count):
+        super().__init__(auto_prefix=False)
+        self.step, self.count = step, count
+
+    def construct(self, learning_rate, *columns):
+        losses = ()
+        for number in range(self.count):
+            arguments = ()
+            for column in columns:
+                arguments = arguments + (column[number],)
+            losses = losses + (self.step(learning_rate, *arguments),)
+        return ops.stack(losses)
+
+
+class AttachedLoss(nn.Cell):
+    """The lower loss with w(phi, theta) inside, as published: theta can lower its loss by lowering
+    the weight of a hard behaviour, through the item embedding in gamma_1."""
+
+    def __init__(self, model, perceptron):
+        super().__init__(auto_prefix=False)
+        self.model, self.perceptron = model, perceptron
+        self.importance, self.prior_weight = perceptron.importance, perceptron.prior_weight
+
+    def construct(self, ids, known, labels, category, history, real, effect, share):
+        model = self.model
+        x = embed(model.table, ids, known, model.config.zero_padding)
+        _, embedded = self.perceptron.inputs(ids, known, history)
+        embedded = ops.stop_gradient(embedded)
+        logits = conet_logits(
+            x, model.cross, model.head_weight, model.head_bias, model.config.slope
+        )  # fmt: skip
+        w = attached_weights(
+            self.importance, self.perceptron.phi, x, embedded, real, category, effect, share
+        )
+        losses = logit_losses(logits, labels) * ops.stack((w * self.prior_weight, share))
+        return losses.sum(), losses[-1].sum()
+
+
+def attached_weights(importance, phi, x, embedded, real, category, effect, share):
+    """w e (B,) whose gradient reaches the candidate in gamma_1, and nothing else of theta."""
+    dim = x.shape[2] // 3
+    candidate = x[0, :, dim:]
+    detached = ops.stop_gradient(candidate)
+    g = importance.score(phi, candidate, detached, category, embedded, real)
+    return importance.weigh(phi, g, effect, share) * effect
+
+
+class AttachedStep(nn.Cell):
+    """LowerStep with the weights in the differentiated graph."""
+
+    def __init__(self, model, perceptron, optimizer):
+        super().__init__(auto_prefix=False)
+        self.loss, self.optimizer = AttachedLoss(model, perceptron), optimizer
+        self.gradients = ops.value_and_grad(self.loss, None, optimizer.parameters, has_aux=True)
+
+    def construct(
+        self, learning_rate, ids, known, labels, category, history, real, effect, share
+    ):  # fmt: skip
+        (_, target), gradients = self.gradients(
+            ids, known, labels, category, history, real, effect, share
+        )  # fmt: skip
+        return ops.depend(target, self.optimizer(gradients, learning_rate))
+
+
+class TowerLoss(nn.Cell):
+    """sum(weights x cross entropy) of embedded rows: every argument that counts is explicit.
+
+    rows (R, E) are the table's rows that occur, ids (2, B, 3) point into them.
+    """
+
+    def __init__(self, slope):
+        super().__init__()
+        self.slope = slope
+
+    def construct(self, rows, weights, ids, known, labels, head_weight, head_bias, *cross):
+        x = embed(rows, ids, known, True)
+        logits = conet_logits(x, cross, head_weight, head_bias, self.slope)
+        return (logit_losses(logits, labels) * weights).sum()
+
+
+class AttachedTowerLoss(nn.Cell):
+    """TowerLoss with w(phi, theta) inside; the last NUM_PHI arguments are phi."""
+
+    def __init__(self, slope, importance, prior_weight):
+        super().__init__()
+        self.slope, self.importance, self.prior_weight = slope, importance, prior_weight
+
+    def construct(
+        self, rows, weights, ids, known, labels, head_weight, head_bias,
+        category, embedded, real, effect, *rest,
+    ):  # fmt: skip
+        cross, phi = rest[:-NUM_PHI], rest[-NUM_PHI:]
+        x = embed(rows, ids, known, True)
+        share = weights[1]
+        w = attached_weights(self.importance, phi, x, embedded, real, category, effect, share)
+        logits = conet_logits(x, cross, head_weight, head_bias, self.slope)
+        both = ops.stack((w * self.prior_weight, share))
+        return (logit_losses(logits, labels) * both).sum()
+
+
+class Gradients(nn.Cell):
+    """(value, gradients at `positions` of the arguments) of a loss."""
+
+    def __init__(self, loss, positions, has_aux=False):
+        super().__init__(auto_prefix=False)
+        self.gradients = ops.value_and_grad(loss, positions, has_aux=has_aux)
+
+    def construct(self, *arguments):
+        return self.gradients(*arguments)
+
+
+class InnerProduct(nn.Cell):
+    """< gradient of the loss at `positions`, v >; the first len(positions) arguments are v."""
+
+    def __init__(self, loss, positions):
+        super().__init__(auto_prefix=False)
+        self.gradients, self.count = ops.grad(loss, positions), len(positions)
+
+    def construct(self, *arguments):
+        v = arguments[: self.count]
+        gradients = self.gradients(*arguments[self.count :])
+        total = (gradients[0] * v[0]).sum()
+        for number in range(1, self.count):
+            total = total + (gradients[number] * v[number]).sum()
+        return total
+
+
+def second_order(loss, positions, wanted):
+    """Cell: (v..., arguments...) -> derivative of < gradient at positions, v > at `wanted`.
+
+    wanted = positions gives the product of the Hessian with v, the position of the weights the
+    influence, those of phi the mixed derivative.
+    """
+    shifted = tuple(position + len(positions) for position in wanted)
+    return Gradients(InnerProduct(loss, positions), shifted)
+
+
+class PhiProduct(nn.Cell):
+    """(< w(phi), c > for a constant c, w (B,)) at the present theta."""
+
+    def __init__(self, perceptron):
+        super().__init__(auto_prefix=False)
+        self.perceptron = perceptron
+
+    def construct(self, influence, ids, known, category, history, real, effect, share, *phi):
+        candidate, embedded = self.perceptron.inputs(ids, known, history)
+        importance = self.perceptron.importance
+        g = importance.score(phi, candidate, candidate, category, embedded, real)
+        w = importance.weigh(phi, g, effect, share)
+        return (w * influence).sum(), w

@@ -1,0 +1,212 @@
+"""CoNet as a bi-level problem: the graphs of `graphs` behind the interface of `bilevel`.
+
+A vector of the system holds, flat, the table rows that occur in the lower batch (6 B, E), then the
+cross matrices; `hyper_scope` is a mask over it.  H moves no other row of the table, so this equals
+the dense form.
+"""
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+from hamur.training.bilevel import graphs
+from hamur.training.bilevel.batch import Batch
+from hamur.training.bilevel.reads import TableRows
+
+FIRST_CROSS = 7  # position of the first cross matrix in TowerLoss
+FIRST_ATTACHED = 11  # in AttachedTowerLoss
+
+
+def tensor(array) -> Tensor:
+    """float32, unless it is an integer array."""
+    array = np.asarray(array)
+    return Tensor(array if array.dtype.kind == "i" else array.astype(np.float32))
+
+
+class ProblemGraphs:
+    """The compiled cells of one run; each has one shape and is compiled at its first call.
+
+    attached: the weights are part of the lower loss (as published).
+    """
+
+    def __init__(self, model, perceptron, attached: bool):
+        self.model, self.perceptron, self.attached = model, perceptron, attached
+        loss = graphs.TowerLoss(model.config.slope)
+        crosses = range(len(model.cross))
+        system = (0, *(FIRST_CROSS + n for n in crosses))
+        self.rows = TableRows(model)
+        self.gradients = graphs.Gradients(loss, system)
+        self.influence = graphs.second_order(loss, system, (1,))
+        self.phi_product = graphs.Gradients(
+            graphs.PhiProduct(perceptron), tuple(range(8, 8 + graphs.NUM_PHI)), has_aux=True
+        )
+        if attached:
+            loss = graphs.AttachedTowerLoss(
+                model.config.slope, perceptron.importance, perceptron.prior_weight
+            )
+            system = (0, *(FIRST_ATTACHED + n for n in crosses))
+            first_phi = FIRST_ATTACHED + len(model.cross)
+            phi = tuple(range(first_phi, first_phi + graphs.NUM_PHI))
+            self.mixed = graphs.second_order(loss, system, phi)
+        self.hvp = graphs.second_order(loss, system, system)
+
+
+class CoNetProblem:
+    """One upper update's problem: BilevelProblem of `hamur.training.bilevel.estimators`.
+
+    dev, lower: batches; weights (2, B): of the lower batch's losses at the present phi, None where
+    no second derivative reads them; after the phi gradient `source_weights` (B,) is their first
+    row.
+    head: (weight (2, H, 1), bias (2, 1, 1)) of the development loss, the source's is not read.
+    scope: "all", "embeddings" or "user"; normalise: rows of p get length 1, which makes the result
+    a descent direction and no longer an unbiased hypergradient; first_order: the influence of scope
+    "user" needs no second derivative, because a behaviour's loss reads its own user row only.
+    """
+
+    def __init__(
+        self, cells, dev: Batch, lower: Batch, weights, head, scope, normalise, first_order
+    ):  # fmt: skip
+        self.cells, self.dev, self.lower, self.weights, self.head = cells, dev, lower, weights, head
+        self.normalise, self.first_order = normalise, first_order
+        model = cells.model
+        self.prior_weight = cells.perceptron.prior_weight
+        self.dim, self.cross = model.config.embed_dim, list(model.cross)
+        self.own_head = (model.head_weight, model.head_bias)
+        self.cross_sizes = [int(np.prod(weight.shape)) for weight in self.cross]
+        self.dev_loss = None
+        unique, local = np.unique(lower.ids, return_inverse=True)
+        self.unique = unique
+        self.places = lower.ids.size  # rows of the system: the static maximum
+        padded = np.zeros(self.places, np.int32)
+        padded[: len(unique)] = unique
+        self.rows = cells.rows(Tensor(padded))
+        self.local = tensor(local.reshape(lower.ids.shape).astype(np.int32))
+        self.mask = self.scope_mask(scope, model)
+        self.hvp = self.product
+
+    def scope_mask(self, scope, model) -> np.ndarray:
+        """1 where the vector belongs to the scope; rows 0 never move and never count."""
+        first_item = model.sizes.user
+        rows = np.zeros((self.places, 1))
+        inside = self.unique < first_item if scope == "user" else np.full(len(self.unique), True)
+        rows[: len(self.unique), 0] = inside
+        cross = np.full(sum(self.cross_sizes), float(scope == "all"))
+        return np.concatenate([np.repeat(rows, self.dim, axis=1).ravel(), cross])
+
+    def known(self, batch: Batch) -> np.ndarray:
+        zero = self.cells.model.config.zero_padding
+        return batch.known if zero else np.ones_like(batch.known)
+
+    def occurrence_gradients(self, batch: Batch, weights, head):
+        """(loss, gradient (2, B, 3, E) of each row's own copy of its embeddings, cross gradients):
+        first order."""
+        ids = batch.ids.reshape(-1)
+        local = np.arange(ids.size, dtype=np.int32).reshape(batch.ids.shape)
+        value, (rows, *cross) = self.cells.gradients(
+            self.cells.rows(Tensor(ids)), tensor(weights), Tensor(local),
+            tensor(self.known(batch)), tensor(batch.labels), *map(tensor_of, head), *self.cross,
+        )  # fmt: skip
+        rows = rows.asnumpy().reshape(*batch.ids.shape, self.dim)
+        return float(value.asnumpy()), rows, [part.asnumpy() for part in cross]
+
+    def dev_gradient(self) -> np.ndarray:
+        weights = np.stack([np.zeros_like(self.dev.share), self.dev.share])
+        self.dev_loss, rows, cross = self.occurrence_gradients(self.dev, weights, self.head)
+        place = np.searchsorted(self.unique, self.dev.ids.ravel())
+        place = np.minimum(place, len(self.unique) - 1)
+        occurs = self.unique[place] == self.dev.ids.ravel()
+        summed = np.zeros((self.places, self.dim))
+        np.add.at(summed, place[occurs], rows.reshape(-1, self.dim)[occurs])
+        return self.mask * flat(summed, cross)
+
+    def arguments(self):
+        """Arguments of the lower batch's TowerLoss."""
+        return (
+            self.rows, tensor(self.weights), self.local, tensor(self.known(self.lower)),
+            tensor(self.lower.labels), *self.own_head,
+        )  # fmt: skip
+
+    def attached_arguments(self):
+        lower, perceptron = self.lower, self.cells.perceptron
+        history = self.cells.rows(Tensor(lower.history.reshape(-1)))
+        embedded = history.reshape(*lower.history.shape[:3], 2 * self.dim)
+        return (
+            *self.arguments(), tensor(lower.category), embedded, tensor(lower.real),
+            tensor(lower.effect), *self.cross, *perceptron.phi,
+        )  # fmt: skip
+
+    def vectors(self, x: np.ndarray) -> list[Tensor]:
+        rows, *cross = np.split(
+            x, np.cumsum([self.places * self.dim, *self.cross_sizes[:-1]])
+        )  # fmt: skip
+        shapes = [weight.shape for weight in self.cross]
+        return [
+            tensor(rows.reshape(self.places, self.dim)),
+            *(tensor(part.reshape(shape)) for part, shape in zip(cross, shapes)),
+        ]
+
+    def product(self, x: np.ndarray) -> np.ndarray:
+        """H x inside the scope."""
+        if self.cells.attached:
+            arguments = self.attached_arguments()
+        else:
+            arguments = (*self.arguments(), *self.cross)
+        _, (rows, *cross) = self.cells.hvp(*self.vectors(self.mask * x), *arguments)
+        return self.mask * flat(rows.asnumpy(), [part.asnumpy() for part in cross])
+
+    def precondition(self, p: np.ndarray) -> np.ndarray:
+        if not self.normalise:
+            return p
+        rows = p[: self.places * self.dim].reshape(self.places, self.dim)
+        rows = rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-12)
+        return np.concatenate([rows.ravel(), p[self.places * self.dim :]])
+
+    def influence(self, p: np.ndarray) -> np.ndarray:
+        if self.first_order:
+            weights = np.stack([self.lower.mask, np.zeros_like(self.lower.mask)])
+            _, rows, _ = self.occurrence_gradients(self.lower, weights, self.own_head)
+            at = np.searchsorted(self.unique, self.lower.ids[0, :, 0])
+            of_user = p[: self.places * self.dim].reshape(self.places, self.dim)[at]
+            c = (rows[:, :, 0].sum(0) * of_user).sum(-1)
+        else:
+            _, by_weight = self.cells.influence(
+                *self.vectors(p), *self.arguments(), *self.cross
+            )  # fmt: skip
+            c = first(by_weight).asnumpy()[0].astype(np.float64)
+        return self.prior_weight * self.lower.effect * self.lower.mask * c
+
+    def phi_gradient(self, influence: np.ndarray, p: np.ndarray) -> dict[str, np.ndarray]:
+        lower, phi = self.lower, self.cells.perceptron.phi
+        if self.cells.attached:
+            self.source_weights = self.weights[0]
+            _, gradients = self.cells.mixed(*self.vectors(p), *self.attached_arguments())
+        else:
+            (_, w), gradients = self.cells.phi_product(
+                tensor(influence), Tensor(lower.ids), tensor(lower.known), Tensor(lower.category),
+                Tensor(lower.history), tensor(lower.real), tensor(lower.effect),
+                tensor(lower.share), *phi,
+            )  # fmt: skip
+            self.source_weights = self.prior_weight * w.asnumpy() * lower.effect
+        return {each.name: -g.asnumpy() for each, g in zip(phi, gradients)}
+
+
+class FirstOrder:
+    """A problem without products with the Hessian."""
+
+    hvp = None
+
+    def __init__(self, problem: CoNetProblem):
+        self.dev_gradient, self.precondition = problem.dev_gradient, problem.precondition
+        self.influence, self.phi_gradient = problem.influence, problem.phi_gradient
+
+
+def flat(rows: np.ndarray, cross: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([part.ravel() for part in (rows, *cross)]).astype(np.float64)
+
+
+def first(value):
+    return value[0] if isinstance(value, tuple) else value
+
+
+def tensor_of(value):
+    return value if isinstance(value, (ms.Parameter, Tensor)) else tensor(value)

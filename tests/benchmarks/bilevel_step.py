@@ -1,0 +1,186 @@
+"""Cost of bi-level training, and its speed against a PyTorch restatement of the public loop.
+
+    python tests/benchmarks/bilevel_step.py [--users 20000] [--rounds 5] [--steps_per_call 5]
+
+One round is `interval` lower steps of 64 rows and one upper update, ours and theirs in turn, so
+that their ratio holds on a machine whose speed drifts.  Prints the share of an upper update in the
+time of a round (goal: at most 10 %), training rows a second, the ratio (goal: at least 3), and the
+share of preparing batches in a lower step (goal: at most 25 %).  Random rows of the stated sizes.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("GLOG_v", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+from hamur.data.encode import Codes
+from hamur.data.pair import Interactions
+from hamur.data.pair.join import join_pair
+from hamur.training.bilevel.config import CrossDomainConfig
+from hamur.training.bilevel.session import CrossDomainSession
+
+BATCH, WARM_UP = 64, 60
+
+
+def make_pair(users, target_items, source_items, categories=(60, 100), seed=0):
+    """A pair of random rows: 5 to 13 target rows a user, 8 to 28 source rows."""
+    rng = np.random.default_rng(seed)
+    domains = []
+    for name, items, kinds, fewest, most in (
+        ("Target", target_items, categories[0], 5, 13),
+        ("Source", source_items, categories[1], 8, 28),
+    ):
+        counts = rng.integers(fewest, most, users)
+        user = np.repeat(np.arange(users, dtype=np.int32), counts)
+        item = rng.integers(0, items, len(user)).astype(np.int32)
+        domains.append(
+            Interactions(
+                name,
+                Codes(user, np.arange(users)),
+                Codes(item, np.arange(items)),
+                Codes((np.arange(items) % kinds).astype(np.int32), np.arange(kinds)),
+                np.arange(len(user)),
+                rng.integers(1, 6, len(user)).astype(np.float32),
+                10**9 + 86_400 * rng.integers(0, 999, len(user)),
+            )
+        )
+    return join_pair(domains[1], domains[0], vocabulary="all")
+
+
+class Ours:
+    def __init__(self, pair, options):
+        config = CrossDomainConfig(interval=100, seed=1, **options).resolved()
+        self.session = CrossDomainSession(pair, config, say=lambda text: None)
+        self.rate, self.epoch = Tensor(np.float32(config.lr)), 0
+        self.batches = self.fresh()
+
+    def fresh(self):
+        learns = self.session.config.learns
+        while True:
+            yield from self.session.rows.lower_batches(self.epoch, BATCH, learns)
+            self.epoch += 1
+
+    def lower(self, steps):
+        """(seconds, seconds of preparing batches)."""
+        started, prepared = time.perf_counter(), 0.0
+        in_one_call = self.session.config.steps_per_call
+        for _ in range(steps // in_one_call):
+            begin = time.perf_counter()
+            batches = [next(self.batches) for _ in range(in_one_call)]
+            prepared += time.perf_counter() - begin
+            loss = self.session.lower_steps(self.rate, batches)
+        loss.asnumpy()
+        return time.perf_counter() - started, prepared
+
+    def upper(self):
+        started = time.perf_counter()
+        self.session.upper.update(0.0)
+        return time.perf_counter() - started
+
+
+class Theirs:
+    def __init__(self, pair):
+        from tests.benchmarks.torch_bilevel import PublicLoop, PublicRows
+
+        train, source = pair.target.train, pair.source
+        rows = [
+            (*ids, float(label)) for ids, label in zip(train.sparse.tolist(), train.labels[:, 0])
+        ]
+        users = pair.num_users + 1
+        pools, histories = ([[] for _ in range(users)] for _ in range(2))
+        for (user, item, category), label, when in zip(
+            source.sparse.tolist(), source.labels[:, 0].tolist(), source.time.tolist()
+        ):
+            if when < pair.valid_time[user]:
+                pools[user].append((item, category, float(label)))
+                if label:
+                    histories[user].append((item, category))
+        target = [[] for _ in range(users)]
+        for user, item, category, label in rows:
+            if label:
+                target[user].append((item, category))
+        sizes = (*pair.target_schema.vocab_sizes, *pair.source_schema.vocab_sizes[1:])
+        self.loop = PublicLoop(sizes, PublicRows(rows, pools, histories, target), BATCH)
+
+    def lower(self, steps):
+        started = time.perf_counter()
+        for _ in range(steps):
+            self.loop.lower()
+        return time.perf_counter() - started
+
+    def upper(self):
+        started = time.perf_counter()
+        self.loop.upper()
+        return time.perf_counter() - started
+
+
+def compare(pair, options, rounds, steps, with_torch):
+    """Medians over rounds, in milliseconds a step and an update."""
+    ours, theirs = Ours(pair, options), Theirs(pair) if with_torch else None
+    ours.lower(WARM_UP)
+    for _ in range(2):
+        ours.upper()
+    if theirs:
+        theirs.lower(10)
+    times = []
+    for _ in range(rounds):
+        lower, prepared = ours.lower(steps)
+        row = {"lower": lower / steps, "prepared": prepared / steps, "upper": ours.upper()}
+        if theirs:
+            count = max(10, steps // 4)
+            row |= {"torch_lower": theirs.lower(count) / count, "torch_upper": theirs.upper()}
+        times.append(row)
+    median = {name: 1e3 * statistics.median(row[name] for row in times) for name in times[0]}
+    round_ms = 100 * median["lower"] + median["upper"]
+    median |= {
+        "upper_share": median["upper"] / round_ms,
+        "preparing_share": median["prepared"] / median["lower"],
+        "rows_per_second": 1e3 * 100 * BATCH / round_ms,
+    }
+    if theirs:
+        whole = 100 * median["torch_lower"] + median["torch_upper"]
+        median["torch_rows_per_second"] = 1e3 * 100 * BATCH / whole
+        median["ratio"] = whole / round_ms
+        median["ratio_without_upper"] = median["torch_lower"] / median["lower"]
+    return median
+
+
+FORMS = {
+    "corrected": {},
+    "neumann, all parameters": dict(
+        estimator="neumann", hyper_scope="all", upper_batchsize=64, row_normalise=0
+    ),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--users", type=int, default=20_000)
+    parser.add_argument("--target_items", type=int, default=12_000)
+    parser.add_argument("--source_items", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=100, help="lower steps timed a round")
+    parser.add_argument("--steps_per_call", type=int, default=1, help="a divisor of --steps")
+    parser.add_argument("--no_torch", action="store_true")
+    args = parser.parse_args()
+    ms.set_context(mode=ms.GRAPH_MODE)
+    pair = make_pair(args.users, args.target_items, args.source_items)
+    for number, name in enumerate(FORMS):
+        with_torch = number == 0 and not args.no_torch
+        options = FORMS[name] | {"steps_per_call": args.steps_per_call}
+        found = compare(pair, options, args.rounds, args.steps, with_torch)
+        print(json.dumps({"form": name} | {k: round(v, 4) for k, v in found.items()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

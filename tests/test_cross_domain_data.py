@@ -1,0 +1,67 @@
+"""The pair that the flags name: any two tables, MovieLens-1M cut in two, and what makes no pair."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hamur.commands.cross_domain import main
+from hamur.commands.cross_domain_data import load
+from hamur.training.bilevel.config import CrossDomainConfig
+
+TABLES = dict(source_table="s.csv", target_table="t.csv", sep=";")
+COLUMNS = "user=who,item=what,rating=stars,timestamp=when,category=kind"
+
+
+def write_table(path, users, prefix):
+    """Six rows a user: ratings 3 and 4 in turn, times in milliseconds."""
+    lines = ["who;what;stars;when;kind"]
+    for number, user in enumerate(users):
+        for row in range(6):
+            when = 1_300_000_000_000 + 86_400_000 * (7 * row + number)
+            item = f"{prefix}{(row + number) % 5}"
+            lines.append(f"{user};{item};{3 + row % 2};{when};k{row % 2}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def tables(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_table(tmp_path / "s.csv", "abcdef", "book")
+    write_table(tmp_path / "t.csv", "abcdef", "toy")
+    write_table(tmp_path / "other.csv", "uvwxyz", "book")
+
+
+def test_any_two_tables_are_a_pair(tables):
+    config = CrossDomainConfig(**TABLES, columns=COLUMNS, time_unit="ms", positive_above=3.5)
+    pair, harmful = load(config.resolved())
+    assert pair.num_users == 6 and [len(part) for part in pair.target] == [24, 6, 6]
+    assert pair.target_schema.domain_names == ("s", "t") and harmful is None
+    np.testing.assert_array_equal(pair.target.train.labels[:4, 0], [0, 1, 0, 1])
+    everything, _ = load(dataclasses.replace(config, positive_above=2.0).resolved())
+    assert everything.target.train.labels.all()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], ["s.csv:2", "time_unit"]),
+        (["--time_unit", "ms", "--rating_max", "3"], ["s.csv:3", "rating_max", "4"]),
+        (["--time_unit", "ms", "--target_table", "s.csv"], ["the same file for both domains"]),
+        (["--time_unit", "ms", "--sep", ","], ["s.csv"]),
+        (["--time_unit", "ms", "--source_table", "other.csv"], ["0 users in both files"]),
+    ],
+)
+def test_tables_that_make_no_pair_are_told(flags, words, tables, capsys):
+    given = [part for name, value in TABLES.items() for part in (f"--{name}", value)]
+    assert main("x.py", "", [*given, "--columns", COLUMNS, *flags]) == 2
+    text = capsys.readouterr().err.strip()
+    assert len(text.splitlines()) == 1
+    for word in words:
+        assert word in text
+
+
+def test_movielens_is_cut_into_a_pair_by_genre():
+    pair, _ = load(CrossDomainConfig(genres="Drama,Comedy").resolved())
+    assert pair.source_schema.domain_names == ("Drama", "Comedy")
+    assert pair.num_users > 0 and len(pair.source)
