@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hamur import models
+from hamur.commands.ranking import main
 from hamur.data import load_ali_ccp, load_movielens
-from hamur.run import main
 from tests import networks
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

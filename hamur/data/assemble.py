@@ -195,6 +195,7 @@ def check_classes(
             domain, label = table.domain[chosen], table.labels[chosen, 0]
             rows += np.bincount(domain, minlength=schema.num_domains)
             positives += np.bincount(domain, label, schema.num_domains).astype(np.int64)
+        table.release()
         if part == "train":
             _check_training(rows, positives, schema, require_all_domains)
         for d in np.flatnonzero((rows > 0) & ((positives == 0) | (positives == rows))):

@@ -197,7 +197,9 @@ class _Encoded:
         self.item: Vocabulary = encode.fit_vocabulary(rows.item, fit)
         self.category: Vocabulary = encode.fit_vocabulary(of_rows, fit)
         self.categories = self.category.encode(of_rows)
-        known = np.searchsorted(rows.item.values, self.item.values)
+        # By code and not by value: text ids of numbers ascend otherwise than the numbers do.
+        ids = self.item.ids[: len(rows.item.values)]
+        known = np.argsort(ids, kind="stable")[(ids == encode.UNKNOWN).sum() :]
         category = self.category.encode(rows.category.take(known))
         self.item_category = np.concatenate([[encode.UNKNOWN], category]).astype(np.int32)
 

@@ -4,7 +4,7 @@
 
 Items and categories have ids of their own in each domain, users one for both.  Every target row
 belongs to training, validation or test; the source rows that a model may use for it are given by
-time, see `Pair.pool`.  `hamur.data.pair_join` makes a pair of the rows of any two data sets.
+time, see `Pair.pool`.  `hamur.data.pair.join` makes a pair of the rows of any two data sets.
 """
 
 from dataclasses import dataclass

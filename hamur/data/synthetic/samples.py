@@ -3,7 +3,7 @@
     make_movielens     ratings.dat users.dat movies.dat
     make_ali_ccp       ali_ccp_{train,val,test}_sample.csv, processed
     make_ali_ccp_raw   sample_skeleton_{train,test}.csv, common_features_{train,test}.csv
-    make_aliexpress, make_amazon_pair    in synthetic_aliexpress and synthetic_amazon
+    make_aliexpress, make_amazon_pair    in `aliexpress` and `amazon`
     write_samples      the folders under data/, which a test makes again and compares byte by byte
 
 Same arguments, same bytes.  The labels follow a planted signal (`planted`), so the best possible

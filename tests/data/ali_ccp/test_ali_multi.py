@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
+from hamur.commands.prepare_data import main_prepare
+from hamur.commands.ranking import main
 from hamur.data import load_ali_ccp
 from hamur.data.cache import open_cache
-from hamur.data.commands import main_prepare
 from hamur.data.errors import CacheError
 from hamur.data.ragged import padded
 from hamur.data.synthetic import samples as synthetic
 from hamur.layers import InstanceEmbedding
 from hamur.models import sizes
-from hamur.run import main
 from tests.data.ali_ccp import naive
 from tests.data.ali_ccp.test_ali_raw import mutate_harmlessly, prepared, same_files
 from tests.oracle import pool

@@ -29,7 +29,7 @@ from hamur.data.preparing.prepare import prepare
 from hamur.data.synthetic import samples as synthetic
 from tests.data.ali_ccp import naive
 
-ROWS, TEST_ROWS = 6_000, 3_001
+ROWS, TEST_ROWS = 3_000, 1_501
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +42,25 @@ def raw(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def plain(raw, tmp_path_factory):
+    """The raw files prepared: folder, (splits, schema, Prepared)."""
+    out = tmp_path_factory.mktemp("plain") / "out"
+    return out, prepared(raw, out)
+
+
 @pytest.fixture
 def copy(raw, tmp_path) -> Path:
     return Path(shutil.copytree(raw, tmp_path / "copy"))
 
 
 def prepared(folder: Path, out: Path, workers: int = 1, **options):
-    given = ali_ccp_raw.Options(range_bytes=options.pop("range_bytes", 600_000), **options)
+    given = ali_ccp_raw.Options(range_bytes=options.pop("range_bytes", 300_000), **options)
     made = prepare(DATASETS["ali-ccp"], folder, out, given, workers=workers, quiet=True)
     return *open_cache(made.folder), made
 
 
-def assert_equals_naive(folder: Path, out: Path, **options) -> None:
-    splits, schema, _ = prepared(folder, out, **options)
+def assert_equals_naive(folder: Path, out: Path, splits, schema) -> None:
     expected = naive.tables(folder, min_count=10)
     assert schema.vocab_sizes[:-1] == tuple(
         len(expected["vocabularies"][f]) + 1 for f in schema.sparse_names[:-1]
@@ -72,8 +78,8 @@ def assert_equals_naive(folder: Path, out: Path, **options) -> None:
         table.validate(schema)
 
 
-def test_every_cell_equals_the_naive_reader(raw, tmp_path):
-    assert_equals_naive(raw, tmp_path / "out")
+def test_every_cell_equals_the_naive_reader(raw, plain):
+    assert_equals_naive(raw, plain[0], *plain[1][:2])
 
 
 def mutate_harmlessly(folder: Path) -> None:
@@ -95,7 +101,8 @@ def mutate_harmlessly(folder: Path) -> None:
 
 def test_order_repetition_and_line_ends_are_read_as_the_naive_reader_does(copy, tmp_path):
     mutate_harmlessly(copy)
-    assert_equals_naive(copy, tmp_path / "out")
+    splits, schema, _ = prepared(copy, tmp_path / "out")
+    assert_equals_naive(copy, tmp_path / "out", splits, schema)
 
 
 def same_files(a: Path, b: Path) -> bool:
@@ -104,19 +111,24 @@ def same_files(a: Path, b: Path) -> bool:
     return all((a / name).read_bytes() == (b / name).read_bytes() for name in names)
 
 
-def test_workers_and_ranges_do_not_change_a_byte(raw, tmp_path):
-    *_, one = prepared(raw, tmp_path / "one")
+def test_workers_and_ranges_do_not_change_a_byte(raw, plain, tmp_path):
+    *_, one = plain[1]
     *_, two = prepared(raw, tmp_path / "two", workers=2)
     assert one.jobs_done == two.jobs_done > 40 and same_files(one.folder, two.folder)
-    whole, _schema, _ = prepared(raw, tmp_path / "whole", range_bytes=1 << 30)
-    parts, _, _ = prepared(raw, tmp_path / "parts", range_bytes=50_000)
-    for a, b in zip(whole, parts):
+    parts, _, _ = prepared(raw, tmp_path / "parts", range_bytes=90_000)
+    for a, b in zip(plain[1][0], parts):
         assert np.array_equal(a.sparse, b.sparse) and np.array_equal(a.dense, b.dense)
         assert np.array_equal(a.row_id, b.row_id)
 
 
-def test_compressed_files_and_archives_give_the_same_tables(raw, copy, tmp_path):
-    reference, _, _ = prepared(raw, tmp_path / "plain")
+@pytest.mark.slow
+def test_four_workers_write_the_same_bytes(raw, plain, tmp_path):
+    *_, four = prepared(raw, tmp_path / "four", workers=4, range_bytes=300_000)
+    assert same_files(plain[0], four.folder)
+
+
+def test_compressed_files_and_archives_give_the_same_tables(plain, copy, tmp_path):
+    reference, _, _ = plain[1]
     for path in sorted(copy.glob("common*")):
         path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
@@ -199,12 +211,11 @@ SKELETON_DEFECTS = {
 
 
 @pytest.mark.parametrize("reason", SKELETON_DEFECTS)
-@pytest.mark.parametrize("workers", [1])
-def test_bad_row_is_named_or_skipped_and_counted(copy, tmp_path, reason, workers):
+def test_bad_row_is_named_or_skipped_and_counted(copy, tmp_path, reason):
     change, kind, column = SKELETON_DEFECTS[reason]
     edit_line(copy / "sample_skeleton_train.csv", 2_345, change)
     with pytest.raises(kind, match=r"sample_skeleton_train.csv:2345: .*Remedy") as caught:
-        prepared(copy, tmp_path / "out", workers)
+        prepared(copy, tmp_path / "out")
     assert caught.value.line == 2_345 and caught.value.column == column
     assert not (tmp_path / "out").exists()
     splits, _schema, made = prepared(copy, tmp_path / "out", policy=Policy("skip"))
@@ -218,9 +229,9 @@ def test_bad_row_is_named_or_skipped_and_counted(copy, tmp_path, reason, workers
 
 def test_first_bad_row_of_the_file_is_told_whatever_the_workers(copy, tmp_path):
     path = copy / "sample_skeleton_train.csv"
-    for line in (5_900, 4_000, 3_111):
+    for line in (2_900, 2_300, 1_811):
         edit_line(path, line, cell(1, b"7"))
-    with pytest.raises(DataError, match=r"sample_skeleton_train\.csv:3111"):
+    with pytest.raises(DataError, match=r"sample_skeleton_train\.csv:1811"):
         prepared(copy, tmp_path / "out", 2, range_bytes=100_000)
 
 
@@ -228,7 +239,7 @@ def test_several_defects_are_counted_one_by_one(copy, tmp_path):
     path = copy / "sample_skeleton_train.csv"
     chosen = list(SKELETON_DEFECTS)[:8]
     for number, reason in enumerate(chosen):
-        edit_line(path, 1_000 + 500 * number, SKELETON_DEFECTS[reason][0])
+        edit_line(path, 400 + 300 * number, SKELETON_DEFECTS[reason][0])
     *_, made = prepared(copy, tmp_path / "out", policy=Policy("skip"))
     dropped = made.stats["files"]["sample_skeleton_train.csv"]["dropped"]
     assert {reason: dropped[reason] for reason in chosen} == dict.fromkeys(chosen, 1)
@@ -238,9 +249,9 @@ def test_several_defects_are_counted_one_by_one(copy, tmp_path):
 def test_too_many_bad_rows_stop_all_the_same(copy, tmp_path):
     path = copy / "sample_skeleton_train.csv"
     lines = path.read_bytes().split(b"\n")
-    lines[: ROWS // 16] = [b"nonsense"] * (ROWS // 16)
+    lines[-1 - ROWS // 16 : -1] = [b"nonsense"] * (ROWS // 16)
     path.write_bytes(b"\n".join(lines))
-    with pytest.raises(DataFormatError, match=r"of 6000 rows are bad.*at most 5.0%"):
+    with pytest.raises(DataFormatError, match=r"of 3000 rows are bad.*at most 5.0%"):
         prepared(copy, tmp_path / "out", policy=Policy("skip"))
 
 
@@ -282,9 +293,9 @@ def test_domains_of_other_ids_need_a_map(copy, tmp_path):
 
 
 def test_limit_reads_the_first_rows(raw, tmp_path):
-    splits, _, made = prepared(raw, tmp_path / "out", limit_rows=1_500)
-    assert made.stats["files"]["sample_skeleton_train.csv"]["rows_read"] == 1_500
-    assert len(splits.valid) + len(splits.test) == 1_500
+    splits, _, made = prepared(raw, tmp_path / "out", limit_rows=750)
+    assert made.stats["files"]["sample_skeleton_train.csv"]["rows_read"] == 750
+    assert len(splits.valid) + len(splits.test) == 750
 
 
 def mutated(line: bytes, rng: random.Random) -> bytes:
@@ -306,11 +317,13 @@ def mutated(line: bytes, rng: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("form, name", [(SKELETON, "sample_skeleton"), (COMMON, "common_features")])
-def test_fuzzed_lines_are_rejected_or_read_as_the_naive_reader_reads_them(raw, form, name):
-    """10,000 mutated lines of each form: fast and slow path agree with a reader of dictionaries."""
+def test_fuzzed_lines_are_rejected_or_read_as_the_naive_reader_reads_them(
+    raw, form, name, num_mutated
+):
+    """Mutated lines of each form: fast and slow path agree with a reader of dictionaries."""
     rng = random.Random(11)
     sound = (raw / f"{name}_train.csv").read_bytes().split(b"\n")[:-1]
-    lines = [mutated(rng.choice(sound), rng).replace(b"\n", b"") for _ in range(10_000)]
+    lines = [mutated(rng.choice(sound), rng).replace(b"\n", b"") for _ in range(num_mutated)]
     for start in range(0, len(lines), 50):
         block = b"".join(line + b"\n" for line in lines[start : start + 50])
         rejects = Rejects(Path("fuzz.csv"), Policy("skip", 1.0))

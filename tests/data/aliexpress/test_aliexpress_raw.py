@@ -46,6 +46,13 @@ def processed(tmp_path_factory):
     return found
 
 
+@pytest.fixture(scope="module")
+def plain(folder, tmp_path_factory):
+    """The raw files prepared: folder, ((splits, schema), Prepared)."""
+    out = tmp_path_factory.mktemp("plain") / "out"
+    return out, run(folder, out)
+
+
 @pytest.fixture
 def copy(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "csv")
@@ -81,8 +88,8 @@ def item_lines(folder, country, part):
     return sorted(range(1, len(items) + 1), key=lambda n: (page[items[n - 1].split(",", 1)[0]], n))
 
 
-def test_the_cache_holds_what_the_processed_files_give(folder, processed, tmp_path):
-    (splits, schema), made = run(folder, tmp_path / "out")
+def test_the_cache_holds_what_the_processed_files_give(folder, processed, plain, tmp_path):
+    out, ((splits, schema), made) = plain
     expected, known = load_aliexpress(processed, cache_dir=tmp_path / "c")
     assert_same(splits, expected)
     assert schema.fields == known.fields and schema.domain_names == known.domain_names
@@ -94,13 +101,13 @@ def test_the_cache_holds_what_the_processed_files_give(folder, processed, tmp_pa
         assert rows.tolist() == [(d << 48) + (1 << 40) + line for line in lines]
     for table in splits:
         table.validate(schema)
-    assert load_aliexpress(tmp_path / "out")[1] == schema
+    assert load_aliexpress(out)[1] == schema
     with pytest.raises(ValueError, match="prepare it again"):
-        load_aliexpress(tmp_path / "out", countries=("NL",))
-    pages = np.load(tmp_path / "out" / "pages" / "dense.npy", mmap_mode="r")
+        load_aliexpress(out, countries=("NL",))
+    pages = np.load(out / "pages" / "dense.npy", mmap_mode="r")
     assert len(pages) < sum(map(len, splits)) / 2  # a page is stored once
     assert made.stats["splits"]["train"]["rows"] == len(splits.train)
-    assert not (tmp_path / "out.work").exists()
+    assert not out.with_name("out.work").exists()
 
 
 def test_one_country_has_no_domain_field(folder, processed, tmp_path):
@@ -121,17 +128,21 @@ def test_countries_are_domains_in_the_order_asked_for(folder, processed, tmp_pat
     assert_same(splits, expected)
 
 
-def test_bytes_do_not_depend_on_workers_or_ranges(folder, tmp_path):
-    run(folder, tmp_path / "one")
+def test_bytes_do_not_depend_on_workers_or_ranges(folder, plain, tmp_path):
     run(folder, tmp_path / "two", workers=2)
     whole = tmp_path / "whole"
     prepare(DATASETS["aliexpress"], folder, whole, raw.Options(), workers=1, quiet=True)
-    wanted = content(tmp_path / "one")
+    wanted = content(plain[0])
     assert wanted == content(tmp_path / "two") == content(tmp_path / "whole")
 
 
-def test_an_interrupted_run_continues(folder, tmp_path, monkeypatch):
-    run(folder, tmp_path / "whole")
+@pytest.mark.slow
+def test_four_workers_write_the_same_bytes(folder, plain, tmp_path):
+    run(folder, tmp_path / "four", workers=4)
+    assert content(tmp_path / "four") == content(plain[0])
+
+
+def test_an_interrupted_run_continues(folder, plain, tmp_path, monkeypatch):
     done = raw.order_items
 
     def stopped(*_):
@@ -144,7 +155,7 @@ def test_an_interrupted_run_continues(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(raw, "order_items", done)
     _, made = run(folder, tmp_path / "out")
     assert made.jobs_reused > 10
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    assert content(tmp_path / "out") == content(plain[0])
 
 
 def packed(folder, target, inner=True, outer=True):
@@ -165,9 +176,8 @@ def packed(folder, target, inner=True, outer=True):
     return target
 
 
-def test_zips_in_zips_zips_and_gz_hold_the_same_tables(folder, tmp_path):
-    run(folder, tmp_path / "plain")
-    wanted = content(tmp_path / "plain")
+def test_zips_in_zips_zips_and_gz_hold_the_same_tables(folder, plain, tmp_path):
+    wanted = content(plain[0])
     inner = packed(folder, tmp_path / "inner", outer=False)
     outer = packed(folder, tmp_path / "outer")
     assert {path.suffix for path in outer.iterdir()} == {".zip"} and len(list(outer.iterdir())) == 2

@@ -329,11 +329,11 @@ def review_by_hand(text):
 
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
-def test_mutated_reviews_are_read_rightly_or_refused(made):
+def test_mutated_reviews_are_read_rightly_or_refused(made, num_mutated):
     rng, path = random.Random(3), reviews(made[0])
     lines = path.read_text().splitlines()[:200]
     refused = 0
-    for number in range(10_000):
+    for number in range(num_mutated):
         text = mutate(rng, rng.choice(lines))
         try:
             record = parse(path, number, text.encode("utf-8", "surrogatepass"), True)
@@ -342,15 +342,15 @@ def test_mutated_reviews_are_read_rightly_or_refused(made):
             assert error.line == number and "Remedy: " in str(error)
             found, refused = None, refused + 1
         assert found == review_by_hand(text), text
-    assert 1_000 < refused < 9_500
+    assert 0.1 < refused / num_mutated < 0.95
 
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
-def test_mutated_meta_lines_are_read_rightly_or_refused(made):
+def test_mutated_meta_lines_are_read_rightly_or_refused(made, num_mutated):
     rng, path = random.Random(4), meta(made[0])
     lines = path.read_text().splitlines()
     refused = 0
-    for number in range(10_000):
+    for number in range(num_mutated):
         text = mutate(rng, rng.choice(lines))
         try:
             asin, category = _meta(path, number, parse(path, number, text.encode(), True))
@@ -362,7 +362,7 @@ def test_mutated_meta_lines_are_read_rightly_or_refused(made):
         assert record["asin"] == asin
         first = (record.get("categories") or [[]])[0]
         assert category == (first[1] if len(first) > 1 else "others")
-    assert 1_000 < refused < 9_500
+    assert 0.1 < refused / num_mutated < 0.95
 
 
 # ---- the generator

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hamur.commands.prepare_data import main_prepare
+from hamur.commands.ranking import main
 from hamur.data import cache, load_movielens
-from hamur.data.commands import main_prepare
 from hamur.models import sizes
-from hamur.run import main
 
 
 def genres_of_rows(raw: Path) -> list[list[str]]:

@@ -1,5 +1,7 @@
 """Pairs of domains: a reference with dictionaries, the rules of time, the two tables' checks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamur.data import load_movielens_pair, load_pair
+from hamur.data.encode import Codes
 from hamur.data.errors import (
     DataFileNotFoundError,
     DataFormatError,
@@ -15,6 +18,7 @@ from hamur.data.errors import (
     EmptySplitError,
     JoinError,
 )
+from hamur.data.pair import Interactions, join_pair
 from hamur.data.pair.behaviours import ITEM, USER, Behaviours
 from hamur.data.pair.tables import parse_columns
 from tests.data.pair.pair_reference import Reference
@@ -47,6 +51,33 @@ TARGET = [
     ("u5", "t1", 1, 5, "X"), ("u5", "t2", 5, 5, "X"), ("u5", "t5", 5, 6, "Z"),
     ("u6", "t3", 4, 1, "Y"), ("u6", "t1", 4, 2, "X"), ("u6", "t2", 2, 3, "X"),
 ]  # fmt: skip
+
+
+def plain_codes(column, values):
+    """Codes in the order of `values`, whatever that is."""
+    return Codes(np.array([values.index(cell) for cell in column], np.int32), np.array(values))
+
+
+@pytest.mark.parametrize(
+    "items",
+    [["9", "10", "1", "100"], ["1", "10", "100", "9"], [1, 9, 10, 100], ["i", "j", "k", "l"]],
+)
+def test_an_item_keeps_its_category_whatever_its_id_looks_like(items):
+    """Ids that are numbers, text, and text of numbers in numerical or any other order."""
+    users, days = list("aaabbbcccccc"), list(range(12))
+    column = [items[n] for n in (0, 1, 2, 1, 2, 0, 3, 0, 1, 2, 3, 0)]
+    category = Codes(np.array([0, 1, 0, 2], np.int32), np.array(["A", "B", "C"]))
+    rows = Interactions(
+        "S", plain_codes(users, list("abc")), plain_codes(column, items), category,
+        np.arange(12), np.ones(12, np.float32), BEGIN + DAY * np.array(days),
+    )  # fmt: skip
+    pair = join_pair(rows, replace(rows, name="T"), vocabulary="all")
+    for side in ("source", "target"):
+        found = dict(zip(pair.names[f"{side}_item"][1:], getattr(pair, f"{side}_categories")[1:]))
+        named = {item: pair.names[f"{side}_category"][c] for item, c in found.items()}
+        assert named == dict(zip(map(str, items), "ABAC"))
+    table = pair.target.train
+    assert (table.sparse[:, 2] == pair.target_categories[table.sparse[:, 1]]).all()
 
 
 def numbered(rows):

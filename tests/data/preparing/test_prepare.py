@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hamur.commands.prepare_data import main_prepare
 from hamur.data import load_ali_ccp, load_movielens
 from hamur.data.ali_ccp import raw as ali_ccp_raw
 from hamur.data.ali_ccp.raw import DATASET as ALI_CCP
 from hamur.data.cache import open_cache
-from hamur.data.commands import main_prepare
 from hamur.data.errors import CacheError, DataError, LeakageError
 from hamur.data.preparing import jobs
 from hamur.data.preparing.pipeline import Workspace
@@ -27,17 +27,26 @@ from hamur.data.synthetic import samples as synthetic
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "examples" / "prepare_data.py"
-RANGE_BYTES = 400_000
+RANGE_BYTES = 200_000
 CHILD = f"""
-import sys
+import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
 if __name__ == "__main__":
-    from hamur.data.ali_ccp import raw as ali_ccp_raw
-    from hamur.data.ali_ccp.raw import DATASET as ALI_CCP
+    from hamur.data.ali_ccp.raw import DATASET, Options
+    from hamur.data.preparing.pipeline import Workspace
     from hamur.data.preparing.prepare import prepare
-    options = ali_ccp_raw.Options(range_bytes={RANGE_BYTES})
-    made = prepare(ALI_CCP, sys.argv[1], sys.argv[2], options, workers=2, quiet=True)
-    print(made.jobs_done, made.jobs_reused)
+    raw, out, workers, moment = sys.argv[1:]
+    known, wait = [], Workspace._wait
+
+    def until_the_moment(self, task, bar):
+        known.append(wait(self, task, bar))
+        if len(known) == int(moment):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return known[-1]
+
+    Workspace._wait = until_the_moment
+    options = Options(range_bytes={RANGE_BYTES})
+    prepare(DATASET, raw, out, options, workers=int(workers), quiet=True)
 """
 
 
@@ -45,7 +54,7 @@ if __name__ == "__main__":
 def raw(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("raw") / "ali"
     synthetic.make_ali_ccp_raw(
-        folder, 6_000, 4, test_rows=3_000, min_domain_rows=40, min_positives=2
+        folder, 3_000, 4, test_rows=1_500, min_domain_rows=40, min_positives=2
     )
     return folder
 
@@ -72,40 +81,42 @@ def finished(tmp_path: Path) -> set[Path]:
     }
 
 
-@contextlib.contextmanager
-def running(tmp_path: Path, raw: Path):
-    """The preparation in a process of its own, which never outlives the test."""
+def alive(group: int) -> bool:
+    """Whether a process of this group still runs."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            state, _, own = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(own) == group and state != "Z":
+                return True
+    return False
+
+
+def killed_at(moment: int, workers: int, tmp_path: Path, raw: Path) -> None:
+    """A preparation that SIGKILL ends once it knows of so many finished jobs; its workers, busy
+    with others, are left to themselves and end too."""
     child = tmp_path / "child.py"
     child.write_text(CHILD)
     command = [sys.executable, str(child), str(raw), str(tmp_path / "out")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    process = subprocess.Popen([*command, str(workers), str(moment)], start_new_session=True)
+    assert process.wait() == -signal.SIGKILL
+    while alive(process.pid):
+        time.sleep(0.05)
 
 
 def test_killed_runs_continue_to_the_same_bytes(raw, reference, tmp_path):
     """SIGKILL at three moments: nothing half-made appears, nothing finished is done again."""
     total = reference.jobs_done
     before: dict[Path, int] = {}
-    for share in (0.1, 0.4, 0.7):
-        with running(tmp_path, raw) as process:
-            while len(finished(tmp_path)) < share * total:
-                assert process.poll() is None, "it ended before it could be killed"
-                time.sleep(0.005)
-        time.sleep(1.2)  # workers notice that their parent has gone
+    for share, workers in ((0.1, 1), (0.4, 2), (0.7, 1)):
+        killed_at(int(share * total), workers, tmp_path, raw)
         assert not (tmp_path / "out").exists()
         stamps = {path: path.stat().st_mtime_ns for path in finished(tmp_path)}
+        assert len(stamps) >= int(share * total)
         assert {path: stamps[path] for path in before} == before
         before = stamps
-    with running(tmp_path, raw) as process:
-        out = process.stdout.read()
-        process.wait()
-    done, reused = map(int, out.split())
-    assert process.returncode == 0 and reused >= len(before) and done + reused == total
+    options = ali_ccp_raw.Options(range_bytes=RANGE_BYTES)
+    made = prepare(ALI_CCP, raw, tmp_path / "out", options, workers=1, quiet=True)
+    assert made.jobs_reused == len(before) and made.jobs_done + made.jobs_reused == total
     assert content(tmp_path / "out") == content(reference.folder)
     assert not (tmp_path / "out.work").exists()
 
@@ -154,36 +165,88 @@ def test_an_interrupted_preparation_of_other_files_is_not_continued(tmp_path):
         Workspace(tmp_path / "out", {"source": 2}, quiet=True).__enter__()
 
 
-def run_script(*flags: str, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(SCRIPT), *flags]
-    return subprocess.run(command, capture_output=True, text=True, **options)
+def command(raw: Path, out: Path, capsys) -> tuple[int, str]:
+    """Exit code and standard error of the script's function, in this process."""
+    flags = ("--dataset", "ali-ccp", "--raw", str(raw), "--out", str(out), "--quiet")
+    code = main_prepare(str(SCRIPT), "", flags)
+    return code, capsys.readouterr().err
 
 
-def test_a_full_disk_is_one_clear_line_and_leaves_nothing(raw, tmp_path):
+@pytest.fixture
+def small_files():
     """A limit on the size of files stands for the disk: parts of 200 kB cannot be written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    flags = ("--dataset", "ali-ccp", "--raw", str(raw), "--out", str(tmp_path / "out"))
-    run = run_script(*flags, "--quiet", preexec_fn=limit)
-    assert run.returncode == 2 and "Traceback" not in run.stderr
-    assert "Remedy: make room" in run.stderr and run.stderr.count("\n") == 1
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(raw, tmp_path, capsys, small_files):
+    code, error = command(raw, tmp_path / "out", capsys)
+    assert code == 2 and "Remedy: make room" in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unusable_target_is_one_clear_line(raw, tmp_path):
+@pytest.fixture
+def mounted(tmp_path):
+    """mounted(options) -> the folder of a file system in memory with these mount options."""
+    folder = tmp_path / "mount"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this process may not mount a file system")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)], capture_output=True)
+
+
+def test_a_disk_that_fills_up_is_one_clear_line(raw, mounted, capsys):
+    """Not at once, as above: after some parts have been written."""
+    folder = mounted("size=400k")
+    code, error = command(raw, folder / "out", capsys)
+    assert code == 2 and "Remedy: make room" in error and error.count("\n") == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_a_read_only_target_is_one_clear_line(raw, mounted, capsys):
+    folder = mounted("ro")
+    code, error = command(raw, folder / "out", capsys)
+    assert code == 2 and error.count("\n") == 1 and str(folder) in error
+    assert "Read-only" in error
+
+
+def test_an_unusable_target_is_one_clear_line(raw, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    out = tmp_path / "file" / "out"
-    run = run_script("--dataset", "ali-ccp", "--raw", str(raw), "--out", str(out), "--quiet")
-    assert run.returncode == 2 and run.stderr.count("\n") == 1 and "file" in run.stderr
+    code, error = command(raw, tmp_path / "file" / "out", capsys)
+    assert code == 2 and error.count("\n") == 1 and "file" in error
+
+
+def test_every_file_is_on_disk_before_a_cache_is_complete(raw, tmp_path, monkeypatch):
+    """In the order of the calls: all files and folders synced, then COMPLETE, then the new name."""
+    calls: list[Path] = []
+    for module in ("preparing.jobs", "cache.write"):
+        monkeypatch.setattr(f"hamur.data.{module}.sync", calls.append)
+    touch = Path.touch
+    monkeypatch.setattr(Path, "touch", lambda path: (calls.append(path), touch(path)))
+    prepare(ALI_CCP, raw, tmp_path / "out", workers=1, quiet=True)
+    last = next(n for n, path in enumerate(calls) if path.name == "COMPLETE")
+    folder = calls[last].parent
+    synced = {str(path.relative_to(folder)) for path in calls[:last] if folder in path.parents}
+    there = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")}
+    assert synced == there - {"COMPLETE"}
+    jobs_done = {path.parent for path in calls if path.name == "report.json"}
+    assert len(jobs_done) > 40 and all(".tmp-" in path.name for path in jobs_done)
 
 
 def test_script_prepares_movielens_and_training_reads_the_cache(movielens_folder, tmp_path):
     out = tmp_path / "out"
     flags = ("--dataset", "ml-1m", "--raw", str(movielens_folder), "--out", str(out), "--verify")
-    run = run_script(*flags)
+    run = subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "total" in run.stdout and "ratings.dat: 2,000 rows read, 2,000 kept" in run.stdout
     splits, _schema = load_movielens(out)
@@ -227,7 +290,7 @@ def test_statistics_count_what_the_tables_hold(reference):
             assert told["domains"][str(d)]["rows"] == rows.sum()
             assert told["domains"][str(d)]["items"] == (items > 0).sum()
     text = as_table(reference.stats)
-    assert "sample_skeleton_train.csv: 6,000 rows read" in text
+    assert "sample_skeleton_train.csv: 3,000 rows read" in text
 
 
 def test_a_column_that_knows_the_label_stops_the_preparation(raw, tmp_path):
@@ -252,7 +315,7 @@ def test_a_column_that_knows_the_label_stops_the_preparation(raw, tmp_path):
         workers=1,
         allow_leakage=("D508",),
     )
-    assert len(load_ali_ccp(made.folder)[0].train) > 5_000
+    assert len(load_ali_ccp(made.folder)[0].train) > 2_500
 
 
 def test_a_job_that_a_dying_worker_finished_first_is_taken_over(tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hamur.commands.script import run_script
 from hamur.config import check_fields, flag
 from hamur.data import cache
 from hamur.data.ali_ccp.options import MAX_LEN, MULTI
@@ -16,7 +17,6 @@ from hamur.data.movielens.genres import GENRES
 from hamur.data.pair.join import VOCABULARIES
 from hamur.data.preparing.prepare import prepare
 from hamur.data.preparing.statistics import as_table
-from hamur.run import run_script
 
 
 def _datasets() -> Sequence[str]:

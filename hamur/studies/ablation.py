@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hamur import metrics
+from hamur.commands.script import run_script, select_device
 from hamur.config import check_fields, data_flag, model_flag, run_flag, training_flag
 from hamur.reporting import results, seeds, tables
-from hamur.run import run_script, select_device
 
 # The rows of the table of differences: fields that mean one thing change together.
 ROWS = (
@@ -117,7 +117,7 @@ def make_arms() -> list[Arm]:
 
 
 def main(load: Callable, script: str, description: str, argv: Sequence[str] | None = None) -> int:
-    """Run the script: flags, then `run_study`.  Exit codes as those of `hamur.run.main`."""
+    """Run the script: flags, then `run_study`.  Exit codes as those of `hamur.commands.script`."""
 
     def work(config: AblationConfig, name: str) -> None:
         run_study(config, load)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hamur.commands.script import run_script
 from hamur.config import check_fields, flag
 from hamur.data import synthetic
 from hamur.data.synthetic.amazon import PLANTS
-from hamur.run import run_script
 
 
 def _generators() -> Sequence[str]:
