@@ -231,6 +231,7 @@ def _schema(rows, fitted: Fitted, options: Options, clipped: dict) -> Schema:
             "seed": options.split_seed,
             "min_count": options.min_count,
             "multi": options.multi,
+            "max_len": (options.max_len or MAX_LEN) if options.multi == "mean" else None,
             "clipped": clipped,
             "constant": [n for n, (low, high) in fitted.scales.items() if low == high],
         },

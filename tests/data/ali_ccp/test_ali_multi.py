@@ -145,6 +145,8 @@ def test_a_changed_byte_of_a_list_is_found(mean, tmp_path):
 def test_options_that_cannot_be_met_are_named(raw, mean, tmp_path):
     with pytest.raises(ValueError, match=r"prepared with.*multi 'mean'"):
         load_ali_ccp(mean[2].folder, multi="last")
+    with pytest.raises(ValueError, match=r"prepared with.*max_len 5"):
+        load_ali_ccp(mean[2].folder, max_len=6)
     with pytest.raises(ValueError, match="max_len is 5"):
         load_ali_ccp(raw, multi="last", max_len=5, cache_dir=tmp_path)
     with pytest.raises(ValueError, match="multi is 'sum'"):
