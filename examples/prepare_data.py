@@ -1,9 +1,9 @@
 """Prepare a data set: raw files -> memory-mapped columns that the training scripts read.
 
   python examples/prepare_data.py --dataset ali-ccp --raw path/to/ali-ccp --out caches/ali-ccp
-      the four raw files, plain, .gz or in a .tar.gz
+      the four raw files, plain, .gz or in a .tar.gz; with --multi mean fields of lists keep them
   python examples/prepare_data.py --dataset ml-1m --raw path/to/ml-1m --out caches/ml-1m
-      with --download the official archive is fetched into --raw first
+      with --download the official archive is fetched into --raw first; --genres multi keeps all
   python examples/prepare_data.py --dataset aliexpress --raw path/to/archives --out caches/nl
       aliexpress_NL_datasets.zip as it is, its inner zips, or their csv files
   python examples/prepare_data.py --dataset amazon --raw path/to/amazon --out caches/books-toys

@@ -112,6 +112,24 @@ class RankingConfig:
         "error: stop at the first row that cannot be read; skip: leave such rows out, count them",
         choices=("error", "skip"),
     )
+    genres: str | None = data_flag(
+        None,
+        "MovieLens: first takes a movie's first genre, multi the mean over all its genres",
+        choices=("first", "multi"),
+        default_text="first, or what a prepared cache holds",
+    )
+    multi: str | None = data_flag(
+        None,
+        "Ali-CCP: of a list of ids take the last entry, or from raw files the mean over all",
+        choices=("last", "mean"),
+        default_text="last, or what a prepared cache holds",
+    )
+    pool_weight: str | None = data_flag(
+        None,
+        "what an entry counts in such a mean: uniform 1, value its value",
+        choices=("uniform", "value"),
+        default_text="uniform",
+    )
     drop: str | None = data_flag(
         None,
         "features to leave out, joined by commas: age, domain_indicator, ...",

@@ -56,6 +56,16 @@ def embed(table, vocab_sizes, sparse):
     return np.array(rows, np.float64).reshape(len(sparse), -1)
 
 
+def pool(table, lists):
+    """sum_j w_j e_j / max(sum_j w_j, 1e-9) of each list of (id, weight): (B, E)."""
+    pooled = np.zeros((len(lists), table.shape[1]))
+    for row, entries in enumerate(lists):
+        for number, weight in entries:
+            pooled[row] += weight * table[number]
+        pooled[row] /= max(sum(weight for _, weight in entries), 1e-9)
+    return pooled
+
+
 def cross_network(x0, weight, bias):
     """x_{l+1} = x_0 (x_l . w_l) + b_l + x_l for x0 (n, P), weight and bias (L, P)."""
     x = x0

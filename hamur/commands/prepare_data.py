@@ -8,10 +8,12 @@ from pathlib import Path
 from hamur.commands.script import run_script
 from hamur.config import check_fields, flag
 from hamur.data import cache
+from hamur.data.ali_ccp.options import MAX_LEN, MULTI
 from hamur.data.amazon.load import MISSING_META
 from hamur.data.datasets import DATASETS
 from hamur.data.files import download
 from hamur.data.files.rejects import MODES, Policy
+from hamur.data.movielens.genres import GENRES
 from hamur.data.pair.join import VOCABULARIES
 from hamur.data.preparing.prepare import prepare
 from hamur.data.preparing.statistics import as_table
@@ -46,6 +48,18 @@ class PrepareConfig:
     min_count: int | None = flag(
         None, "training rows that an id needs to be known", group="encoding", at_least=1,
         default_text="10 for ali-ccp, else 1",
+    )  # fmt: skip
+    multi: str | None = flag(
+        None, "ali-ccp: keep of a list of ids the last entry, or the list for means of embeddings",
+        group="encoding", choices=MULTI, default_text="last",
+    )  # fmt: skip
+    max_len: int | None = flag(
+        None, "ali-ccp, --multi mean: entries of a list to keep, those of largest value",
+        group="encoding", at_least=1, default_text=str(MAX_LEN),
+    )  # fmt: skip
+    genres: str | None = flag(
+        None, "ml-1m: keep a movie's first genre, or all for the mean of their embeddings",
+        group="encoding", choices=GENRES, default_text="first",
     )  # fmt: skip
     labels: str | None = flag(
         None, "click or click,purchase", group="encoding", default_text="click"
@@ -140,7 +154,7 @@ class PrepareConfig:
         given = {"policy": Policy(self.on_bad_rows, self.max_bad_fraction)}
         for name in ("split", "split_seed", "fit_on", "min_count", "limit_rows"):
             given[name] = getattr(self, name)
-        for name in ("valid_fraction", "vocabulary", "missing_meta"):
+        for name in ("valid_fraction", "vocabulary", "missing_meta", "multi", "max_len", "genres"):
             given[name] = getattr(self, name)
         given["strict_meta"] = self.strict_meta or None
         for name in ("pair", "countries"):

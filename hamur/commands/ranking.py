@@ -10,7 +10,7 @@ from hamur.config import RankingConfig
 from hamur.data.table import drop_fields
 from hamur.reporting import results, tables
 
-DATA_OPTIONS = ("split", "split_seed", "fit_on", "on_bad_rows")
+DATA_OPTIONS = ("split", "split_seed", "fit_on", "on_bad_rows", "genres", "multi", "pool_weight")
 
 
 def main(
@@ -89,12 +89,16 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
 def load_splits(config: RankingConfig, load: Callable) -> tuple:
     """The data, loaded with those of the options that the loader has.
 
-    Raises:  ValueError: --split for a data set whose files are divided already.
+    Raises:  ValueError: --split for a data set whose files are divided already; an option of
+        another data set.
     """
     known = inspect.signature(load).parameters
     options = {name: getattr(config, name) for name in DATA_OPTIONS}
     if options["split"] is not None and "split" not in known:
         raise ValueError(f"--split is {config.split!r}, but the files of this set are the split.")
+    for name in ("genres", "multi", "pool_weight"):
+        if options[name] is not None and name not in known:
+            raise ValueError(f"--{name} does not apply to this data set.")
     given = {k: v for k, v in options.items() if k in known and v is not None}
     splits, schema = load(config.dataset_path, **given)
     if config.drop is None:

@@ -27,6 +27,11 @@ class Part:
     rows: str | None = None
 
 
+def array_path(folder: Path, end: str = "") -> Path:
+    """Where a job writes its array, or that of several whose name ends so."""
+    return folder / ARRAY.replace(".npy", f"{end}.npy")
+
+
 def narrowest(size: int) -> np.dtype:
     """The smallest integer type for ids 0..size-1; int32 rather than uint32, as in a batch."""
     return np.dtype(np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.int32)

@@ -1,7 +1,7 @@
 """Raw columns + split -> encoded tables and their schema; the same way for every data set."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from hamur.data.errors import (
     SingleClassWarning,
 )
 from hamur.data.files.rejects import Rejects
-from hamur.data.schema import DENSE, SPARSE, FieldSpec, Schema
+from hamur.data.ragged import Ragged, RawLists
+from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.table import Splits, Table
 
 DOMAIN_FIELD = "domain_indicator"
@@ -25,7 +26,7 @@ DOMAIN_FIELD = "domain_indicator"
 class RawColumns:
     """N rows before encoding.  sparse: name -> Codes, in model order, without the domain field;
     dense: name -> (N,) float; labels: name -> (N,) 0/1; domain (N,) 0..D-1; group, time,
-    row_id (N,) int64, group and time may be None."""
+    row_id (N,) int64, group and time may be None; multi: name -> RawLists."""
 
     sparse: dict[str, Codes]
     dense: dict[str, np.ndarray]
@@ -34,6 +35,7 @@ class RawColumns:
     row_id: np.ndarray
     group: np.ndarray | None = None
     time: np.ndarray | None = None
+    multi: dict[str, RawLists] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ def assemble(
     vocabularies = {
         name: _vocabulary(column, train, encoding) for name, column in raw.sparse.items()
     }
+    lists = {}
+    for each, column in raw.multi.items():
+        of_train = column.take(train).codes if encoding.fit_on == "train" else column.codes
+        vocabularies[each] = _vocabulary(of_train, np.arange(len(of_train.codes)), encoding)
+        lists[each] = column.encode(vocabularies[each], encoding.fit_on == "train")
     scalers = {
         name: encode.fit_scaler(column, train, encoding.fit_on, encoding.keep_unit)
         for name, column in raw.dense.items()
@@ -83,13 +90,15 @@ def assemble(
     if fitted is not None:
         fitted |= {f"vocab/{name}": each.values for name, each in vocabularies.items()}
         fitted["scaler"] = np.array([[s.low, s.high] for s in scalers.values()]).reshape(-1, 2)
-    tables = Splits(*(_table(raw, rows, vocabularies, scalers, domain_field) for rows in parts))
+    tables = Splits(
+        *(_table(raw, rows, vocabularies, scalers, domain_field, lists) for rows in parts)
+    )
     split = {
         **split,
         "fit_on": encoding.fit_on,
         "rows": rows,
         "row_ids_sha256": {p: splits.fingerprint(t.row_id) for p, t in zip(splits.PARTS, tables)},
-        "unknown": _unknown(tables, list(raw.sparse)) if encoding.fit_on == "train" else {},
+        "unknown": _unknown(tables, raw) if encoding.fit_on == "train" else {},
         "clipped": {
             name: [scaler.outside(raw.dense[name][rows]) for rows in parts]
             for name, scaler in scalers.items()
@@ -123,6 +132,7 @@ def _table(
     vocabularies: dict[str, Vocabulary],
     scalers: dict[str, Scaler],
     domain_field: bool,
+    lists: dict[str, Ragged],
 ) -> Table:
     sparse = np.empty((len(rows), len(raw.sparse) + domain_field), np.int32)
     for f, (name, column) in enumerate(raw.sparse.items()):
@@ -140,6 +150,7 @@ def _table(
         group=None if raw.group is None else raw.group[rows].astype(np.int64),
         time=None if raw.time is None else raw.time[rows].astype(np.int64),
         row_id=raw.row_id[rows].astype(np.int64),
+        lists=tuple(replace(column, rows=column.rows[rows]) for column in lists.values()),
     )
 
 
@@ -149,14 +160,22 @@ def _fields(
     sparse = [FieldSpec(name, SPARSE, vocabularies[name].size) for name in raw.sparse]
     if num_domains:
         sparse.append(FieldSpec(DOMAIN_FIELD, SPARSE, num_domains))
-    return (*sparse, *(FieldSpec(name, DENSE) for name in raw.dense))
+    multi = [
+        FieldSpec(name, MULTI, vocabularies[name].size, column.max_len)
+        for name, column in raw.multi.items()
+    ]
+    return (*sparse, *multi, *(FieldSpec(name, DENSE) for name in raw.dense))
 
 
-def _unknown(tables: Splits, names: list[str]) -> dict[str, list[int]]:
-    """Rows with id 0 per field, in train, valid and test."""
-    return {
+def _unknown(tables: Splits, raw: RawColumns) -> dict[str, list[int]]:
+    """Rows with id 0, or nothing else in their list, per field, in train, valid and test."""
+    found = {
         name: [int((table.sparse[:, f] == encode.UNKNOWN).sum()) for table in tables]
-        for f, name in enumerate(names)
+        for f, name in enumerate(raw.sparse)
+    }
+    return found | {
+        name: [int(table.lists[m].unknown(slice(None)).sum()) for table in tables]
+        for m, name in enumerate(raw.multi)
     }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from hamur.data.arrays import blocks
+from hamur.data.ragged import padded
 from hamur.data.shuffling import Streams
 from hamur.data.table import Table
 
@@ -68,7 +69,7 @@ class DomainBatches:
 
         Each has sparse (R, F) int32, dense (R, C) float32, labels (R, T) float32, domain (R,)
         int32, weight (R,) float32 and row_id (R,) int64, the position in the table or -1 for a
-        filler, with R = batch_rows.
+        filler, with R = batch_rows; of a table with lists also `ragged.padded`.
         """
         return prefetch(_gather(self.table, self._plan(number), self._domain))
 
@@ -180,6 +181,7 @@ def _gather(
             domain=domains.take(positions).astype(np.int32) if domain is None else domain,
             row_id=np.where(real, positions, _FILLER).astype(np.int64),
             weight=weight if table.weight is None else weight * table.weight[positions],
+            **padded(table.lists, positions),
         )
         if step % _RELEASE_EVERY == 0:
             table.release()

@@ -59,10 +59,10 @@ def _ascends(column: np.ndarray) -> bool:
 def check_features(train: Table, schema: Schema, allow: tuple[str, ...] = ()) -> None:
     """Raises LeakageError for a feature that is an outcome by name, or that alone has an AUC of
     0.95 against a label: dense columns by value, sparse ones by the mean label of their id in the
-    other half of the rows.  Labels of fewer than 10 rows of a class are not judged.
-    allow: features to leave out of the check.
+    other half of the rows, lists by the mean of that over their ids.  Labels of fewer than 10 rows
+    of a class are not judged.  allow: features to leave out of the check.
     """
-    for name in schema.sparse_names + schema.dense_names:
+    for name in (spec.name for spec in schema.fields):
         if name in FORBIDDEN and name not in allow:
             raise LeakageError(
                 "an outcome cannot be a feature",
@@ -81,6 +81,9 @@ def check_features(train: Table, schema: Schema, allow: tuple[str, ...] = ()) ->
             _check(name, label_name, label, sample.dense[:, c], allow)
         for f, (name, size) in enumerate(zip(schema.sparse_names, schema.vocab_sizes)):
             _check(name, label_name, label, _mean_label(sample.sparse[:, f], label, size), allow)
+        for spec, lists in zip(schema.multi, sample.lists):
+            scores = _mean_label(lists.ids, label, spec.vocab_size, np.diff(lists.offsets))
+            _check(spec.name, label_name, label, scores, allow)
 
 
 def _sample(table: Table, rows: np.ndarray) -> Table:
@@ -89,20 +92,32 @@ def _sample(table: Table, rows: np.ndarray) -> Table:
     for part in blocks(len(rows), _SAMPLED_AT_ONCE):
         parts.append([getattr(table, name).take(rows[part], axis=0) for name in names])
         table.release()
-    return Table(*map(np.concatenate, zip(*parts)))
+    lists = tuple(column.take(rows) for column in table.lists)
+    table.release()
+    return Table(*map(np.concatenate, zip(*parts)), lists=lists)
 
 
-def _mean_label(ids: np.ndarray, label: np.ndarray, size: int) -> np.ndarray:
-    """(N,) mean label of the row's id over the rows of the other half; the overall mean if none."""
-    half = np.arange(len(ids)) % 2
+def _mean_label(
+    ids: np.ndarray, label: np.ndarray, size: int, lengths: np.ndarray | None = None
+) -> np.ndarray:
+    """(N,) mean label of the row's id over the rows of the other half; the overall mean if none.
+
+    lengths (N,): ids are the rows' lists, one behind the other, and a row gets the mean over its.
+    """
+    overall = label.mean()
+    row = np.arange(len(ids)) if lengths is None else np.repeat(np.arange(len(label)), lengths)
+    half, label = row % 2, label[row]
     scores = np.empty(len(ids))
     for side in (0, 1):
         other = half != side
         rows = np.bincount(ids[other], minlength=size)
         positives = np.bincount(ids[other], label[other], size)
-        mean = np.divide(positives, rows, out=np.full(size, label.mean()), where=rows > 0)
+        mean = np.divide(positives, rows, out=np.full(size, overall), where=rows > 0)
         scores[half == side] = mean[ids[half == side]]
-    return scores
+    if lengths is None:
+        return scores
+    sums = np.bincount(row, scores, len(lengths))
+    return np.divide(sums, lengths, out=np.full(len(lengths), overall), where=lengths > 0)
 
 
 def _check(name: str, label_name: str, label: np.ndarray, scores: np.ndarray, allow) -> None:

@@ -9,7 +9,9 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-SPARSE, DENSE = "sparse", "dense"
+SPARSE, MULTI, DENSE = "sparse", "multi", "dense"
+KINDS = (SPARSE, MULTI, DENSE)  # in the order of a model's input
+POOL_WEIGHTS = ("uniform", "value")
 
 
 class FrozenDict(Mapping):
@@ -53,25 +55,42 @@ def thaw(value):
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One input column.  kind "sparse": ids 0..vocab_size-1, 0 = unknown; "dense": a float."""
+    """One input column.
+
+    kind "sparse": an id 0..vocab_size-1, 0 = unknown; "multi": a list of up to max_len such ids,
+    of whose embeddings a model takes the mean, each counting once (pool_weight "uniform") or as
+    much as its value ("value"); "dense": a float.
+    """
 
     name: str
     kind: str
     vocab_size: int = 0
+    max_len: int = 0
+    pool_weight: str = POOL_WEIGHTS[0]
 
     def __post_init__(self):
-        if self.kind not in (SPARSE, DENSE):
-            raise ValueError(f"field {self.name!r}: kind is {self.kind!r}; use 'sparse' or 'dense'")
-        if (self.kind == SPARSE) != (self.vocab_size > 0):
+        if self.kind not in KINDS:
+            raise ValueError(f"field {self.name!r}: kind is {self.kind!r}; use one of {KINDS}")
+        if (self.kind != DENSE) != (self.vocab_size > 0):
             raise ValueError(
-                f"field {self.name!r}: vocab_size is {self.vocab_size}; a sparse field needs at "
-                "least 1 id, a dense one has none"
+                f"field {self.name!r}: vocab_size is {self.vocab_size}; a sparse or multi field "
+                "needs at least 1 id, a dense one has none"
+            )
+        if (self.kind == MULTI) != (self.max_len > 0):
+            raise ValueError(
+                f"field {self.name!r}: max_len is {self.max_len}; a multi field needs room for at "
+                "least 1 id, other kinds have none"
+            )
+        if self.pool_weight not in POOL_WEIGHTS:
+            raise ValueError(
+                f"field {self.name!r}: pool_weight is {self.pool_weight!r}; use one of "
+                f"{POOL_WEIGHTS}"
             )
 
 
 @dataclass(frozen=True)
 class Schema:
-    """Names and sizes of a data set's columns, in model order: sparse fields, then dense ones.
+    """Names and sizes of a data set's columns, in model order: sparse, multi, then dense fields.
 
     name: picks the published sizes of a model ("ml-1m", "ali-ccp") or is the user's own.
     domain_field: the sparse field that holds the domain id again as a feature, or None.
@@ -95,8 +114,11 @@ class Schema:
         kinds = [spec.kind for spec in self.fields]
         if len(set(names)) < len(names):
             raise ValueError(f"two fields have the same name: {sorted(names)}")
-        if kinds != sorted(kinds, reverse=True):
-            raise ValueError(f"sparse fields come before dense ones, got {list(zip(names, kinds))}")
+        if kinds != sorted(kinds, key=KINDS.index):
+            raise ValueError(
+                "sparse fields come before multi ones and these before dense ones, got "
+                f"{list(zip(names, kinds))}"
+            )
         if not self.labels or not self.domain_names:
             raise ValueError("a schema needs at least one label and one domain")
         if self.domain_field is not None:
@@ -120,11 +142,17 @@ class Schema:
         return tuple(spec.name for spec in self.fields if spec.kind == SPARSE)
 
     @property
+    def multi(self) -> tuple[FieldSpec, ...]:
+        """The fields that hold lists."""
+        return tuple(spec for spec in self.fields if spec.kind == MULTI)
+
+    @property
     def dense_names(self) -> tuple[str, ...]:
         return tuple(spec.name for spec in self.fields if spec.kind == DENSE)
 
     @property
     def vocab_sizes(self) -> tuple[int, ...]:
+        """Of the sparse fields."""
         return tuple(spec.vocab_size for spec in self.fields if spec.kind == SPARSE)
 
     @property

@@ -9,9 +9,12 @@ import numpy as np
 
 from hamur.data.arrays import Chosen, blocks, release
 from hamur.data.errors import DataValueError
+from hamur.data.ragged import Ragged
 from hamur.data.schema import Schema
 
 _COLUMNS = ("sparse", "dense", "labels", "domain", "group", "time", "row_id", "weight")
+_COLUMNS += ("multi_ids", "multi_weight")
+_WIDE = ("sparse", "dense", "labels", "multi_ids", "multi_weight")
 _REMEDY = "encode the rows with the schema's own vocabularies, or correct the table"
 
 
@@ -21,7 +24,9 @@ class Table:
 
     sparse (N, F) int32 ids; dense (N, C) float32 in [0, 1]; labels (N, T) int8 or float32, 0 or 1;
     domain (N,) int32, 0..D-1; group, time (seconds), row_id (N,) int64 or None: never features;
-    weight (N,) float32 or None: 1 for a real row, 0 for a filler.
+    weight (N,) float32 or None: 1 for a real row, 0 for a filler;
+    lists: N lists of each multi-valued field of the schema.  A batch has them as multi_ids (N, S)
+    int32 and multi_weight (N, S) float32 instead, see `ragged.padded`.
     Raises:  ValueError: columns of different length, or of the wrong number of axes.
     """
 
@@ -33,15 +38,21 @@ class Table:
     time: np.ndarray | None = None
     row_id: np.ndarray | None = None
     weight: np.ndarray | None = None
+    lists: tuple[Ragged, ...] = ()
+    multi_ids: np.ndarray | None = None
+    multi_weight: np.ndarray | None = None
 
     def __post_init__(self):
         for name, column in self.columns().items():
-            axes = 2 if name in ("sparse", "dense", "labels") else 1
+            axes = 2 if name in _WIDE else 1
             if column.ndim != axes or len(column) != len(self.domain):
                 raise ValueError(
                     f"column {name!r} has shape {column.shape}; it needs {axes} axes and "
                     f"{len(self.domain)} rows, as 'domain' has"
                 )
+        for column in self.lists:
+            if len(column) != len(self.domain):
+                raise ValueError(f"{len(column)} lists for {len(self.domain)} rows")
 
     def __len__(self) -> int:
         return len(self.domain)
@@ -51,22 +62,28 @@ class Table:
         values = {name: getattr(self, name) for name in _COLUMNS}
         return {name: column for name, column in values.items() if column is not None}
 
+    @property
+    def padded(self) -> tuple[np.ndarray, ...]:
+        """(multi_ids, multi_weight) of a batch with lists, () of one without."""
+        return () if self.multi_ids is None else (self.multi_ids, self.multi_weight)
+
     def take(self, index: np.ndarray) -> "Table":
         """The rows at these positions, in this order, as contiguous arrays in memory."""
         index = np.asarray(index)
         rows = {name: np.take(column, index, axis=0) for name, column in self.columns().items()}
-        return dataclasses.replace(self, **rows)
+        return dataclasses.replace(self, **rows, lists=tuple(c.take(index) for c in self.lists))
 
     def validate(self, schema: Schema) -> "Table":
         """This table, once it is known to fit the schema.
 
         Raises:  DataValueError: number of columns, an id outside its vocabulary, a domain outside
-            0..D-1, a dense value that is NaN or infinite, a label other than 0 and 1; names the
-            row and the column.
+            0..D-1, a dense value that is NaN or infinite, a label other than 0 and 1, a list that
+            is too long; names the row and the column.
         """
         _check_width("sparse", self.sparse, schema.sparse_names)
         _check_width("dense", self.dense, schema.dense_names)
         _check_width("labels", self.labels, schema.labels)
+        _check_width("lists", np.empty((0, len(self.lists))), [each.name for each in schema.multi])
         for rows in blocks(len(self)):
             self._validate_rows(rows, schema)
             self.release()
@@ -76,6 +93,8 @@ class Table:
         """Gives back the memory that reading memory-mapped columns has taken; they stay usable."""
         for column in self.columns().values():
             release(column)
+        for lists in self.lists:
+            lists.release()
 
     def _validate_rows(self, rows: slice, schema: Schema) -> None:
         sparse, dense, labels = self.sparse[rows], self.dense[rows], self.labels[rows]
@@ -88,6 +107,8 @@ class Table:
         for t, name in enumerate(schema.labels):
             column = labels[:, t]
             _check(name, column, (column == 0) | (column == 1), "0 or 1", first)
+        for spec, lists in zip(schema.multi, self.lists):
+            lists.validate(spec, rows)
         if schema.domain_field is not None:
             column = sparse[:, schema.sparse_names.index(schema.domain_field)]
             _check(schema.domain_field, column, column == domain, "the row's domain id", first)
@@ -106,7 +127,7 @@ def drop_fields(splits: Splits, schema: Schema, names: Iterable[str]) -> tuple[S
     Raises:  ValueError: no such feature, or no sparse feature left.
     """
     names = tuple(names)
-    known = schema.sparse_names + schema.dense_names
+    known = [spec.name for spec in schema.fields]
     for name in names:
         if name not in known:
             raise ValueError(f"--drop: no feature {name!r}; there are {', '.join(known)}.")
@@ -117,9 +138,13 @@ def drop_fields(splits: Splits, schema: Schema, names: Iterable[str]) -> tuple[S
         raise ValueError("--drop leaves no sparse feature; a model needs at least one.")
     sparse = [f for f, name in enumerate(schema.sparse_names) if name not in names]
     dense = [c for c, name in enumerate(schema.dense_names) if name not in names]
+    lists = [m for m, spec in enumerate(schema.multi) if spec.name not in names]
     tables = (
         dataclasses.replace(
-            table, sparse=Chosen(table.sparse, sparse), dense=Chosen(table.dense, dense)
+            table,
+            sparse=Chosen(table.sparse, sparse),
+            dense=Chosen(table.dense, dense),
+            lists=tuple(table.lists[m] for m in lists),
         )
         for table in splits
     )

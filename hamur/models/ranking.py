@@ -21,7 +21,8 @@ class RankingModel(nn.Cell):
 
     Inputs:  sparse (B, F) int32, dense (B, C) float32, domain (B,) int32 in 0..D-1; weight None or
         (B,) float32, 0 on filler rows; quotas None, or D Python ints when the rows are sorted by
-        domain; keep () or one (B, width) uint8 mask for each entry of ``dropouts``, in that order.
+        domain; keep () or one (B, width) uint8 mask for each entry of ``dropouts``, in that order;
+        multi_ids and multi_weight of a schema with lists, see InstanceEmbedding.
     Outputs: logits (B,) float32.
     """
 
@@ -40,7 +41,12 @@ class RankingModel(nn.Cell):
         self.num_towers = self.num_domains if self.per_domain else 1
         self.norm = tower_norm(config, backbone == "domain", self.num_domains)
         self.embedding = InstanceEmbedding(
-            rng, schema.vocab_sizes, sizes.embed_dim, config.embedding_std, config.embedding_dropout
+            rng,
+            schema.vocab_sizes,
+            sizes.embed_dim,
+            config.embedding_std,
+            config.embedding_dropout,
+            [(spec.vocab_size, spec.max_len) for spec in schema.multi],
         )
         self.num_dense = schema.num_dense
         self.instance_width = self.embedding.width + schema.num_dense
@@ -89,7 +95,17 @@ class RankingModel(nn.Cell):
         rates += [(width, self.sizes.dropout) for width in self.sizes.hidden_dims]
         return tuple((width, rate) for width, rate in rates if rate > 0)
 
-    def construct(self, sparse, dense, domain, weight=None, quotas=None, keep=()):
+    def construct(
+        self,
+        sparse,
+        dense,
+        domain,
+        weight=None,
+        quotas=None,
+        keep=(),
+        multi_ids=None,
+        multi_weight=None,
+    ):
         if weight is None:
             weight = ops.ones_like(domain).astype(ms.float32)
         plain = single_layout(domain, weight)
@@ -97,7 +113,7 @@ class RankingModel(nn.Cell):
         if self.per_domain:
             layout = make_layout(domain, weight, quotas, self.num_domains, self.config.tower_rows)
         embedding_keep, block_keep = self.split_keep(keep)
-        embeddings = self.embedding(sparse, plain, embedding_keep)
+        embeddings = self.embedding(sparse, plain, embedding_keep, multi_ids, multi_weight)
         instance = None
         if self.adapter is not None:
             instance = self.adapter.instance(self.hyper_input(embeddings, dense), domain, weight)

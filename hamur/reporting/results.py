@@ -20,6 +20,7 @@ from hamur.data.schema import thaw
 
 PACKAGES = ("mindspore", "numpy", "hamur")
 FINGERPRINT_ROWS = 1_000_000
+FINGERPRINT_LISTS = 20_000  # rows whose lists are read: they are long
 
 
 @contextlib.contextmanager
@@ -128,6 +129,12 @@ def fingerprint(splits) -> str:
             values = np.ascontiguousarray(getattr(table, name)[::step])
             digest.update(f"{part} {name} {values.shape} {values.dtype} {len(table)}\n".encode())
             digest.update(values.tobytes())
+        index = np.arange(0, len(table), max(1, math.ceil(len(table) / FINGERPRINT_LISTS)))
+        for number, lists in enumerate(table.lists):
+            own = lists.take(index)
+            digest.update(f"{part} list {number} {own.max_len} {own.weighted}\n".encode())
+            for values in (own.ids, own.values, own.offsets):
+                digest.update(values.tobytes())
     return digest.hexdigest()
 
 

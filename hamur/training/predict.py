@@ -32,8 +32,8 @@ class Forward(nn.Cell):
         self.model = model
         self.quotas = quotas
 
-    def construct(self, sparse, dense, domain, weight):
-        return self.model(sparse, dense, domain, weight, self.quotas)
+    def construct(self, sparse, dense, domain, weight, multi_ids=None, multi_weight=None):
+        return self.model(sparse, dense, domain, weight, self.quotas, (), multi_ids, multi_weight)
 
 
 class Predictor:
@@ -101,7 +101,7 @@ class Predictor:
         forward.set_train(False)
         logits = np.empty(len(table), np.float32)
         for batch in batches.epoch(0):
-            columns = (batch.sparse, batch.dense, batch.domain, batch.weight)
+            columns = (batch.sparse, batch.dense, batch.domain, batch.weight, *batch.padded)
             out = forward(*map(Tensor, columns)).asnumpy()
             real = batch.row_id >= 0
             logits[batch.row_id[real]] = out[real]

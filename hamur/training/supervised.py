@@ -24,8 +24,12 @@ class RankingLoss(nn.Cell):
         self.model = model
         self.quotas = quotas
 
-    def construct(self, sparse, dense, domain, labels, weight, keep):
-        logits = self.model(sparse, dense, domain, weight, self.quotas, keep)
+    def construct(
+        self, sparse, dense, domain, labels, weight, keep, multi_ids=None, multi_weight=None
+    ):
+        logits = self.model(
+            sparse, dense, domain, weight, self.quotas, keep, multi_ids, multi_weight
+        )
         return logit_loss(logits, labels, weight)
 
 
@@ -38,9 +42,22 @@ class SupervisedStep(nn.Cell):
         self.optimizer = optimizer
         self.gradients = ops.value_and_grad(self.loss, None, optimizer.parameters)
 
-    def construct(self, learning_rate, sparse, dense, domain, labels, weight, keep):
+    def construct(
+        self,
+        learning_rate,
+        sparse,
+        dense,
+        domain,
+        labels,
+        weight,
+        keep,
+        multi_ids=None,
+        multi_weight=None,
+    ):
         terms = self.optimizer.decay_terms()
-        loss, gradients = self.gradients(sparse, dense, domain, labels, weight, keep)
+        loss, gradients = self.gradients(
+            sparse, dense, domain, labels, weight, keep, multi_ids, multi_weight
+        )
         return ops.depend(loss, self.optimizer(gradients, learning_rate, terms))
 
 
@@ -67,6 +84,7 @@ class BatchStep:
             Tensor(labels),
             Tensor(batch.weight),
             self.masks(len(batch), number),
+            *map(Tensor, batch.padded),
         )
 
     def masks(self, rows, number):

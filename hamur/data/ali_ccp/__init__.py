@@ -2,7 +2,8 @@
 
     load       the loader            processed  the CSVs: found, read, divided
     columns    what the columns are  raw        the stages that turn raw files into a cache:
-    judge, lists  lines of the raw files; parts, keys, rows, encode, product  the stages' jobs
+    judge, lists  lines of the raw files
+    parts, keys, rows, encode, multi, product  the stages' jobs
 
 What other data sets share (text files, jobs, caches) does not live here.
 """

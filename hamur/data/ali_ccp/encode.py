@@ -10,7 +10,7 @@ from hamur.data.ali_ccp.parts import VALUED
 from hamur.data.ali_ccp.rows import Rows
 from hamur.data.arrays import ARRAY, write_array
 from hamur.data.encode import Scaler
-from hamur.data.preparing.parts import batches, column
+from hamur.data.preparing.parts import batches, column, lists
 from hamur.data.preparing.streamed import VOCABULARY, IdCounts, Lookup, extent
 
 
@@ -33,10 +33,9 @@ def fit_skeleton(folder: Path, rows: Rows, name: str, min_count: int) -> dict:
     """A job: the vocabulary of a field of the skeleton rows, and the extent of its values."""
     counts, values, seen = IdCounts(), [], 0
     for batch, places, _, _ in rows.blocks():
-        ids = column(batch, name)[places]
-        present = np.flatnonzero(ids >= 0)
-        counts.add(ids[present], present + seen)
-        seen += len(ids)
+        ids, row, place = _entries(batch, name, places)
+        counts.add(ids, _order(row + seen, place))
+        seen += len(places)
         if name in VALUED:
             values.append(np.array(extent([column(batch, f"D{name}")[places]])))
     return _save(folder, counts, min_count, values)
@@ -52,14 +51,32 @@ def fit_common(
     counts, values, seen = IdCounts(), [], 0
     for part in parts:
         for batch in batches(part.folder):
-            ids = column(batch, name)
-            own = slice(seen, seen + len(ids))
-            used = np.flatnonzero((ids >= 0) & (weight[own] > 0))
-            counts.add(ids[used], first[own][used], weight[own][used])
+            own = slice(seen, seen + len(batch))
+            used = np.flatnonzero(weight[own] > 0)
+            ids, row, place = _entries(batch, name, used)
+            row = used[row] + seen
+            counts.add(ids, _order(first[row], place), weight[row])
             if name in VALUED:
-                values.append(np.array(extent([column(batch, f"D{name}")[weight[own] > 0]])))
-            seen += len(ids)
+                values.append(np.array(extent([column(batch, f"D{name}")[used]])))
+            seen += len(batch)
     return _save(folder, counts, min_count, values)
+
+
+def _entries(batch, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every id of a field in these rows of a block, the place of its row in `rows`, and its place
+    in the row: of a field that is no list, at most one a row."""
+    if f"{name}.ids" not in batch.schema.names:
+        ids = column(batch, name)[rows]
+        present = np.flatnonzero(ids >= 0)
+        return ids[present], present, 0
+    ids, _, offsets = lists(batch, name, rows)
+    row = np.repeat(np.arange(len(rows)), np.diff(offsets))
+    return ids, row, np.arange(len(ids)) - offsets[row]
+
+
+def _order(row: np.ndarray, place: np.ndarray | int) -> np.ndarray:
+    """Numbers that ascend with the row and, within a row, with the place in the list."""
+    return (np.asarray(row) << 32) + place
 
 
 def _save(folder: Path, counts: IdCounts, min_count: int, values: list) -> dict:

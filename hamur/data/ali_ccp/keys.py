@@ -3,7 +3,7 @@
 A range of a file cannot know them; here whole files are looked through, in bounded memory.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ SAMPLES_AT_ONCE = 1 << 23
 
 @dataclass(frozen=True)
 class RawPart:
-    """A finished part: its folder, the lines of its range, the rows in it, its sample ids."""
+    """A finished part: its folder, the lines of its range, the rows in it, its sample ids; longest:
+    the length of the longest list of each field that is kept as lists."""
 
     folder: Path
     lines: int
@@ -27,6 +28,7 @@ class RawPart:
     first_id: int | None
     last_id: int | None
     ascending: bool
+    longest: dict[str, int] = field(default_factory=dict)
 
 
 def sort_keys(folder: Path, name: str, parts: list[RawPart]) -> dict:

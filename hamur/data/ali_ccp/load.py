@@ -17,6 +17,7 @@ from hamur.data.ali_ccp.columns import DOMAIN_MAP, GROUP_COLUMN, LABELS, NAME, S
 from hamur.data.ali_ccp.processed import divide, domain_names, find_files, raw_columns, read
 from hamur.data.files.rejects import Policy, Rejects
 from hamur.data.loading import load_processed, load_raw
+from hamur.data.ragged import pooled_by
 from hamur.data.schema import Schema
 from hamur.data.splits import Index
 from hamur.data.table import Splits
@@ -38,6 +39,9 @@ def load_ali_ccp(
     allow_leakage: tuple[str, ...] = (),
     require_all_domains: bool = False,
     cache_dir: str | Path | None = None,
+    multi: str | None = None,
+    max_len: int | None = None,
+    pool_weight: str | None = None,
 ) -> tuple[Splits, Schema]:
     """The three splits as the files divide them and their schema, memory-mapped from a cache.
 
@@ -56,20 +60,28 @@ def load_ali_ccp(
         ones, which were cut at 10 already.
     on_bad_rows, max_bad_fraction, cache_dir: as in `load_movielens`.  Rows of a purchase without
         a click cannot be and are always left out, counted as dropped_click0_conversion1.
+    multi: of raw files "last" (default) takes the last entry of a list, as the processed files
+        have it; "mean" keeps the lists of 210, 853, 109_14, 110_14, 127_14 and 150_14, up to
+        max_len (50) known entries of largest value, for the mean of their embeddings, and makes
+        their D columns means.  pool_weight: "uniform" (default) or "value", how entries count.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
     source = SAMPLE if path is None else Path(path).expanduser()
     policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
     if cache.is_cache(source):
-        loaded = cache.open_prepared(source, split, fit_on)
+        loaded = cache.open_prepared(source, split, fit_on, multi=multi, max_len=max_len)
     elif is_raw(source):
         if fit_on != "train" or encoding != "train":
             raise ValueError("raw files are encoded by their training rows: fit_on and encoding")
         given = dict(split=split, split_seed=split_seed, labels=tuple(labels), policy=policy)
-        given |= dict(domain_map=domain_map, min_count=min_count)
+        given |= dict(domain_map=domain_map, min_count=min_count, multi=multi, max_len=max_len)
         options = raw.Options(**{k: v for k, v in given.items() if v is not None})
         loaded = load_raw(raw.DATASET, source, options, allow, cache_dir)
     else:
+        if multi not in (None, "last") or max_len:
+            raise ValueError(
+                "processed files hold the last entry of a list: only raw ones have means"
+            )
         domain_map = DOMAIN_MAP if domain_map is None else dict(domain_map)
         _check_options(split or "files", labels, domain_map, encoding)
         rules = assemble.Encoding(
@@ -78,7 +90,7 @@ def load_ali_ccp(
         loaded = _load_csv(
             source, split or "files", split_seed, labels, domain_map, rules, policy, cache_dir
         )
-    return assemble.check_classes(*loaded, require_all_domains)
+    return assemble.check_classes(*pooled_by(*loaded, pool_weight), require_all_domains)
 
 
 def _load_csv(

@@ -7,13 +7,15 @@ from hamur.data.files.rejects import Policy
 
 MIN_COUNT = 10  # of the public preparations
 SPLITS = ("public", "hash")
+MULTI = ("last", "mean")
+MAX_LEN = 50
 
 
 @dataclass(frozen=True)
 class Options:
     """What a raw preparation depends on besides the files; see `load_ali_ccp`.
 
-    limit_rows: lines to read of each skeleton file; range_bytes: of a job.
+    limit_rows: lines to read of each skeleton file; range_bytes: of a job; max_len None is MAX_LEN.
     """
 
     labels: tuple[str, ...] = ("click",)
@@ -25,8 +27,16 @@ class Options:
     check_feature_num: bool = False
     limit_rows: int | None = None
     range_bytes: int = 64 << 20
+    multi: str = "last"
+    max_len: int | None = None
 
     def __post_init__(self):
+        if self.multi not in MULTI:
+            raise ValueError(f"multi is {self.multi!r}; use one of {MULTI}")
+        if self.max_len is not None and (self.multi == "last" or self.max_len < 1):
+            raise ValueError(
+                f"max_len is {self.max_len}; it is the length >= 1 of the lists of multi='mean'"
+            )
         if self.split not in SPLITS:
             raise ValueError(f"split is {self.split!r}; raw Ali-CCP has {', '.join(SPLITS)}")
         if self.labels not in (LABELS[:1], LABELS):

@@ -3,7 +3,8 @@
 A part is one Arrow file, a record batch for each block of lines: of a common file the key, of a
 skeleton file row, sample_id, click, conversion and `common`, the place of its partner in the common
 file; of both, for every field f, the id `f` of its last feature (-1: absent) and, where the model
-takes a value, `D<f>` (0: absent), as the public preparation has it.
+takes a value, `D<f>` (0: absent), as the public preparation has it.  Of fields that are to be
+averaged: the lists `f.ids` and `f.values` of all their features, `D<f>` the mean of the values.
 """
 
 from pathlib import Path
@@ -25,9 +26,16 @@ _JOIN_REMEDY = (
 )
 
 
-def read_common(folder: Path, source: Source, start: int, stop: int | None, policy: Policy) -> dict:
-    """A job: the common rows that begin in [start, stop)."""
-    return _read(folder, source, start, stop, policy, COMMON, lambda *_: {})
+def read_common(
+    folder: Path,
+    source: Source,
+    start: int,
+    stop: int | None,
+    policy: Policy,
+    multi: tuple[str, ...] = (),
+) -> dict:
+    """A job: the common rows that begin in [start, stop).  multi: fields to keep as lists."""
+    return _read(folder, source, start, stop, policy, COMMON, lambda *_: {}, multi)
 
 
 def read_skeleton(
@@ -36,11 +44,12 @@ def read_skeleton(
     start: int,
     stop: int | None,
     policy: Policy,
+    multi: tuple[str, ...],
     keys: Path,
 ) -> dict:
     """A job: the skeleton rows that begin in [start, stop), each with its common row.
 
-    keys: the folder of `sort_keys`.
+    multi: fields to keep as lists; keys: the folder of `sort_keys`.
     """
     known = np.load(keys / "keys.npy", mmap_mode="r")
     places = np.load(keys / "places.npy", mmap_mode="r")
@@ -63,7 +72,7 @@ def read_skeleton(
             "keep": ~(alone | impossible),
         }
 
-    return _read(folder, source, start, stop, policy, SKELETON, join)
+    return _read(folder, source, start, stop, policy, SKELETON, join, multi)
 
 
 def _reject_alone(key, alone, lines, rejects: Rejects) -> None:
@@ -83,9 +92,10 @@ def _reject_alone(key, alone, lines, rejects: Rejects) -> None:
     rejects.add_where(alone, lines, "no common row", error)
 
 
-def _read(folder, source, start, stop, policy, form: Form, join) -> dict:
+def _read(folder, source, start, stop, policy, form: Form, join, multi: tuple[str, ...]) -> dict:
     rejects = Rejects(Path(source.name), policy)
     writer, lines, differing, kept = None, 0, 0, 0
+    longest = dict.fromkeys((name for name in multi if name in form.fields), 0)
     order = _Order()
     with pa.OSFile(str(folder / PART), "wb") as file:
         for block in blocks_of_lines(source, start, stop):
@@ -97,6 +107,10 @@ def _read(folder, source, start, stop, policy, form: Form, join) -> dict:
             if form is COMMON:
                 columns[KEY] = features.head[KEY]
             columns |= last(features, form)
+            for name in longest:
+                del columns[name]
+                columns |= all_of(features, form, name)
+                longest[name] = max(longest[name], _longest(columns[f"{name}.ids"]))
             columns = {name: _kept(column, keep) for name, column in columns.items()}
             batch = pa.record_batch(columns)
             if "sample_id" in columns:
@@ -116,6 +130,7 @@ def _read(folder, source, start, stop, policy, form: Form, join) -> dict:
         "rows": kept,
         "feature_num_differs": differing,
         "sample_ids": order.report(),
+        "longest": longest,
     }
 
 
@@ -154,6 +169,27 @@ def last(features: Features, form: Form) -> dict[str, np.ndarray]:
         if name in VALUED:
             columns[f"D{name}"] = values[number * n : (number + 1) * n]
     return columns
+
+
+def all_of(features: Features, form: Form, name: str) -> dict[str, np.ndarray | pa.ListArray]:
+    """The lists of a field's ids and values in each line, and the mean of the values (absent: 0)
+    where the model takes a value."""
+    mine = features.field == form.fields.index(name)
+    rows, ids, values = features.rows()[mine], features.ids[mine], features.values[mine]
+    counts = np.bincount(rows, minlength=len(features))
+    offsets = pa.array(np.concatenate(([0], np.cumsum(counts))), pa.int32())
+    columns = {
+        f"{name}.ids": pa.ListArray.from_arrays(offsets, pa.array(ids)),
+        f"{name}.values": pa.ListArray.from_arrays(offsets, pa.array(values.astype(np.float32))),
+    }
+    if name in VALUED:
+        mean = np.bincount(rows, values, len(features)) / np.maximum(counts, 1)
+        columns[f"D{name}"] = mean.astype(np.float32)
+    return columns
+
+
+def _longest(lists: pa.ListArray) -> int:
+    return int(np.diff(lists.offsets.to_numpy()).max(initial=0))
 
 
 def _kept(column, keep: np.ndarray):

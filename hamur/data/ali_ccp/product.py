@@ -3,18 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamur.data.ali_ccp import encode
+from hamur.data.ali_ccp import encode, multi
 from hamur.data.ali_ccp.columns import (
     DENSE_COLUMNS,
     DOMAIN_COLUMN,
     GROUP_COLUMN,
     LABELS,
+    MULTI_COLUMNS,
     NAME,
     NUM_DOMAINS,
     SPARSE_COLUMNS,
 )
 from hamur.data.ali_ccp.form import COMMON_FIELDS, SKELETON_FIELDS
-from hamur.data.ali_ccp.options import Options
+from hamur.data.ali_ccp.options import MAX_LEN, Options
 from hamur.data.ali_ccp.parts import VALUED
 from hamur.data.ali_ccp.rows import divide
 from hamur.data.arrays import Part, narrowest
@@ -22,18 +23,23 @@ from hamur.data.assemble import DOMAIN_FIELD
 from hamur.data.preparing.jobs import Job
 from hamur.data.preparing.pipeline import Workspace
 from hamur.data.preparing.product import Product
-from hamur.data.schema import DENSE, SPARSE, FieldSpec, Schema
+from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
 
 FILES = ("train", "test")
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """sizes: ids of a field, with 0 for unknown; scales: of the dense fields; folder of a field."""
+    """sizes: ids of a field, with 0 for unknown; scales: of the dense fields; folder of a field;
+    max_lens: of the fields that keep their lists."""
 
     sizes: dict[str, int]
     scales: dict[str, tuple[float, float]]
     folders: dict[str, Path]
+    max_lens: dict[str, int]
+
+    def without_lists(self, names) -> list[str]:
+        return [name for name in names if name not in self.max_lens]
 
 
 def fit(space: Workspace, rows, common_parts: dict, options: Options) -> Fitted:
@@ -68,7 +74,19 @@ def fit(space: Workspace, rows, common_parts: dict, options: Options) -> Fitted:
         {name: report["size"] for name, report in reports.items()},
         {name: tuple(reports[name]["range"]) for name in VALUED},
         {name: space.path(f"vocab/{name}") for name in reports},
+        _max_lens(rows, common_parts, options.max_len or MAX_LEN),
     )
+
+
+def _max_lens(rows, common_parts: dict, most: int) -> dict[str, int]:
+    """Of each field that keeps its lists: no longer than the longest list of all files needs."""
+    parts = [part for own in common_parts.values() for part in own]
+    parts += [part for own in rows.values() for part in own.parts]
+    longest: dict[str, int] = {}
+    for part in parts:
+        for name, length in part.longest.items():
+            longest[name] = max(longest.get(name, 1), length)
+    return {name: min(length, most) for name, length in longest.items()}
 
 
 def make_files(space: Workspace, rows, common_parts, fitted: Fitted, options: Options) -> Product:
@@ -78,7 +96,7 @@ def make_files(space: Workspace, rows, common_parts, fitted: Fitted, options: Op
     job = Job(halves, divide, arguments, rows["test"].rows)
     (counts,) = space.run("dividing test", [job])
     sizes = fitted.sizes | {DOMAIN_FIELD: NUM_DOMAINS}
-    names = [*SPARSE_COLUMNS, DOMAIN_FIELD]
+    names = fitted.without_lists([*SPARSE_COLUMNS, DOMAIN_FIELD])
     jobs, tables = [], {}
     for part in FILES:
         common = _common_files(common_parts[part], part, names, sizes, fitted)
@@ -106,7 +124,7 @@ def _common_files(parts, part: str, names: list[str], sizes: dict, fitted: Fitte
     """(job, kind, places of its columns in the table) of each file of common rows."""
     files = []
     num_rows = sum(p.rows for p in parts)
-    for dtype, fields in _by_type(COMMON_FIELDS, sizes).items():
+    for dtype, fields in _by_type(fitted.without_lists(COMMON_FIELDS), sizes).items():
         vocabularies = [(name, fitted.folders[name]) for name in fields]
         job = Job(
             f"files/common_{part}/sparse_{dtype}",
@@ -119,12 +137,23 @@ def _common_files(parts, part: str, names: list[str], sizes: dict, fitted: Fitte
     scales = [(name, fitted.scales[name[1:]]) for name in valued]
     job = Job(f"files/common_{part}/dense", encode.write_common_values, (parts, scales), num_rows)
     files.append((job, "dense", tuple(DENSE_COLUMNS.index(name) for name in valued)))
+    work, folder = multi.write_common_lists, f"files/common_{part}"
+    return files + _list_files(work, folder, parts, num_rows, COMMON_FIELDS, fitted)
+
+
+def _list_files(work, folder: str, source, num_rows: int, fields, fitted: Fitted) -> list[tuple]:
+    files = []
+    for place, name in enumerate(MULTI_COLUMNS):
+        if name in fitted.max_lens and name in fields:
+            given = (source, name, fitted.folders[name], fitted.max_lens[name])
+            files.append((Job(f"{folder}/multi_{name}", work, given, num_rows), "lists", (place,)))
     return files
 
 
 def _skeleton_files(rows, half: str, names, sizes, fitted: Fitted, options: Options) -> list[tuple]:
     files = []
-    for dtype, fields in _by_type((*SKELETON_FIELDS, DOMAIN_FIELD), sizes).items():
+    own = fitted.without_lists((*SKELETON_FIELDS, DOMAIN_FIELD))
+    for dtype, fields in _by_type(own, sizes).items():
         vocabularies = [(name, fitted.folders.get(name)) for name in fields]
         job = Job(
             f"files/{half}/sparse_{dtype}",
@@ -142,22 +171,29 @@ def _skeleton_files(rows, half: str, names, sizes, fitted: Fitted, options: Opti
                         ("row_id", None)):  # fmt: skip
         work = encode.WRITERS[kind]
         files.append((Job(f"files/{half}/{kind}", work, (rows, given), rows.rows), kind, ()))
-    return files
+    work, folder = multi.write_lists, f"files/{half}"
+    return files + _list_files(work, folder, rows, rows.rows, SKELETON_FIELDS, fitted)
 
 
 def _table(half: str, part: str, own: list, common: list, names: list[str]) -> dict:
     pointer = f"{half}/common_row"
     table: dict = {"sparse": [], "dense": []}
+    lists = [(places, Part(_path(job))) for job, kind, places in own if kind == "lists"]
     for job, kind, places in own:
         if kind in table:
             table[kind].append(Part(_path(job), places))
-        elif kind != "common_row":
+        elif kind not in ("common_row", "lists"):
             table[kind] = [Part(_path(job))]
     for job, kind, places in common:
+        if kind == "lists":
+            lists.append((places, Part(_path(job), rows=pointer)))
+            continue
         table[kind].append(Part(_path(job), places, pointer))
         user = names.index(GROUP_COLUMN)
         if kind == "sparse" and user in places:
             table["group"] = [Part(_path(job), (places.index(user),), pointer)]
+    if lists:
+        table["lists"] = [part for _, part in sorted(lists, key=lambda each: each[0])]
     return table
 
 
@@ -173,8 +209,10 @@ def _by_type(fields, sizes: dict[str, int]) -> dict[str, list[str]]:
 
 
 def _schema(rows, fitted: Fitted, options: Options, clipped: dict) -> Schema:
-    fields = [FieldSpec(name, SPARSE, fitted.sizes[name]) for name in SPARSE_COLUMNS]
+    sizes, lengths = fitted.sizes, fitted.max_lens
+    fields = [FieldSpec(n, SPARSE, sizes[n]) for n in fitted.without_lists(SPARSE_COLUMNS)]
     fields.append(FieldSpec(DOMAIN_FIELD, SPARSE, NUM_DOMAINS))
+    fields += [FieldSpec(n, MULTI, sizes[n], lengths[n]) for n in MULTI_COLUMNS if n in lengths]
     domains = rows["train"].domains
     raw = {
         d: "|".join(str(value) for value, code in sorted(domains.items()) if code == d)
@@ -192,6 +230,8 @@ def _schema(rows, fitted: Fitted, options: Options, clipped: dict) -> Schema:
             "fit_on": "train",
             "seed": options.split_seed,
             "min_count": options.min_count,
+            "multi": options.multi,
+            "max_len": (options.max_len or MAX_LEN) if options.multi == "mean" else None,
             "clipped": clipped,
             "constant": [n for n, (low, high) in fitted.scales.items() if low == high],
         },

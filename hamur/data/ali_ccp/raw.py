@@ -15,7 +15,7 @@ count for vocabularies and scalers; a common row's id counts once per impression
 from functools import partial
 from pathlib import Path
 
-from hamur.data.ali_ccp.columns import NAME, PAGE
+from hamur.data.ali_ccp.columns import MULTI_COLUMNS, NAME, PAGE
 from hamur.data.ali_ccp.keys import RawPart, check_keys, sort_keys
 from hamur.data.ali_ccp.options import Options
 from hamur.data.ali_ccp.parts import read_common, read_skeleton
@@ -75,7 +75,8 @@ def build(space: Workspace, sources: list[Source], options: Options) -> Product:
 def _read(space, options: Options, stage: str, work, part: str, source, rejects, *more) -> list:
     """The stage that reads one raw file; the first bad row in file order ends it."""
     ranges = source.ranges(options.range_bytes, options.limit_rows if stage == "skeleton" else None)
-    arguments = [(source, start, stop, options.policy, *more) for start, stop in ranges]
+    multi = MULTI_COLUMNS if options.multi == "mean" else ()
+    arguments = [(source, start, stop, options.policy, multi, *more) for start, stop in ranges]
     names = [f"{stage}/{part}-{number:05d}" for number in range(len(ranges))]
     jobs = [
         Job(name, work, given, (stop or source.size) - start)
@@ -94,7 +95,13 @@ def _read(space, options: Options, stage: str, work, part: str, source, rejects,
     reports = space.run(f"reading {Path(source.name).name}", jobs, "B", settle)
     check_feature_num(reports, source, options.check_feature_num)
     return [
-        RawPart(space.path(name), report["lines"], report["rows"], *report["sample_ids"])
+        RawPart(
+            space.path(name),
+            report["lines"],
+            report["rows"],
+            *report["sample_ids"],
+            report["longest"],
+        )
         for name, report in zip(names, reports)
     ]
 

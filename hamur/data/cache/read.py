@@ -9,12 +9,13 @@ import numpy as np
 from hamur.data.arrays import Piece, PieceColumn, Pieces
 from hamur.data.cache.digest import update
 from hamur.data.errors import CacheError
+from hamur.data.ragged import Ragged, weighed
 from hamur.data.schema import Schema
 from hamur.data.splits import PARTS
 from hamur.data.table import Splits, Table
 
 # Raised whenever the same files and options give other tables, so that old caches are built again.
-FORMAT = 2
+FORMAT = 3
 _REMEDY = "delete the folder; the next load builds it again"
 
 Loaded = tuple[Splits, Schema]
@@ -25,15 +26,18 @@ def is_cache(folder: Path) -> bool:
     return (folder / "schema.json").is_file()
 
 
-def open_prepared(folder: Path, split: str | None, fit_on: str) -> Loaded:
-    """A cache that `prepare` made, unless options ask for something that it is not."""
+def open_prepared(folder: Path, split: str | None, fit_on: str, **asked) -> Loaded:
+    """A cache that `prepare` made, unless options ask for something that it is not.
+
+    asked: further entries of the schema's `split`, None for whatever they are.
+    """
     splits, schema = open_cache(folder)
     made = {"split": schema.split["rule"], "fit_on": schema.split["fit_on"]}
-    if split not in (None, made["split"]) or fit_on not in ("train", made["fit_on"]):
-        raise ValueError(
-            f"{folder} was prepared with split {made['split']!r} and fit_on {made['fit_on']!r}; "
-            "prepare it again to change them"
-        )
+    made |= {name: schema.split.get(name) for name in asked}
+    asked |= {"split": split, "fit_on": None if fit_on == "train" else fit_on}
+    if any(value not in (None, made[name]) for name, value in asked.items()):
+        told = ", ".join(f"{name} {value!r}" for name, value in made.items())
+        raise ValueError(f"{folder} was prepared with {told}; prepare it again to change them")
     return splits, schema
 
 
@@ -67,7 +71,7 @@ def open_cache(folder: Path, fingerprint: dict | None = None, verify: bool = Fal
     schema = Schema.from_json(json.dumps(manifest["schema"]))
     arrays = {name.removesuffix(".npy"): _open_array(folder / name, files[name]) for name in files}
     tables = manifest["tables"]
-    return Splits(*(arrange(tables[part], arrays) for part in PARTS)), schema
+    return Splits(*(arrange(tables[part], arrays, schema) for part in PARTS)), schema
 
 
 def is_current(folder: Path, fingerprint: dict) -> bool:
@@ -79,9 +83,21 @@ def is_current(folder: Path, fingerprint: dict) -> bool:
     return True
 
 
-def arrange(columns: dict[str, list], arrays: dict[str, np.ndarray]) -> Table:
-    """A table of memory-mapped columns: [file, columns, rows] of each of their parts."""
-    values = {}
+def arrange(columns: dict[str, list], arrays: dict[str, np.ndarray], schema: Schema) -> Table:
+    """A table of memory-mapped columns: [file, columns, rows] of each of their parts.
+
+    The parts of "lists" are the multi-valued fields of the schema, three files each.
+    """
+    columns = dict(columns)
+    lists = [
+        Ragged(
+            *(arrays[f"{file}.{end}"] for end in ("ids", "values", "offsets")),
+            max_len=spec.max_len,
+            rows=None if rows is None else arrays[rows],
+        )
+        for spec, (file, _, rows) in zip(schema.multi, columns.pop("lists", []), strict=True)
+    ]
+    values = {"lists": weighed(lists, schema)}
     for name, parts in columns.items():
         pieces = [
             Piece(arrays[file], tuple(places), None if rows is None else arrays[rows])

@@ -37,12 +37,17 @@ def write_cache(
         for part, table in zip(PARTS, splits):
             (temporary / part).mkdir(parents=True)
             tables[part] = {column: [Part(f"{part}/{column}")] for column in table.columns()}
-            for column, values in table.columns().items():
-                path = temporary / part / f"{column}.npy"
-                values = np.asarray(values)
-                files[f"{part}/{column}.npy"] = write_array(
-                    path, values.dtype, values.shape, (values[rows] for rows in blocks(len(values)))
-                )
+            arrays = {f"{part}/{column}": values for column, values in table.columns().items()}
+            if table.lists:
+                tables[part]["lists"] = []
+            for spec, lists in zip(schema.multi, table.lists):
+                name = f"{part}/multi_{spec.name}"
+                pointer = None if lists.rows is None else f"{name}.rows"
+                tables[part]["lists"].append(Part(name, rows=pointer))
+                own = {"ids": lists.ids, "values": lists.values, "offsets": lists.offsets}
+                own |= {} if pointer is None else {"rows": lists.rows}
+                arrays |= {f"{name}.{end}": values for end, values in own.items()}
+            files |= write_arrays(temporary, arrays)
         files |= write_fitted(temporary, fitted or {})
         complete(temporary, schema, fingerprint, files, tables, rejects, stats)
         replace_cache(temporary, folder, fingerprint)
@@ -54,11 +59,18 @@ def write_fitted(folder: Path, fitted: dict[str, np.ndarray]) -> dict[str, dict]
     """Vocabularies ("vocab/<field>": raw values in the order of their ids) and "scaler" (C, 2):
     low and high of the dense columns, and what else a data set keeps, as .npy files; returns their
     entries in the manifest."""
+    return write_arrays(folder, fitted)
+
+
+def write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, dict]:
+    """<name>.npy of each array; returns their entries in the manifest."""
     files = {}
-    for name, values in fitted.items():
-        path = folder / f"{name}.npy"
+    for name, values in arrays.items():
+        path, values = folder / f"{name}.npy", np.asarray(values)
         path.parent.mkdir(parents=True, exist_ok=True)
-        files[f"{name}.npy"] = write_array(path, values.dtype, values.shape, [values])
+        files[f"{name}.npy"] = write_array(
+            path, values.dtype, values.shape, (values[rows] for rows in blocks(len(values)))
+        )
     return files
 
 

@@ -2,6 +2,7 @@
 
     label   rating > 3                      domain  age {1, 18} -> 0, {25} -> 1, {35, ..., 56} -> 2
     sparse  user_id movie_id gender occupation zip cate_id (first genre) domain_indicator
+            or, with genres="multi", the list of all genres in the place of cate_id
     dense   age, scaled to [0, 1]
 
 Age is a feature, defines the domain, and the domain is a feature once more, as in the public code.
@@ -21,7 +22,9 @@ from hamur.data.errors import StatsMismatchError
 from hamur.data.files import checks, text
 from hamur.data.files.rejects import Policy, Rejects
 from hamur.data.movielens.files import CSV, MOVIES, RATINGS, USER_FIELDS, USERS, find_files
+from hamur.data.movielens.genres import GENRES, all_genres, first_genre
 from hamur.data.preparing.prepare import DataSet
+from hamur.data.ragged import pooled_by
 from hamur.data.schema import Schema
 from hamur.data.table import Splits
 
@@ -51,6 +54,8 @@ def load_movielens(
     allow_leakage: tuple[str, ...] = (),
     check_statistics: bool = True,
     cache_dir: str | Path | None = None,
+    genres: str | None = None,
+    pool_weight: str | None = None,
 ) -> tuple[Splits, Schema]:
     """The three splits and their schema, memory-mapped from a cache that is built when needed.
 
@@ -67,6 +72,9 @@ def load_movielens(
         schema.split["files"].
     check_statistics: a complete official file must have the published counts.
     cache_dir: None is $HAMUR_CACHE or the user's cache folder.
+    genres: "first" (default) makes a movie's first genre the field cate_id, "multi" takes all of
+        them as the field `genres`, a list, of whose embeddings models take the mean.
+    pool_weight: "uniform" or "value", how the entries of a list count; genres all have the value 1.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
     given = Options(
@@ -76,18 +84,19 @@ def load_movielens(
         Policy(on_bad_rows, max_bad_fraction),
         tuple(allow_leakage),
         check_statistics,
+        genres or "first",
     )
     source = SAMPLE if path is None else Path(path).expanduser()
     if cache.is_cache(source):
-        return assemble.check_classes(*cache.open_prepared(source, split, fit_on))
+        loaded = cache.open_prepared(source, split, fit_on, genres=genres)
+        return assemble.check_classes(*pooled_by(*loaded, pool_weight))
     files = find_files(source, source_format)
     digest = cache.source_digest(files)
     options = dataclasses.asdict(given) | {"source_format": [file.suffix for file in files]}
-    return assemble.check_classes(
-        *cache.load_or_build(
-            NAME, source, options, digest, lambda: read(files, given, digest), cache_dir
-        )
+    loaded = cache.load_or_build(
+        NAME, source, options, digest, lambda: read(files, given, digest), cache_dir
     )
+    return assemble.check_classes(*pooled_by(*loaded, pool_weight))
 
 
 @dataclass(frozen=True)
@@ -100,8 +109,11 @@ class Options:
     policy: Policy = field(default_factory=Policy)
     allow_leakage: tuple[str, ...] = ()
     check_statistics: bool = True
+    genres: str = "first"
 
     def __post_init__(self):
+        if self.genres not in GENRES:
+            raise ValueError(f"genres is {self.genres!r}; use one of {GENRES}")
         if self.split not in _SPLITS:
             raise ValueError(f"split is {self.split!r}; use one of {tuple(_SPLITS)}")
 
@@ -120,7 +132,7 @@ def read(
 ) -> tuple[Splits, Schema, list[Rejects]]:
     """The tables of the three raw files or of one joined file, and what was left out of each."""
     rejects = [Rejects(file, options.policy) for file in files]
-    raw = (_read_csv if len(files) == 1 else _read_raw)(rejects).raw()
+    raw = (_read_csv if len(files) == 1 else _read_raw)(rejects).raw(options.genres)
     if options.check_statistics:
         _check_statistics(files[0].parent, raw)
     seed = options.split_seed if options.split == "random" else None
@@ -132,7 +144,7 @@ def read(
         name=NAME,
         domain_names=DOMAIN_NAMES,
         group="user_id",
-        split={"rule": options.split, "seed": seed, "source": digest},
+        split={"rule": options.split, "seed": seed, "source": digest, "genres": options.genres},
         fitted=fitted,
     )
     return tables, schema, rejects
@@ -147,19 +159,23 @@ _SPLITS = {
 
 @dataclass(frozen=True)
 class _Ratings:
-    """Joined ratings: arrays (N,) and Codes (N,)."""
+    """Joined ratings: arrays (N,), Codes (N,) and the genres (N,) as the file has them."""
 
     rows: text.Rows
     age: np.ndarray
     fields: dict[str, Codes]
+    genres: pd.Categorical
 
-    def raw(self) -> assemble.RawColumns:
+    def raw(self, genres: str) -> assemble.RawColumns:
         columns = self.rows.columns
         domain = np.full(max(DOMAIN_OF_AGE) + 1, MISSING)
         domain[list(DOMAIN_OF_AGE)] = list(DOMAIN_OF_AGE.values())
-        ids = {name: factorise(columns[name]) for name in ("user_id", "movie_id")}
+        sparse = {name: factorise(columns[name]) for name in ("user_id", "movie_id")} | self.fields
+        if genres == "first":
+            sparse["cate_id"] = first_genre(self.genres)
         return assemble.RawColumns(
-            sparse={**ids, **self.fields},
+            sparse=sparse,
+            multi={} if genres == "first" else {"genres": all_genres(self.genres)},
             dense={"age": self.age},
             labels={"like": columns["rating"] >= LIKED_FROM},
             domain=domain[self.age],
@@ -186,8 +202,8 @@ def _read_raw(rejects: list[Rejects]) -> _Ratings:
     user = pd.Index(user_ids).get_indexer(ratings.columns["user_id"])
     movie = pd.Index(movie_ids).get_indexer(ratings.columns["movie_id"])
     fields = {name: factorise(users.columns[name]).take(user) for name in USER_FIELDS}
-    fields["cate_id"] = _first_genre(movies.columns["genres"]).take(movie)
-    return _Ratings(ratings, users.columns["age"][user], fields)
+    genres = movies.columns["genres"][movie]
+    return _Ratings(ratings, users.columns["age"][user], fields, genres)
 
 
 def _read_csv(rejects: list[Rejects]) -> _Ratings:
@@ -196,19 +212,12 @@ def _read_csv(rejects: list[Rejects]) -> _Ratings:
     rows = checks.known_domain(rows, "age", DOMAIN_OF_AGE, of_file)
     of_file.settle()
     fields = {name: factorise(rows.columns[name]) for name in USER_FIELDS}
-    fields["cate_id"] = _first_genre(rows.columns["genres"])
-    return _Ratings(rows, rows.columns["age"], fields)
+    return _Ratings(rows, rows.columns["age"], fields, rows.columns["genres"])
 
 
 def _valid_ratings(rows: text.Rows, rejects: Rejects) -> text.Rows:
     rows = checks.allowed(rows, "rating", range(1, 6), rejects)
     return checks.unique(rows, ("user_id", "movie_id"), rejects)
-
-
-def _first_genre(genres: pd.Categorical) -> Codes:
-    first = [names.split("|")[0] for names in genres.categories]
-    names, position = np.unique(first, return_inverse=True)
-    return factorise(pd.Categorical.from_codes(position[genres.codes], names))
 
 
 def _check_statistics(source: Path, raw: assemble.RawColumns) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from hamur.data.ragged import spans
+
 PART = "part.arrow"
 
 
@@ -22,3 +24,13 @@ def batches(folder: Path) -> Iterator[pa.RecordBatch]:
 def column(batch: pa.RecordBatch, name: str) -> np.ndarray:
     """A column of numbers as an array."""
     return batch.column(name).to_numpy()
+
+
+def lists(
+    batch: pa.RecordBatch, name: str, rows: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(ids (n,), values (n,), offsets (R+1,)) of a column of lists in these R rows, or all."""
+    ids, values = batch.column(f"{name}.ids"), batch.column(f"{name}.values")
+    offsets, (ids, values) = ids.offsets.to_numpy(), (c.values.to_numpy() for c in (ids, values))
+    places, offsets = spans(offsets, np.arange(len(batch)) if rows is None else rows)
+    return ids[places], values[places], offsets

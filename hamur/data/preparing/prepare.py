@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hamur.data import assemble, cache, leakage
-from hamur.data.arrays import ARRAY
+from hamur.data.arrays import array_path
 from hamur.data.errors import CacheError, DataFileNotFoundError
 from hamur.data.preparing.jobs import REPORT
 from hamur.data.preparing.pipeline import Workspace, default_workers
@@ -133,13 +133,14 @@ def _gather(space: Workspace, made: Product, folder: Path) -> tuple:
     """The arrays of the finished jobs below one folder, without copying them, and opened."""
     files, arrays = {}, {}
     for name in made.files:
-        relative = name.removeprefix("files/")
-        target = folder / f"{relative}.npy"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _link(space.path(name) / ARRAY, target)
         report = json.loads((space.path(name) / REPORT).read_text(encoding="utf-8"))
-        files[f"{relative}.npy"] = {k: report[k] for k in ("bytes", "sha256", "dtype", "shape")}
-        arrays[relative] = np.load(target, mmap_mode="r", allow_pickle=False)
+        for end, entry in report.get("arrays", {"": report}).items():
+            relative = name.removeprefix("files/") + end
+            target = folder / f"{relative}.npy"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(array_path(space.path(name), end), target)
+            files[f"{relative}.npy"] = {k: entry[k] for k in ("bytes", "sha256", "dtype", "shape")}
+            arrays[relative] = np.load(target, mmap_mode="r", allow_pickle=False)
     fitted = {
         f"vocab/{field}": np.load(made_in / "values.npy", allow_pickle=False)
         for field, made_in in made.vocabularies.items()
@@ -153,7 +154,7 @@ def _gather(space: Workspace, made: Product, folder: Path) -> tuple:
         }
         for part, columns in made.tables.items()
     }
-    splits = Splits(*(cache.arrange(tables[part], arrays) for part in PARTS))
+    splits = Splits(*(cache.arrange(tables[part], arrays, made.schema) for part in PARTS))
     return files, made.tables, splits, made.schema
 
 

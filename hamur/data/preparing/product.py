@@ -14,8 +14,9 @@ class Product:
     """What a streaming preparation made.
 
     tables: split -> name of a Table's column -> its parts; files: the jobs, "files/<path>", whose
-    array.npy becomes <path>.npy; vocabularies: field -> job folder with values.npy, the raw values
-    in the order of their ids; scales: field -> (low, high) that its values were scaled by;
+    array.npy becomes <path>.npy (array<end>.npy becomes <path><end>.npy where the report has
+    "arrays": end -> entry); vocabularies: field -> job folder with values.npy, the raw values in
+    the order of their ids; scales: field -> (low, high) that its values were scaled by;
     rejects: what was left out of each source file.
     """
 

@@ -29,7 +29,7 @@ def statistics(
         "dataset": schema.name,
         "labels": list(schema.labels),
         "domains": list(schema.domain_names),
-        "vocabularies": dict(zip(schema.sparse_names, schema.vocab_sizes)),
+        "vocabularies": {spec.name: spec.vocab_size for spec in schema.fields if spec.vocab_size},
         "files": {each.path.name: each.counts() for each in rejects},
         "splits": {part: _split(table, schema, counted) for part, table in zip(PARTS, splits)},
     }
@@ -40,6 +40,7 @@ def _split(table: Table, schema: Schema, counted: dict[str, int]) -> dict:
     rows = np.zeros(num_domains, np.int64)
     positives = np.zeros((len(schema.labels), num_domains), np.int64)
     unknown = np.zeros(schema.num_sparse, np.int64)
+    unknown_lists = np.zeros(len(table.lists), np.int64)
     seen = {
         kind: np.zeros((num_domains, schema.vocab_sizes[f]), bool) for kind, f in counted.items()
     }
@@ -49,6 +50,8 @@ def _split(table: Table, schema: Schema, counted: dict[str, int]) -> dict:
         for t in range(len(positives)):
             positives[t] += np.bincount(domain, labels[:, t], num_domains).astype(np.int64)
         unknown += (sparse == UNKNOWN).sum(axis=0)
+        for m, lists in enumerate(table.lists):
+            unknown_lists[m] += lists.unknown(part).sum()
         for kind, f in counted.items():
             seen[kind][domain, sparse[:, f]] = True
         table.release()
@@ -64,9 +67,10 @@ def _split(table: Table, schema: Schema, counted: dict[str, int]) -> dict:
 
     names = [name for name in schema.sparse_names if name != schema.domain_field]
     places = [schema.sparse_names.index(name) for name in names]
+    of_lists = {spec.name: int(rows) for spec, rows in zip(schema.multi, unknown_lists)}
     return figures(slice(None)) | {
         "domains": {str(d): figures(d) for d in range(num_domains)},
-        "unknown": {name: int(unknown[f]) for name, f in zip(names, places)},
+        "unknown": {name: int(unknown[f]) for name, f in zip(names, places)} | of_lists,
         "row_ids_sha256": None if table.row_id is None else fingerprint(table.row_id),
     }
 

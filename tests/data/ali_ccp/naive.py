@@ -78,22 +78,40 @@ def rows(folder: Path, part: str) -> list[dict]:
     return found
 
 
+def entries(row: dict, field: str, mean: bool) -> list[tuple[int, float]]:
+    """What counts of a field: its last (id, value), or all where lists are to be averaged."""
+    found = row["lists"].get(field, [])
+    return found if mean and field in MULTI else found[-1:]
+
+
 def last_id(row: dict, field: str) -> int:
     return row["lists"][field][-1][0] if field in row["lists"] else -1
 
 
-def last_value(row: dict, field: str) -> float:
-    return row["lists"][field][-1][1] if field in row["lists"] else 0.0
+def value(row: dict, field: str, mean: bool) -> float:
+    values = [v for _, v in entries(row, field, mean)]
+    return sum(values) / len(values) if values else 0.0
 
 
-def tables(folder: Path, min_count: int) -> dict:
-    """valid, test as train: ids (n, 24), dense (n, 8), click (n,); and the vocabularies."""
+def stored(found: list, vocabulary: dict[int, int], max_len: int) -> list[tuple[int, float]]:
+    """A list as it is stored: known entries, without the smallest, of which the first go first."""
+    known = [(vocabulary[number], v) for number, v in found if number in vocabulary]
+    while len(known) > max_len:
+        values = [v for _, v in known]
+        del known[values.index(min(values))]
+    return known or [(0, 1.0)]
+
+
+def tables(folder: Path, min_count: int, multi: str = "last", max_len: int = 50) -> dict:
+    """valid, test as train: ids (n, fields), dense (n, 8), click (n,) and, with multi="mean",
+    lists, field -> the (id, value) of each row; and the vocabularies."""
+    mean = multi == "mean"
     train, test = rows(folder, "train"), rows(folder, "test")
     vocabularies: dict[str, dict[int, int]] = {}
     for field in IDS:
         counts: dict[int, int] = {}
         for row in train:
-            if (number := last_id(row, field)) >= 0:
+            for number, _ in entries(row, field, mean):
                 counts[number] = counts.get(number, 0) + 1
         kept = [number for number, count in counts.items() if count >= min_count]
         vocabularies[field] = {number: place for place, number in enumerate(kept, start=1)}
@@ -102,22 +120,26 @@ def tables(folder: Path, min_count: int) -> dict:
         domains.setdefault(last_id(row, "301"), len(domains))
     limits = {}
     for field in VALUES:
-        values = [last_value(row, field) for row in train]
+        values = [value(row, field, mean) for row in train]
         limits[field] = min(values), max(values)
+    single = [f for f in IDS if not (mean and f in MULTI)]
 
     def encode(part: list[dict]) -> dict:
-        ids = [[vocabularies[f].get(last_id(row, f), 0) for f in IDS]
+        ids = [[vocabularies[f].get(last_id(row, f), 0) for f in single]
                + [domains[last_id(row, "301")]] for row in part]  # fmt: skip
         dense = []
         for row in part:
             cells = []
             for field in VALUES:
                 low, high = limits[field]
-                cell = (last_value(row, field) - low) / (high - low) if high > low else 0.0
+                cell = (value(row, field, mean) - low) / (high - low) if high > low else 0.0
                 cells.append(min(max(cell, 0.0), 1.0))
             dense.append(cells)
         click = [row["click"] for row in part]
-        return {"ids": np.array(ids), "dense": np.array(dense), "click": np.array(click)}
+        lists = {f: [stored(entries(row, f, True), vocabularies[f], max_len) for row in part]
+                 for f in MULTI if mean}  # fmt: skip
+        arrays = {"ids": np.array(ids), "dense": np.array(dense), "click": np.array(click)}
+        return arrays | {"lists": lists}
 
     order = np.random.RandomState(2022).permutation(len(test))
     half = -(-len(test) // 2)
