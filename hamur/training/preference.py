@@ -1,0 +1,264 @@
+"""The training step of multi-task models: weighted task losses of many preferences, one compiled
+update.
+
+    total = 1/R sum_j sum_k c_jk L_k(r_j) / H_k          (preset "pareto", and all baselines)
+    total = sum_k r_k L_k - 0.05 cos((L_1..L_T), 1 - r)  (preset "published" of pomoe)
+
+The coefficients c come from smoothed losses of the steps before (see `scalarise`); only the
+published rule is differentiated together with its losses.
+"""
+
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from hamur.layers.products import product
+from hamur.training.preference_samplers import FixedSampler, Sampler
+from hamur.training.scalarise import COSINE_EPSILON, PUBLISHED_WEIGHT, step_weights
+from hamur.training.supervised import MASK_LEVELS
+
+LOSS_NORMS = ("entropy", "range", "none")
+SMOOTHING = 0.98
+IDEAL_MARGIN = 0.01
+LEAST_RANGE = 1e-3
+HYPERVOLUME_WARM_UP = 0.1
+
+
+@dataclass(frozen=True)
+class PreferenceOptions:
+    """How preferences and losses meet; entropy (T,) are H_k of the training rows.
+
+    number: preferences a step; fixed: one preference for all steps (a reference model); ideal: NE of
+    single-task runs (T,), or None for the running minimum; total_steps: what annealing spans.
+    """
+
+    entropy: tuple[float, ...]
+    total_steps: int
+    scalarisation: str = "linear"
+    loss_norm: str = "entropy"
+    sampler: str = "annealed"
+    number: int = 8
+    anneal_power: float = 2.0
+    dirichlet_alpha: tuple[float, ...] | None = None
+    ideal: tuple[float, ...] | None = None
+    fixed: tuple[float, ...] | None = None
+
+    def make_sampler(self, seed):
+        if self.fixed is not None:
+            return FixedSampler(self.fixed)
+        tasks = len(self.entropy)
+        return Sampler(
+            self.sampler, tasks, self.number, seed, self.anneal_power, self.dirichlet_alpha
+        )
+
+
+def task_losses(logits, labels, weight):
+    """Weighted mean cross entropy a preference and task:  logits (B, R, T), labels (B, T), weight
+    (B,) -> (R, T).  The mean over rows is a matrix product, which is the fast reduction."""
+    rows, number, tasks = logits.shape
+    z = logits.reshape(rows, -1)
+    y = ops.tile(labels, (1, number))
+    each = ops.relu(z) - z * y + ops.log1p(ops.exp(-ops.abs(z)))
+    share = (weight / weight.sum()).reshape(1, -1)
+    return product(share, each).reshape(number, tasks)
+
+
+class TaskObjective(nn.Cell):
+    """(total, losses (R, T)) of a batch; see the head of this file."""
+
+    def __init__(self, model, published):
+        super().__init__(auto_prefix=False)
+        self.model = model
+        self.published = published
+        self.calibrator = float(model.config.calibrator)
+
+    def construct(self, sparse, dense, labels, weight, preferences, coefficients, keep, generated):
+        if self.model.takes_preferences:
+            logits = self.model(sparse, dense, preferences, weight, keep, generated)
+        else:
+            logits = self.model(sparse, dense, weight, keep).expand_dims(1)
+        losses = task_losses(logits, labels, weight)
+        if self.published:
+            total = (preferences * losses).sum() - PUBLISHED_WEIGHT * cosine(
+                losses, 1.0 - preferences
+            )
+        else:
+            total = (coefficients * losses).sum()
+        if self.calibrator > 0.0:
+            total = total + self.calibrator * funnel_violation(logits[:, 0], weight)
+        return total, losses
+
+
+def cosine(a, b):
+    """Cosine of two (1, T) rows, lengths kept above 1e-8 as the public code does."""
+    lengths = ops.sqrt((a * a).sum()) * ops.sqrt((b * b).sum())
+    return (a * b).sum() / ops.maximum(lengths, Tensor(COSINE_EPSILON, ms.float32))
+
+
+def funnel_violation(logits, weight):
+    """sum over k >= 2 of the mean of max(p_k - p_{k-1}, 0): a later stage of the funnel cannot be
+    likelier than the one before.  logits (B, T)."""
+    p = ops.sigmoid(logits)
+    excess = ops.relu(p[:, 1:] - p[:, :-1]).sum(1)
+    return (excess * weight).sum() / weight.sum()
+
+
+class TaskStep(nn.Cell):
+    """Losses, gradients and the optimiser's update as one graph."""
+
+    def __init__(self, model, optimizer, published):
+        super().__init__(auto_prefix=False)
+        self.objective = TaskObjective(model, published)
+        self.optimizer = optimizer
+        self.gradients = ops.value_and_grad(
+            self.objective, None, optimizer.parameters, has_aux=True
+        )
+
+    def construct(
+        self, rate, sparse, dense, labels, weight, preferences, coefficients, keep, generated
+    ):
+        (total, losses), gradients = self.gradients(
+            sparse, dense, labels, weight, preferences, coefficients, keep, generated
+        )
+        done = self.optimizer(gradients, rate)
+        return ops.depend(total, done), ops.depend(losses, done)
+
+
+class PreferenceStep:
+    """A step function: step(batch Table, learning_rate float, number int) -> scalar total.
+
+    Attributes: losses, the (R, T) losses of the last step; counters(), columns of history.csv.
+    """
+
+    def __init__(self, model, optimizer, seed, options):
+        self.model, self.seed, self.options = model, seed, options
+        self.published = model.takes_preferences and options.scalarisation == "published"
+        without_decay(optimizer, model.config.preset)
+        self.cell = TaskStep(model, optimizer, self.published)
+        self.cell.set_train()
+        self.sampler = options.make_sampler(seed) if model.takes_preferences else None
+        number = self.sampler.number if self.sampler else 1
+        tasks = model.num_tasks
+        self.entropy = np.asarray(options.entropy, np.float64)
+        if options.loss_norm == "none" or not model.takes_preferences:
+            self.entropy = np.ones(tasks)
+        # Parameters, so that a resumed run goes on from them; 0 = not yet seen.
+        start = Tensor(np.zeros((number, tasks), np.float32))
+        self.smoothed = Parameter(start, name="smoothed_losses", requires_grad=False)
+        self.last = None
+
+    def state(self):
+        """What a resumed run needs besides the model and the optimiser."""
+        self.remember()
+        return [self.smoothed]
+
+    def __call__(self, batch, learning_rate, number):
+        preferences, coefficients = self.weights(number)
+        keep = draw_masks(self.model.dropouts, len(batch), self.seed, number)
+        generated = ()
+        if self.model.takes_preferences:
+            generated = draw_masks(self.model.generated_dropouts, 1, self.seed, number, stream=1)
+        total, losses = self.cell(
+            Tensor(learning_rate, ms.float32),
+            Tensor(batch.sparse),
+            Tensor(batch.dense),
+            Tensor(batch.labels),
+            Tensor(batch.weight),
+            Tensor(preferences),
+            Tensor(coefficients),
+            keep,
+            generated,
+        )
+        self.last = losses, preferences
+        return total
+
+    def weights(self, number):
+        """Preferences (R, T) of a step and the coefficients c_jk / (R H_k) of their raw losses."""
+        if self.sampler is None:
+            tasks = self.model.num_tasks
+            even = np.full((1, tasks), 1.0 / tasks, np.float32)
+            return even, even
+        preferences = self.sampler(number, self.options.total_steps)
+        if self.published:
+            return preferences, preferences
+        name = self.options.scalarisation
+        warm = name == "hypervolume" and number < HYPERVOLUME_WARM_UP * self.options.total_steps
+        if name == "linear" or warm:
+            weights = step_weights("linear", preferences, preferences)
+        else:
+            self.remember()
+            weights = self.non_linear(name, preferences)
+        scaled = weights / (len(preferences) * self.entropy)
+        return preferences, scaled.astype(np.float32)
+
+    def non_linear(self, name, preferences):
+        """Weights from the smoothed losses of each preference's slot; linear until one was seen."""
+        smoothed = self.smoothed.asnumpy().astype(np.float64)
+        slots = self.sampler.slots(preferences)
+        seen = smoothed[slots]
+        unseen = (seen == 0).any(axis=1)
+        if unseen.all():
+            return step_weights("linear", preferences, preferences)
+        losses, ranges = self.normalised(seen, smoothed)
+        weights = step_weights(name, losses, preferences, ranges)
+        linear = step_weights("linear", preferences, preferences)
+        return np.where(unseen[:, None], linear, weights)
+
+    def normalised(self, seen, smoothed):
+        """Losses on the scale between ideal and constant predictor, and that range (T,).
+
+        With loss_norm "none" the raw losses and no range.
+        """
+        if self.options.loss_norm == "none":
+            return seen, None
+        ideal = self.options.ideal
+        if ideal is None:
+            known = np.where(smoothed == 0, np.inf, smoothed)
+            ideal = known.min(axis=0) - IDEAL_MARGIN
+        ranges = np.maximum(1.0 - np.asarray(ideal, np.float64), LEAST_RANGE)
+        return np.maximum((seen - ideal) / ranges, LEAST_RANGE), ranges
+
+    def remember(self):
+        """Move the smoothed NE of the last step's slots towards its losses."""
+        if self.last is None or self.sampler is None:
+            return
+        losses, preferences = self.last
+        self.last = None
+        smoothed = self.smoothed.asnumpy().copy()
+        normal = losses.asnumpy() / self.entropy
+        slots = self.sampler.slots(preferences)
+        for slot in np.unique(slots):
+            new = normal[slots == slot].mean(axis=0)
+            old = smoothed[slot]
+            smoothed[slot] = np.where(old == 0, new, SMOOTHING * old + (1.0 - SMOOTHING) * new)
+        self.smoothed.set_data(Tensor(smoothed.astype(np.float32)))
+
+
+def preference_step(model, optimizer, quotas, seed, options):
+    """The step of multi-task training; bind ``options`` (PreferenceOptions) with functools.partial."""
+    return PreferenceStep(model, optimizer, seed, options)
+
+
+def without_decay(optimizer, preset):
+    """Preset "pareto": no L2 on norm scales, shifts and biases; "published": L2 on everything."""
+    if preset == "published":
+        return
+    spared = ("bias", "gamma", "beta")
+    decays = zip(optimizer.parameters, optimizer.decays)
+    optimizer.decays = tuple(0.0 if p.name.endswith(spared) else d for p, d in decays)
+
+
+def draw_masks(dropouts, rows, seed, number, stream=0):
+    """One (rows, width) uint8 tensor a dropout: 1 with probability 1 - rate, from (seed, number)."""
+    if not dropouts:
+        return ()
+    rng = np.random.SFC64([seed, number, stream])
+    masks = []
+    for width, rate in dropouts:
+        # Raw 64-bit draws cut in four: several times faster than bounded integers.
+        levels = rng.random_raw(-(-rows * width // 4)).view(np.uint16)[: rows * width]
+        keep = (levels >= round(rate * MASK_LEVELS)).view(np.uint8)
+        masks.append(Tensor(keep.reshape(rows, width)))
+    return ms.mutable(tuple(masks))  # else a tuple is a constant: one compilation a step
