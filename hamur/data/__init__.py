@@ -1,6 +1,8 @@
 """Raw files -> tables, schema and batches.
 
-    load_movielens, load_ali_ccp   files -> Splits(train, valid, test), Schema
+    load_movielens, load_ali_ccp, load_aliexpress, load_amazon
+                                   files -> Splits(train, valid, test), Schema
+    load_amazon_pair               files -> Pair of a source and a target domain
     DomainBatches, ShuffledBatches a table -> batches of constant shape
     Table, Splits, Schema, FieldSpec, DataError
 
@@ -9,8 +11,11 @@ generators of the bundled samples.  What depends on a model, a loss or a metric 
 """
 
 from hamur.data.ali_ccp import load_ali_ccp
+from hamur.data.aliexpress import load_aliexpress
+from hamur.data.amazon import load_amazon, load_amazon_pair
 from hamur.data.batches import DomainBatches, ShuffledBatches
 from hamur.data.movielens import load_movielens
+from hamur.data.pair import Pair
 from hamur.data.schema import DataError, FieldSpec, Schema
 from hamur.data.table import Splits, Table
 
@@ -18,10 +23,14 @@ __all__ = [
     "DataError",
     "DomainBatches",
     "FieldSpec",
+    "Pair",
     "Schema",
     "ShuffledBatches",
     "Splits",
     "Table",
     "load_ali_ccp",
+    "load_aliexpress",
+    "load_amazon",
+    "load_amazon_pair",
     "load_movielens",
 ]

@@ -60,12 +60,14 @@ def assemble(
     domain_names: tuple[str, ...],
     group: str,
     split: dict,
+    domain_field: bool = True,
 ) -> tuple[Splits, Schema]:
     """Fits on the training rows, encodes all rows, and checks for leakage.
 
     parts: positions of the training, validation and test rows.  split: rule, seed and source of
     the Schema's split entry, to which is added what was found: rows, rows with an unknown id and
     clipped cells (in train, valid, test), constant columns, and what each file left out.
+    domain_field: the domain id is a sparse field too, the last one.
     Raises:  EmptySplitError; LeakageError.
     """
     rows = dict(zip(splits.PARTS, map(len, parts)))
@@ -78,7 +80,7 @@ def assemble(
         name: encode.fit_scaler(column, train, encoding.fit_on, encoding.keep_unit)
         for name, column in raw.dense.items()
     }
-    tables = Splits(*(_table(raw, rows, vocabularies, scalers) for rows in parts))
+    tables = Splits(*(_table(raw, rows, vocabularies, scalers, domain_field) for rows in parts))
     split = {
         **split,
         "fit_on": encoding.fit_on,
@@ -94,10 +96,10 @@ def assemble(
     }
     schema = Schema(
         name=name,
-        fields=_fields(raw, vocabularies, len(domain_names)),
+        fields=_fields(raw, vocabularies, len(domain_names) if domain_field else 0),
         labels=tuple(raw.labels),
         domain_names=domain_names,
-        domain_field=DOMAIN_FIELD,
+        domain_field=DOMAIN_FIELD if domain_field else None,
         group=group,
         split=split,
     )
@@ -117,11 +119,13 @@ def _table(
     rows: np.ndarray,
     vocabularies: dict[str, Vocabulary],
     scalers: dict[str, Scaler],
+    domain_field: bool,
 ) -> Table:
-    sparse = np.empty((len(rows), len(raw.sparse) + 1), np.int32)
+    sparse = np.empty((len(rows), len(raw.sparse) + domain_field), np.int32)
     for f, (name, column) in enumerate(raw.sparse.items()):
         sparse[:, f] = vocabularies[name].encode(column.take(rows))
-    sparse[:, -1] = raw.domain[rows]
+    if domain_field:
+        sparse[:, -1] = raw.domain[rows]
     dense = np.empty((len(rows), len(raw.dense)), np.float32)
     for c, (name, column) in enumerate(raw.dense.items()):
         dense[:, c] = scalers[name].scale(column[rows])
@@ -140,7 +144,8 @@ def _fields(
     raw: RawColumns, vocabularies: dict[str, Vocabulary], num_domains: int
 ) -> tuple[FieldSpec, ...]:
     sparse = [FieldSpec(name, SPARSE, vocabularies[name].size) for name in raw.sparse]
-    sparse.append(FieldSpec(DOMAIN_FIELD, SPARSE, num_domains))
+    if num_domains:
+        sparse.append(FieldSpec(DOMAIN_FIELD, SPARSE, num_domains))
     return (*sparse, *(FieldSpec(name, DENSE) for name in raw.dense))
 
 

@@ -108,3 +108,14 @@ def with_partner(
 
     reason = f"no partner in {partner_file.name}"
     return rows.keep(rejects.add_where(alone, rows.lines, reason, error))
+
+
+def drop_impossible(rows: Rows, click: str, purchase: str, rejects: Rejects) -> Rows:
+    """The rows without a purchase that was not clicked.
+
+    By definition no defect of a row's form: dropped in both modes, as by everyone, and counted.
+    """
+    impossible = (rows.columns[purchase] == 1) & (rows.columns[click] == 0)
+    if impossible.any():
+        rejects.dropped["dropped_click0_conversion1"] += int(impossible.sum())
+    return rows.keep(~impossible)

@@ -246,6 +246,14 @@ class CacheError(DataError):
     """A cache is incomplete, damaged, or of another version, or cannot be written."""
 
 
+class DownloadError(DataError):
+    """A file could not be fetched."""
+
+
+class ChecksumError(DataError):
+    """A file is not the published one."""
+
+
 class MissingDomainWarning(UserWarning):
     """A domain has no training row."""
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from hamur.data import ali_ccp, movielens
 from hamur.data.planted import Field, Truth, meet_rates, plant
+from hamur.data.synthetic_aliexpress import make_aliexpress_sample
+from hamur.data.synthetic_amazon import make_amazon_sample
 
 SEED = 2022
 # Cardinalities grow with rows ** 0.6; popular values are drawn by Zipf's law.
@@ -51,6 +53,8 @@ def write_samples(out: str | Path) -> None:
     """The sample folders of this repository, below `out`."""
     make_movielens(Path(out) / "ml-1m-sample", rows=8_000, seed=SEED)
     make_ali_ccp(Path(out) / "ali-ccp-sample", rows=6_000, seed=SEED)
+    make_aliexpress_sample(Path(out) / "aliexpress-sample", seed=SEED)
+    make_amazon_sample(Path(out) / "amazon-sample", seed=SEED)
 
 
 def cardinality(real: int, rows: int, real_rows: int) -> int:

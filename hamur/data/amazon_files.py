@@ -1,0 +1,285 @@
+"""Amazon 2014 on disk: reviews, one JSON object a line, and meta data, one Python literal a line.
+
+    reviews_<Category>_5.json[.gz]   reviewerID asin overall unixReviewTime, and texts we leave out
+    meta_<Category>.json[.gz]        asin categories, and much that we leave out
+
+Files are streamed and parsed line by line; nothing in them is ever executed.
+"""
+
+import ast
+import gzip
+import json
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from hamur.data.encode import MISSING, Codes
+from hamur.data.pair import Interactions
+from hamur.data.rejects import SKIP_REMEDY, Rejects
+from hamur.data.schema import (
+    DataError,
+    DataFormatError,
+    DataValueError,
+    DuplicateRowError,
+    EmptySplitError,
+    TruncatedFileError,
+)
+
+OTHERS = "others"
+RATINGS = (1, 2, 3, 4, 5)
+EARLIEST, LATEST, MILLISECONDS = 10**8, 4 * 10**9, 10**11
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_ASIN = re.compile(rb"""['"]asin['"]\s*:\s*['"]([A-Za-z0-9_.-]+)['"]""")
+_CHUNK = 65_536
+_LONGEST = 1 << 24  # bytes of one line: more is no line of such a file
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(number, line) from 1, without line end; a blank last line is left out.
+
+    Raises:  TruncatedFileError: a .gz that ends early or is damaged; EmptySplitError.
+    """
+    number = 0
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        while True:
+            try:
+                line = file.readline(_LONGEST)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise TruncatedFileError(
+                    f"the compressed file ends early or is damaged ({error}); the last complete "
+                    f"line is {number}",
+                    file=path,
+                    line=number + 1,
+                    remedy="fetch the file again",
+                ) from None
+            if not line:
+                break
+            number += 1
+            text = line.rstrip(b"\r\n")
+            if number == 1:
+                text = text.removeprefix(b"\xef\xbb\xbf")
+            if not text and not file.peek(1):
+                break
+            yield number, text, line.endswith(b"\n")
+    if not number:
+        raise EmptySplitError("the file is empty", file=path, remedy="fetch it again")
+
+
+def parse(path: Path, number: int, line: bytes, ended: bool) -> dict:
+    """The record of a line: JSON, or else a Python literal.
+
+    Raises:  DataFormatError; TruncatedFileError: the last line, which has no line end.
+    """
+    try:
+        text = line.decode()
+        try:
+            record = json.loads(text)
+        except ValueError:
+            record = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
+        kind = DataFormatError if ended else TruncatedFileError
+        raise kind(
+            f"neither a JSON object nor a literal ({_reason(error)})",
+            file=path,
+            line=number,
+            value=line[:200].decode("utf-8", "backslashreplace"),
+            expected="one object {...} a line",
+            remedy=SKIP_REMEDY if ended else "the file ends inside this line: fetch it again",
+        ) from None
+    if not isinstance(record, dict):
+        raise DataFormatError(
+            "no object",
+            file=path,
+            line=number,
+            value=record,
+            expected="one object {...} a line",
+            remedy=SKIP_REMEDY,
+        )
+    return record
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0][:60] if str(error) else type(error).__name__
+
+
+def read_reviews(path: Path, name: str, rejects: Rejects) -> Interactions:
+    """The reviews of one category in file order, without categories of their items.
+
+    Raises:  DataFormatError, DataValueError, DuplicateRowError through `rejects`.
+    """
+    users, items = _Names(), _Names()
+    chunks, rows = [], []
+    for number, line, ended in read_lines(path):
+        rejects.rows_read += 1
+        try:
+            user, item, rating, time = _review(path, number, parse(path, number, line, ended))
+        except TruncatedFileError:
+            raise
+        except DataError as error:
+            rejects.add(number, error.column or "no object", error)
+            if rejects.policy.on_bad_rows == "error":
+                break  # a later line cannot be the first bad one
+            continue
+        rows.append((users.code(user), items.code(item), rating, time, number))
+        if len(rows) == _CHUNK:
+            chunks.append(np.array(rows, np.int64))
+            rows = []
+    chunks.append(np.array(rows, np.int64).reshape(-1, 5))
+    if not sum(map(len, chunks)):
+        rejects.settle()
+    user, item, rating, time, line = np.concatenate(chunks).T
+    good = _first_of_equal(path, users, user, np.stack([user, item, rating, time]), line, rejects)
+    rejects.settle()
+    reviews = Interactions(
+        name,
+        users.codes(user),
+        items.codes(item),
+        Codes(np.full(len(items), MISSING, np.int32), np.empty(0, "U1")),
+        line - 1,
+        rating.astype(np.float32),
+        time,
+    )
+    return reviews if good.all() else reviews.take(np.flatnonzero(good))
+
+
+def _review(path: Path, number: int, record: dict) -> tuple[str, str, int, int]:
+    """reviewerID, asin, overall, unixReviewTime."""
+
+    def bad(column: str, expected: str) -> DataValueError:
+        missing = column not in record
+        return DataValueError(
+            "missing" if missing else "not a usable value",
+            file=path,
+            line=number,
+            column=column,
+            **({} if missing else {"value": record[column]}),
+            expected=expected,
+            remedy=SKIP_REMEDY,
+        )
+
+    user, item = record.get("reviewerID"), record.get("asin")
+    for column, value in (("reviewerID", user), ("asin", item)):
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            raise bad(column, "a name of letters and digits")
+    rating, time = record.get("overall"), record.get("unixReviewTime")
+    if type(rating) not in (int, float) or rating not in RATINGS:
+        raise bad("overall", "one of 1, 2, 3, 4, 5")
+    if type(time) is not int or not EARLIEST <= time <= LATEST:
+        hint = "; these look like milliseconds" if type(time) is int and time > MILLISECONDS else ""
+        raise bad("unixReviewTime", f"whole seconds since 1970{hint}")
+    return user, item, int(rating), time
+
+
+class _Names:
+    """Text -> codes by first appearance, while a file is read."""
+
+    def __init__(self):
+        self._codes: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def code(self, name: str) -> int:
+        return self._codes.setdefault(name, len(self._codes))
+
+    def name(self, code: int) -> str:
+        return list(self._codes)[code]
+
+    def codes(self, column: np.ndarray) -> Codes:
+        """The column with codes in ascending order of the names."""
+        values = np.array(list(self._codes), dtype=str) if self._codes else np.empty(0, "U1")
+        order = np.argsort(values)
+        rank = np.empty(len(values), np.int32)
+        rank[order] = np.arange(len(values))
+        return Codes(rank[column], values[order])
+
+
+def _first_of_equal(
+    path: Path, users: _Names, user: np.ndarray, keys: np.ndarray, line: np.ndarray, rejects: Rejects
+) -> np.ndarray:
+    """(N,) bool: not the repetition of an earlier review by user, item, rating and time."""
+    order = np.lexsort(keys)  # stable: the earlier line comes first
+    same = (keys[:, order[1:]] == keys[:, order[:-1]]).all(axis=0)
+    first = np.maximum.accumulate(np.where(np.append(True, ~same), np.arange(len(order)), 0))
+    repeated = np.zeros(len(order), bool)
+    repeated[order[1:]] = same
+    first_row = np.empty(len(order), np.int64)
+    first_row[order] = order[first] if len(order) else order
+
+    def error(row: int) -> DuplicateRowError:
+        return DuplicateRowError(
+            f"line {line[first_row[row]]} is the same review already",
+            file=path,
+            line=int(line[row]),
+            column="reviewerID",
+            value=users.name(int(user[row])),
+            expected="every review (reviewerID, asin, overall, unixReviewTime) once",
+            remedy="remove one of the lines, or keep the first with --on_bad_rows skip",
+        )
+
+    return rejects.add_where(repeated, line, "repeated review", error)
+
+
+def read_categories(path: Path, items: np.ndarray, rejects: Rejects, strict: bool = False) -> Codes:
+    """The category of each of these items: second element of its first path.
+
+    items (n,): asins, ascending.  Items whose first path is shorter, or that have none, are
+    "others"; items without a line are missing (-1).  strict: parse the lines of other items too.
+    """
+    wanted = {item: position for position, item in enumerate(items.tolist())}
+    found: dict[str, int] = {}
+    codes = np.full(len(items), MISSING, np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # literal_eval warns of odd escapes in product texts
+        for number, line, ended in read_lines(path):
+            rejects.rows_read += 1
+            quick = _ASIN.search(line)
+            if ended and not strict and quick and quick[1].decode() not in wanted:
+                continue
+            try:
+                asin, category = _meta(path, number, parse(path, number, line, ended))
+            except TruncatedFileError:
+                raise
+            except DataError as error:
+                rejects.add(number, error.column or "no object", error)
+                if rejects.policy.on_bad_rows == "error":
+                    break
+                continue
+            if asin in wanted and codes[wanted[asin]] == MISSING:
+                codes[wanted[asin]] = found.setdefault(category, len(found))
+    rejects.settle()
+    values = np.array(list(found), dtype=str) if found else np.empty(0, "U1")
+    order = np.argsort(values)
+    rank = np.full(len(values) + 1, MISSING, np.int32)
+    rank[order] = np.arange(len(values))
+    return Codes(rank[codes], values[order])
+
+
+def _meta(path: Path, number: int, record: dict) -> tuple[str, str]:
+    """asin and category."""
+    asin, paths = record.get("asin"), record.get("categories", [])
+    for column, value, right, expected in (
+        ("asin", asin, isinstance(asin, str) and bool(_NAME.fullmatch(asin)), "a product number"),
+        ("categories", paths, _is_paths(paths), "a list of lists of names"),
+    ):
+        if not right:
+            raise DataValueError(
+                "not a usable value",
+                file=path,
+                line=number,
+                column=column,
+                value=value,
+                expected=expected,
+                remedy=SKIP_REMEDY,
+            )
+    return asin, paths[0][1] if paths and len(paths[0]) > 1 else OTHERS
+
+
+def _is_paths(paths) -> bool:
+    return isinstance(paths, list) and all(
+        isinstance(path, list) and all(isinstance(name, str) for name in path) for path in paths
+    )

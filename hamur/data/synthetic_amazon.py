@@ -1,0 +1,284 @@
+"""Generated pairs of Amazon categories in the raw formats, with known harmful source behaviours.
+
+    score = 2.5 (v . u) / sqrt(k) + bias + N(0, 0.5^2),    rating > 3 where score > its threshold
+
+u are factors of the users, v of the items: a centre of the item's category and a part of its own.
+A source behaviour is harmful if its item's category is one of `harmful_categories` drawn at random;
+what a user says there tells nothing, or the wrong thing, about what the user likes in the target:
+
+    independent   the score is computed with other user factors        invert   with -u, odd users
+    random        the score is N(0, 1.5^2)                              none     nothing is harmful
+
+The truth is written beside the data, never inside.
+"""
+
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import ndtr
+
+from hamur.data.planted import Truth
+
+PLANTS = ("independent", "random", "invert", "none")
+_RANK, _STRENGTH, _NOISE, _RANDOM = 3, 2.5, 0.5, 1.5
+_THRESHOLDS = (-1.7, -0.7, 0.0, 1.0)  # of the scores between the ratings 1, 2, 3, 4, 5
+# Ratings 1..5 of Musical_Instruments, for pairs without a plant.
+_HISTOGRAM = (217, 250, 772, 2_084, 6_938)
+_FIRST_DAY, _DAY, _DAYS = 1_262_304_000, 86_400, 1_000
+_CORE = 5
+_WITHOUT_NAME, _MISSING_META = 0.003, 0.01
+_ROUNDS = 30
+_WORDS = (
+    "the sturdy kit arrived early and my daughter's cousin keeps it on her desk though a corner "
+    "came off after some weeks we would buy another if the colour were less loud"
+).split()
+
+
+@dataclass(frozen=True)
+class Domain:
+    """name; items; categories; rows of a user: the fewest, and the mean of what comes on top."""
+
+    name: str
+    items: int
+    categories: int
+    fewest: int
+    more: float
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """user, item, day (N,); probability (N,) of a rating above 3, rating and harmful (N,)."""
+
+    user: np.ndarray
+    item: np.ndarray
+    day: np.ndarray
+    probability: np.ndarray
+    rating: np.ndarray
+    harmful: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "_Rows":
+        return _Rows(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+def make_amazon_pair(
+    out: str | Path,
+    users: int = 2_000,
+    seed: int = 0,
+    pair: tuple[str, str] = ("SynBooks", "SynToys"),
+    plant: str = "independent",
+    harmful_categories: int = 8,
+    harmful_users: float = 0.0,
+    extra_users: float = 0.0,
+    items: tuple[int, int] = (600, 400),
+    categories: tuple[int, int] = (12, 8),
+    missing_meta_share: float = _MISSING_META,
+    compressed: bool = True,
+    truth: bool = True,
+) -> dict[str, Truth]:
+    """Writes reviews_<Name>_5.json.gz and meta_<Name>.json.gz of both categories.
+
+    users: in both domains; extra_users: this share more in the source only, and as many in the
+        target only.  harmful_users: share of the users all of whose source rows are harmful.
+    items, categories: of source and target.  Users, items and rows shrink to the 5-core.
+    truth: also write the folder <out>-truth: in truth.npz harmful_<Name>, labels_<Name> and
+        probability_<Name> (N,) of the rows in file order; in truth.json how they were made.
+    Returns the truth of both files' rows, in file order, by category name.
+    """
+    if plant not in PLANTS:
+        raise ValueError(f"plant is {plant!r}; use one of {PLANTS}")
+    if not 0 <= harmful_categories <= categories[0]:
+        raise ValueError(f"harmful_categories is {harmful_categories} of {categories[0]}")
+    rng = np.random.Generator(np.random.PCG64([seed, users]))
+    domains = (
+        Domain(pair[0], items[0], categories[0], 8, 12.0),
+        Domain(pair[1], items[1], categories[1], 5, 4.0),
+    )
+    extra = round(extra_users * users)
+    total = users + 2 * extra
+    factors = rng.standard_normal((2, total, _RANK))
+    bad_user = rng.random(total) < harmful_users
+    out, truths, arrays = Path(out), {}, {}
+    out.mkdir(parents=True, exist_ok=True)
+    members = np.arange(users + extra), np.append(np.arange(users), np.arange(users + extra, total))
+    for d, domain in enumerate(domains):
+        category = rng.integers(domain.categories, size=domain.items)
+        bad = np.zeros(domain.categories, bool)
+        if d == 0 and plant != "none":
+            bad[rng.permutation(domain.categories)[:harmful_categories]] = True
+        rows = _rows(rng, domain, members[d])
+        harmful = bad[category[rows[1]]] | (bad_user[rows[0]] if d == 0 else False)
+        rows = _rated(rng, rows, category, factors, harmful, plant, domain)
+        rows = rows.take(_core(rows.user, rows.item))
+        _write_reviews(out, domain, rows, rng, compressed, d)
+        _write_meta(out, domain, np.unique(rows.item), category, rng, missing_meta_share, compressed, d)
+        liked = (rows.rating > 3).astype(np.int8)
+        truths[domain.name] = Truth(
+            rows.probability, liked, np.full(len(liked), d), rows.probability[:, None]
+        )
+        arrays |= {f"probability_{domain.name}": rows.probability}
+        arrays |= {f"harmful_{domain.name}": rows.harmful, f"labels_{domain.name}": liked}
+    if truth:
+        _write_truth(out, arrays, dict(seed=seed, users=users, plant=plant, pair=pair, extra=extra))
+    return truths
+
+
+def make_amazon_sample(out: str | Path, seed: int) -> None:
+    """The bundled sample: 240 users of both categories and 144 of one only."""
+    make_amazon_pair(out, 240, seed, extra_users=0.3, items=(240, 160), truth=False)
+
+
+def _rows(rng: np.random.Generator, domain: Domain, members: np.ndarray) -> tuple[np.ndarray, ...]:
+    """user, item, day: each user some items, none twice, on days of their own."""
+    counts = np.minimum(domain.fewest + rng.poisson(domain.more, len(members)), domain.items // 2)
+    user = np.repeat(members, counts)
+    item = rng.integers(domain.items, size=len(user))
+    for _ in range(_ROUNDS):
+        _, first = np.unique(user * domain.items + item, return_index=True)
+        again = np.ones(len(user), bool)
+        again[first] = False
+        if not again.any():
+            break
+        item[again] = rng.integers(domain.items, size=again.sum())
+    keep = ~again
+    user, item = user[keep], item[keep]
+    day = rng.integers(_DAYS, size=len(user))
+    order = np.lexsort((rng.random(len(user)), item))  # files are ordered by item
+    return user[order], item[order], day[order]
+
+
+def _rated(
+    rng: np.random.Generator,
+    rows: tuple[np.ndarray, ...],
+    category: np.ndarray,
+    factors: np.ndarray,
+    harmful: np.ndarray,
+    plant: str,
+    domain: Domain,
+) -> _Rows:
+    user, item, day = rows
+    centre = 0.8 * rng.standard_normal((domain.categories, _RANK))
+    vectors = centre[category] + 0.6 * rng.standard_normal((domain.items, _RANK))
+    bias = 0.3 * rng.standard_normal(domain.items)
+    own, other = (
+        _STRENGTH / np.sqrt(_RANK) * np.einsum("nr,nr->n", factor[user], vectors[item])
+        for factor in factors
+    )
+    noise = np.full(len(user), _NOISE)
+    mean = own + bias[item]
+    if plant == "independent":
+        mean = np.where(harmful, other + bias[item], mean)
+    elif plant == "invert":
+        harmful = harmful & (user % 2 == 1)
+        mean = np.where(harmful, -mean, mean)
+    elif plant == "random":
+        mean, noise = np.where(harmful, 0.0, mean), np.where(harmful, _RANDOM, noise)
+    score = mean + noise * rng.standard_normal(len(user))
+    thresholds = np.array(_THRESHOLDS)
+    if plant == "none":
+        shares = np.cumsum(_HISTOGRAM) / sum(_HISTOGRAM)
+        thresholds = np.quantile(score, shares[:-1])
+    rating = 1 + np.searchsorted(thresholds, score)
+    probability = ndtr((mean - thresholds[2]) / noise)
+    return _Rows(user, item, day, probability, rating, harmful)
+
+
+def _core(user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """Positions of the rows that stay when users and items of fewer than 5 rows leave, again and
+    again."""
+    rows = np.arange(len(user))
+    while len(rows):
+        counts = [np.bincount(column[rows])[column[rows]] for column in (user, item)]
+        good = np.minimum(*counts) >= _CORE
+        if good.all():
+            break
+        rows = rows[good]
+    return rows
+
+
+def reviewer_id(user: int) -> str:
+    return f"A{user:012d}U"
+
+
+def asin(item: int, domain: int) -> str:
+    """B0 and eight characters, as products have; other letters in the other domain."""
+    return f"B0{'ST'[domain]}{item:07d}"
+
+
+def _lines(path: Path, compressed: bool, lines: Iterator[str]) -> None:
+    if not compressed:
+        with path.open("w", encoding="ascii", newline="\n") as file:
+            file.writelines(lines)
+        return
+    # No name and no time in the header, so that the same rows give the same bytes.
+    with (
+        path.with_name(path.name + ".gz").open("wb") as raw,
+        gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed,
+        io.TextIOWrapper(packed, "ascii", newline="\n") as file,
+    ):
+        file.writelines(lines)
+
+
+def _write_reviews(out: Path, domain: Domain, rows: _Rows, rng, compressed: bool, d: int) -> None:
+    words = rng.integers(len(_WORDS), size=(len(rows.user), 4))
+    unnamed = rng.random(len(rows.user)) < _WITHOUT_NAME
+    dates = np.datetime64(_FIRST_DAY, "s") + rows.day * np.timedelta64(_DAY, "s")
+
+    def lines() -> Iterator[str]:
+        columns = (rows.user, rows.item, rows.day, rows.rating, dates, words, unnamed)
+        for user, item, day, rating, date, chosen, nameless in zip(*(c.tolist() for c in columns)):
+            record = {
+                "reviewerID": reviewer_id(user),
+                "asin": asin(item, d),
+                "reviewerName": f"Reader \u00e9{user}",
+                "helpful": [0, 0],
+                "reviewText": " ".join(_WORDS[w] for w in chosen),
+                "overall": float(rating),
+                "summary": _WORDS[chosen[0]].capitalize(),
+                "unixReviewTime": _FIRST_DAY + _DAY * day,
+                "reviewTime": f"{date:%m} {date.day}, {date:%Y}",
+            }
+            if nameless:
+                del record["reviewerName"]
+            yield json.dumps(record) + "\n"
+
+    _lines(out / f"reviews_{domain.name}_5.json", compressed, lines())
+
+
+def _write_meta(
+    out: Path, domain: Domain, items: np.ndarray, category: np.ndarray, rng, share: float,
+    compressed: bool, d: int,
+) -> None:  # fmt: skip
+    """Python literals: the reviewed items but a share, and as many again that nobody reviewed."""
+    missing = rng.random(len(items)) < share
+    optional = rng.random((2 * len(items), 3))
+    spare = domain.items + np.arange(len(items))
+    chosen = np.append(items[~missing], spare[: len(items) // 4])
+
+    def lines() -> Iterator[str]:
+        for n, item in enumerate(chosen.tolist()):
+            kind = int(category[item]) if item < domain.items else 0
+            record = {"asin": asin(item, d)}
+            if optional[n, 0] < 0.9:
+                record["title"] = f"Maker's \u00ab{_WORDS[item % len(_WORDS)]}\u00bb, no. {item}"
+            if optional[n, 1] < 0.7:
+                record["price"] = round(1 + 40 * float(optional[n, 2]), 2)
+            if optional[n, 2] < 0.5:
+                record["brand"] = "Smith & Sons"
+            record["salesRank"] = {domain.name: item + 1}
+            record["categories"] = [[domain.name, f"Kind {kind:02d}", "Children's"], ["Gifts"]]
+            yield ascii(record) + "\n"
+
+    _lines(out / f"meta_{domain.name}.json", compressed, lines())
+
+
+def _write_truth(out: Path, arrays: dict[str, np.ndarray], settings: dict) -> None:
+    folder = out.with_name(out.name + "-truth")
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / "truth.npz", **arrays)
+    settings["rows"] = {name: len(values) for name, values in arrays.items()}
+    (folder / "truth.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
