@@ -63,6 +63,7 @@ def make_task_conflict(
     slope: float = 1.5,
     seed: int = 0,
     nonlinearity: float = 0.0,
+    valid_share: float = VALID_SHARE,
 ) -> tuple[Splits, Schema, Splits]:
     """Tables by page (first 80 % train, of which the last 10 % of pages are validation), their
     schema, and the TaskTruth of each split's rows.
@@ -71,7 +72,7 @@ def make_task_conflict(
     Raises:  ValueError: a number out of its range.
     """
     rows = draw_rows(num_rows, tasks, conflict, rates, slope, seed, nonlinearity)
-    parts = split_by_page(rows.search_id)
+    parts = split_by_page(rows.search_id, valid_share)
     sparse, vocab_sizes = _encode(rows.categorical, parts[0])
     table = Table(
         sparse=sparse,
@@ -192,12 +193,12 @@ def _probabilities(scores, rates):
     return np.minimum.accumulate(sigmoid(scores + intercepts), axis=1), intercepts
 
 
-def split_by_page(search_id: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def split_by_page(search_id: np.ndarray, valid_share: float = VALID_SHARE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions of training, validation and test rows; no page is cut."""
     rows = np.arange(len(search_id))
     page = search_id - search_id[0]
     cut = page[int(TRAIN_SHARE * len(page)) - 1] + 1
-    held = np.floor(cut * (1.0 - VALID_SHARE))
+    held = np.floor(cut * (1.0 - valid_share))
     return rows[page < held], rows[(page >= held) & (page < cut)], rows[page >= cut]
 
 

@@ -113,8 +113,8 @@ class DeepGate(nn.Cell):
 
     def __init__(self, rng, in_dim, num_experts, num_gates, output_dim, width=128, hidden=32):
         super().__init__()
-        self.reduce = Parameter(uniform_init(rng, (in_dim, width), in_dim), name="reduce.weight")
-        self.reduce_bias = Parameter(uniform_init(rng, width, in_dim), name="reduce.bias")
+        self.reduce = Parameter(uniform_init(rng, (in_dim, width), in_dim), name="reduce")
+        self.reduce_bias = Parameter(uniform_init(rng, width, in_dim), name="reduce_bias")
         self.norm = LayerNorm(width)
         self.first = Generated(rng, num_gates * hidden * width, width)
         self.first_bias = Generated(rng, num_gates * hidden, width)

@@ -43,10 +43,10 @@ class TokenEmbedding(nn.Cell):
         bound = np.sqrt(6.0 / (rows + embed_dim))
         table = rng.uniform(-bound, bound, (rows, embed_dim)).astype(np.float32)
         self.table = Parameter(Tensor(table), name="table")
-        self.weight = Parameter(
-            uniform_init(rng, (num_dense, embed_dim), num_dense), name="numeric.weight"
-        )
-        self.bias = Parameter(uniform_init(rng, (embed_dim,), num_dense), name="numeric.bias")
+        weight = uniform_init(rng, (num_dense, embed_dim), num_dense)
+        self.numeric_weight = Parameter(weight, name="numeric_weight")
+        bias = uniform_init(rng, (embed_dim,), num_dense)
+        self.numeric_bias = Parameter(bias, name="numeric_bias")
         self.offsets = Tensor(np.cumsum((0, *vocab_sizes[:-1])).astype(np.int32).reshape(1, -1))
         self.vocab_sizes, self.rows = tuple(vocab_sizes), rows
         self.num_tokens, self.embed_dim = len(vocab_sizes) + 1, embed_dim
@@ -58,7 +58,7 @@ class TokenEmbedding(nn.Cell):
         places = sparse + self.offsets
         if not self.factored:
             fields = ops.gather(self.table, places, 0).reshape(-1, self.width - self.embed_dim)
-            return ops.concat((fields, ops.bias_add(product(dense, self.weight), self.bias)), 1)
+            return ops.concat((fields, ops.bias_add(product(dense, self.numeric_weight), self.numeric_bias)), 1)
         return ops.concat((self.multi_hot(places), dense), 1)
 
     def multi_hot(self, places):
@@ -78,8 +78,8 @@ class TokenEmbedding(nn.Cell):
         rows = ()
         for field in range(self.num_tokens - 1):
             rows = rows + (product(tables[field], blocks[field]),)
-        rows = rows + (product(self.weight, blocks[-1]),)
-        shift = product(self.bias.reshape(1, -1), blocks[-1])
+        rows = rows + (product(self.numeric_weight, blocks[-1]),)
+        shift = product(self.numeric_bias.reshape(1, -1), blocks[-1])
         return ops.bias_add(product(instance, ops.concat(rows, 0)), shift.reshape(-1))
 
     def embedded(self, instance):
@@ -92,12 +92,12 @@ class TokenEmbedding(nn.Cell):
         tokens = ()
         for field in range(self.num_tokens - 1):
             tokens = tokens + (product(parts[field], tables[field]),)
-        tokens = tokens + (ops.bias_add(product(dense, self.weight), self.bias),)
+        tokens = tokens + (ops.bias_add(product(dense, self.numeric_weight), self.numeric_bias),)
         return ops.concat(tokens, 1)
 
     def mean_token(self, instance):
         """Mean over the tokens, (B, E)."""
         if not self.factored:
             return instance.reshape(-1, self.num_tokens, self.embed_dim).mean(1)
-        rows = ops.concat((self.table, self.weight), 0)
-        return ops.bias_add(product(instance, rows), self.bias) / self.num_tokens
+        rows = ops.concat((self.table, self.numeric_weight), 0)
+        return ops.bias_add(product(instance, rows), self.numeric_bias) / self.num_tokens

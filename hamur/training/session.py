@@ -123,11 +123,13 @@ class Session:
             for index, batch in enumerate(self.batches.epoch(number)):
                 done = (number - 1) * steps + index
                 rate = trainer.learning_rate_at(done, trainer.epochs * steps)
-                losses.append(self.step(batch, rate, done))
+                loss = self.step(batch, rate, done)
+                if loss is not None:  # some schemes update every second batch
+                    losses.append(loss)
                 if self.averages and done % EVERY == EVERY - 1:
                     self.average()
                 bar.update(min(self.batches.batch_rows, self.train_rows - bar.n))
-                if index % 50 == 49:
+                if index % 50 == 49 and losses:
                     bar.set_postfix(loss=f"{float(losses[-1].asnumpy()):.4f}")
         values = np.array([float(loss.asnumpy()) for loss in losses])
         if not np.isfinite(values).all():
