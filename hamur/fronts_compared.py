@@ -65,9 +65,7 @@ def posthoc_entries(config, splits, schema, entropy, preferences) -> list[dict]:
     offsets = task_training.score_offsets(splits.train.labels)
     logits = logits_of(model, splits.test)[:, 0]
     logits = front_evaluation.posthoc_logits(logits, preferences, offsets, entropy)
-    return front_evaluation.front_entries(
-        preferences, logits, splits.test, entropy, schema.labels
-    )
+    return front_evaluation.front_entries(preferences, logits, splits.test, entropy, schema.labels)
 
 
 def exact_entries(truth, train, entropy, names, preferences) -> list[dict]:

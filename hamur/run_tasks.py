@@ -71,10 +71,16 @@ def warn(config: TaskConfig) -> None:
     """One line on stderr for what a user should not overlook."""
     for name in ("alpha", "lamb"):
         if getattr(config, name) is not None:
-            print(f"--{name} is accepted for the public command line and has no effect", file=sys.stderr)
+            print(
+                f"--{name} is accepted for the public command line and has no effect",
+                file=sys.stderr,
+            )
     if config.select_on == "test":
-        print("--select_on test: the epoch is chosen on the test rows, as in the public code; the "
-              "figures are no honest estimate", file=sys.stderr)
+        print(
+            "--select_on test: the epoch is chosen on the test rows, as in the public code; the "
+            "figures are no honest estimate",
+            file=sys.stderr,
+        )
 
 
 def load_data(config: TaskConfig, load: Callable) -> tuple:
@@ -146,7 +152,10 @@ def data_rows(splits, schema):
             labels = np.asarray(table.labels)[:, k]
             row += [f"{len(labels):,}", f"{labels.mean(dtype=np.float64):.2%}"]
         rows.append(row)
-    header = ["task", *(f"{part} {what}" for part in splits._fields for what in ("rows", "positive"))]
+    header = [
+        "task",
+        *(f"{part} {what}" for part in splits._fields for what in ("rows", "positive")),
+    ]
     return header, rows
 
 
@@ -175,9 +184,7 @@ def judge(config, model, splits, schema, entropy, truth) -> dict:
         table = getattr(splits, part)
         with graph_mode():
             logits[part] = predictor.logits(table, preferences)
-        entries = front_evaluation.front_entries(
-            preferences, logits[part], table, entropy, names
-        )
+        entries = front_evaluation.front_entries(preferences, logits[part], table, entropy, names)
         middle = entries[len(entries) // 2]
         content[part] = {"rows": len(table), "tasks": middle["tasks"]}
         if config.model_name == "pomoe":
@@ -230,7 +237,9 @@ def unknown_counts(splits, schema) -> dict:
     counts = {}
     for part, table in splits._asdict().items():
         zero = (np.asarray(table.sparse) == 0).sum(axis=0)
-        found = {n: int(c) for n, c in zip(schema.sparse_names, zero) if c and n != schema.domain_field}
+        found = {
+            n: int(c) for n, c in zip(schema.sparse_names, zero) if c and n != schema.domain_field
+        }
         counts[part] = found
     return counts
 
@@ -248,8 +257,12 @@ def write(folder, content, config, schema, say) -> None:
         title = f"{config.model_name} ({config.preset}, {config.head}) on {schema.name}{note}"
         front.front_plot(folder / "front.png", sources, names, title)
     results.write_json(folder / "metrics.json", content)
-    say(f"\nresults in {folder}; best epoch {run['best_epoch']} of {run['epochs']}; test split{note}:\n")
-    entries = content.get("front") or [{"preference": [1 / len(names)] * len(names), **content["test"]}]
+    say(
+        f"\nresults in {folder}; best epoch {run['best_epoch']} of {run['epochs']}; test split{note}:\n"
+    )
+    entries = content.get("front") or [
+        {"preference": [1 / len(names)] * len(names), **content["test"]}
+    ]
     print(front.front_table(entries, names))
     if "front" in content:
         print("\n" + front.measures_table(content["front_measures"], names))

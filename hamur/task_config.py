@@ -212,7 +212,9 @@ class TaskConfig:
     )
     device: str = run_flag("cpu", "cpu, gpu or ascend, with a card as in ascend:1")
     save_dir: str | None = run_flag(
-        None, "folder of the results, created if missing", default_text="runs/<script>/<model>-<seed>"
+        None,
+        "folder of the results, created if missing",
+        default_text="runs/<script>/<model>-<seed>",
     )
     quiet: bool = run_flag(False, "print nothing but the table of results")
     debug: bool = run_flag(False, "show the traceback of an error in data or options")

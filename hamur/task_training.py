@@ -77,8 +77,10 @@ def make_trainer(config, model, entropy, train_rows, fixed=None, save_dir=None, 
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         patience=config.patience,
-        criterion=criterion_of(config),
-        evaluation=partial(training.TaskEvaluation, preferences=judged, entropy=entropy),
+        criterion=criterion_of(config) if fixed is None else "weighted_loss",
+        evaluation=partial(
+            training.TaskEvaluation, preferences=judged, entropy=entropy, weights=fixed
+        ),
         save_dir=save_dir,
         resume=config.resume and fixed is None,
         quiet=config.quiet,

@@ -95,7 +95,9 @@ class Oracle:
 
     def mmoe(self, e):
         outputs, number = self.experts(e), self.config.num_experts
-        gates = [self.gate("gates", e, slice(k * number, (k + 1) * number)) for k in range(self.tasks)]
+        gates = [
+            self.gate("gates", e, slice(k * number, (k + 1) * number)) for k in range(self.tasks)
+        ]
         return self.towers([mixture(g, outputs) for g in gates])
 
     def ple(self, e):
@@ -177,7 +179,9 @@ class Oracle:
         if self.config.expert_kind == "ple":
             each = self.config.num_experts // 2
             for k in range(gates):
-                others = [i for j in range(gates) if j != k for i in range(each * j, each * (j + 1))]
+                others = [
+                    i for j in range(gates) if j != k for i in range(each * j, each * (j + 1))
+                ]
                 logits[k][:, others] = -np.inf
         columns = [
             self.pareto_tower(f"towers.{k}.", (softmax(g)[:, :, None] * outputs).sum(1), v)

@@ -58,7 +58,9 @@ class TokenEmbedding(nn.Cell):
         places = sparse + self.offsets
         if not self.factored:
             fields = ops.gather(self.table, places, 0).reshape(-1, self.width - self.embed_dim)
-            return ops.concat((fields, ops.bias_add(product(dense, self.numeric_weight), self.numeric_bias)), 1)
+            return ops.concat(
+                (fields, ops.bias_add(product(dense, self.numeric_weight), self.numeric_bias)), 1
+            )
         return ops.concat((self.multi_hot(places), dense), 1)
 
     def multi_hot(self, places):

@@ -107,5 +107,3 @@ def log_sum_exp(x):
     """Over the last axis, kept."""
     largest = ops.stop_gradient(x.max(-1, keepdims=True))
     return largest + ops.log(ops.exp(x - largest).sum(-1, keepdims=True))
-
-

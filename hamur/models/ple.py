@@ -32,7 +32,9 @@ class ProgressiveLayeredExtraction(MultiTaskModel):
         self.first_shared_gate = InstanceGates(rng, width, total, 1)
         later, gates, shared_gates = [], [], []
         for number in range(1, len(dims)):
-            later.append(ExpertLayer(rng, dims[number - 1], dims[number], total, rate, shared=False))
+            later.append(
+                ExpertLayer(rng, dims[number - 1], dims[number], total, rate, shared=False)
+            )
             for _ in range(tasks):
                 gates.append(DenseGate(rng, dims[number - 1], 2 * each))
             if number + 1 < len(dims):

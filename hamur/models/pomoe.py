@@ -104,9 +104,7 @@ class ParetoMixture(MultiTaskModel):
         towers = []
         for _ in range(self.num_gates):
             towers.append(
-                PreferenceTower(
-                    rng, out_dim, config.tower_dims, config.dropout, config.tower_norm
-                )
+                PreferenceTower(rng, out_dim, config.tower_dims, config.dropout, config.tower_norm)
             )
         self.towers = nn.CellList(towers)
         self.mask_widths += [*self.experts.widths, *config.tower_dims]

@@ -10,9 +10,7 @@ class SharedBottom(MultiTaskModel):
 
     def add_layers(self, rng):
         config = self.config
-        self.bottom = ExpertStack(
-            rng, self.instance_width, config.expert_dims, 1, config.dropout
-        )
+        self.bottom = ExpertStack(rng, self.instance_width, config.expert_dims, 1, config.dropout)
         self.towers = TaskTowers(
             rng, config.expert_dims[-1], config.tower_dims, self.num_tasks, config.dropout
         )

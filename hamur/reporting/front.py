@@ -73,7 +73,9 @@ def front_plot(path: Path, fronts: dict, tasks, title: str) -> None:
     pairs = [(i, j) for i in range(len(tasks)) for j in range(i + 1, len(tasks))]
     with plt.rc_context(STYLE), replacing(path) as temporary:
         size = (4.6 * len(pairs) + 1, 7.6)
-        figure, axes = plt.subplots(2, len(pairs), figsize=size, layout="constrained", squeeze=False)
+        figure, axes = plt.subplots(
+            2, len(pairs), figsize=size, layout="constrained", squeeze=False
+        )
         for (top, bottom), pair in zip(axes.T, pairs):
             points = _panel(top, fronts, tasks, pair, "ne")
             _panel(bottom, fronts, tasks, pair, "auc")

@@ -52,19 +52,24 @@ class TaskEvaluation:
 
     hypervolume: of the validation points in NE space below (1, ..., 1); minus the mean NE while all
     points are outside.  auc_hypervolume: the public code's measure.  negative_loss: minus mean NE.
+    weighted_loss: minus the NE weighed by ``weights`` (T,), for a model of one fixed preference.
     preferences (R, T), entropy (T,) of the training rows.
     """
 
-    criteria = ("hypervolume", "auc_hypervolume", "negative_loss")
+    criteria = ("hypervolume", "auc_hypervolume", "negative_loss", "weighted_loss")
 
-    def __init__(self, model, table, preferences, entropy):
+    def __init__(self, model, table, preferences, entropy, weights=None):
         self.model, self.table = model, table
         self.preferences, self.entropy = preferences, entropy
+        self.weights = np.ones(len(entropy)) if weights is None else np.asarray(weights)
         self.predictor = predictor_of(model)
 
     def check(self, criterion):
         labels = self.table.labels
-        if criterion == "auc_hypervolume" and not ((labels.min(0) == 0) & (labels.max(0) == 1)).all():
+        if (
+            criterion == "auc_hypervolume"
+            and not ((labels.min(0) == 0) & (labels.max(0) == 1)).all()
+        ):
             raise ValueError(
                 "a task has one class only in the validation split, so that its AUC, which the "
                 "published rule selects by, is undefined; use --preset pareto or other rows."
@@ -78,6 +83,7 @@ class TaskEvaluation:
         middle = logits[:, logits.shape[1] // 2]
         report = {"losses": losses, "areas": task_metrics.areas(labels, middle[:, None])[0]}
         report["negative_loss"] = -float(losses.mean())
+        report["weighted_loss"] = -float((losses.mean(axis=0) * self.weights).sum())
         report["hypervolume"] = volume if volume > 0 else report["negative_loss"]
         report["auc_hypervolume"] = None
         if (labels.min(0) == 0).all() and (labels.max(0) == 1).all():

@@ -36,9 +36,7 @@ def lattice(num_tasks: int, least: int) -> np.ndarray:
     while comb(p + num_tasks - 1, num_tasks - 1) < least:
         p += 1
     bars = np.array(list(combinations(range(p + num_tasks - 1), num_tasks - 1)))
-    edges = np.column_stack(
-        [np.full(len(bars), -1), bars, np.full(len(bars), p + num_tasks - 1)]
-    )
+    edges = np.column_stack([np.full(len(bars), -1), bars, np.full(len(bars), p + num_tasks - 1)])
     return (np.diff(edges, axis=1) - 1) / p
 
 

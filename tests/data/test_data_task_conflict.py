@@ -56,7 +56,7 @@ def test_the_exact_front_is_monotone_and_convex(conflict, seed):
     if conflict == 0:
         assert max(fronts.span(losses)) < 1e-3
         return
-    assert fronts.spearman(preferences, losses) == [1.0, 1.0]
+    assert fronts.spearman(preferences, losses) == pytest.approx([1.0, 1.0])
     # Each preference's point is the best of all points for that preference: a convex front.
     values = preferences @ losses.T
     np.testing.assert_array_equal(values.argmin(axis=1), np.arange(11))

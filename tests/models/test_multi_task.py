@@ -112,7 +112,11 @@ def gradients_and_losses(model, inputs, labels, preferences, coefficients):
 @pytest.mark.parametrize(
     ("name", "preset", "more"),
     [v for v in VARIANTS if v[2].get("tower_norm") != "batch" and v[0] != "singletask"],
-    ids=[i for i, v in zip(IDS, VARIANTS) if v[2].get("tower_norm") != "batch" and v[0] != "singletask"],
+    ids=[
+        i
+        for i, v in zip(IDS, VARIANTS)
+        if v[2].get("tower_norm") != "batch" and v[0] != "singletask"
+    ],
 )
 def test_gradients_equal_central_differences_of_the_restatement(eager, name, preset, more):
     model = randomise(make_model(name, preset, **more), seed=5)
@@ -217,7 +221,9 @@ def test_many_preferences_equal_one_at_a_time_and_share_the_experts(eager, monke
     assert len(calls) == 1
     apart = [call(model, make_inputs(), r[None])[:, 0] for r in preferences]
     np.testing.assert_allclose(together, np.stack(apart, axis=1), atol=1e-5)
-    np.testing.assert_allclose(call(model, make_inputs(), preferences[::-1]), together[:, ::-1], atol=1e-5)
+    np.testing.assert_allclose(
+        call(model, make_inputs(), preferences[::-1]), together[:, ::-1], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("gate", ["linear", "deep", "attention"])
