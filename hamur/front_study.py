@@ -83,7 +83,7 @@ def run_study(config: StudyConfig) -> dict:
     """Train what is missing in --save_dir and write study.md and study.json; returns the latter."""
     select_device(config.device)
     folder = Path(config.save_dir)
-    content = {"options": {k: v for k, v in vars(config).items()}, "seeds": []}
+    content = {"options": dict(vars(config)), "seeds": []}
     for seed in range(config.seeds):
         study = Study(config, seed, folder / f"tasks{config.task_num}-seed{seed}")
         content["seeds"].append(study.run())

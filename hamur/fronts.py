@@ -51,8 +51,8 @@ def _sweep(points: np.ndarray, reference: np.ndarray) -> float:
 def hypervolume_gradient(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """d hypervolume / d points, (R, T), every entry <= 0, for each non-dominated rank alone.
 
-    Moving point i along coordinate k changes the volume by what it alone covers, seen along k, among
-    the points that are at least as good in k.
+    Moving point i along coordinate k changes the volume by what it alone covers, seen along k,
+    among the points that are at least as good in k.
     """
     gradient = np.zeros_like(points, np.float64)
     for rank in nondominated_ranks(points):

@@ -7,6 +7,7 @@ import numpy as np
 
 from hamur import front_evaluation, models, task_training
 from hamur.data.exact_front import exact_front
+from hamur.task_config import PREFERENCE_FLAGS
 from hamur.training.predict import graph_mode, predictor_of
 from hamur.training.preference_samplers import evaluation_preferences
 
@@ -45,12 +46,7 @@ def train_fixed(config, splits, schema, entropy, preference):
 
 def train_per_task(config, splits, schema, entropy):
     """An mmoe of the same sizes and budget."""
-    none = dict.fromkeys(
-        (
-            "head gate expert_kind tower_norm scalarisation loss_norm sampler anneal_power "
-            "dirichlet_alpha ideal preferences_per_step eval_preferences reference_front"
-        ).split()
-    )
+    none = dict.fromkeys(PREFERENCE_FLAGS)
     config = dataclasses.replace(config, model_name="mmoe", preset="pareto", resume=False, **none)
     network = task_training.network_config(config)
     model = models.MULTI_TASK["mmoe"](schema, config=network, seed=config.init_seed)

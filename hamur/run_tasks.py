@@ -233,7 +233,8 @@ def front_parts(config, content, model, splits, schema, entropy, logits, prefere
 
 
 def unknown_counts(splits, schema) -> dict:
-    """Cells with id 0, a value that no training row has, a split and field; only those that occur."""
+    """Cells with id 0, a value that no training row has, a split and field; only those that
+    occur."""
     counts = {}
     for part, table in splits._asdict().items():
         zero = (np.asarray(table.sparse) == 0).sum(axis=0)
@@ -257,9 +258,8 @@ def write(folder, content, config, schema, say) -> None:
         title = f"{config.model_name} ({config.preset}, {config.head}) on {schema.name}{note}"
         front.front_plot(folder / "front.png", sources, names, title)
     results.write_json(folder / "metrics.json", content)
-    say(
-        f"\nresults in {folder}; best epoch {run['best_epoch']} of {run['epochs']}; test split{note}:\n"
-    )
+    say(f"\nresults in {folder}; best epoch {run['best_epoch']} of {run['epochs']}")
+    say(f"test split{note}:\n")
     entries = content.get("front") or [
         {"preference": [1 / len(names)] * len(names), **content["test"]}
     ]

@@ -35,8 +35,8 @@ def label_entropy(labels: np.ndarray, names=None) -> np.ndarray:
 def task_metrics(labels, logits, entropy, names, group=None) -> dict:
     """{task: metrics} for labels (N, T) and logits (N, T); entropy (T,) divides the log loss to NE.
 
-    auc, logloss, ne, pcoc (mean prediction over observed rate), gauc with the share of rows it covers
-    (groups with both classes), rows, positives; from the second task on cvr_auc: the AUC of
+    auc, logloss, ne, pcoc (mean prediction over observed rate), gauc with the share of rows it
+    covers (groups with both classes), rows, positives; from the second task on cvr_auc: the AUC of
     p_k / p_{k-1} on the rows whose label k-1 is 1.
     """
     report = {}

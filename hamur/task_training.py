@@ -39,7 +39,8 @@ def build(config, network, schema, labels):
 
 
 def preferences_of(config, num_tasks: int) -> np.ndarray:
-    """(R, T) at which a resolved TaskConfig's model is judged; the even one for one-point models."""
+    """(R, T) at which a resolved TaskConfig's model is judged; the even one for one-point
+    models."""
     if config.model_name != "pomoe":
         return np.full((1, num_tasks), 1.0 / num_tasks, np.float32)
     if config.preset == "published" and config.eval_preferences == 5:

@@ -1,8 +1,8 @@
 """Float64 NumPy restatement of the eight multi-task models: obvious, slow, independent of `hamur`.
 
-Row vectors, `y = x W + b`; experts, tasks and preferences are really looped over, and the instance e
-is really built. Dropout is not restated: compare with probability 0. `p` maps the parameter names of
-a model to arrays; `training` chooses the statistics of the batch.
+Row vectors, `y = x W + b`; experts, tasks and preferences are really looped over, and the instance
+e is really built. Dropout is not restated: compare with probability 0. `p` maps the parameter
+names of a model to arrays; `training` chooses the statistics of the batch.
 """
 
 import numpy as np

@@ -123,7 +123,16 @@ WRONG = [
     (["--device", "ascend:0"], "cannot use Ascend"),
     (["--resume"], "no run in runs/a_script/metaheac-1"),
     (
-        "--model_name pomoe --preset published --dataset_name Synthetic --task_num 3".split(),
+        [
+            "--model_name",
+            "pomoe",
+            "--preset",
+            "published",
+            "--dataset_name",
+            "Synthetic",
+            "--task_num",
+            "3",
+        ],
         "two tasks built in, the data have 3",
     ),
 ]

@@ -1,8 +1,8 @@
 """Mixtures of experts: X equal networks side by side, computed as a few wide products.
 
 The experts' columns lie next to each other, (B, X * width), so that the first layer of all experts
-is one product and the batch norm of all of them one norm; row b of the reshaped (B, X, width) result
-holds the outputs that a gate mixes.
+is one product and the batch norm of all of them one norm; row b of the reshaped (B, X, width)
+result holds the outputs that a gate mixes.
 """
 
 from functools import partial
@@ -18,11 +18,11 @@ from hamur.layers.products import product
 class ExpertLayer(nn.Cell):
     """Dense -> batch norm -> ReLU -> Dropout of X experts.
 
-    shared:  all experts read one input: weight (in, X * out), expert i in columns [i out, (i+1) out).
-        Otherwise expert i reads its own: weight (X, in, out).
-    Inputs:  for ``shared`` the product of the input with ``weight`` (B, X * out), so that the caller
-        chooses how to compute it; else a tuple of X tensors (B, in).  layout of kind "single",
-        keep None or a (B, X * out) dropout mask.
+    shared:  all experts read one input: weight (in, X * out), expert i in columns [i out, (i+1)
+        out). Otherwise expert i reads its own: weight (X, in, out).
+    Inputs:  for ``shared`` the product of the input with ``weight`` (B, X * out), so that the
+        caller chooses how to compute it; else a tuple of X tensors (B, in).  layout of kind
+        "single", keep None or a (B, X * out) dropout mask.
     Outputs: (B, X * out).
     """
 

@@ -1,9 +1,11 @@
 """What reads the preference: the hyper-network's trunk, the layers it generates, and the gates.
 
-A preference r (T,) is non-negative and sums to 1; a larger r_k means that task k matters more.  R of
-them enter together as (R, T).  Nothing here has a row axis before it meets the instance, so the cost
-of a preference does not depend on the width of the network that generates its layers.
+A preference r (T,) is non-negative and sums to 1; a larger r_k means that task k matters more.  R
+of them enter together as (R, T).  Nothing here has a row axis before it meets the instance, so the
+cost of a preference does not depend on the width of the network that generates its layers.
 """
+
+import itertools
 
 import mindspore as ms
 import numpy as np
@@ -53,7 +55,7 @@ class PreferenceTrunk(nn.Cell):
     def __init__(self, rng, num_tasks, norm=True):
         super().__init__()
         widths = (num_tasks, *TRUNK_WIDTHS)
-        self.layers = nn.CellList([PlainDense(rng, i, o) for i, o in zip(widths, widths[1:])])
+        self.layers = nn.CellList([PlainDense(rng, i, o) for i, o in itertools.pairwise(widths)])
         self.norm = LayerNorm(FEATURES) if norm else None
 
     def construct(self, preferences):
@@ -172,8 +174,8 @@ GATES = {"linear": LinearGate, "deep": DeepGate, "attention": AttentionGate}
 
 
 class PublishedGate(nn.Cell):
-    """g = relu(W2 (W1 e + b1) + b2), all four generated, as the public code has it: one gate for all
-    tasks, no softmax, and no activation between the two maps.
+    """g = relu(W2 (W1 e + b1) + b2), all four generated, as the public code has it: one gate for
+    all tasks, no softmax, and no activation between the two maps.
 
     Dropout acts on the generated tensors: keep None or a (1, X in + X X + 2 X) mask of the batch.
     Inputs:  embedding, instance, v (R, 64), keep.   Outputs: (B, R, X).

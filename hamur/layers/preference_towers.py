@@ -82,8 +82,8 @@ class PreferenceTower(nn.Cell):
     The mixture and the first Dense commute; with more preferences than experts the Dense is applied
     to the experts' outputs, once for all preferences.  One dropout mask serves all preferences.
 
-    Inputs:  gates (B, R, X), outputs (B, X, H), v (R, 64), weight (B,), keep () or (B, width) masks.
-    Outputs: logits (B, R).
+    Inputs:  gates (B, R, X), outputs (B, X, H), v (R, 64), weight (B,), keep () or (B, width)
+    masks. Outputs: logits (B, R).
     """
 
     def __init__(self, rng, in_dim, dims, dropout, norm):

@@ -10,7 +10,8 @@ from hamur.models.multi_task import MultiTaskModel, TaskTowers
 
 class AdaptiveTransfer(MultiTaskModel):
     """f_k = Ex_k(e); for k = 2..T: f_k <- attention over the tokens [Dense_k(f_{k-1}) ; f_k], where
-    f_{k-1} is the updated one and the three attention maps are shared by the tasks; z_k = Tw_k(f_k).
+    f_{k-1} is the updated one and the three attention maps are shared by the tasks; z_k =
+    Tw_k(f_k).
     """
 
     def add_layers(self, rng):

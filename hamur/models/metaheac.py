@@ -1,4 +1,5 @@
-"""metaheac: a hybrid of experts and critics with meta-learnt task embeddings (Zhu et al., KDD 2021)."""
+"""metaheac: a hybrid of experts and critics with meta-learnt task embeddings (Zhu et al., KDD
+2021)."""
 
 import mindspore as ms
 import numpy as np
@@ -36,7 +37,8 @@ class TaskGate(nn.Cell):
 
 
 class MetaHeac(MultiTaskModel):
-    """h^k = sum_i g^k_i Ex_i(e);  P_k = sum_j c^k_j sigmoid(critic_j(h^k)),  u_k = [Z_k ; mean token].
+    """h^k = sum_i g^k_i Ex_i(e);  P_k = sum_j c^k_j sigmoid(critic_j(h^k)),  u_k = [Z_k ; mean
+    token].
 
     The public code takes the mean over critics of c_j sigmoid(...), so that P <= 1/5; preset
     "published" does too.  Logits are formed without leaving the log domain, so that they can be
@@ -82,7 +84,8 @@ class MetaHeac(MultiTaskModel):
         return ops.concat(logits, 1)
 
     def criticise(self, hidden, layout, keep):
-        """Logits (B, 5) of the critics; their statistics move once a task, as in the public code."""
+        """Logits (B, 5) of the critics; their statistics move once a task, as in the public
+        code."""
         wide = self.critics(product(hidden, self.critics.layers[0].weight), layout, keep)
         logits = ()
         for output, x in zip(self.outputs, columns(wide, NUM_CRITICS)):

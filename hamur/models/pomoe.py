@@ -71,8 +71,8 @@ class ParetoMixture(MultiTaskModel):
 
         v = trunk(r);  g = softmax(gate(e, F, v));  h^k = sum_i g^k_i F_i;  z_k = Tw_k(h^k; v)
 
-    head:  "per_task", or "shared_score": one gate, one tower, z_k = s(x; r) + b_k with constant b_k,
-        the ranking view, in which one order of the rows has to serve all tasks.
+    head:  "per_task", or "shared_score": one gate, one tower, z_k = s(x; r) + b_k with constant
+        b_k, the ranking view, in which one order of the rows has to serve all tasks.
     gate:  see hamur.layers.preference.GATES.  tower_norm: see PreferenceNorm.
     expert_kind:  "mlp"; "cross": two rank-one cross layers on e first; "ple": int(X/2) experts
         shared and int(X/2) of each gate's own.

@@ -68,8 +68,8 @@ def measures_table(measures: dict, tasks) -> str:
 
 
 def front_plot(path: Path, fronts: dict, tasks, title: str) -> None:
-    """Every pair of tasks: NE (top) and AUC (bottom), points of the model coloured by r of the first
-    task of the pair, other fronts as lines, the constant predictor as a cross."""
+    """Every pair of tasks: NE (top) and AUC (bottom), points of the model coloured by r of the
+    first task of the pair, other fronts as lines, the constant predictor as a cross."""
     pairs = [(i, j) for i in range(len(tasks)) for j in range(i + 1, len(tasks))]
     with plt.rc_context(STYLE), replacing(path) as temporary:
         size = (4.6 * len(pairs) + 1, 7.6)

@@ -133,8 +133,8 @@ def predict(model, table, batch_size=None, preference=None):
     Multi-task models give (N, T) float32; pomoe takes a preference (T,), by default the even one,
     or several at once as (R, T) and then gives (N, R, T).
     Raises:  ValueError: a row that does not fit the model's schema, batch statistics
-        (``norm_inference="batch"``) of a batch with one row, a preference that is not on the simplex
-        or that the model does not take.
+        (``norm_inference="batch"``) of a batch with one row, a preference that is not on the
+        simplex or that the model does not take.
     """
     table.validate(model.schema)
     takes = getattr(model, "takes_preferences", False)

@@ -30,8 +30,8 @@ HYPERVOLUME_WARM_UP = 0.1
 class PreferenceOptions:
     """How preferences and losses meet; entropy (T,) are H_k of the training rows.
 
-    number: preferences a step; fixed: one preference for all steps (a reference model); ideal: NE of
-    single-task runs (T,), or None for the running minimum; total_steps: what annealing spans.
+    number: preferences a step; fixed: one preference for all steps (a reference model); ideal: NE
+    of single-task runs (T,), or None for the running minimum; total_steps: what annealing spans.
     """
 
     entropy: tuple[float, ...]
@@ -237,7 +237,8 @@ class PreferenceStep:
 
 
 def preference_step(model, optimizer, quotas, seed, options):
-    """The step of multi-task training; bind ``options`` (PreferenceOptions) with functools.partial."""
+    """The step of multi-task training; bind ``options`` (PreferenceOptions) with
+    functools.partial."""
     return PreferenceStep(model, optimizer, seed, options)
 
 
@@ -251,7 +252,8 @@ def without_decay(optimizer, preset):
 
 
 def draw_masks(dropouts, rows, seed, number, stream=0):
-    """One (rows, width) uint8 tensor a dropout: 1 with probability 1 - rate, from (seed, number)."""
+    """One (rows, width) uint8 tensor a dropout: 1 with probability 1 - rate, from (seed,
+    number)."""
     if not dropouts:
         return ()
     rng = np.random.SFC64([seed, number, stream])

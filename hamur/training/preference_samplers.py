@@ -56,11 +56,12 @@ def published_preferences() -> np.ndarray:
 
 
 class Sampler:
-    """Preferences of a step: sampler(step, total_steps) -> (R, T) float32, R the same in every step.
+    """Preferences of a step: sampler(step, total_steps) -> (R, T) float32, R the same in every
+    step.
 
     "grid": fixed, r_1 = linspace(.01, .99, R) for two tasks, else the simplex lattice with at least
-    R points.  "annealed": each node to the power a t and renormalised, t = step / last step, so that
-    all start at the centre and spread to the corners.  "dirichlet": drawn from (seed, step).
+    R points.  "annealed": each node to the power a t and renormalised, t = step / last step, so
+    that all start at the centre and spread to the corners.  "dirichlet": drawn from (seed, step).
     Attributes: nodes (R, T), the grid; number R.
     Raises:  ValueError: an unknown name or a number out of range.
     """

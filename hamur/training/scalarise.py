@@ -96,8 +96,9 @@ def scalarise(name: str, losses: np.ndarray, preferences: np.ndarray) -> np.ndar
 
 
 def step_weights(name, losses, preferences, ranges=None) -> np.ndarray:
-    """The coefficients as the step uses them: brought back to NE by the chain rule where losses were
-    divided by ranges (T,), and each row scaled to sum 1; a row of zeros becomes its preference.
+    """The coefficients as the step uses them: brought back to NE by the chain rule where losses
+    were divided by ranges (T,), and each row scaled to sum 1; a row of zeros becomes its
+    preference.
 
     (R, T) float32.  "published" is left as it is.
     """

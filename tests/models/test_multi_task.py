@@ -126,7 +126,7 @@ def test_gradients_equal_central_differences_of_the_restatement(eager, name, pre
     preferences = PREFERENCES[2][:1] if published else PREFERENCES[2]
     coefficients = preferences if name == "pomoe" else np.full((1, 2), 0.5, np.float32)
     before = parameters(model)  # a training step moves the running statistics
-    total, raw, gradients = gradients_and_losses(model, inputs, labels, preferences, coefficients)
+    total, _raw, gradients = gradients_and_losses(model, inputs, labels, preferences, coefficients)
 
     def restated(values):
         logits = Oracle(name, model.schema, model.config, values, True)(*inputs, preferences)
@@ -250,7 +250,7 @@ def test_folded_maps_of_the_published_gate_give_the_same_gate(eager):
     e = model.embedding.embedded(instance).asnumpy().astype(np.float64)
     folded = np.maximum(e @ (w2 @ w1).T + w2 @ b1 + b2, 0)
     found = model.gate(model.embedding, instance, v).asnumpy()[:, 0]
-    np.testing.assert_allclose(found, folded, atol=1e-5)
+    np.testing.assert_allclose(found, folded, rtol=1e-5, atol=1e-5)
 
 
 def test_wrong_choices_are_refused():

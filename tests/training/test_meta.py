@@ -94,7 +94,7 @@ def weighted(batch):
 
 
 def test_one_batch_an_epoch_is_refused(data):
-    splits, schema = data
+    _splits, schema = data
     model = models.MULTI_TASK["metaheac"](schema, **SIZES)
     step = partial(meta.meta_step, steps_per_epoch=1)
     with pytest.raises(ValueError, match="an epoch has one"):

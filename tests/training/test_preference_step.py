@@ -210,6 +210,6 @@ def test_biases_and_norms_are_decayed_by_the_published_preset_only(data, preset,
 
 
 def test_rows_come_in_file_order_for_the_published_preset(data):
-    splits, schema, _ = data
+    _splits, schema, _ = data
     for preset, order in (("published", "ordered"), ("pareto", "shuffled")):
         assert models.MULTI_TASK["mmoe"](schema, preset=preset, **SIZES).config.batches == order
