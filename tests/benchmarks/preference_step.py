@@ -3,9 +3,9 @@ PyTorch, more preferences against one, and a whole front against one point.
 
     python tests/benchmarks/preference_step.py
 
-Every contestant has a process of its own and takes turns with the one it is compared with, so that a
-ratio holds on a machine whose speed drifts.  "plain" builds the instance and multiplies it, as the
-public code does; "factored" (what "auto" picks here) multiplies one-hots with embedded weights.
+Every contestant has a process of its own and takes turns with the one it is compared with, so that
+a ratio holds on a machine whose speed drifts.  "plain" builds the instance and multiplies it, as
+the public code does; "factored" (what "auto" picks here) multiplies one-hots with embedded weights.
 Inputs are random numbers of the published shape.
 """
 
@@ -121,8 +121,8 @@ def products(form, batch):
 
 def front(number, form, rows):
     """One pass over a table that gives the logits of so many preferences."""
-    from hamur.training.preference_samplers import evaluation_preferences
     from hamur.training.predict import graph_mode, predictor_of
+    from hamur.training.preference_samplers import evaluation_preferences
 
     model, table = make_model("pareto", form), table_of(rows)
     predictor, preferences = predictor_of(model), evaluation_preferences(2, number)
