@@ -148,13 +148,23 @@ class PreferenceStep:
         start = Tensor(np.zeros((number, tasks), np.float32))
         self.smoothed = Parameter(start, name="smoothed_losses", requires_grad=False)
         self.last = None
+        self.epo = None
+        if options.scalarisation == "epo" and model.takes_preferences:
+            from hamur.training.epo import EpoRule  # it needs task_losses of this file
+
+            self.epo = EpoRule(model, self.entropy, number)
+
+    def counters(self):
+        return {} if self.epo is None else {"infeasible": self.epo.infeasible}
 
     def state(self):
         """What a resumed run needs besides the model and the optimiser."""
         self.remember()
-        return [self.smoothed]
+        return [self.smoothed] + ([] if self.epo is None else [self.epo.grams])
 
     def __call__(self, batch, learning_rate, number):
+        if self.epo is not None:
+            self.epo.look(batch, self.sampler(number, self.options.total_steps), number)
         preferences, coefficients = self.weights(number)
         keep = draw_masks(self.model.dropouts, len(batch), self.seed, number)
         generated = ()
@@ -202,17 +212,20 @@ class PreferenceStep:
         if unseen.all():
             return step_weights("linear", preferences, preferences)
         losses, ranges = self.normalised(seen, smoothed)
-        weights = step_weights(name, losses, preferences, ranges)
+        if self.epo is not None:
+            weights = self.epo.weights(losses, preferences, ranges)
+        else:
+            weights = step_weights(name, losses, preferences, ranges)
         linear = step_weights("linear", preferences, preferences)
         return np.where(unseen[:, None], linear, weights)
 
     def normalised(self, seen, smoothed):
         """Losses on the scale between ideal and constant predictor, and that range (T,).
 
-        With loss_norm "none" the raw losses and no range.
+        With loss_norm "none" the raw losses and a range of 1.
         """
         if self.options.loss_norm == "none":
-            return seen, None
+            return seen, np.ones(seen.shape[1])
         ideal = self.options.ideal
         if ideal is None:
             known = np.where(smoothed == 0, np.inf, smoothed)

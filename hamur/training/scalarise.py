@@ -60,6 +60,11 @@ def hypervolume(losses, preferences, weight=HYPERVOLUME_WEIGHT):
     return gain - weight * cosine_gradient(losses, 1.0 / clipped(preferences))
 
 
+def epo(losses, preferences):
+    """Preferences themselves: the rule needs gradients, which `hamur.training.epo` adds."""
+    return preferences.astype(np.float64)
+
+
 def cosine_gradient(losses, directions):
     """d cos(L, v) / dL_k = (v_k / |v| - cos L_k / |L|) / |L|, (R, T)."""
     size = np.maximum(np.linalg.norm(losses, axis=1, keepdims=True), COSINE_EPSILON)
@@ -76,6 +81,7 @@ SCALARISATIONS: dict[str, Callable] = {
     "smooth_tchebycheff": smooth_tchebycheff,
     "cosmos": cosmos,
     "hypervolume": hypervolume,
+    "epo": epo,
     "published": published,
 }
 RAW = ("published",)  # neither normalised nor clamped
