@@ -101,7 +101,7 @@ class LinearGate(nn.Cell):
         weight = self.by_gate(self.weight(v), self.in_dim).reshape(-1, self.in_dim)
         logits = embedding.project(instance, weight.T)  # (B, G R X)
         logits = logits + self.by_gate(self.bias(v), 1).reshape(1, -1)
-        return logits.T.reshape(-1, self.num_experts, instance.shape[0])
+        return logits.T.reshape(self.num_gates * v.shape[0], self.num_experts, -1)
 
     def by_gate(self, generated, width):
         """(R, G X width) -> (G, R, X, width)."""
@@ -126,17 +126,17 @@ class DeepGate(nn.Cell):
         self.width, self.hidden = width, hidden
 
     def construct(self, embedding, instance, outputs, v):
-        rows, hidden, experts = instance.shape[0], self.hidden, self.num_experts
+        hidden, experts = self.hidden, self.num_experts
         u = ops.bias_add(embedding.project(instance, self.reduce), self.reduce_bias)
         u = ops.relu(self.norm(u))
         # The row axis stays last, so that nothing large is transposed; a column of ones carries
         # the bias, whose broadcast would have a slow gradient.
         first = self.by_gate(self.first(v), hidden, self.width)
         first = ops.concat((first, self.by_gate(self.first_bias(v), hidden, 1)), -1)
-        u = ops.concat((u, ops.ones((rows, 1), ms.float32)), 1)
+        u = ops.concat((u, ops.ones_like(u[:, 0:1])), 1)
         inner = ops.relu(product_tb(first.reshape(-1, self.width + 1), u))  # (G R hidden, B)
         second = self.by_gate(self.second(v), experts, hidden).reshape(-1, experts, hidden)
-        logits = ops.bmm(second, inner.reshape(-1, hidden, rows))
+        logits = ops.bmm(second, inner.reshape(self.num_gates * v.shape[0], hidden, -1))
         return logits + self.by_gate(self.second_bias(v), experts, 1).reshape(-1, experts, 1)
 
     def by_gate(self, generated, out_dim, width):
@@ -158,15 +158,15 @@ class AttentionGate(nn.Cell):
         self.width, self.num_experts = width, num_experts
 
     def construct(self, embedding, instance, outputs, v):
-        rows = instance.shape[0]
         keys = self.keys(outputs.reshape(-1, outputs.shape[-1]))
-        keys = keys.reshape(rows, self.num_experts, self.width)
+        keys = keys.reshape(-1, self.num_experts, self.width)
         by_row = embedding.project(instance, self.of_instance)  # (B, A), once for all preferences
         base = ops.bmm(keys, by_row.expand_dims(2))  # (B, X, 1)
         query = self.of_task.expand_dims(1) + self.of_preference(v).expand_dims(0)  # (G, R, A)
         query = query.reshape(-1, self.width)
         logits = product_tb(query, keys.reshape(-1, self.width))  # (G R, B X)
-        logits = logits.reshape(-1, rows, self.num_experts) + base.swapaxes(0, 2).swapaxes(1, 2)
+        shape = (self.of_task.shape[0] * v.shape[0], -1, self.num_experts)
+        logits = logits.reshape(shape) + base.swapaxes(0, 2).swapaxes(1, 2)
         return logits.swapaxes(1, 2) / np.sqrt(self.width).item()
 
 

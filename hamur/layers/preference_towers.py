@@ -61,19 +61,19 @@ class PreferenceNorm(nn.Cell):
         self.heads = Parameter(Tensor(empty), name="heads")
 
     def construct(self, x, v, weight):
-        rows, number = x.shape[0], x.shape[1]
+        number = x.shape[1]
         if self.kind == "batch":
             each = ops.tile(weight.reshape(-1, 1), (1, number)).reshape(-1)
             flat = self.batch((x.reshape(-1, self.width),), single_layout(None, each))[0]
-            return flat.reshape(rows, number, self.width)
+            return flat.reshape(-1, number, self.width)
         heads = ops.ones((number, 1), ms.float32)
         if self.kind == "conditional":
             heads = ops.concat((v, heads), 1)
         heads = product(heads, self.heads)  # (R, 2 H)
         scale = 1.0 + heads[:, : self.width].reshape(1, -1)
         shift = heads[:, self.width :].reshape(1, -1)
-        normed = self.norm(x, self.ones, self.zeros)[0].reshape(rows, -1)
-        return self.affine(normed, scale, shift).reshape(rows, number, self.width)
+        normed = self.norm(x, self.ones, self.zeros)[0].reshape(-1, number * self.width)
+        return self.affine(normed, scale, shift).reshape(-1, number, self.width)
 
 
 class PreferenceTower(nn.Cell):
@@ -114,4 +114,4 @@ class PreferenceTower(nn.Cell):
 def apply(x, weight):
     """x (B, R, in) @ weight (in, out)."""
     flat = product(x.reshape(-1, x.shape[-1]), weight)
-    return flat.reshape(x.shape[0], x.shape[1], weight.shape[1])
+    return flat.reshape(-1, x.shape[1], weight.shape[1])

@@ -66,8 +66,8 @@ class TokenEmbedding(nn.Cell):
     def multi_hot(self, places):
         """(B, rows) float32 with F ones a row: each field's id in its own range of columns."""
         columns = ops.arange(0, self.rows).astype(ms.int32).reshape(1, -1)
-        hot = ops.zeros((places.shape[0], self.rows), ms.float32)
-        for field in range(self.num_tokens - 1):
+        hot = (places[:, 0:1] == columns).astype(ms.float32)
+        for field in range(1, self.num_tokens - 1):
             hot = hot + (places[:, field : field + 1] == columns).astype(ms.float32)
         return hot
 

@@ -154,8 +154,11 @@ class ParetoMixture(MultiTaskModel):
 
     def from_outputs(self, instance, outputs, preferences, weight, keep=()):
         """All that depends on the preferences: logits (B, R, T)."""
-        v = self.trunk(preferences)
-        gates = self.gate_weights(instance, outputs, v, preferences.shape[0])
+        return self.from_features(instance, outputs, self.trunk(preferences), weight, keep)
+
+    def from_features(self, instance, outputs, v, weight, keep=()):
+        """The same from the preferences' features v (R, 64), which is all that is read of them."""
+        gates = self.gate_weights(instance, outputs, v, v.shape[0])
         logits = ()
         for task in range(self.num_gates):
             score = self.towers[task](gates[task], outputs, v, weight, keep)
@@ -167,14 +170,14 @@ class ParetoMixture(MultiTaskModel):
     def gate_weights(self, instance, outputs, v, number):
         """A tuple of (B, R, X), one a gate; every row sums to 1."""
         logits = self.gate(self.embedding, instance, outputs, v)  # (G R, X, B)
-        experts, rows = logits.shape[1], logits.shape[2]
-        logits = logits.reshape(self.num_gates, number, experts, rows)
+        experts = self.experts.num_experts
+        logits = logits.reshape(self.num_gates, number, experts, -1)
         if self.barred is not None:
             logits = logits + self.barred
         gates = ()
         for task in range(self.num_gates):
-            by_row = logits[task].reshape(number * experts, rows).T
-            gates = gates + (ops.softmax(by_row.reshape(rows, number, experts), -1),)
+            by_row = logits[task].reshape(number * experts, -1).T
+            gates = gates + (ops.softmax(by_row.reshape(-1, number, experts), -1),)
         return gates
 
 
