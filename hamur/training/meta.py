@@ -11,7 +11,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from hamur.training.preference import draw_masks, task_losses, without_decay
+from hamur.training.masks import draw_masks
+from hamur.training.preference import without_decay
+from hamur.training.task_objective import task_losses
 
 INNER_RATE = 2e-4
 BATCHES_AN_UPDATE = 2

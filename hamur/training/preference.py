@@ -14,10 +14,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from hamur.layers.products import product
+from hamur.training.epo import EpoRule
+from hamur.training.masks import draw_masks
 from hamur.training.preference_samplers import FixedSampler, Sampler
-from hamur.training.scalarise import COSINE_EPSILON, PUBLISHED_WEIGHT, step_weights
-from hamur.training.supervised import MASK_LEVELS
+from hamur.training.scalarise import step_weights
+from hamur.training.task_objective import TaskObjective
 
 LOSS_NORMS = ("entropy", "range", "none")
 SMOOTHING = 0.98
@@ -52,57 +53,6 @@ class PreferenceOptions:
         return Sampler(
             self.sampler, tasks, self.number, seed, self.anneal_power, self.dirichlet_alpha
         )
-
-
-def task_losses(logits, labels, weight):
-    """Weighted mean cross entropy a preference and task:  logits (B, R, T), labels (B, T), weight
-    (B,) -> (R, T).  The mean over rows is a matrix product, which is the fast reduction."""
-    rows, number, tasks = logits.shape
-    z = logits.reshape(rows, -1)
-    y = ops.tile(labels, (1, number))
-    each = ops.relu(z) - z * y + ops.log1p(ops.exp(-ops.abs(z)))
-    share = (weight / weight.sum()).reshape(1, -1)
-    return product(share, each).reshape(number, tasks)
-
-
-class TaskObjective(nn.Cell):
-    """(total, losses (R, T)) of a batch; see the head of this file."""
-
-    def __init__(self, model, published):
-        super().__init__(auto_prefix=False)
-        self.model = model
-        self.published = published
-        self.calibrator = float(model.config.calibrator)
-
-    def construct(self, sparse, dense, labels, weight, preferences, coefficients, keep, generated):
-        if self.model.takes_preferences:
-            logits = self.model(sparse, dense, preferences, weight, keep, generated)
-        else:
-            logits = self.model(sparse, dense, weight, keep).expand_dims(1)
-        losses = task_losses(logits, labels, weight)
-        if self.published:
-            total = (preferences * losses).sum() - PUBLISHED_WEIGHT * cosine(
-                losses, 1.0 - preferences
-            )
-        else:
-            total = (coefficients * losses).sum()
-        if self.calibrator > 0.0:
-            total = total + self.calibrator * funnel_violation(logits[:, 0], weight)
-        return total, losses
-
-
-def cosine(a, b):
-    """Cosine of two (1, T) rows, lengths kept above 1e-8 as the public code does."""
-    lengths = ops.sqrt((a * a).sum()) * ops.sqrt((b * b).sum())
-    return (a * b).sum() / ops.maximum(lengths, Tensor(COSINE_EPSILON, ms.float32))
-
-
-def funnel_violation(logits, weight):
-    """sum over k >= 2 of the mean of max(p_k - p_{k-1}, 0): a later stage of the funnel cannot be
-    likelier than the one before.  logits (B, T)."""
-    p = ops.sigmoid(logits)
-    excess = ops.relu(p[:, 1:] - p[:, :-1]).sum(1)
-    return (excess * weight).sum() / weight.sum()
 
 
 class TaskStep(nn.Cell):
@@ -150,8 +100,6 @@ class PreferenceStep:
         self.last = None
         self.epo = None
         if options.scalarisation == "epo" and model.takes_preferences:
-            from hamur.training.epo import EpoRule  # it needs task_losses of this file
-
             self.epo = EpoRule(model, self.entropy, number)
 
     def counters(self):
@@ -262,18 +210,3 @@ def without_decay(optimizer, preset):
     spared = ("bias", "gamma", "beta")
     decays = zip(optimizer.parameters, optimizer.decays)
     optimizer.decays = tuple(0.0 if p.name.endswith(spared) else d for p, d in decays)
-
-
-def draw_masks(dropouts, rows, seed, number, stream=0):
-    """One (rows, width) uint8 tensor a dropout: 1 with probability 1 - rate, from (seed,
-    number)."""
-    if not dropouts:
-        return ()
-    rng = np.random.SFC64([seed, number, stream])
-    masks = []
-    for width, rate in dropouts:
-        # Raw 64-bit draws cut in four: several times faster than bounded integers.
-        levels = rng.random_raw(-(-rows * width // 4)).view(np.uint16)[: rows * width]
-        keep = (levels >= round(rate * MASK_LEVELS)).view(np.uint8)
-        masks.append(Tensor(keep.reshape(rows, width)))
-    return ms.mutable(tuple(masks))  # else a tuple is a constant: one compilation a step

@@ -10,7 +10,7 @@ from mindspore import Tensor, ops
 from hamur import models
 from hamur.data.schema import FieldSpec, Schema
 from hamur.models import MULTI_TASK, MultiTaskConfig
-from hamur.training.preference import TaskObjective
+from hamur.training.task_objective import TaskObjective
 from tests.networks import randomise
 from tests.task_oracle import Oracle, losses, published_total
 

@@ -11,8 +11,8 @@ from hamur import models, task_metrics, training
 from hamur.data.task_conflict import make_task_conflict
 from hamur.front_evaluation import preference_for
 from hamur.training.checkpoint import snapshot
-from hamur.training.preference import TaskObjective, funnel_violation
 from hamur.training.scalarise import scalarise, step_weights
+from hamur.training.task_objective import TaskObjective, funnel_violation
 from tests.training.runs import assert_equal_arrays
 
 SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3), dropout=0.2)
