@@ -71,8 +71,9 @@ class MetaUpdate(nn.Cell):
 
     def __init__(self, model, optimizer, order):
         super().__init__(auto_prefix=False)
+        self.outer = OuterLoss(model, order)  # a child, so that set_train reaches the model
         self.optimizer = optimizer
-        self.gradients = ops.value_and_grad(OuterLoss(model, order), None, optimizer.parameters)
+        self.gradients = ops.value_and_grad(self.outer, None, optimizer.parameters)
 
     def construct(self, rate, sparse, dense, labels, weight, keep):
         loss, gradients = self.gradients(sparse, dense, labels, weight, keep)

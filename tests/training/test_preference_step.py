@@ -158,7 +158,7 @@ def moved(model, gradients, rate, only=""):
     return before
 
 
-def test_a_linear_step_lowers_its_weighted_loss_for_every_preference(eager, data):
+def test_a_linear_step_lowers_its_weighted_loss_for_every_preference(uncompiled, data):
     from hamur.training.checkpoint import restore
 
     splits, schema, entropy = data
@@ -173,7 +173,7 @@ def test_a_linear_step_lowers_its_weighted_loss_for_every_preference(eager, data
 
 
 @pytest.mark.parametrize(("rule", "rises"), [("published", True), ("linear", False)])
-def test_the_published_coefficients_make_the_rare_task_worse(eager, data, rule, rises):
+def test_the_published_coefficients_make_the_rare_task_worse(uncompiled, data, rule, rises):
     """r = (.909, .091) at the losses of a good AliExpress model: the tower of task 2 climbs."""
     splits, schema, _ = data
     model, table = pomoe(schema, dropout=0.0), splits.train.take(np.arange(300))
@@ -187,7 +187,7 @@ def test_the_published_coefficients_make_the_rare_task_worse(eager, data, rule, 
     assert second[0] == pytest.approx(first[0], abs=1e-6)
 
 
-def test_the_calibrator_is_zero_on_a_funnel_and_counts_a_crossed_row(eager):
+def test_the_calibrator_is_zero_on_a_funnel_and_counts_a_crossed_row(uncompiled):
     def violation(p):
         p = np.array(p)
         logits = Tensor(np.log(p / (1 - p)).astype(np.float32))
