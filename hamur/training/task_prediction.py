@@ -91,5 +91,5 @@ def _blocks(preferences):
 def _allocate(shape):
     if 4 * np.prod(shape, dtype=np.int64) <= MEMORY_MAP_BYTES:
         return np.empty(shape, np.float32)
-    file = tempfile.TemporaryFile()  # noqa: SIM115  the array keeps it open, and it goes with it
-    return np.memmap(file, np.float32, "w+", shape=shape)
+    with tempfile.TemporaryFile() as file:  # the map keeps it; it is gone with the array
+        return np.memmap(file, np.float32, "w+", shape=shape)
