@@ -112,6 +112,11 @@ class RankingConfig:
         "error: stop at the first row that cannot be read; skip: leave such rows out, count them",
         choices=("error", "skip"),
     )
+    drop: str | None = data_flag(
+        None,
+        "features to leave out, joined by commas: age, domain_indicator, ...",
+        default_text="none",
+    )
     model_name: str = model_flag("mlp_adp", "the network", choices=_models)
     preset: str = model_flag(
         "best",
@@ -231,7 +236,8 @@ def check_fields(config) -> None:
     """ValueError if a `flag` field of a configuration is not what its flag allows."""
     for field in dataclasses.fields(config):
         _check(field, getattr(config, field.name))
-    parse_device(config.device)
+    if hasattr(config, "device"):
+        parse_device(config.device)
 
 
 def parse_device(text: str) -> tuple[str, int | None]:

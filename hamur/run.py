@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hamur import metrics
 from hamur.config import RankingConfig, from_flags, parse_device
+from hamur.data.table import drop_fields
 from hamur.reporting import results, tables
 
 DATA_OPTIONS = ("split", "split_seed", "fit_on", "on_bad_rows")
@@ -154,7 +155,10 @@ def load_splits(config: RankingConfig, load: Callable) -> tuple:
     if options["split"] is not None and "split" not in known:
         raise ValueError(f"--split is {config.split!r}, but the files of this set are the split.")
     given = {k: v for k, v in options.items() if k in known and v is not None}
-    return load(config.dataset_path, **given)
+    splits, schema = load(config.dataset_path, **given)
+    if config.drop is None:
+        return splits, schema
+    return drop_fields(splits, schema, filter(None, config.drop.split(",")))
 
 
 def check_resumable(path: Path, description: dict) -> None:

@@ -224,8 +224,8 @@ class _Pass:
         config = self.config
         domain_norm = own_towers and config.tower_rows == "own"
         rule = NormRule(config.min_domain_rows if domain_norm else 0, repeat=self.repeat)
-        if self.kind == "mlp":
-            rule = NormRule(rule.min_rows)  # a tower of the public code is called once a step
+        if own_towers:
+            rule = NormRule(rule.min_rows)  # a tower of one domain is called once a step
         pooled = domain_norm and getattr(config, "tower_norm", "domain") == "pooled"
         places = tuple(config.places or self.network.places)
         for number in range(self.num_blocks("tower")):

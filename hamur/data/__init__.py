@@ -2,9 +2,13 @@
 
     load_movielens, load_ali_ccp, load_aliexpress, load_amazon
                                    files -> Splits(train, valid, test), Schema
-    load_amazon_pair               files -> Pair of a source and a target domain
+    load_amazon_pair, load_movielens_pair, load_pair
+                                   files -> Pair of a source and a target domain
     DomainBatches, ShuffledBatches a table -> batches of constant shape
     Table, Splits, Schema, FieldSpec, DataError
+
+    prepare                        raw files of any size -> a cache on disk, resumable
+    synthetic                      generated files in the raw formats, with a known best AUC
 
 Here live the file formats, the checks at the door, vocabularies, splits, the cache and the
 generators of the bundled samples.  What depends on a model, a loss or a metric does not.
@@ -15,7 +19,9 @@ from hamur.data.aliexpress import load_aliexpress
 from hamur.data.amazon import load_amazon, load_amazon_pair
 from hamur.data.batches import DomainBatches, ShuffledBatches
 from hamur.data.movielens import load_movielens
+from hamur.data.movielens_pair import load_movielens_pair
 from hamur.data.pair import Pair
+from hamur.data.pair_tables import load_pair
 from hamur.data.schema import DataError, FieldSpec, Schema
 from hamur.data.table import Splits, Table
 
@@ -33,4 +39,6 @@ __all__ = [
     "load_amazon",
     "load_amazon_pair",
     "load_movielens",
+    "load_movielens_pair",
+    "load_pair",
 ]

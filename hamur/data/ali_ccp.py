@@ -50,13 +50,13 @@ _FILE_SETS = tuple(
 
 def load_ali_ccp(
     path: str | Path | None = None,
-    split: str = "files",
+    split: str | None = None,
     split_seed: int = 2022,
     labels: tuple[str, ...] = ("click",),
     domain_map: dict[int, int] | None = None,
     fit_on: str = "train",
     encoding: str = "train",
-    min_count: int = 1,
+    min_count: int | None = None,
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
     allow_leakage: tuple[str, ...] = (),
@@ -65,27 +65,41 @@ def load_ali_ccp(
 ) -> tuple[Splits, Schema]:
     """The three splits as the files divide them and their schema, memory-mapped from a cache.
 
-    path: the folder of ali_ccp_{train,val,test}.csv or of ..._sample.csv; columns in any order.
-        None is the bundled sample of generated rows.
-    split: "files" keeps validation and test as the files have them; "halves" divides the rows of
-        both anew by split_seed, as the public code divided the official test file (the val file
-        may then be missing).
+    path: the folder of ali_ccp_{train,val,test}.csv or of ..._sample.csv, columns in any order;
+        the folder of the four raw files; or a cache that examples/prepare_data.py made.  None is
+        the bundled sample of generated rows.
+    split: of processed files "files" (default) keeps validation and test as they are, "halves"
+        divides the rows of both anew by split_seed, as the public code divided the official test
+        file (the val file may then be missing); of raw files "public" (default) does the latter,
+        "hash" goes by the sample id.  A cache has been divided already.
     labels: ("click",) or ("click", "purchase").
     domain_map: value of column 301 -> domain id, where a file is coded otherwise.
     fit_on: "all" codes ids and scales on all three files, for comparison only.
     encoding: "identity" keeps the ids of the files; above the training maximum they are unknown.
-    min_count: ids of fewer training rows are unknown; the public files were cut at 10 already.
+    min_count: ids of fewer training rows are unknown; None is 10 for raw files and 1 for processed
+        ones, which were cut at 10 already.
     on_bad_rows, max_bad_fraction, cache_dir: as in `load_movielens`.  Rows of a purchase without
         a click cannot be and are always left out, counted as dropped_click0_conversion1.
     Raises:  DataError, of the kind that `hamur.data.schema` names.
     """
+    source = SAMPLE if path is None else Path(path).expanduser()
+    if cache.is_cache(source):
+        return assemble.check_classes(
+            *cache.open_prepared(source, split, fit_on), require_all_domains
+        )
+    if is_raw(source):
+        policy = Policy(on_bad_rows, max_bad_fraction)
+        given = dict(split=split, split_seed=split_seed, labels=tuple(labels), policy=policy)
+        given |= dict(domain_map=domain_map, min_count=min_count)
+        loaded = _load_raw(source, given, fit_on, encoding, tuple(allow_leakage), cache_dir)
+        return assemble.check_classes(*loaded, require_all_domains)
+    split, min_count = split or "files", min_count or 1
     domain_map = DOMAIN_MAP if domain_map is None else dict(domain_map)
     _check_options(split, labels, domain_map, encoding)
     rules = assemble.Encoding(
         fit_on, "first", min_count, encoding == "identity", True, tuple(allow_leakage)
     )
     policy = Policy(on_bad_rows, max_bad_fraction)
-    source = SAMPLE if path is None else Path(path).expanduser()
     files = find_files(source, val_needed=split == "files")
     digest = cache.source_digest(files)
 
@@ -124,6 +138,25 @@ def load_ali_ccp(
     )
     loaded = cache.load_or_build(NAME, source, options, digest, build, cache_dir)
     return assemble.check_classes(*loaded, require_all_domains)
+
+
+def is_raw(folder: Path) -> bool:
+    """Whether the folder holds raw files, plain or compressed."""
+    return any(folder.glob("sample_skeleton_*")) or any(folder.glob("sample_*.t*gz"))
+
+
+def _load_raw(source: Path, given: dict, fit_on, encoding, allow_leakage, cache_dir):
+    from hamur.data import ali_ccp_raw, prepare  # they build on this module
+
+    if fit_on != "train" or encoding != "train":
+        raise ValueError("raw files are encoded by their training rows: fit_on and encoding")
+    options = ali_ccp_raw.Options(**{k: v for k, v in given.items() if v is not None})
+    root = cache.default_folder() if cache_dir is None else Path(cache_dir).expanduser()
+    key = cache.key_of(source, prepare.plain(options) | {"allow": list(allow_leakage)})
+    made = prepare.prepare(
+        NAME, source, root / f"{NAME}-{key}", options, overwrite=True, allow_leakage=allow_leakage
+    )
+    return cache.open_cache(made.folder)
 
 
 def find_files(source: Path, val_needed: bool = True) -> list[Path]:
@@ -202,7 +235,7 @@ def _read(rejects: Rejects, domain_map: dict[int, int]) -> text.Rows:
     impossible = (bought == 1) & (clicked == 0)
     if impossible.any():
         # By definition no defect of the row's form: dropped in both modes, as by everyone.
-        rejects.dropped["dropped_click0_conversion1"] += int(impossible.sum())
+        rejects.excluded["dropped_click0_conversion1"] += int(impossible.sum())
     return rows.keep(~impossible)
 
 

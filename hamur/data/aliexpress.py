@@ -37,7 +37,7 @@ from hamur.data.table import Splits
 
 NAME = "aliexpress"
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "aliexpress-sample"
-_PART_SHIFT, _DOMAIN_SHIFT = 40, 48  # bits below the part and the country in an id
+PART_SHIFT, DOMAIN_SHIFT = 40, 48  # bits below the part and the country in an id
 Columns = dict[str, np.ndarray]
 
 
@@ -56,8 +56,8 @@ def load_aliexpress(
     """The three splits and their schema, memory-mapped from a cache that is built when needed.
 
     path: a folder of train.csv and test.csv (82 columns, any order), of the raw pairs
-        {cc}_{user,item}_{train,test}.csv, or of folders AliExpress_NL and so on; None is the
-        bundled sample of generated rows.
+        {cc}_{user,item}_{train,test}.csv, or of folders AliExpress_NL and so on; or a cache that
+        `prepare` made, which large raw files need; None is the bundled sample of generated rows.
     countries: which ones, in the order of the domain ids; None takes all that are there.
     valid_fraction: share of the training rows that the last search pages give to validation.
     labels: ("click", "conversion") or ("click",).
@@ -75,8 +75,10 @@ def load_aliexpress(
     rules = assemble.Encoding(
         "train", "value", min_count, encoding == "identity", True, tuple(allow_leakage)
     )
-    policy = Policy(on_bad_rows, max_bad_fraction)
     source = SAMPLE if path is None else Path(path).expanduser()
+    if cache.is_cache(source):
+        return assemble.check_classes(*_open_prepared(source, countries, tuple(labels)))
+    policy = Policy(on_bad_rows, max_bad_fraction)
     chosen = find_files(source, None if countries is None else tuple(countries))
     digest = {}
     for country in chosen:
@@ -122,6 +124,17 @@ def load_aliexpress(
     )
 
 
+def _open_prepared(
+    source: Path, countries: tuple[str, ...] | None, labels: tuple[str, ...]
+) -> tuple[Splits, Schema]:
+    splits, schema = cache.open_cache(source)
+    made = {"name": schema.name, "countries": schema.domain_names, "labels": schema.labels}
+    asked = {"name": NAME, "countries": tuple(countries or schema.domain_names), "labels": labels}
+    if made != asked:
+        raise ValueError(f"{source} was prepared as {made}; prepare it again to have {asked}")
+    return splits, schema
+
+
 def read_part(country: CountryFiles, part: str, rejects: dict[Path, Rejects]) -> Columns:
     """The 82 columns of one country's training or test rows, and "line".
 
@@ -149,9 +162,7 @@ def _read_raw(of_users: Rejects, of_items: Rejects) -> Columns:
     of_users.settle()
     items = text.read_rows(of_items.path, ITEM, of_items)
     items = checks.allowed(items, ITEM_LABEL, (0, 1, 2), of_items)
-    items = checks.with_partner(
-        items, "item_1", users.columns["user_1"], of_users.path, of_items
-    )
+    items = checks.with_partner(items, "item_1", users.columns["user_1"], of_users.path, of_items)
     of_items.settle()
     page = pd.Index(users.columns["user_1"]).get_indexer(items.columns["item_1"])
     order = np.argsort(page, kind="stable")
@@ -195,7 +206,7 @@ def _join_pieces(
         dense={name: column(name) for name in DENSE_COLUMNS},
         labels={name: column(name) for name in labels},
         domain=domain,
-        row_id=(domain << _DOMAIN_SHIFT) + (part << _PART_SHIFT) + column("line"),
+        row_id=(domain << DOMAIN_SHIFT) + (part << PART_SHIFT) + column("line"),
         group=_group(column(GROUP), domain),
     )
     return raw, tuple(np.concatenate(rows) for rows in parts)
@@ -207,7 +218,9 @@ def last_pages(search_id: np.ndarray, fraction: float) -> np.ndarray:
     By first appearance in the file, since the ids themselves do not ascend.
     """
     page, ids = pd.factorize(search_id)
-    held = np.cumsum(np.bincount(page, minlength=len(ids))[::-1])  # rows of the last 1, 2, ... pages
+    held = np.cumsum(
+        np.bincount(page, minlength=len(ids))[::-1]
+    )  # rows of the last 1, 2, ... pages
     pages = 1 + int(np.searchsorted(held, fraction * len(page)))
     return page >= len(ids) - pages
 
@@ -216,15 +229,15 @@ def _group(search_id: np.ndarray, domain: np.ndarray) -> np.ndarray:
     """The search id itself, or, as countries may use the same numbers, with the country before."""
     if not domain.any():
         return search_id
-    if search_id.max() >= 1 << _DOMAIN_SHIFT:
+    if search_id.max() >= 1 << DOMAIN_SHIFT:
         raise DataValueError(
             "a search id too large to join several countries",
             column=GROUP,
             value=int(search_id.max()),
-            expected=f"below 2**{_DOMAIN_SHIFT}",
+            expected=f"below 2**{DOMAIN_SHIFT}",
             remedy="load the countries one by one",
         )
-    return (domain << _DOMAIN_SHIFT) + search_id
+    return (domain << DOMAIN_SHIFT) + search_id
 
 
 def _check_pages(tables: Splits) -> None:

@@ -160,7 +160,9 @@ def _raw_in(folder: Path) -> list[CountryFiles]:
     found = []
     for country in COUNTRIES:
         parts = {
-            part: tuple(folder / f"{country.lower()}_{side}_{part}.csv" for side in ("user", "item"))
+            part: tuple(
+                folder / f"{country.lower()}_{side}_{part}.csv" for side in ("user", "item")
+            )
             for part in PARTS
         }
         candidate = CountryFiles(country, parts)

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.data import amazon_files, encode
+from hamur.data import amazon_files, cache, encode
 from hamur.data.amazon_files import read_categories, read_reviews
 from hamur.data.assemble import DOMAIN_FIELD
 from hamur.data.encode import MISSING
-from hamur.data.pair import FIELDS, Interactions, Pair, join_pair
+from hamur.data.pair import FIELDS, Interactions, Pair
+from hamur.data.pair_cache import is_pair_cache, open_pair
+from hamur.data.pair_join import join_pair
 from hamur.data.rejects import Policy, Rejects
 from hamur.data.schema import (
     SPARSE,
@@ -31,6 +33,7 @@ NAME = "amazon"
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "amazon-sample"
 PAGE = "https://jmcauley.ucsd.edu/data/amazon"
 PUBLISHED = ("Books", "Toys_and_Games")
+FILES = ("reviews_{}_5.json", "meta_{}.json")  # plain or .gz
 MISSING_META = ("unknown", "others", "error")
 
 
@@ -47,7 +50,8 @@ def load_amazon_pair(
     """Source and target behaviours of the users who have both.
 
     path: the folder of reviews_<Category>_5.json and meta_<Category>.json of both categories, as
-        .json or .json.gz; None is the bundled sample of generated rows.
+        .json or .json.gz, or a prepared cache, whose own options then count; None is the bundled
+        sample of generated rows.
     pair: (source, target) categories; None takes Books and Toys_and_Games, or else the only two
         that are there, in alphabetical order.
     split, vocabulary: see `join_pair`.
@@ -58,21 +62,32 @@ def load_amazon_pair(
     if missing_meta not in MISSING_META:
         raise ValueError(f"missing_meta is {missing_meta!r}; use one of {MISSING_META}")
     source = SAMPLE if path is None else Path(path).expanduser()
-    policy = Policy(on_bad_rows, max_bad_fraction)
+    if is_pair_cache(source):
+        return open_pair(source)
     domains, found = [], {}
     for category in choose_pair(source, pair):
-        of_reviews, of_meta = (
-            Rejects(find_file(source, pattern.format(category)), policy)
-            for pattern in ("reviews_{}_5.json", "meta_{}.json")
-        )
-        reviews = read_reviews(of_reviews.path, category, of_reviews)
-        reviews, without = _with_categories(reviews, of_meta, missing_meta, strict_meta)
+        rejects = [
+            Rejects(find_file(source, name.format(category)), Policy(on_bad_rows, max_bad_fraction))
+            for name in FILES
+        ]
+        reviews, without = read_domain(category, *rejects, missing_meta, strict_meta)
         domains.append(reviews)
         found[category] = {
-            "files": {each.path.name: each.counts() for each in (of_reviews, of_meta)},
+            "files": {each.path.name: each.counts() for each in rejects},
             "items_without_meta": without,
         }
     return join_pair(*domains, split=split, vocabulary=vocabulary, found={"domains": found})
+
+
+def read_domain(
+    category: str, of_reviews: Rejects, of_meta: Rejects, missing_meta: str, strict_meta: bool
+) -> tuple[Interactions, int]:
+    """The reviews with the categories of their items, and the number of items without.
+
+    Raises:  DataError; what is skipped goes to the two Rejects.
+    """
+    reviews = read_reviews(of_reviews.path, category, of_reviews)
+    return _with_categories(reviews, of_meta, missing_meta, strict_meta)
 
 
 def _with_categories(
@@ -101,8 +116,8 @@ def _with_categories(
     return Interactions(**{**vars(reviews), "category": category}), len(without)
 
 
-def choose_pair(source: Path, pair: tuple[str, str] | None) -> tuple[str, str]:
-    """The two categories to load.  Raises DataFileNotFoundError, DataFormatError, ValueError."""
+def categories_in(source: Path) -> list[str]:
+    """Categories whose reviews are there.  Raises DataFileNotFoundError, DataFormatError."""
     if not source.is_dir():
         raise DataFileNotFoundError(
             "no such folder",
@@ -110,21 +125,35 @@ def choose_pair(source: Path, pair: tuple[str, str] | None) -> tuple[str, str]:
             expected="a folder of reviews_<Category>_5.json.gz and meta_<Category>.json.gz",
             remedy=f"fetch two categories from {PAGE} and pass their folder",
         )
+    names = {path.name.removesuffix(".gz") for path in source.glob("reviews_*_5.json*")}
+    found = sorted(name.removeprefix("reviews_").removesuffix("_5.json") for name in names)
+    if not found:
+        raise DataFormatError(
+            "not one pair of categories",
+            file=source,
+            value="no reviews_<Category>_5.json",
+            expected="the reviews of two categories",
+            remedy=f"fetch them from {PAGE}",
+        )
+    return found
+
+
+def choose_pair(source: Path, pair: tuple[str, str] | None) -> tuple[str, str]:
+    """The two categories to load.  Raises DataFileNotFoundError, DataFormatError, ValueError."""
+    found = categories_in(source)
     if pair is not None:
         if len(pair) != 2 or pair[0] == pair[1]:
             raise ValueError(f"pair is {pair!r}; use two different categories, source first")
         return tuple(pair)
-    names = {path.name.removesuffix(".gz") for path in source.glob("reviews_*_5.json*")}
-    found = sorted(name.removeprefix("reviews_").removesuffix("_5.json") for name in names)
     if set(PUBLISHED) <= set(found):
         return PUBLISHED
     if len(found) != 2:
         raise DataFormatError(
             "not one pair of categories",
             file=source,
-            value=", ".join(found) or "no reviews_<Category>_5.json",
+            value=", ".join(found),
             expected="the reviews of two categories",
-            remedy="say pair=(source, target)" if found else f"fetch them from {PAGE}",
+            remedy="say pair=(source, target)",
         )
     return tuple(found)
 
@@ -154,10 +183,14 @@ def find_file(folder: Path, name: str) -> Path:
 def load_amazon(path: str | Path | None = None, **options) -> tuple[Splits, Schema]:
     """One table of both domains: user, item, category, domain_indicator; see `load_amazon_pair`.
 
+    path: a prepared cache, too.
+
     Training holds the target's training rows and the source rows before each user's validation
     row; validation and test hold target rows.  Item and category ids of the source come after
     those of the target, since the two domains have items of their own.
     """
+    if path is not None and is_pair_cache(Path(path).expanduser()):
+        return cache.open_cache(Path(path).expanduser())
     return as_splits(load_amazon_pair(path, **options))
 
 
@@ -166,9 +199,7 @@ def as_splits(pair: Pair) -> tuple[Splits, Schema]:
     shift = np.array([0, *(size - 1 for size in pair.target_schema.vocab_sizes[1:])], np.int32)
     usable = pair.source.take(np.flatnonzero(_usable(pair)))
     ids = np.where(usable.sparse == encode.UNKNOWN, encode.UNKNOWN, usable.sparse + shift)
-    parts = [
-        _table(part.sparse, part, 1) for part in pair.target
-    ]
+    parts = [_table(part.sparse, part, 1) for part in pair.target]
     parts[0] = _concatenate(_table(ids, usable, 0), parts[0])
     users, *sizes = pair.target_schema.vocab_sizes
     both = (own + other - 1 for own, other in zip(sizes, pair.source_schema.vocab_sizes[1:]))

@@ -12,26 +12,27 @@ import json
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from hamur.data.encode import MISSING, Codes
+from hamur.data.jobs import advance
 from hamur.data.pair import Interactions
+from hamur.data.pair_checks import EARLIEST, LATEST, expected_time, first_of_equal
 from hamur.data.rejects import SKIP_REMEDY, Rejects
 from hamur.data.schema import (
     DataError,
     DataFormatError,
     DataValueError,
-    DuplicateRowError,
     EmptySplitError,
     TruncatedFileError,
 )
 
 OTHERS = "others"
 RATINGS = (1, 2, 3, 4, 5)
-EARLIEST, LATEST, MILLISECONDS = 10**8, 4 * 10**9, 10**11
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ASIN = re.compile(rb"""['"]asin['"]\s*:\s*['"]([A-Za-z0-9_.-]+)['"]""")
 _CHUNK = 65_536
@@ -43,7 +44,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
     Raises:  TruncatedFileError: a .gz that ends early or is damaged; EmptySplitError.
     """
-    number = 0
+    number = moved = 0
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         while True:
             try:
@@ -59,6 +60,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             if not line:
                 break
             number += 1
+            if number % _CHUNK == 0:
+                at = file.fileobj.tell() if path.suffix == ".gz" else file.tell()
+                advance(at - moved)
+                moved = at
             text = line.rstrip(b"\r\n")
             if number == 1:
                 text = text.removeprefix(b"\xef\xbb\xbf")
@@ -79,7 +84,9 @@ def parse(path: Path, number: int, line: bytes, ended: bool) -> dict:
         try:
             record = json.loads(text)
         except ValueError:
-            record = ast.literal_eval(text.strip())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd escapes in product texts
+                record = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
         kind = DataFormatError if ended else TruncatedFileError
         raise kind(
@@ -106,6 +113,31 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0][:60] if str(error) else type(error).__name__
 
 
+def _parsed(
+    path: Path, take: Callable, rejects: Rejects, wanted: Container[str] | None = None
+) -> Iterator[tuple[int, tuple]]:
+    """(number, what `take` takes from the record) of every usable line.
+
+    wanted: lines that show another asin at once are not parsed.
+    """
+    with closing(read_lines(path)) as lines:
+        for number, line, ended in lines:
+            rejects.rows_read += 1
+            quick = _ASIN.search(line) if wanted is not None and ended else None
+            if quick and quick[1].decode() not in wanted:
+                continue
+            try:
+                found = take(path, number, parse(path, number, line, ended))
+            except TruncatedFileError:
+                raise
+            except DataError as error:
+                rejects.add(number, error.column or "no object", error, line)
+                if rejects.policy.on_bad_rows == "error":
+                    return  # a later line cannot be the first bad one
+                continue
+            yield number, found
+
+
 def read_reviews(path: Path, name: str, rejects: Rejects) -> Interactions:
     """The reviews of one category in file order, without categories of their items.
 
@@ -113,17 +145,7 @@ def read_reviews(path: Path, name: str, rejects: Rejects) -> Interactions:
     """
     users, items = _Names(), _Names()
     chunks, rows = [], []
-    for number, line, ended in read_lines(path):
-        rejects.rows_read += 1
-        try:
-            user, item, rating, time = _review(path, number, parse(path, number, line, ended))
-        except TruncatedFileError:
-            raise
-        except DataError as error:
-            rejects.add(number, error.column or "no object", error)
-            if rejects.policy.on_bad_rows == "error":
-                break  # a later line cannot be the first bad one
-            continue
+    for number, (user, item, rating, time) in _parsed(path, _review, rejects):
         rows.append((users.code(user), items.code(item), rating, time, number))
         if len(rows) == _CHUNK:
             chunks.append(np.array(rows, np.int64))
@@ -132,7 +154,9 @@ def read_reviews(path: Path, name: str, rejects: Rejects) -> Interactions:
     if not sum(map(len, chunks)):
         rejects.settle()
     user, item, rating, time, line = np.concatenate(chunks).T
-    good = _first_of_equal(path, users, user, np.stack([user, item, rating, time]), line, rejects)
+    good = first_of_equal(
+        (user, item, rating, time), line, "reviewerID", lambda row: users.name(user[row]), rejects
+    )
     rejects.settle()
     reviews = Interactions(
         name,
@@ -169,8 +193,7 @@ def _review(path: Path, number: int, record: dict) -> tuple[str, str, int, int]:
     if type(rating) not in (int, float) or rating not in RATINGS:
         raise bad("overall", "one of 1, 2, 3, 4, 5")
     if type(time) is not int or not EARLIEST <= time <= LATEST:
-        hint = "; these look like milliseconds" if type(time) is int and time > MILLISECONDS else ""
-        raise bad("unixReviewTime", f"whole seconds since 1970{hint}")
+        raise bad("unixReviewTime", expected_time(time))
     return user, item, int(rating), time
 
 
@@ -198,32 +221,6 @@ class _Names:
         return Codes(rank[column], values[order])
 
 
-def _first_of_equal(
-    path: Path, users: _Names, user: np.ndarray, keys: np.ndarray, line: np.ndarray, rejects: Rejects
-) -> np.ndarray:
-    """(N,) bool: not the repetition of an earlier review by user, item, rating and time."""
-    order = np.lexsort(keys)  # stable: the earlier line comes first
-    same = (keys[:, order[1:]] == keys[:, order[:-1]]).all(axis=0)
-    first = np.maximum.accumulate(np.where(np.append(True, ~same), np.arange(len(order)), 0))
-    repeated = np.zeros(len(order), bool)
-    repeated[order[1:]] = same
-    first_row = np.empty(len(order), np.int64)
-    first_row[order] = order[first] if len(order) else order
-
-    def error(row: int) -> DuplicateRowError:
-        return DuplicateRowError(
-            f"line {line[first_row[row]]} is the same review already",
-            file=path,
-            line=int(line[row]),
-            column="reviewerID",
-            value=users.name(int(user[row])),
-            expected="every review (reviewerID, asin, overall, unixReviewTime) once",
-            remedy="remove one of the lines, or keep the first with --on_bad_rows skip",
-        )
-
-    return rejects.add_where(repeated, line, "repeated review", error)
-
-
 def read_categories(path: Path, items: np.ndarray, rejects: Rejects, strict: bool = False) -> Codes:
     """The category of each of these items: second element of its first path.
 
@@ -233,24 +230,9 @@ def read_categories(path: Path, items: np.ndarray, rejects: Rejects, strict: boo
     wanted = {item: position for position, item in enumerate(items.tolist())}
     found: dict[str, int] = {}
     codes = np.full(len(items), MISSING, np.int64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # literal_eval warns of odd escapes in product texts
-        for number, line, ended in read_lines(path):
-            rejects.rows_read += 1
-            quick = _ASIN.search(line)
-            if ended and not strict and quick and quick[1].decode() not in wanted:
-                continue
-            try:
-                asin, category = _meta(path, number, parse(path, number, line, ended))
-            except TruncatedFileError:
-                raise
-            except DataError as error:
-                rejects.add(number, error.column or "no object", error)
-                if rejects.policy.on_bad_rows == "error":
-                    break
-                continue
-            if asin in wanted and codes[wanted[asin]] == MISSING:
-                codes[wanted[asin]] = found.setdefault(category, len(found))
+    for _, (asin, category) in _parsed(path, _meta, rejects, None if strict else wanted):
+        if asin in wanted and codes[wanted[asin]] == MISSING:
+            codes[wanted[asin]] = found.setdefault(category, len(found))
     rejects.settle()
     values = np.array(list(found), dtype=str) if found else np.empty(0, "U1")
     order = np.argsort(values)

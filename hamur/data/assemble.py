@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamur.data import encode, leakage, splits
+from hamur.data.arrays import blocks
 from hamur.data.encode import Codes, Scaler, Vocabulary
 from hamur.data.rejects import Rejects
 from hamur.data.schema import (
@@ -61,6 +62,7 @@ def assemble(
     group: str,
     split: dict,
     domain_field: bool = True,
+    fitted: dict[str, np.ndarray] | None = None,
 ) -> tuple[Splits, Schema]:
     """Fits on the training rows, encodes all rows, and checks for leakage.
 
@@ -68,6 +70,7 @@ def assemble(
     the Schema's split entry, to which is added what was found: rows, rows with an unknown id and
     clipped cells (in train, valid, test), constant columns, and what each file left out.
     domain_field: the domain id is a sparse field too, the last one.
+    fitted: a dictionary that receives vocabularies and scalers, as `cache.write_cache` keeps them.
     Raises:  EmptySplitError; LeakageError.
     """
     rows = dict(zip(splits.PARTS, map(len, parts)))
@@ -80,6 +83,9 @@ def assemble(
         name: encode.fit_scaler(column, train, encoding.fit_on, encoding.keep_unit)
         for name, column in raw.dense.items()
     }
+    if fitted is not None:
+        fitted |= {f"vocab/{name}": each.values for name, each in vocabularies.items()}
+        fitted["scaler"] = np.array([[s.low, s.high] for s in scalers.values()]).reshape(-1, 2)
     tables = Splits(*(_table(raw, rows, vocabularies, scalers, domain_field) for rows in parts))
     split = {
         **split,
@@ -168,9 +174,11 @@ def check_classes(
         without training rows where require_all_domains is set.
     """
     for part, table in zip(splits.PARTS, tables):
-        rows = np.bincount(table.domain, minlength=schema.num_domains)
-        label = np.asarray(table.labels[:, 0])
-        positives = np.bincount(table.domain, label, schema.num_domains).astype(int)
+        rows, positives = np.zeros((2, schema.num_domains), np.int64)
+        for chosen in blocks(len(table)):
+            domain, label = table.domain[chosen], table.labels[chosen, 0]
+            rows += np.bincount(domain, minlength=schema.num_domains)
+            positives += np.bincount(domain, label, schema.num_domains).astype(np.int64)
         if part == "train":
             _check_training(rows, positives, schema, require_all_domains)
         for d in np.flatnonzero((rows > 0) & ((positives == 0) | (positives == rows))):

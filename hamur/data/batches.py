@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from hamur.data.arrays import blocks
 from hamur.data.table import Table
 
 _FILLER = -1
+_RELEASE_EVERY = 16  # steps; keeps the resident part of a memory-mapped table small
 
 
 class DomainBatches:
@@ -44,7 +46,7 @@ class DomainBatches:
         self.table, self.seed, self.shuffle = table, seed, shuffle
         steps = _steps(table, batch_size)
         least = num_domains if quotas is None else len(quotas)
-        counts = np.bincount(table.domain, minlength=least)
+        counts = _count(table.domain, least)
         if quotas is None:
             quotas = -(-counts // steps)
         else:
@@ -57,9 +59,8 @@ class DomainBatches:
             steps = max(1, int((-(-counts // np.maximum(quotas, 1))).max()))
         self.quotas = tuple(int(quota) for quota in quotas)
         self.steps, self.batch_rows = steps, sum(self.quotas)
-        # Rows of a domain lie together: (N,) positions and the cuts between the domains.
-        order = np.argsort(table.domain, kind="stable").astype(_index_dtype(table))
-        self._rows = np.split(order, np.cumsum(counts)[:-1])
+        # Rows of a domain lie together: their positions, 4 bytes a row.
+        self._rows = [_positions(table, d) for d in range(len(quotas))]
         self._domain = np.repeat(np.arange(len(quotas), dtype=np.int32), self.quotas)
 
     def epoch(self, number: int) -> Iterator[Table]:
@@ -71,25 +72,27 @@ class DomainBatches:
         """
         return prefetch(_gather(self.table, self._plan(number), self._domain))
 
-    def _plan(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (S, R) and which of them are real rows, (S, R) bool."""
+    def _plan(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For every step positions (R,) and which of them are real rows, (R,) bool."""
         rng = _generator(self.seed, number)
-        parts = []
-        turn = 0
-        for rows, quota in zip(self._rows, self.quotas):
-            if self.shuffle:
-                rows = rng.permutation(rows)
-            least, more = divmod(len(rows), self.steps)
-            surplus = (np.arange(self.steps) - turn) % self.steps < more
-            turn += more
-            filled = least + surplus  # (S,) real rows of this domain
-            real = np.arange(quota) < filled[:, None]  # (S, q)
-            positions = np.zeros((self.steps, quota), rows.dtype)
-            positions[real] = rows
-            if len(rows):
-                positions[~real] = np.resize(rows, int((~real).sum()))
-            parts.append((positions, real))
-        return tuple(np.concatenate(part, axis=1) for part in zip(*parts))
+        order = [rng.permutation(rows) if self.shuffle else rows for rows in self._rows]
+        # A step holds the whole part of its share of a domain; the rest take turns.
+        shares = [divmod(len(rows), self.steps) for rows in order]
+        turns = np.cumsum([0] + [more for _, more in shares])
+        begins, fillers = [0] * len(order), [0] * len(order)
+        for step in range(self.steps):
+            positions, real = [], []
+            for d, (rows, quota, (least, more)) in enumerate(zip(order, self.quotas, shares)):
+                filled = least + int((step - turns[d]) % self.steps < more)
+                own = rows[begins[d] : begins[d] + filled]
+                spare = np.arange(fillers[d], fillers[d] + quota - filled)
+                if len(spare):  # repeated rows; row 0 of the table where the domain has none
+                    repeated = rows[spare % len(rows)] if len(rows) else 0 * spare
+                    own = np.concatenate((own, repeated)).astype(rows.dtype, copy=False)
+                begins[d], fillers[d] = begins[d] + filled, fillers[d] + len(spare)
+                positions.append(own)
+                real.append(np.arange(quota) < filled)
+            yield np.concatenate(positions), np.concatenate(real)
 
 
 class ShuffledBatches:
@@ -110,13 +113,15 @@ class ShuffledBatches:
         """The batches of one epoch; see DomainBatches.epoch."""
         return prefetch(_gather(self.table, self._plan(number), None))
 
-    def _plan(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def _plan(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rows = np.arange(len(self.table), dtype=_index_dtype(self.table))
         if self.shuffle:
             rows = _generator(self.seed, number).permutation(rows)
-        shape = (self.steps, self.batch_rows)
-        real = np.arange(self.steps * self.batch_rows) < len(rows)
-        return np.resize(rows, shape), real.reshape(shape)
+        size = self.batch_rows
+        for begin in range(0, self.steps * size, size):
+            own = rows[begin : begin + size]
+            real = np.arange(size) < len(own)
+            yield np.concatenate((own, rows[: size - len(own)])), real
 
 
 def prefetch(items: Iterable, depth: int = 2) -> Iterator:
@@ -157,13 +162,13 @@ def prefetch(items: Iterable, depth: int = 2) -> Iterator:
 
 
 def _gather(
-    table: Table, plan: tuple[np.ndarray, np.ndarray], domain: np.ndarray | None
+    table: Table, plan: Iterable[tuple[np.ndarray, np.ndarray]], domain: np.ndarray | None
 ) -> Iterator[Table]:
     """One gather a column and step; no work per row in Python."""
-    # Views without the memory map's bookkeeping, which costs microseconds an access.
-    sparse, dense = np.asarray(table.sparse), np.asarray(table.dense)
-    labels, domains = np.asarray(table.labels), np.asarray(table.domain)
-    for positions, real in zip(*plan):
+    sparse, dense, labels, domains = map(
+        _view, (table.sparse, table.dense, table.labels, table.domain)
+    )
+    for step, (positions, real) in enumerate(plan, start=1):
         weight = real.astype(np.float32)
         yield Table(
             sparse=sparse.take(positions, axis=0).astype(np.int32, copy=False),
@@ -173,6 +178,34 @@ def _gather(
             row_id=np.where(real, positions, _FILLER).astype(np.int64),
             weight=weight if table.weight is None else weight * table.weight[positions],
         )
+        if step % _RELEASE_EVERY == 0:
+            table.release()
+
+
+def _view(column):
+    """A memory-mapped column without the map's bookkeeping, which costs microseconds an access."""
+    return np.asarray(column) if isinstance(column, np.ndarray) else column
+
+
+def _count(domain: np.ndarray, least: int) -> np.ndarray:
+    """Rows of each domain, at least so many domains; no temporary array as long as the table."""
+    counts = np.zeros(least, np.int64)
+    for rows in blocks(len(domain)):
+        more = np.bincount(domain[rows], minlength=len(counts))
+        more[: len(counts)] += counts
+        counts = more
+    return counts
+
+
+def _positions(table: Table, d: int) -> np.ndarray:
+    """Where a domain's rows are."""
+    domain, dtype = table.domain, _index_dtype(table)
+    return np.concatenate(
+        [
+            np.flatnonzero(domain[rows] == d).astype(dtype) + dtype(rows.start)
+            for rows in blocks(len(domain))
+        ]
+    )
 
 
 def _steps(table: Table, batch_size: int) -> int:

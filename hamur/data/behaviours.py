@@ -51,7 +51,9 @@ class Behaviours:
 
         They are positions begin..end-1 in `item`, `category` and `row`.
         """
-        begin = np.searchsorted(self.key, _keys(user, np.full(np.shape(user), self.start), self.start))
+        begin = np.searchsorted(
+            self.key, _keys(user, np.full(np.shape(user), self.start), self.start)
+        )
         side = "right" if inclusive else "left"
         end = np.searchsorted(self.key, _keys(user, time, self.start), side)
         return begin, end

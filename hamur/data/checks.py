@@ -117,5 +117,5 @@ def drop_impossible(rows: Rows, click: str, purchase: str, rejects: Rejects) -> 
     """
     impossible = (rows.columns[purchase] == 1) & (rows.columns[click] == 0)
     if impossible.any():
-        rejects.dropped["dropped_click0_conversion1"] += int(impossible.sum())
+        rejects.excluded["dropped_click0_conversion1"] += int(impossible.sum())
     return rows.keep(~impossible)

@@ -8,14 +8,12 @@ one that separates them can.  A model must show here what it does for domains be
 data, where domains agree about most, mean anything.
 """
 
-import dataclasses
-
 import numpy as np
 
-from hamur.data.planted import Truth, sigmoid
+from hamur.data.planted import sigmoid, truth_of
 from hamur.data.schema import FieldSpec, Schema
 from hamur.data.splits import random_split
-from hamur.data.table import Splits, Table
+from hamur.data.table import Splits, Table, drop_fields
 
 NAME = "conflict"
 DOMAIN_FIELD = "domain_indicator"
@@ -47,21 +45,14 @@ def make_conflict(rows: int = 8_000, seed: int = 2022) -> tuple[Splits, Schema, 
         row_id=np.arange(rows, dtype=np.int64),
     )
     parts = random_split(rows, seed)
-    truth = Truth(probability, labels, domain, by_domain)
+    truth = truth_of(by_domain, labels, domain)
     splits = Splits(*(table.take(part) for part in parts))
     return splits, _schema(seed), Splits(*(truth.take(part) for part in parts))
 
 
 def without_domain_field(splits: Splits, schema: Schema) -> tuple[Splits, Schema]:
     """The same rows for a model that may not see the domain; reports per domain still know it."""
-    place = schema.sparse_names.index(schema.domain_field)
-    fields = tuple(spec for spec in schema.fields if spec.name != schema.domain_field)
-    blind = dataclasses.replace(schema, fields=fields, domain_field=None)
-    tables = (
-        dataclasses.replace(table, sparse=np.delete(table.sparse, place, axis=1))
-        for table in splits
-    )
-    return Splits(*tables), blind
+    return drop_fields(splits, schema, [schema.domain_field])
 
 
 def _schema(seed: int) -> Schema:

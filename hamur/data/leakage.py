@@ -4,10 +4,10 @@ from itertools import combinations
 
 import numpy as np
 
+from hamur.data.arrays import blocks
 from hamur.data.schema import LeakageError, Schema
 from hamur.data.splits import PARTS
 from hamur.data.table import Splits, Table
-from hamur.metrics import auc
 
 # Outcomes and what is measured after them; none can be known when a model has to score.
 _OUTCOMES = (
@@ -24,7 +24,7 @@ MIN_ROWS, MAX_ROWS = 200, 100_000
 def check_splits(tables: Splits) -> None:
     """Raises LeakageError when a row_id stands in two splits."""
     for (first, a), (second, b) in combinations(zip(PARTS, tables), 2):
-        common = np.intersect1d(a.row_id, b.row_id)
+        common = _common(a.row_id, b.row_id)
         if len(common):
             raise LeakageError(
                 f"{len(common)} rows stand in both {first} and {second}",
@@ -33,6 +33,23 @@ def check_splits(tables: Splits) -> None:
                 expected="disjoint splits",
                 remedy="split again by row",
             )
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Values of both; of ascending columns, as in a large cache, without a copy of either."""
+    if not (_ascends(a) and _ascends(b)):
+        return np.intersect1d(a, b)
+    found = []
+    for rows in blocks(len(a)):
+        mine = np.asarray(a[rows])
+        low, high = np.searchsorted(b, [mine[0], mine[-1] + 1])
+        found.append(np.intersect1d(mine, b[low:high], assume_unique=True))
+    return np.concatenate(found)
+
+
+def _ascends(column: np.ndarray) -> bool:
+    rows = (column[max(part.start - 1, 0) : part.stop] for part in blocks(len(column)))
+    return all((part[1:] > part[:-1]).all() for part in rows)
 
 
 def check_features(train: Table, schema: Schema, allow: tuple[str, ...] = ()) -> None:
@@ -73,6 +90,8 @@ def _mean_label(ids: np.ndarray, label: np.ndarray, size: int) -> np.ndarray:
 
 
 def _check(name: str, label_name: str, label: np.ndarray, scores: np.ndarray, allow) -> None:
+    from hamur.metrics import auc  # brings scikit-learn, which workers do without
+
     value = auc(label, scores)
     value = max(value, 1 - value)  # NaN, where the label has one class, passes
     if value >= LIMIT and name not in allow:

@@ -44,16 +44,18 @@ class Layout:
         return self.separator.encode() if len(self.separator) == 1 else _UNIT
 
 
-def read_header(path: Path) -> list[str]:
-    """The column names in the first line of a CSV file; a byte order mark is ignored."""
+def read_header(path: Path, separator: str = ",") -> list[str]:
+    """The column names in the first line of a text table; a byte order mark is ignored."""
     with path.open("rb") as file:
         first = file.readline(1 << 16)
     if not first.strip():
         raise EmptySplitError("the file is empty", file=path, remedy="check how it was made")
-    first = _without_mark(path, first).rstrip(b"\r\n")
+    first = without_byte_order_mark(path, first).rstrip(b"\r\n")
     if b"\0" in first:
         raise _encoding_error(path, "a NUL byte", first.index(b"\0"))
-    return next(csv.reader([_shown(first)]), [])
+    if len(separator) > 1:
+        return _shown(first).split(separator)
+    return next(csv.reader([_shown(first)], delimiter=separator), [])
 
 
 def check_header(path: Path, found: list[str], expected: tuple[str, ...]) -> None:
@@ -92,7 +94,7 @@ def whole_lines(path: Path, skip_header: bool) -> Iterator[tuple[bytes, int]]:
                 at = file.tell() - len(chunk) + chunk.index(b"\0")
                 raise _encoding_error(path, "a NUL byte", at)
             if line == 1 and not rest:
-                chunk = _without_mark(path, chunk)
+                chunk = without_byte_order_mark(path, chunk)
             at_end = file.tell() == size
             block, rest = _cut(rest + chunk, at_end)
             lines = block.count(b"\n")
@@ -184,7 +186,20 @@ def check_encoding(path: Path, block: bytes, numbers: np.ndarray, encoding: str)
         ) from None
 
 
-def _without_mark(path: Path, start: bytes) -> bytes:
+def check_no_nul(path: Path, block: bytes, first_line: int) -> None:
+    """Raises DataFormatError naming the line of a NUL byte."""
+    if b"\0" in block:
+        at = block.index(b"\0")
+        raise DataFormatError(
+            "a NUL byte",
+            file=path,
+            line=first_line + block.count(b"\n", 0, at),
+            expected="plain text",
+            remedy=_ENCODING_REMEDY,
+        )
+
+
+def without_byte_order_mark(path: Path, start: bytes) -> bytes:
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise _encoding_error(path, "a UTF-16 byte order mark", 0)
     return start.removeprefix(_BYTE_ORDER_MARK)
@@ -209,9 +224,9 @@ def _raise_separator(path: Path, first: str, separator: str, fields: int) -> Non
 
 
 def _raise_truncated(path: Path, line: int, last: bytes, fields: int) -> None:
+    at = f", at byte {path.stat().st_size}" if path.is_file() else ""  # no member of an archive
     raise TruncatedFileError(
-        f"the file ends inside this line, at byte {path.stat().st_size}; the last complete line "
-        f"is {line - 1}",
+        f"the file ends inside this line{at}; the last complete line is {line - 1}",
         file=path,
         line=line,
         value=_shown(last),

@@ -8,7 +8,8 @@ Age is a feature, defines the domain, and the domain is a feature once more, as 
 Title and timestamp are no features; the timestamp is kept as `time`.
 """
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ OFFICIAL = {
 
 def load_movielens(
     path: str | Path | None = None,
-    split: str = "random",
+    split: str | None = None,
     split_seed: int = 2022,
     fit_on: str = "train",
     source_format: str | None = None,
@@ -51,9 +52,11 @@ def load_movielens(
     """The three splits and their schema, memory-mapped from a cache that is built when needed.
 
     path: the folder of ratings.dat, users.dat and movies.dat, or of ml-1m.csv or
-        ml-1m-sample.csv, or such a CSV file; None is the bundled sample of generated rows.
-    split: "random" (8:1:1 by split_seed), "temporal" (8:1:1 by time; mostly users never seen
-        before) or "user_temporal" (the last tenth of each user's ratings, and the tenth before).
+        ml-1m-sample.csv, or such a CSV file, or a cache that examples/prepare_data.py made; None is
+        the bundled sample of generated rows.
+    split: "random" (default, 8:1:1 by split_seed), "temporal" (8:1:1 by time; mostly users never
+        seen before) or "user_temporal" (the last tenth of each user's ratings, and the one
+        before).
     fit_on: "all" fits vocabularies and scaler on all rows and has no 'unknown': for comparison
         with the public code only.
     source_format: "raw" or "csv", needed where a folder holds both.
@@ -63,46 +66,70 @@ def load_movielens(
     cache_dir: None is $HAMUR_CACHE or the user's cache folder.
     Raises:  DataError, of the kind that `hamur.data.schema` names.
     """
-    if split not in _SPLITS:
-        raise ValueError(f"split is {split!r}; use one of {tuple(_SPLITS)}")
-    encoding = assemble.Encoding(fit_on=fit_on, allow_leakage=tuple(allow_leakage))
-    policy = Policy(on_bad_rows, max_bad_fraction)
+    given = Options(
+        split or "random",
+        split_seed,
+        fit_on,
+        Policy(on_bad_rows, max_bad_fraction),
+        tuple(allow_leakage),
+        check_statistics,
+    )
     source = SAMPLE if path is None else Path(path).expanduser()
+    if cache.is_cache(source):
+        return assemble.check_classes(*cache.open_prepared(source, split, fit_on))
     files = find_files(source, source_format)
     digest = cache.source_digest(files)
-
-    def build() -> tuple[Splits, Schema, list[Rejects]]:
-        rejects = [Rejects(file, policy) for file in files]
-        columns = (_read_csv if len(files) == 1 else _read_raw)(rejects)
-        raw = columns.raw()
-        if check_statistics:
-            _check_statistics(source, raw)
-        rule = {"rule": split, "seed": split_seed if split == "random" else None}
-        tables, schema = assemble.assemble(
-            raw,
-            _SPLITS[split](raw, split_seed),
-            encoding,
-            rejects,
-            name=NAME,
-            domain_names=DOMAIN_NAMES,
-            group="user_id",
-            split={**rule, "source": digest},
-        )
-        return tables, schema, rejects
-
-    options = dict(
-        split=split,
-        split_seed=split_seed,
-        fit_on=fit_on,
-        source_format=[file.suffix for file in files],
-        on_bad_rows=on_bad_rows,
-        max_bad_fraction=max_bad_fraction,
-        allow_leakage=list(allow_leakage),
-        check_statistics=check_statistics,
-    )
+    options = dataclasses.asdict(given) | {"source_format": [file.suffix for file in files]}
     return assemble.check_classes(
-        *cache.load_or_build(NAME, source, options, digest, build, cache_dir)
+        *cache.load_or_build(
+            NAME, source, options, digest, lambda: read(files, given, digest), cache_dir
+        )
     )
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the tables depend on besides the files; see `load_movielens`."""
+
+    split: str = "random"
+    split_seed: int = 2022
+    fit_on: str = "train"
+    policy: Policy = field(default_factory=Policy)
+    allow_leakage: tuple[str, ...] = ()
+    check_statistics: bool = True
+
+    def __post_init__(self):
+        if self.split not in _SPLITS:
+            raise ValueError(f"split is {self.split!r}; use one of {tuple(_SPLITS)}")
+
+
+def build(space, files: list[Path], options: Options) -> tuple:
+    """For `prepare`: seconds and less than 1 GiB, so in one piece and in memory."""
+    fitted: dict[str, np.ndarray] = {}
+    return *read(files, options, cache.source_digest(files), fitted), fitted
+
+
+def read(
+    files: list[Path], options: Options, digest: dict, fitted: dict | None = None
+) -> tuple[Splits, Schema, list[Rejects]]:
+    """The tables of the three raw files or of one joined file, and what was left out of each."""
+    rejects = [Rejects(file, options.policy) for file in files]
+    raw = (_read_csv if len(files) == 1 else _read_raw)(rejects).raw()
+    if options.check_statistics:
+        _check_statistics(files[0].parent, raw)
+    seed = options.split_seed if options.split == "random" else None
+    tables, schema = assemble.assemble(
+        raw,
+        _SPLITS[options.split](raw, options.split_seed),
+        assemble.Encoding(fit_on=options.fit_on, allow_leakage=options.allow_leakage),
+        rejects,
+        name=NAME,
+        domain_names=DOMAIN_NAMES,
+        group="user_id",
+        split={"rule": options.split, "seed": seed, "source": digest},
+        fitted=fitted,
+    )
+    return tables, schema, rejects
 
 
 _SPLITS = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hamur.data import schema
 from hamur.data.schema import DataError, DataFormatError
 
 MODES = ("error", "skip")
@@ -39,19 +40,27 @@ class Rejects:
     def __init__(self, path: Path, policy: Policy):
         self.path, self.policy = path, policy
         self.dropped: Counter[str] = Counter()
+        self.excluded: Counter[str] = Counter()  # left out by a rule of the data set: no defects
         self.rows_read = 0
+        self.fatal = False  # the file as a whole is unusable: an error in every mode
         self._listed: Counter[str] = Counter()
         self._errors: dict[int, tuple[str, DataError]] = {}  # by line
+        self._texts: dict[int, str] = {}  # where the file cannot be read again by line
 
     def __bool__(self) -> bool:
         return bool(self.dropped)
 
-    def add(self, line: int, reason: str, error: DataError) -> None:
-        """One bad row.  The first error of a line is the one that is shown."""
+    def add(self, line: int, reason: str, error: DataError, text: bytes | None = None) -> None:
+        """One bad row.  The first error of a line is the one that is shown.
+
+        text: the line, for a file that cannot be opened by its path alone.
+        """
         self.dropped[reason] += 1
         self._listed[reason] += 1
         if self._listed[reason] <= LISTED_PER_REASON:
             self._errors.setdefault(int(line), (reason, error))
+            if text is not None:
+                self._texts[int(line)] = _shown(text)
 
     def add_where(
         self,
@@ -75,8 +84,8 @@ class Rejects:
         if not self.dropped:
             return
         first = self._errors[min(self._errors)][1]
-        if self.policy.on_bad_rows == "error":
-            raise first
+        if self.fatal or self.policy.on_bad_rows == "error":
+            raise self._errors[max(self._errors)][1] if self.fatal else first
         total = sum(self.dropped.values())
         counts = ", ".join(f"{reason} {rows}" for reason, rows in sorted(self.dropped.items()))
         if total > self.policy.max_fraction * self.rows_read:
@@ -88,15 +97,39 @@ class Rejects:
             )
         _log.warning("%s: left out %d of %d rows: %s", self.path, total, self.rows_read, counts)
 
+    def report(self) -> dict:
+        """All of this as JSON values, for `merge` in another process."""
+        errors = [
+            [line, reason, type(error).__name__, error.parts, self._texts.get(line)]
+            for line, (reason, error) in sorted(self._errors.items())
+        ]
+        counts = {"dropped": self.dropped, "excluded": self.excluded}
+        return {"rows_read": self.rows_read, "errors": errors, "fatal": self.fatal} | counts
+
+    def merge(self, report: dict, lines_before: int = 0) -> None:
+        """Adds the report of a part of this file that begins after so many lines."""
+        self.rows_read += report["rows_read"]
+        self.dropped.update(report["dropped"])
+        self.excluded.update(report["excluded"])
+        self.fatal = self.fatal or report["fatal"]
+        for line, reason, kind, parts, text in report["errors"]:
+            self._listed[reason] += 1
+            if self._listed[reason] <= LISTED_PER_REASON:
+                line += lines_before
+                error = getattr(schema, kind)(**parts | {"line": line})
+                self._errors.setdefault(line, (reason, error))
+                if text is not None:
+                    self._texts[line] = text
+
     def counts(self) -> dict:
         """rows_read = rows_kept + the sum of dropped."""
-        dropped = dict(sorted(self.dropped.items()))
+        dropped = dict(sorted((self.dropped + self.excluded).items()))
         kept = self.rows_read - sum(dropped.values())
         return {"rows_read": self.rows_read, "rows_kept": kept, "dropped": dropped}
 
     def listing(self) -> list[tuple[str, int, str, str]]:
         """(file, line, reason, beginning of the line), in file order."""
-        texts = _lines_at(self.path, set(self._errors))
+        texts = self._texts or _lines_at(self.path, set(self._errors))
         return [
             (self.path.name, line, self._errors[line][0], texts.get(line, ""))
             for line in sorted(self._errors)
@@ -119,8 +152,11 @@ def _lines_at(path: Path, numbers: set[int]) -> dict[int, str]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if number in numbers:
-                text = line.rstrip(b"\r\n")[:SHOWN_CHARACTERS]
-                found[number] = text.decode("utf-8", "backslashreplace")
+                found[number] = _shown(line)
             if number == last:
                 break
     return found
+
+
+def _shown(line: bytes) -> str:
+    return line.rstrip(b"\r\n")[:SHOWN_CHARACTERS].decode("utf-8", "backslashreplace")

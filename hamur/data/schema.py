@@ -185,6 +185,9 @@ class DataError(ValueError):
         self.file, self.line, self.column = file, line, column
         self.value = None if value is _ABSENT else value
         self.remedy = remedy
+        self.parts = {"problem": problem, "remedy": remedy, "file": file and str(file)}
+        self.parts |= {"line": line, "column": column, "column_number": column_number}
+        self.parts |= {"expected": expected} | ({} if value is _ABSENT else {"value": value})
         place = "" if file is None else f"{file}:" if line is None else f"{file}:{line}:"
         if column is not None:
             number = "" if column_number is None else f"{column_number} "

@@ -7,6 +7,7 @@ import hashlib
 
 import numpy as np
 
+from hamur.data.arrays import blocks
 from hamur.data.schema import EmptySplitError
 
 PARTS = ("train", "valid", "test")
@@ -62,6 +63,15 @@ def halves(num_rows: int, split_seed: int = 2022) -> tuple[np.ndarray, np.ndarra
     return np.sort(order[test:]), np.sort(order[:test])
 
 
+def hash_half(sample_id: np.ndarray, split_seed: int) -> np.ndarray:
+    """(n,) bool, whether a test row is for validation: bit 0 of splitmix64(sample_id xor seed)."""
+    with np.errstate(over="ignore"):
+        z = (sample_id.astype(np.uint64) ^ np.uint64(split_seed)) + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((z ^ (z >> np.uint64(31))) & np.uint64(1)).astype(bool)
+
+
 def check_parts(rows: dict[str, int], rule: str) -> None:
     """Raises EmptySplitError for a split without rows."""
     for part, count in rows.items():
@@ -76,4 +86,11 @@ def check_parts(rows: dict[str, int], rule: str) -> None:
 
 def fingerprint(row_ids: np.ndarray) -> str:
     """sha256 of the sorted ids of a split: a changed random stream shows."""
-    return hashlib.sha256(np.sort(row_ids).astype("<i8").tobytes()).hexdigest()
+    digest, last = hashlib.sha256(), None
+    for rows in blocks(len(row_ids)):  # of a large cache the ids ascend: no copy of all is needed
+        ids = np.asarray(row_ids[rows]).astype("<i8")
+        if (ids[1:] < ids[:-1]).any() or (last is not None and ids[0] < last):
+            return hashlib.sha256(np.sort(row_ids).astype("<i8").tobytes()).hexdigest()
+        digest.update(ids.tobytes())
+        last = ids[-1]
+    return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Generated AliExpress files, raw or processed, of any size; no row of them is real.
 
     click       ~ Bernoulli(p),       logit p = b + signal (0.65 common + 0.45 own)
-    conversion  ~ Bernoulli(q), if clicked,   logit q = b' + 1.35 signal (rho z + sqrt(1 - rho^2) z')
+    conversion  ~ Bernoulli(q), if clicked,  logit q = b' + 1.35 signal (rho z + sqrt(1 - rho^2) z')
 
 `common` is the same function of the columns in every country, `own` one of the country's; z is the
 standardised click score, z' another function, rho = 1 - 2 task_conflict.  All are sums of effects
@@ -11,13 +11,13 @@ their number, and the same arguments give the same bytes.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hamur.data import aliexpress_files as files
-from hamur.data.planted import RANK, Truth, sigmoid
+from hamur.data.planted import RANK, Truth, sigmoid, write_truth
+from hamur.data.synthetic_aliexpress_files import CARDINALITIES, LEVELS, WRITERS, Block
 
 # click, and purchase, per impression: in line with published log-losses, not counts of the data.
 RATES = {
@@ -27,39 +27,14 @@ RATES = {
     "US": (0.022, 0.00045),
     "RU": (0.022, 0.0005),
 }
-# categorical_1..16: numbers of values; the maxima that public samples show, then seven flags.
-CARDINALITIES = (1, 10, 4, 6, 21, 7, 50, 8, 7) + 7 * (2,)
 CONSTANT = ("numerical_58", "numerical_59", "numerical_60")
 FLIPPED = ("categorical_5", "categorical_10")  # opposite own effects in every second country
 _PAGES = 4_096
 _MEAN_ITEMS, _MOST_ITEMS = 9, 48
-_LEVELS = 101  # numerical cells are 0.01 n, which as text has the artefacts of binary fractions
 _NUMERICAL_EFFECTS = 12
 _SHARED, _OWN, _BOUGHT = 0.65, 0.45, 1.35
 _USERS, _USER_NUMBERS = len(files.USER_CATEGORICAL), len(files.USER_NUMERICAL)
 _BINS, _LIMIT = 80_000, 20.0  # histogram of logits
-
-
-@dataclass(frozen=True)
-class _Block:
-    """P pages and their n items, in page order; codes and levels are small whole numbers."""
-
-    search_id: np.ndarray  # (P,)
-    page: np.ndarray  # (n,) ascending
-    user_codes: np.ndarray  # (P, 9)
-    user_levels: np.ndarray  # (P, 23)
-    item_codes: np.ndarray  # (n, 7)
-    item_levels: np.ndarray  # (n, 40)
-    draws: np.ndarray  # (n, 2) uniform, for click and conversion
-    item_order: np.ndarray  # (n,) order of the rows in the item file: pages are mixed
-
-    @property
-    def codes(self) -> np.ndarray:
-        return np.concatenate([self.user_codes[self.page], self.item_codes], axis=1)
-
-    @property
-    def levels(self) -> np.ndarray:
-        return np.concatenate([self.user_levels[self.page], self.item_levels], axis=1)
 
 
 def make_aliexpress(
@@ -81,8 +56,8 @@ def make_aliexpress(
     task_conflict: 0 what is clicked is bought, 0.5 unrelated, 1 the opposite is bought.
     Returns the truth of the rows in their joined order: part -> label -> Truth.
     """
-    if form not in _WRITERS:
-        raise ValueError(f"form is {form!r}; use one of {tuple(_WRITERS)}")
+    if form not in WRITERS:
+        raise ValueError(f"form is {form!r}; use one of {tuple(WRITERS)}")
     if country not in RATES:
         raise ValueError(f"country is {country!r}; use one of {tuple(RATES)}")
     number = files.COUNTRIES.index(country)
@@ -92,9 +67,25 @@ def make_aliexpress(
     for p, (part, size) in enumerate(sizes.items()):
         key = (seed, number, p)
         bias = _intercepts(score, key, size, rates or RATES[country])
-        with _WRITERS[form](Path(out), country, part) as writer:
+        with WRITERS[form](Path(out), country, part) as writer:
             truths[part] = _write(writer, score, bias, key, size)
     return truths
+
+
+def generate(
+    out: Path, rows: int, seed: int, form: str = "raw", countries: str = "NL", **options
+) -> dict:
+    """`rows` training rows of each of these countries ("NL,ES"), with the truth beside `out`.
+
+    Returns the content of truth.json.
+    """
+    truth = {}
+    for country in countries.split(","):
+        made = make_aliexpress(out, rows, seed, country, form=form, **options)
+        for part, labels in made.items():
+            truth |= {f"{country}_{part}_{label}": each for label, each in labels.items()}
+    given = {"rows": rows, "seed": seed, "countries": countries} | options
+    return write_truth(out, given, truth)
 
 
 def make_aliexpress_sample(out: str | Path, seed: int) -> None:
@@ -123,10 +114,10 @@ def _write(writer, score: "_Score", bias, key: tuple[int, ...], rows: int) -> di
 
 
 def _truth(probability: np.ndarray, labels: np.ndarray) -> Truth:
-    return Truth(probability, labels, np.zeros(len(labels), int), probability[:, None])
+    return Truth(probability, labels, np.zeros(len(labels), int), probability)
 
 
-def _blocks(key: tuple[int, ...], rows: int) -> Iterator[_Block]:
+def _blocks(key: tuple[int, ...], rows: int) -> Iterator[Block]:
     number = 0
     while rows:
         rng = np.random.Generator(np.random.PCG64([*key, number]))
@@ -136,7 +127,7 @@ def _blocks(key: tuple[int, ...], rows: int) -> Iterator[_Block]:
         number += 1
 
 
-def _block(rng: np.random.Generator, number: int, most_rows: int) -> _Block:
+def _block(rng: np.random.Generator, number: int, most_rows: int) -> Block:
     """The rows of a shorter block are the first ones of the whole block."""
     sizes = np.minimum(1 + rng.poisson(_MEAN_ITEMS, _PAGES), _MOST_ITEMS)
     page = np.repeat(np.arange(_PAGES), sizes)
@@ -150,7 +141,7 @@ def _block(rng: np.random.Generator, number: int, most_rows: int) -> _Block:
     draws, place = rng.random((n, 2)), rng.permutation(_PAGES)
     rows = min(n, most_rows)
     pages = page[rows - 1] + 1
-    return _Block(
+    return Block(
         search_id[:pages],
         page[:rows],
         codes[:pages],
@@ -169,7 +160,7 @@ def _codes(rng: np.random.Generator, size: int, rows: int) -> np.ndarray:
 
 def _levels(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
     """(rows, columns) of 0..100, in every second column half of them 0."""
-    levels = (rng.random((rows, columns)) ** 2 * _LEVELS).astype(np.int64)
+    levels = (rng.random((rows, columns)) ** 2 * LEVELS).astype(np.int64)
     levels[:, ::2] *= rng.random((rows, len(range(0, columns, 2)))) < 0.5
     return levels
 
@@ -181,7 +172,9 @@ class _Score:
         shared = np.random.Generator(np.random.PCG64([seed, 1_000]))
         own = np.random.Generator(np.random.PCG64([seed, 1_001, country]))
         # Functions: 0, 1 of the click and of the purchase in all countries; 2, 3 of this country.
-        tables = [(shared.standard_normal((c, 2)), own.standard_normal((c, 2))) for c in CARDINALITIES]
+        tables = [
+            (shared.standard_normal((c, 2)), own.standard_normal((c, 2))) for c in CARDINALITIES
+        ]
         for name in FLIPPED:
             f = files.SPARSE_COLUMNS.index(name)
             flipped = np.random.Generator(np.random.PCG64([seed, 1_002, f]))
@@ -201,7 +194,7 @@ class _Score:
         parts = self._parts(pilot)
         self._centre, self._spread = parts.mean(axis=0), parts.std(axis=0)
 
-    def logits(self, block: _Block) -> np.ndarray:
+    def logits(self, block: Block) -> np.ndarray:
         """(n, 2): of a click, and of a purchase once clicked."""
         parts = (self._parts(block) - self._centre) / self._spread  # (n, 3, 4)
         mixed = parts.transpose(0, 2, 1) @ np.array([1.0, 0.6, 0.5]) / np.sqrt(1.61)  # (n, 4)
@@ -210,14 +203,14 @@ class _Score:
         bought = self._rho * unit[:, 0] + np.sqrt(1.0 - self._rho**2) * unit[:, 1]
         return self._signal * np.stack([either[:, 0], _BOUGHT * bought], axis=1)
 
-    def _parts(self, block: _Block) -> np.ndarray:
+    def _parts(self, block: Block) -> np.ndarray:
         """(n, 3, 4): effects of fields, crossing, numbers, of the four functions."""
         codes = block.codes
         additive = sum(table[codes[:, f]] for f, table in enumerate(self._tables))
         user = sum(self._factors[f][codes[:, f]] for f in range(_USERS))
         item = sum(self._factors[f][codes[:, f]] for f in range(_USERS, codes.shape[1]))
         crossed = np.einsum("nr,krs,ns->nk", user, self._turns, item, optimize=True)
-        linear = (block.levels[:, self._columns] / (_LEVELS - 1)) @ self._weights
+        linear = (block.levels[:, self._columns] / (LEVELS - 1)) @ self._weights
         return np.stack([additive, crossed, linear], axis=1)
 
 
@@ -247,80 +240,3 @@ def _bisect(logits: np.ndarray, weights: np.ndarray, rate: float) -> float:
         reached = weights @ sigmoid(logits + middle)
         low, high = (middle, high) if reached < rate else (low, middle)
     return (low + high) / 2
-
-
-_NUMBERS = np.array([repr(0.01 * n) for n in range(_LEVELS)], object)
-# Every second categorical column prints its whole numbers with a decimal point, as exports do.
-_CODES = [
-    np.array([f"{n}.0" if f % 2 else str(n) for n in range(size)], object)
-    for f, size in enumerate(CARDINALITIES)
-]
-
-
-def _texts(codes: np.ndarray, levels: np.ndarray, first_field: int) -> tuple[np.ndarray, np.ndarray]:
-    texts = [_CODES[first_field + f][codes[:, f]] for f in range(codes.shape[1])]
-    return np.stack(texts, axis=1), _NUMBERS[levels]
-
-
-class _Processed:
-    """AliExpress_{CC}/{part}.csv"""
-
-    def __init__(self, out: Path, country: str, part: str):
-        path = out / f"AliExpress_{country}" / f"{part}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", newline="\n", encoding="ascii")
-
-    def __enter__(self):
-        self._file.write(",".join(files.CSV_COLUMNS) + "\n")
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()
-
-    def add(self, block: _Block, label: np.ndarray) -> None:
-        """label (n,): 0 shown, 1 clicked, 2 bought."""
-        ids = block.search_id[block.page].astype(str).astype(object)[:, None]
-        codes, numbers = _texts(block.codes, block.levels, 0)
-        labels = np.array([["0", "0"], ["1", "0"], ["1", "1"]], object)[label]
-        _write_rows(self._file, np.concatenate([ids, codes, numbers, labels], axis=1))
-
-
-class _Raw:
-    """{cc}_user_{part}.csv and {cc}_item_{part}.csv"""
-
-    def __init__(self, out: Path, country: str, part: str):
-        out.mkdir(parents=True, exist_ok=True)
-        paths = (out / f"{country.lower()}_{side}_{part}.csv" for side in ("user", "item"))
-        self._files = [path.open("w", newline="\n", encoding="ascii") for path in paths]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for file in self._files:
-            file.close()
-
-    def add(self, block: _Block, label: np.ndarray) -> None:
-        """label (n,): 0 shown, 1 clicked, 2 bought."""
-        ids = block.search_id.astype(str).astype(object)
-        users = np.empty((len(ids), files.USER_COLUMNS), object)
-        users[:, 0] = ids
-        self._place(users, files.USER_CATEGORICAL, files.USER_NUMERICAL, block.user_codes, block.user_levels, 0)
-        items = np.empty((len(block.page), files.ITEM_COLUMNS), object)
-        items[:, 0], items[:, -1] = ids[block.page], np.array(["0", "1", "2"], object)[label]
-        self._place(items, files.ITEM_CATEGORICAL, files.ITEM_NUMERICAL, block.item_codes, block.item_levels, _USERS)
-        _write_rows(self._files[0], users)
-        _write_rows(self._files[1], items[block.item_order])
-
-    @staticmethod
-    def _place(cells, categorical, numerical, codes, levels, first_field: int) -> None:
-        codes, numbers = _texts(codes, levels, first_field)
-        cells[:, np.array(categorical) - 1] = codes
-        cells[:, np.array(numerical) - 1] = numbers
-
-
-def _write_rows(file, cells: np.ndarray) -> None:
-    file.writelines(",".join(row) + "\n" for row in cells.tolist())
-
-
-_WRITERS = {"raw": _Raw, "processed": _Processed}

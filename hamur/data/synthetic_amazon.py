@@ -12,57 +12,29 @@ what a user says there tells nothing, or the wrong thing, about what the user li
 The truth is written beside the data, never inside.
 """
 
-import gzip
-import io
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtr
 
-from hamur.data.planted import Truth
+from hamur.data.planted import Truth, auc_report
+from hamur.data.synthetic_amazon_files import (
+    Domain,
+    Rows,
+    write_meta,
+    write_reviews,
+    write_truth,
+)
 
 PLANTS = ("independent", "random", "invert", "none")
 _RANK, _STRENGTH, _NOISE, _RANDOM = 3, 2.5, 0.5, 1.5
 _THRESHOLDS = (-1.7, -0.7, 0.0, 1.0)  # of the scores between the ratings 1, 2, 3, 4, 5
 # Ratings 1..5 of Musical_Instruments, for pairs without a plant.
 _HISTOGRAM = (217, 250, 772, 2_084, 6_938)
-_FIRST_DAY, _DAY, _DAYS = 1_262_304_000, 86_400, 1_000
+_DAYS = 1_000
 _CORE = 5
-_WITHOUT_NAME, _MISSING_META = 0.003, 0.01
+_MISSING_META = 0.01
 _ROUNDS = 30
-_WORDS = (
-    "the sturdy kit arrived early and my daughter's cousin keeps it on her desk though a corner "
-    "came off after some weeks we would buy another if the colour were less loud"
-).split()
-
-
-@dataclass(frozen=True)
-class Domain:
-    """name; items; categories; rows of a user: the fewest, and the mean of what comes on top."""
-
-    name: str
-    items: int
-    categories: int
-    fewest: int
-    more: float
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """user, item, day (N,); probability (N,) of a rating above 3, rating and harmful (N,)."""
-
-    user: np.ndarray
-    item: np.ndarray
-    day: np.ndarray
-    probability: np.ndarray
-    rating: np.ndarray
-    harmful: np.ndarray
-
-    def take(self, rows: np.ndarray) -> "_Rows":
-        return _Rows(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
 def make_amazon_pair(
@@ -114,17 +86,41 @@ def make_amazon_pair(
         harmful = bad[category[rows[1]]] | (bad_user[rows[0]] if d == 0 else False)
         rows = _rated(rng, rows, category, factors, harmful, plant, domain)
         rows = rows.take(_core(rows.user, rows.item))
-        _write_reviews(out, domain, rows, rng, compressed, d)
-        _write_meta(out, domain, np.unique(rows.item), category, rng, missing_meta_share, compressed, d)
+        write_reviews(out, domain, rows, rng, compressed, d)
+        write_meta(
+            out, domain, np.unique(rows.item), category, rng, missing_meta_share, compressed, d
+        )
         liked = (rows.rating > 3).astype(np.int8)
         truths[domain.name] = Truth(
-            rows.probability, liked, np.full(len(liked), d), rows.probability[:, None]
+            rows.probability, liked, np.full(len(liked), d), rows.probability
         )
         arrays |= {f"probability_{domain.name}": rows.probability}
         arrays |= {f"harmful_{domain.name}": rows.harmful, f"labels_{domain.name}": liked}
     if truth:
-        _write_truth(out, arrays, dict(seed=seed, users=users, plant=plant, pair=pair, extra=extra))
+        write_truth(out, arrays, dict(seed=seed, users=users, plant=plant, pair=pair, extra=extra))
     return truths
+
+
+def generate(
+    out: Path,
+    rows: int,
+    seed: int,
+    users: int | None = None,
+    pair: str = "SynBooks,SynToys",
+    **options,
+) -> dict:
+    """A pair with about `rows` source reviews, of 20 a user, or of so many users.
+
+    More than 2,000 users have more items, by the power 0.6.  Returns `auc_report` by category.
+    """  # fmt: skip
+    users = max(20, rows // 20) if users is None else users
+    growth = max(1.0, users / 2_000) ** 0.6
+    items = tuple(round(growth * number) for number in (600, 400))
+    truth = make_amazon_pair(out, users, seed, tuple(pair.split(",")), items=items, **options)
+    return {
+        name: auc_report(each.probability, each.labels, each.domain, each.blind)
+        for name, each in truth.items()
+    }
 
 
 def make_amazon_sample(out: str | Path, seed: int) -> None:
@@ -159,7 +155,7 @@ def _rated(
     harmful: np.ndarray,
     plant: str,
     domain: Domain,
-) -> _Rows:
+) -> Rows:
     user, item, day = rows
     centre = 0.8 * rng.standard_normal((domain.categories, _RANK))
     vectors = centre[category] + 0.6 * rng.standard_normal((domain.items, _RANK))
@@ -184,7 +180,7 @@ def _rated(
         thresholds = np.quantile(score, shares[:-1])
     rating = 1 + np.searchsorted(thresholds, score)
     probability = ndtr((mean - thresholds[2]) / noise)
-    return _Rows(user, item, day, probability, rating, harmful)
+    return Rows(user, item, day, probability, rating, harmful)
 
 
 def _core(user: np.ndarray, item: np.ndarray) -> np.ndarray:
@@ -198,87 +194,3 @@ def _core(user: np.ndarray, item: np.ndarray) -> np.ndarray:
             break
         rows = rows[good]
     return rows
-
-
-def reviewer_id(user: int) -> str:
-    return f"A{user:012d}U"
-
-
-def asin(item: int, domain: int) -> str:
-    """B0 and eight characters, as products have; other letters in the other domain."""
-    return f"B0{'ST'[domain]}{item:07d}"
-
-
-def _lines(path: Path, compressed: bool, lines: Iterator[str]) -> None:
-    if not compressed:
-        with path.open("w", encoding="ascii", newline="\n") as file:
-            file.writelines(lines)
-        return
-    # No name and no time in the header, so that the same rows give the same bytes.
-    with (
-        path.with_name(path.name + ".gz").open("wb") as raw,
-        gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed,
-        io.TextIOWrapper(packed, "ascii", newline="\n") as file,
-    ):
-        file.writelines(lines)
-
-
-def _write_reviews(out: Path, domain: Domain, rows: _Rows, rng, compressed: bool, d: int) -> None:
-    words = rng.integers(len(_WORDS), size=(len(rows.user), 4))
-    unnamed = rng.random(len(rows.user)) < _WITHOUT_NAME
-    dates = np.datetime64(_FIRST_DAY, "s") + rows.day * np.timedelta64(_DAY, "s")
-
-    def lines() -> Iterator[str]:
-        columns = (rows.user, rows.item, rows.day, rows.rating, dates, words, unnamed)
-        for user, item, day, rating, date, chosen, nameless in zip(*(c.tolist() for c in columns)):
-            record = {
-                "reviewerID": reviewer_id(user),
-                "asin": asin(item, d),
-                "reviewerName": f"Reader \u00e9{user}",
-                "helpful": [0, 0],
-                "reviewText": " ".join(_WORDS[w] for w in chosen),
-                "overall": float(rating),
-                "summary": _WORDS[chosen[0]].capitalize(),
-                "unixReviewTime": _FIRST_DAY + _DAY * day,
-                "reviewTime": f"{date:%m} {date.day}, {date:%Y}",
-            }
-            if nameless:
-                del record["reviewerName"]
-            yield json.dumps(record) + "\n"
-
-    _lines(out / f"reviews_{domain.name}_5.json", compressed, lines())
-
-
-def _write_meta(
-    out: Path, domain: Domain, items: np.ndarray, category: np.ndarray, rng, share: float,
-    compressed: bool, d: int,
-) -> None:  # fmt: skip
-    """Python literals: the reviewed items but a share, and as many again that nobody reviewed."""
-    missing = rng.random(len(items)) < share
-    optional = rng.random((2 * len(items), 3))
-    spare = domain.items + np.arange(len(items))
-    chosen = np.append(items[~missing], spare[: len(items) // 4])
-
-    def lines() -> Iterator[str]:
-        for n, item in enumerate(chosen.tolist()):
-            kind = int(category[item]) if item < domain.items else 0
-            record = {"asin": asin(item, d)}
-            if optional[n, 0] < 0.9:
-                record["title"] = f"Maker's \u00ab{_WORDS[item % len(_WORDS)]}\u00bb, no. {item}"
-            if optional[n, 1] < 0.7:
-                record["price"] = round(1 + 40 * float(optional[n, 2]), 2)
-            if optional[n, 2] < 0.5:
-                record["brand"] = "Smith & Sons"
-            record["salesRank"] = {domain.name: item + 1}
-            record["categories"] = [[domain.name, f"Kind {kind:02d}", "Children's"], ["Gifts"]]
-            yield ascii(record) + "\n"
-
-    _lines(out / f"meta_{domain.name}.json", compressed, lines())
-
-
-def _write_truth(out: Path, arrays: dict[str, np.ndarray], settings: dict) -> None:
-    folder = out.with_name(out.name + "-truth")
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "truth.npz", **arrays)
-    settings["rows"] = {name: len(values) for name, values in arrays.items()}
-    (folder / "truth.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")

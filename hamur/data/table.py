@@ -1,11 +1,13 @@
 """Equally long columns: a data set, a split and a batch are all a `Table`."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from hamur.data.arrays import Chosen, blocks, release
 from hamur.data.schema import DataValueError, Schema
 
 _COLUMNS = ("sparse", "dense", "labels", "domain", "group", "time", "row_id", "weight")
@@ -64,25 +66,63 @@ class Table:
         _check_width("sparse", self.sparse, schema.sparse_names)
         _check_width("dense", self.dense, schema.dense_names)
         _check_width("labels", self.labels, schema.labels)
-        sizes = dict(zip(schema.sparse_names, schema.vocab_sizes))
-        for f, (name, size) in enumerate(sizes.items()):
-            _check_range(name, self.sparse[:, f], size)
-        _check_range("domain", self.domain, schema.num_domains)
-        for c, name in enumerate(schema.dense_names):
-            _check(name, self.dense[:, c], np.isfinite(self.dense[:, c]), "a finite number")
-        for t, name in enumerate(schema.labels):
-            column = self.labels[:, t]
-            _check(name, column, (column == 0) | (column == 1), "0 or 1")
-        if schema.domain_field is not None:
-            column = self.sparse[:, schema.sparse_names.index(schema.domain_field)]
-            _check(schema.domain_field, column, column == self.domain, "the row's domain id")
+        for rows in blocks(len(self)):
+            self._validate_rows(rows, schema)
+            self.release()
         return self
+
+    def release(self) -> None:
+        """Gives back the memory that reading memory-mapped columns has taken; they stay usable."""
+        for column in self.columns().values():
+            release(column)
+
+    def _validate_rows(self, rows: slice, schema: Schema) -> None:
+        sparse, dense, labels = self.sparse[rows], self.dense[rows], self.labels[rows]
+        domain, first = self.domain[rows], rows.start
+        for f, (name, size) in enumerate(zip(schema.sparse_names, schema.vocab_sizes)):
+            _check_range(name, sparse[:, f], size, first)
+        _check_range("domain", domain, schema.num_domains, first)
+        for c, name in enumerate(schema.dense_names):
+            _check(name, dense[:, c], np.isfinite(dense[:, c]), "a finite number", first)
+        for t, name in enumerate(schema.labels):
+            column = labels[:, t]
+            _check(name, column, (column == 0) | (column == 1), "0 or 1", first)
+        if schema.domain_field is not None:
+            column = sparse[:, schema.sparse_names.index(schema.domain_field)]
+            _check(schema.domain_field, column, column == domain, "the row's domain id", first)
 
 
 class Splits(NamedTuple):
     train: Table
     valid: Table
     test: Table
+
+
+def drop_fields(splits: Splits, schema: Schema, names: Iterable[str]) -> tuple[Splits, Schema]:
+    """The same rows without some features, for ablations; nothing is copied.
+
+    Without the domain field the model may not see the domain, which reports still know.
+    Raises:  ValueError: no such feature, or no sparse feature left.
+    """
+    names = tuple(names)
+    known = schema.sparse_names + schema.dense_names
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--drop: no feature {name!r}; there are {', '.join(known)}.")
+    fields = tuple(spec for spec in schema.fields if spec.name not in names)
+    domain_field = None if schema.domain_field in names else schema.domain_field
+    smaller = dataclasses.replace(schema, fields=fields, domain_field=domain_field)
+    if not smaller.num_sparse:
+        raise ValueError("--drop leaves no sparse feature; a model needs at least one.")
+    sparse = [f for f, name in enumerate(schema.sparse_names) if name not in names]
+    dense = [c for c, name in enumerate(schema.dense_names) if name not in names]
+    tables = (
+        dataclasses.replace(
+            table, sparse=Chosen(table.sparse, sparse), dense=Chosen(table.dense, dense)
+        )
+        for table in splits
+    )
+    return Splits(*tables), smaller
 
 
 def _check_width(part: str, column: np.ndarray, names: tuple[str, ...]) -> None:
@@ -94,17 +134,17 @@ def _check_width(part: str, column: np.ndarray, names: tuple[str, ...]) -> None:
         )
 
 
-def _check_range(name: str, column: np.ndarray, size: int) -> None:
+def _check_range(name: str, column: np.ndarray, size: int, first: int) -> None:
     # The common case reads the column twice and builds no mask.
     if len(column) and (column.min() < 0 or column.max() >= size):
-        _check(name, column, (column >= 0) & (column < size), f"an id 0..{size - 1}")
+        _check(name, column, (column >= 0) & (column < size), f"an id 0..{size - 1}", first)
 
 
-def _check(name: str, column: np.ndarray, good: np.ndarray, expected: str) -> None:
+def _check(name: str, column: np.ndarray, good: np.ndarray, expected: str, first: int) -> None:
     if not good.all():
         row = int(np.argmin(good))
         raise DataValueError(
-            f"row {row}, column {name!r} cannot be used",
+            f"row {first + row}, column {name!r} cannot be used",
             column=name,
             value=column[row].item(),
             expected=expected,

@@ -65,9 +65,7 @@ def read_rows(path: Path, layout: Layout, rejects: Rejects) -> Rows:
     for block, first_line in text_lines.whole_lines(path, skip_header=layout.names is None):
         if not blocks:
             text_lines.check_separator(path, block, layout, len(names))
-        block, numbers = text_lines.well_formed(block, first_line, layout, names, rejects)
-        text_lines.check_encoding(path, block, numbers, layout.encoding)
-        blocks.append(_parse(block, numbers, layout, names, rejects))
+        blocks.append(parse_block(block, first_line, layout, names, rejects))
         if rejects and rejects.policy.on_bad_rows == "error":
             break  # a later line cannot be the first bad one
     if not blocks:
@@ -76,6 +74,16 @@ def read_rows(path: Path, layout: Layout, rejects: Rejects) -> Rows:
     rows = Rows(columns, np.concatenate([block.lines for block in blocks]))
     rejects.rows_read = len(rows) + sum(rejects.dropped.values())
     return rows
+
+
+def parse_block(
+    block: bytes, first_line: int, layout: Layout, names: Sequence[str], rejects: Rejects
+) -> Rows:
+    """The rows of a block of whole lines; those that cannot be used go to `rejects`."""
+    text_lines.check_no_nul(rejects.path, block, first_line)
+    block, numbers = text_lines.well_formed(block, first_line, layout, names, rejects)
+    text_lines.check_encoding(rejects.path, block, numbers, layout.encoding)
+    return _parse(block, numbers, layout, names, rejects)
 
 
 def _parse(
@@ -143,6 +151,8 @@ def _parse_cells(
             columns[name] = pd.Categorical(frame[name])
             continue
         right = cells.str.fullmatch(_PATTERNS[kind]).to_numpy(bool)
+        if kind == "float":  # 1e400 looks like a number and is none
+            right = right & np.isfinite(cells.where(right, "0").astype(np.float64).to_numpy())
 
         def error(row: int, name=name, kind=kind) -> DataValueError:
             return DataValueError(

@@ -16,6 +16,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.adapter_config import AdapterConfig
 from hamur.layers.hyper_network import HyperNetwork
+from hamur.layers.instance import PRODUCTS, Lend, lend_to_cells
 from hamur.layers.mlp import add_rows, tower_product
 from hamur.layers.norm import GroupNorm
 from hamur.layers.routing import enter, leave, make_layout, single_layout, times_instance
@@ -59,9 +60,9 @@ class AdapterCell(nn.Cell):
     Parameters: w_ul (S, H, K), w_ur (S, K, M), w_vl (S, M, K), w_vr (S, K, H) with S = D or 1
     (``side``), b_u (S', M), b_v (S', H) when ``up_bias``, norm.gamma and norm.beta (S'', H).
 
-    Inputs:  hidden (B, H) float32, instance (B, K, K) float32, domain (B,) int32; weight None or
-        (B,) float32, 0 on filler rows; quotas None (any composition) or D Python ints (rows sorted
-        by domain).
+    Inputs:  hidden (B, H) float32, instance (B, K, K) float32 (or what ``HyperAdapter.lend``
+        returns), domain (B,) int32; weight None or (B,) float32, 0 on filler rows; quotas None
+        (any composition) or D Python ints (rows sorted by domain).
     Outputs: (B, H) float32.
 
     ``in_towers``: the cell stands inside D towers, so it is routed even if nothing in it belongs
@@ -108,12 +109,13 @@ class AdapterCell(nn.Cell):
 
     def on_towers(self, xs, instance, layout):
         """The same on towers: xs tuple of (rows, H) -> tuple of (rows, H)."""
-        down = times_instance(tower_product(xs, self.w_ul, layout), instance, layout)  # (rows, K)
+        down = tower_product(xs, self.w_ul, layout)  # (rows, K)
+        down = times_instance(down, instance, layout, 0)
         down = add_rows(tower_product(down, self.w_ur, layout), self.b_u, layout)  # (rows, M)
         active = ()
         for x in down:
             active = active + (ops.sigmoid(x),)
-        up = times_instance(tower_product(active, self.w_vl, layout), instance, layout)
+        up = times_instance(tower_product(active, self.w_vl, layout), instance, layout, 1)
         up = tower_product(up, self.w_vr, layout)  # (rows, H)
         up = self.norm(up, layout, self.b_v)
         out = ()
@@ -186,6 +188,7 @@ class HyperAdapter(nn.Cell):
                 for width in hidden_dims
             ]
         )
+        self.lender = Lend(PRODUCTS * len(hidden_dims))
 
     def instance(self, embedded, domain=None, weight=None):
         """The instance matrices of a batch, (B, K, K); domain is read only with a domain
@@ -196,8 +199,15 @@ class HyperAdapter(nn.Cell):
             weight = ops.ones_like(embedded[:, 0])
         return self.hyper(embedded, weight)
 
+    def lend(self, instance, quotas=None):
+        """The instance matrices for each cell, in a form whose gradient is made once for all."""
+        cell = self.adapter_cells[0]
+        every_tower = cell.routed and (quotas is None or cell.tower_rows == "all")
+        vectors = cell.num_domains if every_tower else 1
+        return lend_to_cells(self.lender, instance, vectors, len(self.adapter_cells))
+
     def construct(self, hidden, embedded, domain, weight=None, quotas=None):
-        instance = self.instance(embedded, domain, weight)
+        instance = self.lend(self.instance(embedded, domain, weight), quotas)[0]
         return self.adapter_cells[0](hidden, instance, domain, weight, quotas)
 
 

@@ -1,10 +1,9 @@
 """Dense and batch norm in one, for layers that widen: the norm is folded through the input's
 covariance."""
 
-import mindspore as ms
-from mindspore import Tensor, ops
+from mindspore import ops
 
-from hamur.layers.norm import EPSILON, GroupNorm
+from hamur.layers.norm import EPSILON, ONE, ZERO, GroupNorm
 from hamur.layers.products import product, product_ta
 
 
@@ -27,9 +26,7 @@ class FoldedNormDense(GroupNorm):
         rows = ops.concat((x, ones), 1)  # (B, in + 1)
         if self.training:
             center, variance = self.statistics(rows, weight, row_weight.reshape(-1, 1))
-            total = row_weight.sum()
-            unbiased = variance * (total / ops.maximum(total - 1.0, Tensor(1.0, ms.float32)))
-            self.move(center + bias, variance, unbiased, total, (total >= 2.0).astype(ms.float32))
+            self.move(center + bias - self.mean, variance, row_weight.sum())
         else:
             center, variance = self.mean - bias, self.variance
         gain = self.gamma * ops.rsqrt(variance + EPSILON)
@@ -39,8 +36,8 @@ class FoldedNormDense(GroupNorm):
     def statistics(self, rows, weight, row_weight):
         """Mean and biased variance of x W over the real rows, (1, out) each."""
         moments = product_ta(rows, rows * row_weight)
-        moments = moments / ops.maximum(moments[-1:, -1:], Tensor(1.0, ms.float32))
+        moments = moments / ops.maximum(moments[-1:, -1:], ONE)
         mean = moments[-1:, :-1]  # (1, in)
         covariance = moments[:-1, :-1] - product_ta(mean, mean)
         variance = (product(covariance, weight) * weight).sum(0, keepdims=True)
-        return product(mean, weight), ops.maximum(variance, Tensor(0.0, ms.float32))
+        return product(mean, weight), ops.maximum(variance, ZERO)

@@ -1,97 +1,23 @@
-"""Batch normalisation over groups of rows, written with matrix products and its own backward pass.
+"""Batch normalisation over groups of rows: statistics, running statistics and groups.
 
     out = gamma (x + bias - mean) / sqrt(var + 1e-5) + beta        (then ReLU, where asked for)
 
-MindSpore's CPU kernels for reductions over rows are slow, matrix products are not.  With the
-membership matrix P (rows, T) of a tensor, P[b, t] = 1 where row b belongs to tower t, sums over
-the rows of each tower are P' x and the broadcast of a row a tower is P r.  Automatic
-differentiation of that would pass over the (rows, H) tensors about twice as often as the closed
-form of the gradient, which ``Normalise`` holds.
+The passes over the (rows, H) tensors, forward and backward, are in ``normalise``; here are the
+statistics, rows of H numbers a tower.  A step launches some kernel for every operation on them,
+which costs more than the operation, so the formulas are written with as few as possible.
 """
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
-from mindspore.ops.operations._grad_ops import ReluGrad
 
+from hamur.layers.normalise import Normalise
 from hamur.layers.products import product, product_ta
 from hamur.layers.routing import KIND, OWN_WEIGHTS, WEIGHTS, merge_rows, split_rows
 
 EPSILON = 1e-5
 MOMENTUM = 0.1  # weight of the newest batch in the running statistics
-
-
-class Normalise(nn.Cell):
-    """relu(x gain + shift) by tower, differentiated through the statistics behind gain and shift.
-
-    Inputs, T towers in one tensor: x (R, H); member (R, T) 0 or 1; weighted (R, T), member times
-    row weight; gain, shift, center (T, H): scale over standard deviation, offset, and mean of x;
-    by_spread (T, H): rstd^2 / n (n - 1 if unbiased); by_mean (T, 1): 1 / n; both 0 where running
-    statistics are used; bias, sums (T, H), counts (T, 1): pooled only, see below.
-
-    With d = dL/d(x gain + shift), u = x - center, and sums over the rows of a statistics group,
-
-        dL/dx = gain d - w (by_mean sum(gain d) + by_spread u sum(gain d u)).
-
-    Pooled statistics also depend on the biases of the towers that x leaves out; their gradient is
-    the sum of the second term over the tower's rows, and ``bias`` is an input to receive it.
-    """
-
-    def __init__(self, relu, pooled):
-        super().__init__()
-        self.relu = relu
-        self.pooled = pooled
-        self.relu_grad = ReluGrad()
-
-    def construct(
-        self, x, member, weighted, gain, shift, center, by_spread, by_mean, bias, sums, counts
-    ):
-        out = x * product(member, gain)
-        if gain.shape[0] == 1:  # the fast kernel, whose slow gradient is not used here
-            out = ops.bias_add(out, shift.reshape(-1))
-        else:
-            out = out + product(member, shift)
-        return ops.relu(out) if self.relu else out
-
-    def bprop(
-        self,
-        x,
-        member,
-        weighted,
-        gain,
-        shift,
-        center,
-        by_spread,
-        by_mean,
-        bias,
-        sums,
-        counts,
-        out,
-        dout,
-    ):
-        d = self.relu_grad(dout, out) if self.relu else dout
-        sum_d = product_ta(member, d)  # (T, H)
-        sum_dx = product_ta(member, d * x)
-        by_group, by_group_u = gain * sum_d, gain * (sum_dx - center * sum_d)
-        if self.pooled:
-            by_group = by_group.sum(0, keepdims=True)
-            by_group_u = by_group_u.sum(0, keepdims=True)
-        slope = by_spread * by_group_u
-        offset = by_mean * by_group - center * slope
-        dx = d * product(member, gain) - (product(weighted, offset) + x * product(weighted, slope))
-        dbias = -(counts * offset + sums * slope) if self.pooled else ops.zeros_like(bias)
-        masks = (ops.zeros_like(member), ops.zeros_like(weighted))
-        fixed = (ops.zeros_like(center), ops.zeros_like(by_spread), ops.zeros_like(by_mean))
-        return (
-            dx,
-            *masks,
-            sum_dx,
-            sum_d,
-            *fixed,
-            dbias,
-            ops.zeros_like(sums),
-            ops.zeros_like(counts),
-        )
+ZERO, ONE = Tensor(0.0, ms.float32), Tensor(1.0, ms.float32)
 
 
 class GroupNorm(nn.Cell):
@@ -149,11 +75,15 @@ class GroupNorm(nn.Cell):
         self.step = float(1.0 - (1.0 - MOMENTUM) ** repeat)
         self.centred = centred
         self.relu = relu
-        self.normalise = Normalise(relu, self.pooled)
+        self.normalise = Normalise(1, relu, self.pooled)
+        self.normalise_apart = Normalise(num_towers, relu, self.pooled)
 
     def construct(self, xs, layout, bias=None):
         zeros = ops.zeros((self.num_towers, xs[0].shape[-1]), ms.float32)
-        bias = zeros if bias is None else bias + zeros  # (T, H), also where it is shared
+        if bias is None:
+            bias = zeros
+        elif bias.shape != zeros.shape:
+            bias = bias + zeros  # shared by the towers
         weights = layout[OWN_WEIGHTS] if self.own_rows else layout[WEIGHTS]
         # One block of rows for all towers, or one a tower: towers that share no statistics stay
         # apart, so that their tensors are neither joined nor cut and fit the cache.
@@ -193,59 +123,51 @@ class GroupNorm(nn.Cell):
             weighted = weighted + (member * weight,)
             counts = counts + (product_ta(member, weight),)
         counts = ops.stop_gradient(_join(counts))  # (T, 1)
-        fixed_bias = ops.stop_gradient(bias)
         if self.centred:
-            first = self.sums(blocks, weighted) / ops.maximum(counts, Tensor(1.0, ms.float32))
+            first = self.sums(blocks, weighted) / ops.maximum(counts, ONE)
             centred = ()
             for block, member, row in zip(blocks, members, _split(first, len(blocks))):
                 centred = centred + (block - product(member, row),)
             blocks = centred
-            bias, fixed_bias = bias + first, fixed_bias + first
+            bias = bias + first
         sums = self.sums(blocks, weighted)  # (T, H)
         squares = ()
         for block in blocks:
             squares = squares + (block * block,)
         squares = self.sums(squares, weighted)
-        total, mean, variance, unbiased = self.moments(counts, sums, squares, fixed_bias)
-        enough = (total >= self.min_rows).astype(ms.float32)  # (T or 1, 1)
-        used = unbiased if self.unbiased else variance
-        less = total - 1.0 if self.unbiased else total
-        like = ops.zeros_like(sums)
-        center = ops.stop_gradient(enough * mean + (1.0 - enough) * self.mean + like)
-        spread = enough * used + (1.0 - enough) * self.variance
-        rstd = ops.stop_gradient(ops.rsqrt(spread + EPSILON) + like)
-        by_mean = enough / ops.maximum(total, Tensor(1.0, ms.float32))
-        by_spread = rstd * rstd * (enough / ops.maximum(less, Tensor(1.0, ms.float32)))
-        # A tower's own statistics cancel its bias: there it has no gradient.
-        live = bias if self.pooled else enough * fixed_bias + (1.0 - enough) * bias
+        total = self.over_group(counts)
+        enough, few = self.enough_rows(total)
+        mean, variance = self.moments(counts, total, sums, squares, ops.stop_gradient(bias))
+        # A tower's own statistics cancel its bias, so the bias has a gradient only through the
+        # running ones.  Centers and means are those of x, without the bias, except where pooled.
+        running = self.mean if self.pooled else self.mean - bias
+        center = few * running + enough * mean
+        if self.pooled:
+            center = center - bias  # (T, H)
+        used = variance * _unbiased(total) if self.unbiased else variance
+        spread = few * self.variance + enough * used
+        rstd = ops.stop_gradient(ops.rsqrt(spread + EPSILON))
         gain = self.gamma * rstd
-        shift = self.beta + (live - center) * gain
-        number = len(blocks)
-        by_tower = (
-            _split(gain, number),
-            _split(shift, number),
-            _split(ops.stop_gradient(center - fixed_bias), number),
-            _split(by_spread, number),
-            _split(by_mean + ops.zeros_like(counts), number),
+        if gain.shape != sums.shape:
+            gain = gain + ops.zeros_like(sums)
+        shift = self.beta - center * gain
+        less = total - 1.0 if self.unbiased else total
+        by_spread = rstd * rstd * (-enough / ops.maximum(less, ONE))
+        by_mean = -enough / ops.maximum(total, ONE)
+        if not self.pooled:
+            by_spread, by_mean = by_spread * gain, by_mean * gain
+        fixed = (
+            ops.stop_gradient(center),
+            ops.stop_gradient(by_spread),
+            ops.stop_gradient(by_mean),
         )
-        out = ()
-        for index in range(number):
-            result = self.normalise(
-                blocks[index],
-                members[index],
-                weighted[index],
-                by_tower[0][index],
-                by_tower[1][index],
-                by_tower[2][index],
-                by_tower[3][index],
-                by_tower[4][index],
-                bias,
-                sums,
-                counts,
-            )
-            out = out + (result,)
+        inputs = (gain, shift, *fixed, bias, sums, counts, blocks, members, weighted)
+        if len(blocks) == 1:
+            out = (self.normalise(*inputs),)
+        else:
+            out = self.normalise_apart(*inputs)
         if self.training:
-            self.move(mean, variance, unbiased, total, enough)
+            self.move(ops.stop_gradient(mean - running), variance, total)
         return out
 
     def sums(self, blocks, weighted):
@@ -255,30 +177,44 @@ class GroupNorm(nn.Cell):
             sums = sums + (product_ta(weight, ops.stop_gradient(block)),)
         return _join(sums)
 
-    def moments(self, counts, sums, squares, bias):
-        """Rows, mean, biased and unbiased variance of x + bias by statistics group, (T or 1, .)."""
-        total = self.over_group(counts)
-        safe = ops.maximum(total, Tensor(1.0, ms.float32))
-        mean = self.over_group(sums + counts * bias) / safe
-        shift = bias - mean
-        variance = self.over_group(squares + shift * (2.0 * sums + counts * shift)) / safe
-        variance = ops.maximum(variance, Tensor(0.0, ms.float32))
-        unbiased = variance * (safe / ops.maximum(safe - 1.0, Tensor(1.0, ms.float32)))
-        return total, mean, variance, unbiased
+    def moments(self, counts, total, sums, squares, bias):
+        """Mean and biased variance by statistics group, (T or 1, H): of x, or of x + bias if
+        pooled."""
+        share = 1.0 / ops.maximum(total, ONE)
+        if self.pooled:
+            mean = self.over_group(sums + counts * bias) * share
+            shift = bias - mean
+            squares = self.over_group(squares + shift * (2.0 * sums + counts * shift))
+            return mean, ops.maximum(squares * share, ZERO)
+        mean = sums * share
+        return mean, ops.maximum(squares * share - mean * mean, ZERO)
 
     def over_group(self, rows):
         return rows.sum(0, keepdims=True) if self.pooled else rows
 
-    def move(self, mean, variance, unbiased, total, enough):
-        """Move the running statistics; a group without real rows keeps its own."""
-        drift = mean - self.mean
-        # Below min_rows the distance of the group's mean from the running one is variance too.
-        few = variance + (1.0 - self.step) * drift * drift
-        target = enough * unbiased + (1.0 - enough) * few
+    def enough_rows(self, total):
+        """1 where a group has min_rows real rows, else 0; and the opposite, (T or 1, 1) each."""
+        enough = (total >= self.min_rows).astype(ms.float32)
+        return enough, 1.0 - enough
+
+    def move(self, drift, variance, total):
+        """Move the running statistics; a group without real rows keeps its own.
+
+        drift: distance of the group's mean from the running one.  Below min_rows it is variance
+        too.
+        """
+        enough, few = self.enough_rows(total)
+        target = variance * (enough * _unbiased(total) + few)
+        target = target + (few * (1.0 - self.step)) * drift * drift
         step = self.step * (total > 0.0).astype(ms.float32)
         change = step * (target - self.variance)
         ops.assign_add(self.mean, ops.stop_gradient(step * drift))
         ops.assign_add(self.variance, ops.stop_gradient(change))
+
+
+def _unbiased(total):
+    """n / (n - 1), from the biased to the unbiased variance; 1 for one row."""
+    return total / ops.maximum(total - 1.0, ONE)
 
 
 def _split(rows, number):

@@ -2,20 +2,15 @@
 
 A routed layer sees a tuple of tensors, one a tower, and a ``layout`` that describes them:
 
-========  ============================================
-=============================================
-kind      rows of tower d                               used for
-========  ============================================
-=============================================
-single    all rows, there is one tower                  shared backbones
-slices    rows [start_d, start_d + q_d), own domain     training and bulk prediction, D <= 8
-grouped   chunks of own rows, one (n, s, H) tensor      the same, D > 8: one batched product, any D
-masked    all rows; statistics from its own domain      any composition of the batch, serving,
-export
-all       all rows; statistics from all rows            ``tower_rows="all"``, as the public code
-does
-========  ============================================
-=============================================
+========  ==============================================  ===================================
+kind      rows of tower d                                 used for
+========  ==============================================  ===================================
+single    all rows, there is one tower                    shared backbones
+slices    rows [start_d, start_d + q_d), own domain       training, bulk prediction, D <= 8
+grouped   chunks of own rows, one (n, s, H) tensor        the same by one batched product, any D
+masked    all rows; statistics from its own domain        any composition: serving, export
+all       all rows; statistics from all rows              ``tower_rows="all"``, the public code
+========  ==============================================  ===================================
 
 ``slices`` and ``grouped`` need the quotas: D Python ints, the rows being sorted by domain.  Logits
 and gradients of ``slices``, ``grouped`` and ``masked`` are equal; the cost of the first two is
@@ -25,8 +20,10 @@ a filler row (weight 0) counts nowhere.
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 from mindspore.ops.primitive import constexpr
+
+from hamur.layers.instance import instance_product
 
 MAX_UNROLLED_DOMAINS = 8
 
@@ -112,13 +109,27 @@ def make_layout(domain, weight, quotas, num_domains, tower_rows):
     return ("grouped", weights, weights, domain, quotas, table, order, inverse)
 
 
+class _SplitRows(nn.Cell):
+    """ops.split over rows; its gradient joins the pieces' gradients, where the built-in one pads
+    each with zeros and adds."""
+
+    def construct(self, x, quotas):
+        return ops.split(x, quotas, 0)
+
+    def bprop(self, x, quotas, out, dout):
+        return ops.concat(dout, 0), quotas
+
+
+_split_rows = _SplitRows()
+
+
 def _slices(x, quotas):
     """The rows of each domain; one with quota 0 gets a row that counts nowhere.
 
     (Products over no rows leave their result uninitialised.)
     """
     if 0 not in quotas:
-        return ops.split(x, quotas, 0)
+        return _split_rows(x, quotas)
     pieces = ()
     start = 0
     for rows in quotas:
@@ -158,17 +169,17 @@ def leave(xs, layout):
     return own
 
 
-def times_instance(xs, instance, layout):
+def times_instance(xs, instance, layout, number):
     """Per-row product x @ I for every tower: xs of (rows, K), instance (B, K, K) in row order.
 
     The instance matrices are by far the largest tensor of a step, so they are never cut or copied:
-    the small vectors are brought to row order instead.
+    the small vectors are brought to row order instead.  number: of the product within its cell.
     """
     if layout[KIND] == "all" or layout[KIND] == "masked":
-        products = ops.bmm(ops.stack(xs, 1), instance)  # (B, D, K)
+        products = instance_product(ops.stack(xs, 1), instance, number)  # (B, D, K)
         return ops.unstack(products, 1)
-    rows = leave(xs, layout)
-    return enter(ops.bmm(rows.expand_dims(1), instance).squeeze(1), layout)
+    rows = leave(xs, layout).expand_dims(1)
+    return enter(instance_product(rows, instance, number).squeeze(1), layout)
 
 
 def merge_rows(xs, weights, layout):

@@ -101,6 +101,7 @@ class RankingModel(nn.Cell):
         instance = None
         if self.adapter is not None:
             instance = self.adapter.instance(self.hyper_input(embeddings, dense), domain, weight)
+            instance = self.adapter.lend(instance, quotas)
         context = (instance, layout, weight, quotas, block_keep)
         return leave(self.network(embeddings, dense, context), layout).reshape(-1)
 
@@ -124,7 +125,7 @@ class RankingModel(nn.Cell):
             xs = block(xs, layout, keep[number] if keep else None)
             if self.adapter is not None and number + 1 in self.places:
                 xs = self.apply_cell(
-                    self.adapter.adapter_cells[cell], xs, instance, layout, weight, quotas
+                    self.adapter.adapter_cells[cell], xs, instance[cell], layout, weight, quotas
                 )
                 cell += 1
         return xs

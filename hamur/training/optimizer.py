@@ -20,7 +20,10 @@ class Adam(nn.Cell):
     do (``epsilon="corrected"``); eps_t = eps is the form of MindSpore's ``nn.Adam``
     (``"uncorrected"``).  The fused kernel takes eps as an input, so both cost the same.
 
-    Inputs:  gradients, one a parameter; learning_rate scalar tensor.
+    Inputs:  gradients, one a parameter; learning_rate scalar tensor; terms: None, or what
+        ``decay_terms`` returned before the forward pass.  (A parameter that is read before and
+        after something was written is copied by the runtime, which for a large embedding table
+        costs as much as its update; so a compiled step reads the terms first.)
     """
 
     def __init__(
@@ -60,7 +63,17 @@ class Adam(nn.Cell):
         """The optimiser's own parameters, without those that it updates."""
         return [*self.first, *self.second, self.beta1_power, self.beta2_power]
 
-    def construct(self, gradients, learning_rate):
+    def decay_terms(self):
+        """l2 w of each parameter, () if decay is decoupled."""
+        terms = ()
+        if self.coupled:
+            for number in range(len(self.decays)):
+                terms = terms + (self.parameters[number] * self.decays[number],)
+        return terms
+
+    def construct(self, gradients, learning_rate, terms=None):
+        if terms is None:
+            terms = self.decay_terms()
         power1 = self.beta1_power * BETA1
         power2 = self.beta2_power * BETA2
         epsilon = (
@@ -71,7 +84,7 @@ class Adam(nn.Cell):
             parameter, gradient = self.parameters[number], gradients[number]
             decay = self.decays[number]
             if decay > 0.0 and self.coupled:
-                gradient = gradient + parameter * decay
+                gradient = gradient + terms[number]
             if decay > 0.0 and not self.coupled:
                 gradient = ops.depend(
                     gradient, ops.assign(parameter, parameter * (1.0 - learning_rate * decay))

@@ -39,8 +39,9 @@ class SupervisedStep(nn.Cell):
         self.gradients = ops.value_and_grad(self.loss, None, optimizer.parameters)
 
     def construct(self, learning_rate, sparse, dense, domain, labels, weight, keep):
+        terms = self.optimizer.decay_terms()
         loss, gradients = self.gradients(sparse, dense, domain, labels, weight, keep)
-        return ops.depend(loss, self.optimizer(gradients, learning_rate))
+        return ops.depend(loss, self.optimizer(gradients, learning_rate, terms))
 
 
 class BatchStep:

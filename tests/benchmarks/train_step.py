@@ -2,9 +2,11 @@
 
     python tests/benchmarks/train_step.py --model mlp_adp --preset paper --shape ml-1m
 
-Every contestant has a process of its own; ours alternates with each of the others step by step,
-so that a ratio compares neighbouring steps and holds on a machine whose speed drifts. Inputs are
-random numbers with the sizes of the data sets. Without PyTorch our own figures are printed.
+Every contestant has a process of its own; ours alternates with each of the others turn by turn,
+so that a ratio compares neighbouring turns and holds on a machine whose speed drifts. Within a turn
+a contestant trains as it would alone: the first step, which finds the caches full of the other's
+data, is not timed. Inputs are random numbers with the sizes of the data sets. Without PyTorch our
+own figures are printed.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from workers import Worker
 FORMS = ("public", "factored", "routed")
 PAUSE = 0.02  # seconds between two contestants: idle threads of the last one stop spinning
 FAST_WARMUP = 20
+TURN = 5  # timed steps of a turn; 1 for the public form
 
 
 def parse(argv=None):
@@ -33,8 +36,8 @@ def parse(argv=None):
     parser.add_argument("--shape", default="ml-1m", choices=SHAPES)
     parser.add_argument("--domains", type=int, help="MovieLens sizes with so many equal domains")
     parser.add_argument("--batch", type=int, default=4096)
-    parser.add_argument("--steps", type=int, default=50, help="timed pairs of a fast form")
-    parser.add_argument("--slow_steps", type=int, default=5, help="timed pairs of the public form")
+    parser.add_argument("--turns", type=int, default=12, help="turns beside a fast form")
+    parser.add_argument("--slow_turns", type=int, default=5, help="turns beside the public form")
     parser.add_argument("--warmup", type=int, default=100, help="untimed steps of ours")
     parser.add_argument("--forms", nargs="*", default=[*FORMS, "products"])
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -53,16 +56,17 @@ def main(argv=None):
     with Worker(contestants.ours, *arguments) as ours:
         for _ in range(options.warmup):
             ours.step()
-        own_times = [ours.step() for _ in range(options.steps)]
+        own_times = [ours.step() for _ in range(options.turns * TURN)]
         results["ours"] = {**ours.facts, "peak_mib": ours.peak_mib()}
         for form in options.forms:
             if form != "products" and importlib.util.find_spec("torch") is None:
                 print(f"PyTorch is not installed: form {form!r} is left out")
                 continue
             start = contestant(form, plans, options.preset, shape)
-            steps = options.slow_steps if form == "public" else options.steps
-            warmup = 1 if form == "public" else min(FAST_WARMUP, options.warmup)
-            results[form], mine = duel(ours, start, steps, warmup)
+            public = form == "public"
+            turns = options.slow_turns if public else options.turns
+            warmup = 1 if public else min(FAST_WARMUP, options.warmup)
+            results[form], mine = duel(ours, start, turns, 1 if public else TURN, warmup)
             own_times += mine
         results["ours"] |= summary(own_times)
     report = {"options": options_of(options), "machine": machine(), "results": results}
@@ -78,22 +82,28 @@ def contestant(form, plans, preset, shape):
     return contestants.torch_form, plans["official" if form == "public" else preset], form, shape
 
 
-def duel(ours, start, steps, warmup):
-    """Alternate our step with another's; returns (its figures, our times beside it)."""
+def duel(ours, start, turns, steps, warmup):
+    """Alternate our turns with another's, of ``steps`` timed steps; returns (its figures, our times
+    beside it)."""
     with Worker(*start) as other:
         for _ in range(warmup):
             other.step()
-        pairs = []
-        for _ in range(steps):
-            pairs.append((ours.step(), pause(), other.step(), pause()))
-        ratios = [theirs / mine for mine, _, theirs, _ in pairs]
-        figures = {**other.facts, **summary([pair[2] for pair in pairs])}
+        own_times, other_times, ratios = [], [], []
+        for _ in range(turns):
+            mine, theirs = turn(ours, TURN), turn(other, steps)
+            own_times += mine
+            other_times += theirs
+            ratios.append(statistics.median(theirs) / statistics.median(mine))
+        figures = {**other.facts, **summary(other_times)}
         figures |= {"ratio": statistics.median(ratios), "ratio_range": (min(ratios), max(ratios))}
-        return {**figures, "peak_mib": other.peak_mib()}, [pair[0] for pair in pairs]
+        return {**figures, "peak_mib": other.peak_mib()}, own_times
 
 
-def pause():
+def turn(worker, steps):
+    """Seconds of each timed step of a turn."""
     time.sleep(PAUSE)
+    worker.step()
+    return [worker.step() for _ in range(steps)]
 
 
 def summary(seconds):

@@ -68,7 +68,8 @@ def test_writers_at_the_same_time_leave_one_good_cache(movielens_folder, tmp_pat
 
 def test_no_module_can_run_code_out_of_data():
     for path in Path(cache.__file__).parent.rglob("*.py"):
-        source = path.read_text(encoding="utf-8")
+        # literal_eval builds values and calls nothing.
+        source = path.read_text(encoding="utf-8").replace("ast.literal_eval(", "")
         for word in ("eval(", "pickle.load", "allow_pickle=True", "import pickle"):
             assert word not in source, path
 
@@ -133,7 +134,7 @@ def test_interrupted_write_leaves_no_cache(movielens_folder, tmp_path, monkeypat
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(np, "save", fail)
+    monkeypatch.setattr(cache, "write_array", fail)
     with pytest.raises(OSError, match="disk full"):
         load_movielens(movielens_folder, cache_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []

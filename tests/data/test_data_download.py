@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from hamur.data import download
+from hamur.data import fetch as fetching
 from hamur.data.download import download_ml1m, extract, instructions
 from hamur.data.schema import ChecksumError, DownloadError
 
@@ -205,7 +206,7 @@ def test_not_found_is_not_tried_again(tmp_path):
 
 def test_retry_after_is_honoured(tmp_path, monkeypatch):
     slept = []
-    monkeypatch.setattr(download.time, "sleep", slept.append)
+    monkeypatch.setattr(fetching.time, "sleep", slept.append)
     with serving(error(429, Retry_After="7"), error(503, Retry_After="900"), whole) as server:
         fetch(tmp_path, server.url)
     assert slept == [7.0, 60.0]
@@ -214,15 +215,19 @@ def test_retry_after_is_honoured(tmp_path, monkeypatch):
 def test_no_server_says_what_to_do(tmp_path):
     with serving(whole) as server:
         url = server.url
-    with pytest.raises(DownloadError, match=r"could not reach 127\.0\.0\.1 after 3 tries") as caught:
+    with pytest.raises(
+        DownloadError, match=r"could not reach 127\.0\.0\.1 after 3 tries"
+    ) as caught:
         fetch(tmp_path, url, retries=3)
     assert f"download {url} yourself and pass --raw <folder> or --zip <file>" in str(caught.value)
 
 
 def test_wrong_archive_is_kept_as_bad_and_not_unpacked(tmp_path):
-    with serving(lambda h: h.send(200, ARCHIVE[:-1] + b"?")) as server:
-        with pytest.raises(ChecksumError, match="md5 of") as caught:
-            fetch(tmp_path, server.url)
+    with (
+        serving(lambda h: h.send(200, ARCHIVE[:-1] + b"?")) as server,
+        pytest.raises(ChecksumError, match="md5 of") as caught,
+    ):
+        fetch(tmp_path, server.url)
     assert caught.value.value != hashlib.md5(ARCHIVE).hexdigest()
     assert hashlib.md5(ARCHIVE).hexdigest() in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["ml-1m.zip.bad"]
@@ -231,7 +236,10 @@ def test_wrong_archive_is_kept_as_bad_and_not_unpacked(tmp_path):
 def test_wrong_file_in_the_archive_leaves_no_folder(tmp_path):
     wrong = archive(CONTENT | {"users.dat": b"1::F::1::1::12346\n"})
     md5 = hashlib.md5(wrong).hexdigest()
-    with serving(lambda h: h.send(200, wrong)) as server, pytest.raises(ChecksumError, match="users"):
+    with (
+        serving(lambda h: h.send(200, wrong)) as server,
+        pytest.raises(ChecksumError, match="users"),
+    ):
         fetch(tmp_path, server.url, archive_md5=md5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ml-1m.zip", "users.dat.bad"]
 
@@ -268,7 +276,7 @@ def test_a_file_declared_too_large_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "_LARGEST", 1000)
     path = tmp_path / "a.zip"
     path.write_bytes(ARCHIVE)
-    with pytest.raises(DownloadError, match="ratings.dat.*too large"):
+    with pytest.raises(DownloadError, match=r"ratings\.dat.*too large"):
         extract(path, tmp_path / "ml-1m", FILES)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hamur.data.schema import DataValueError
-from hamur.data.table import Table
+from hamur.data.table import Table, drop_fields
 
 
 @pytest.fixture
@@ -66,3 +66,22 @@ def test_domain_field_must_repeat_the_domain(table, tiny_schema):
 def test_wrong_number_of_columns_is_named(table, tiny_schema):
     with pytest.raises(DataValueError, match="dense has 1 columns; expected 2: age, price"):
         dataclasses.replace(table, dense=table.dense[:, :1]).validate(tiny_schema)
+
+
+def test_dropped_fields_are_gone_and_nothing_else_changes(tiny_splits, tiny_schema):
+    tables, schema = drop_fields(tiny_splits, tiny_schema, ["user", "age"])
+    assert schema.sparse_names == ("item", "domain") and schema.dense_names == ("price",)
+    rows = np.array([5, 0, 3])
+    for table, whole in zip(tables, tiny_splits):
+        table.validate(schema)
+        np.testing.assert_array_equal(table.take(rows).sparse, whole.sparse[rows][:, 1:])
+        np.testing.assert_array_equal(table.dense[rows, 0], whole.dense[rows, 1])
+        np.testing.assert_array_equal(np.asarray(table.sparse), whole.sparse[:, 1:])
+    _, blind = drop_fields(tiny_splits, tiny_schema, ["domain"])
+    assert blind.domain_field is None and blind.num_domains == 3
+
+
+@pytest.mark.parametrize("names", [["rating"], ["user", "item", "domain"]])
+def test_dropping_an_unknown_or_the_last_sparse_field_is_refused(tiny_splits, tiny_schema, names):
+    with pytest.raises(ValueError, match="--drop"):
+        drop_fields(tiny_splits, tiny_schema, names)

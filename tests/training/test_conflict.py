@@ -43,7 +43,7 @@ def test_the_generated_domains_disagree_and_can_be_learnt():
         assert abs(np.bincount(table.domain) - len(table) / 2).max() < 0.06 * len(table)
         for d in (0, 1):
             assert expected_auc(known.probability[table.domain == d]) >= 0.75
-        blind = known.domain_blind()
+        blind = known.blind
         assert metrics.auc(known.labels, blind) < expected_auc(known.probability) - 0.1
     train = splits.train
     rows = sum(np.bincount(table.domain) for table in splits)

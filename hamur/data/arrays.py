@@ -1,0 +1,217 @@
+"""The arrays of a cache: written in one pass, read where they lie.
+
+`write_array` streams a .npy file and its checksum.  `Pieces` is one column of a Table whose parts
+lie in several memory-mapped files: ids in the narrowest type that holds them, and rows that many
+rows share (the features of a user, of a search page) stored once.
+"""
+
+import hashlib
+import mmap
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from hamur.data.rejects import Rejects
+from hamur.data.schema import Schema
+
+ARRAY = "array.npy"  # in the folder of the job that writes it
+_VIEWED_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where columns of a table lie in a cache: file, without .npy; the places that the columns of
+    the file take (none for a whole column); rows: the file that says which row belongs to each."""
+
+    file: str
+    columns: tuple[int, ...] = ()
+    rows: str | None = None
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a streaming preparation made.
+
+    tables: split -> name of a Table's column -> its parts; files: the jobs, "files/<path>", whose
+    array.npy becomes <path>.npy; vocabularies: field -> job folder with values.npy, the raw values
+    in the order of their ids; scales: field -> (low, high) that its values were scaled by;
+    rejects: what was left out of each source file.
+    """
+
+    schema: Schema
+    tables: dict[str, dict[str, list[Part]]]
+    files: tuple[str, ...]
+    vocabularies: dict[str, Path] = field(default_factory=dict)
+    scales: dict[str, tuple[float, float]] = field(default_factory=dict)
+    rejects: tuple[Rejects, ...] = ()
+
+    def with_rejects(self, rejects: Iterable[Rejects]) -> "Product":
+        return replace(self, rejects=tuple(rejects))
+
+
+def narrowest(size: int) -> np.dtype:
+    """The smallest integer type for ids 0..size-1; int32 rather than uint32, as in a batch."""
+    return np.dtype(np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.int32)
+
+
+def write_array(
+    path: Path, dtype: np.dtype, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
+) -> dict:
+    """Writes blocks of rows one after the other as a .npy file, little-endian and in C order.
+
+    Returns the file's entry in the manifest of the cache: bytes, sha256, dtype, shape.
+    Raises:  ValueError: the blocks have another number of rows than `shape` says.
+    """
+    dtype = np.dtype(dtype).newbyteorder("<")
+    digest, rows = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(file, header | {"shape": tuple(shape)})
+        file.flush()
+        digest.update(path.read_bytes())
+        for block in blocks:
+            data = np.ascontiguousarray(block, dtype).data
+            rows += len(block)
+            file.write(data)
+            digest.update(data)
+        size = file.tell()
+    if rows != shape[0]:
+        raise ValueError(f"{path.name}: {rows} rows were written for the shape {shape}")
+    return {
+        "bytes": size,
+        "sha256": digest.hexdigest(),
+        "dtype": str(dtype),
+        "shape": list(map(int, shape)),
+    }
+
+
+@dataclass(frozen=True)
+class Piece:
+    """columns: the places that `values` (n, len(columns)) takes; rows (N,): which row of `values`
+    belongs to each row of the table, or None for the same one."""
+
+    values: np.ndarray
+    columns: tuple[int, ...]
+    rows: np.ndarray | None = None
+
+
+class Pieces:
+    """(N, width) array put together from pieces when rows of it are asked for.
+
+    Behaves like a read-only array for what a Table does with its columns: `shape`, `dtype`,
+    `len`, `take`, indexing by rows and by (rows, column), and `np.asarray`, which reads it all.
+    """
+
+    ndim = 2
+
+    def __init__(self, pieces: Iterable[Piece], dtype: np.dtype):
+        self.pieces, self.dtype = tuple(pieces), np.dtype(dtype)
+        first = self.pieces[0]
+        rows = len(first.values if first.rows is None else first.rows)
+        self.shape = (rows, sum(len(piece.columns) for piece in self.pieces))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def take(self, indices, axis: int = 0, out=None, mode: str = "raise") -> np.ndarray:
+        """The rows at these positions, (len(indices), width), in memory."""
+        indices = np.asarray(indices)
+        result = np.empty((len(indices), self.shape[1]), self.dtype) if out is None else out
+        for piece in self.pieces:
+            rows = indices if piece.rows is None else piece.rows.take(indices)
+            result[:, piece.columns] = piece.values.take(rows, axis=0)
+        return result
+
+    def __getitem__(self, key):
+        rows, column = key if isinstance(key, tuple) else (key, slice(None))
+        index = np.arange(len(self))[rows]
+        if isinstance(column, (int, np.integer)):
+            return self._column(range(self.shape[1])[column], rows)
+        if index.ndim == 0:
+            return self.take(index[None])[0][column]
+        return self.take(index)[:, column]
+
+    def _column(self, column: int, rows) -> np.ndarray:
+        piece = next(piece for piece in self.pieces if column in piece.columns)
+        place = piece.columns.index(column)
+        return PieceColumn(replace(piece, columns=(place,)), self.dtype)[rows]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
+
+
+class Chosen:
+    """(N, width) array of some columns of another, which is not copied; read-only as `Pieces`."""
+
+    ndim = 2
+
+    def __init__(self, values, columns: Iterable[int]):
+        self.values, self.columns = values, list(columns)
+        self.shape, self.dtype = (len(values), len(self.columns)), values.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def take(self, indices, axis: int = 0, out=None, mode: str = "raise") -> np.ndarray:
+        """The rows at these positions, in memory."""
+        return self.values.take(np.asarray(indices), axis=0)[:, self.columns]
+
+    def __getitem__(self, key):
+        rows, column = key if isinstance(key, tuple) else (key, slice(None))
+        if isinstance(column, (int, np.integer)):
+            return self.values[rows, self.columns[column]]
+        return self.values[rows][..., self.columns][..., column]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self[:], self.dtype if dtype is None else dtype)
+
+
+class PieceColumn:
+    """(N,) column that is one column of a piece; behaves like a read-only array, as `Pieces`."""
+
+    ndim = 1
+
+    def __init__(self, piece: Piece, dtype: np.dtype):
+        self.piece, self.dtype = piece, np.dtype(dtype)
+        self.shape = (len(piece.values if piece.rows is None else piece.rows),)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def take(self, indices, axis: int = 0, out=None, mode: str = "raise") -> np.ndarray:
+        """The values at these positions, in memory."""
+        return self[np.asarray(indices)]
+
+    def __getitem__(self, rows) -> np.ndarray:
+        rows = rows if self.piece.rows is None else self.piece.rows[rows]
+        return self.piece.values[rows, self.piece.columns[0]].astype(self.dtype)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
+
+
+def blocks(rows: int, size: int = _VIEWED_ROWS) -> Iterable[slice]:
+    """The slices that go through an array in pieces."""
+    return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
+
+
+def release(column) -> None:
+    """Gives back the memory that reading a memory-mapped column has taken.
+
+    The pages stay in the system's cache; without this, the resident size of a process that reads
+    all rows at random grows to the size of the files.
+    """
+    if isinstance(column, Chosen):
+        return release(column.values)
+    if isinstance(column, (Pieces, PieceColumn)):
+        for piece in column.pieces if isinstance(column, Pieces) else (column.piece,):
+            release(piece.values)
+            if piece.rows is not None:
+                release(piece.rows)
+        return
+    while column is not None and not isinstance(column, mmap.mmap):
+        column = getattr(column, "base", None)
+    if column is not None and hasattr(column, "madvise"):
+        column.madvise(mmap.MADV_DONTNEED)

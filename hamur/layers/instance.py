@@ -1,0 +1,78 @@
+"""Products with the instance matrices, whose gradient is written once for all of them.
+
+Every cell multiplies two vectors a row by I (K, K), so with n products y_k = x_k I of a row
+
+    dL/dI = sum_k x_k' dy_k = X' dY,       X, dY (n, K).
+
+I is by far the largest tensor of a step.  Automatic differentiation writes one (B, K, K) tensor for
+each product and adds them; here the products hand their factors back, and one batched product
+makes the sum.
+"""
+
+import mindspore as ms
+from mindspore import nn, ops
+
+batched = ops.BatchMatMul()
+batched_ta = ops.BatchMatMul(transpose_a=True)
+batched_tb = ops.BatchMatMul(transpose_b=True)
+
+PRODUCTS = 2  # of a cell: on the way down and on the way up
+
+
+class Lend(nn.Cell):
+    """The instance matrices with ``products`` pairs of tokens: zeros that nobody reads.
+
+    A product gives its factors to its pair in place of their gradients, so they meet here.
+
+    Inputs:  instance (B, K, K), vectors m of a row in a product.
+    Outputs: (instance, token, token, token, ...), a token is (B, m, K).
+    """
+
+    def __init__(self, products):
+        super().__init__()
+        self.products = products
+
+    def construct(self, instance, vectors):
+        rows, rank, _ = instance.shape
+        out = (instance,)
+        for _ in range(2 * self.products):  # apart and not constant, or gradients get lost
+            out = out + (ops.depend(ops.zeros((rows, vectors, rank), ms.float32), instance),)
+        return out
+
+    def bprop(self, instance, vectors, out, dout):
+        lefts, rights = (), ()
+        for number in range(self.products):
+            lefts = lefts + (dout[1 + 2 * number],)
+            rights = rights + (dout[2 + 2 * number],)
+        return batched_ta(ops.concat(lefts, 1), ops.concat(rights, 1)), vectors
+
+
+class LentProduct(nn.Cell):
+    """x @ I, x (B, m, K): gives (x, dy) to its tokens and nothing to I itself."""
+
+    def construct(self, x, instance, left, right):
+        return batched(x, instance)
+
+    def bprop(self, x, instance, left, right, out, dout):
+        return batched_tb(dout, instance), ops.zeros_like(instance), x, dout
+
+
+lent_product = LentProduct()
+
+
+def lend_to_cells(lender, instance, vectors, cells):
+    """One (instance, pair, pair) a cell, from a ``Lend`` of ``PRODUCTS`` products a cell."""
+    out = lender(instance, vectors)
+    lent = ()
+    for cell in range(cells):
+        first = 1 + 2 * PRODUCTS * cell
+        lent = lent + ((out[0], out[first : first + 2], out[first + 2 : first + 4]),)
+    return lent
+
+
+def instance_product(x, instance, number):
+    """x (B, m, K) times I, a plain (B, K, K) tensor or an entry of what ``lend_to_cells`` gave."""
+    if isinstance(instance, tuple):
+        pair = instance[1 + number]
+        return lent_product(x, instance[0], pair[0], pair[1])
+    return batched(x, instance)
