@@ -154,17 +154,28 @@ class Oracle:
 
     # pomoe
 
-    def trunk(self, r, norm):
-        v = relu(self.dense("trunk.layers.0", r))
-        v = relu(self.dense("trunk.layers.1", v))
-        v = self.dense("trunk.layers.2", v)
-        return self.layer_norm("trunk.norm", v) if norm else v
+    def trunk(self, r, prefix):
+        v = relu(self.dense(prefix + "layers.0", r))
+        v = relu(self.dense(prefix + "layers.1", v))
+        return self.dense(prefix + "layers.2", v)
+
+    def anchor_logits(self, r, number, groups):
+        """-strength |r - a_i|^2, which a softmax cannot tell from the network's form of it."""
+        strength = self.config.gate_anchor
+        if strength is None:
+            strength = 9.0 if self.config.head == "shared_score" else 0.0
+        if self.tasks == 2:
+            first = np.linspace(0, 1, number // groups)
+            points = np.stack([first, 1 - first], 1)
+        else:
+            points = np.vstack([np.eye(3), np.full((1, 3), 1 / 3)])[: number // groups]
+        return -strength * ((r - np.tile(points, (groups, 1))) ** 2).sum(1)
 
     def layer_norm(self, prefix, x):
         return normal(x) * self.p[prefix + ".gamma"] + self.p[prefix + ".beta"]
 
     def published(self, e, r):
-        v, number = self.trunk(r, norm=False), self.config.num_experts
+        v, number = self.trunk(r, "trunk."), self.config.num_experts
         w1, w2, b1, b2 = (self.dense(f"gate.heads.{i}", v) for i in range(4))
         w1, w2 = w1.reshape(number, -1), w2.reshape(number, number)
         g = relu((e @ w1.T + b1) @ w2.T + b2)
@@ -172,10 +183,12 @@ class Oracle:
         return self.towers([h] * self.tasks)
 
     def pareto(self, e, r):
-        v = self.trunk(r, norm=True)
+        v = self.layer_norm("features.trunk.norm", self.trunk(r, "features.trunk.")) / 8.0
         gates = self.tasks if self.config.head == "per_task" else 1
         outputs = np.stack(self.expert_outputs(e, gates), axis=1)
         logits = getattr(self, self.config.gate + "_gate")(e, outputs, v, gates)
+        groups = gates + 1 if self.config.expert_kind == "ple" else 1
+        logits = [one + self.anchor_logits(r, outputs.shape[1], groups) for one in logits]
         if self.config.expert_kind == "ple":
             each = self.config.num_experts // 2
             for k in range(gates):

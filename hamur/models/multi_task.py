@@ -18,7 +18,7 @@ class MultiTaskConfig:
     """Sizes and forms of a multi-task network; defaults are those of the public code.
 
     preset: "published" (the public code's mathematics and order of rows) or "pareto" (corrected).
-    head, gate, expert_kind, tower_norm: POMoE, preset "pareto" only; see hamur.models.pomoe.
+    head, gate, gate_anchor, expert_kind, tower_norm: POMoE, preset "pareto" only; see hamur.models.pomoe.
     calibrator: weight of AITM's penalty.  meta_order: MetaHeac's outer derivative.
     first_layer: how linear layers on the instance are computed; see hamur.layers.tokens.
     """
@@ -32,6 +32,7 @@ class MultiTaskConfig:
     generated_dropout: float = 0.05
     head: str = "per_task"
     gate: str = "deep"
+    gate_anchor: float | None = None
     expert_kind: str = "mlp"
     tower_norm: str = "conditional"
     calibrator: float = 0.0

@@ -5,9 +5,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from hamur.layers.anchors import PreferenceFeatures, preference_anchors
 from hamur.layers.cross import CrossNetwork
 from hamur.layers.experts import ExpertStack, mix
-from hamur.layers.preference import GATES, MASKED, PreferenceTrunk, PublishedGate
+from hamur.layers.preference import FEATURES, GATES, MASKED, PreferenceTrunk, PublishedGate
 from hamur.layers.preference_towers import TOWER_NORMS, PreferenceTower
 from hamur.layers.products import product
 from hamur.layers.routing import single_layout
@@ -16,6 +17,8 @@ from hamur.models.multi_task import MultiTaskModel, TaskTowers
 HEADS = ("per_task", "shared_score")
 EXPERT_KINDS = ("mlp", "cross", "ple")
 CROSS_LAYERS = 2
+# Strength of the anchors of a shared score, chosen on validation rows of generated data.
+GATE_ANCHOR = 9.0
 
 
 class PublishedMixture(MultiTaskModel):
@@ -69,11 +72,14 @@ class PublishedMixture(MultiTaskModel):
 class ParetoMixture(MultiTaskModel):
     """Softmax gates a task, generated from r, over expert outputs that all preferences share.
 
-        v = trunk(r);  g = softmax(gate(e, F, v));  h^k = sum_i g^k_i F_i;  z_k = Tw_k(h^k; v)
+        v = trunk(r);  g = softmax(gate(e, F, v) + anchors(r));  h^k = sum_i g^k_i F_i
+        z_k = Tw_k(h^k; v)
 
     head:  "per_task", or "shared_score": one gate, one tower, z_k = s(x; r) + b_k with constant
         b_k, the ranking view, in which one order of the rows has to serve all tasks.
     gate:  see hamur.layers.preference.GATES.  tower_norm: see PreferenceNorm.
+    gate_anchor:  strength of the anchors, see PreferenceFeatures; None = 9 for a shared score, and
+        none for a tower a task, which has no trade-off that experts would have to part for.
     expert_kind:  "mlp"; "cross": two rank-one cross layers on e first; "ple": int(X/2) experts
         shared and int(X/2) of each gate's own.
     Inputs:  as MultiTaskModel, preferences (R, T) third.   Outputs: (B, R, T).
@@ -98,7 +104,10 @@ class ParetoMixture(MultiTaskModel):
         self.num_gates = self.num_tasks if config.head == "per_task" else 1
         self.add_experts(rng)
         width, out_dim = self.instance_width, config.expert_dims[-1]
-        self.trunk = PreferenceTrunk(rng, self.num_tasks)
+        strength = config.gate_anchor
+        if strength is None:
+            strength = GATE_ANCHOR if config.head == "shared_score" else 0.0
+        self.features = PreferenceFeatures(rng, self.num_tasks, self.anchors(), strength)
         gate = GATES[config.gate]
         self.gate = gate(rng, width, self.experts.num_experts, self.num_gates, out_dim)
         towers = []
@@ -112,6 +121,12 @@ class ParetoMixture(MultiTaskModel):
         if config.head == "shared_score":
             zeros = Tensor(np.zeros(self.num_tasks, np.float32))
             self.offsets = Parameter(zeros, name="offsets", requires_grad=False)
+
+    def anchors(self):
+        """(X, T); experts of one group, which a gate reads alone, are spread among themselves."""
+        groups = self.num_gates + 1 if self.config.expert_kind == "ple" else 1
+        points = preference_anchors(self.num_tasks, self.experts.num_experts // groups)
+        return np.tile(points, (groups, 1))
 
     def add_experts(self, rng):
         config, gates = self.config, self.num_gates
@@ -154,11 +169,12 @@ class ParetoMixture(MultiTaskModel):
 
     def from_outputs(self, instance, outputs, preferences, weight, keep=()):
         """All that depends on the preferences: logits (B, R, T)."""
-        return self.from_features(instance, outputs, self.trunk(preferences), weight, keep)
+        return self.from_features(instance, outputs, self.features(preferences), weight, keep)
 
-    def from_features(self, instance, outputs, v, weight, keep=()):
-        """The same from the preferences' features v (R, 64), which is all that is read of them."""
-        gates = self.gate_weights(instance, outputs, v, v.shape[0])
+    def from_features(self, instance, outputs, features, weight, keep=()):
+        """The same from the preferences' features (R, 64 + X), all that is read of them."""
+        v = features[:, :FEATURES]
+        gates = self.gate_weights(instance, outputs, v, features[:, FEATURES:])
         logits = ()
         for task in range(self.num_gates):
             score = self.towers[task](gates[task], outputs, v, weight, keep)
@@ -167,11 +183,12 @@ class ParetoMixture(MultiTaskModel):
             return ops.concat(logits, -1)
         return logits[0] + self.offsets.reshape(1, 1, -1)
 
-    def gate_weights(self, instance, outputs, v, number):
+    def gate_weights(self, instance, outputs, v, nearness):
         """A tuple of (B, R, X), one a gate; every row sums to 1."""
         logits = self.gate(self.embedding, instance, outputs, v)  # (G R, X, B)
-        experts = self.experts.num_experts
+        number, experts = v.shape[0], self.experts.num_experts
         logits = logits.reshape(self.num_gates, number, experts, -1)
+        logits = logits + nearness.reshape(1, number, experts, 1)
         if self.barred is not None:
             logits = logits + self.barred
         gates = ()

@@ -9,6 +9,8 @@ from mindspore import Tensor, ops
 
 from hamur import models
 from hamur.data.schema import FieldSpec, Schema
+from hamur.layers.anchors import preference_anchors
+from hamur.layers.preference import FEATURES
 from hamur.models import MULTI_TASK, MultiTaskConfig
 from hamur.training.task_objective import TaskObjective
 from tests.networks import randomise
@@ -38,9 +40,9 @@ VARIANTS = [
     ("pomoe", "pareto", dict(gate="linear")),
     ("pomoe", "pareto", dict(gate="attention", tower_norm="layer")),
     ("pomoe", "pareto", dict(head="shared_score", expert_kind="cross")),
-    ("pomoe", "pareto", dict(expert_kind="ple", tower_norm="batch")),
+    ("pomoe", "pareto", dict(expert_kind="ple", tower_norm="batch", gate_anchor=4.0)),
 ]
-IDS = [f"{name}-{preset}-{'-'.join(more.values())}" for name, preset, more in VARIANTS]
+IDS = [f"{name}-{preset}-{'-'.join(map(str, more.values()))}" for name, preset, more in VARIANTS]
 
 
 def make_schema(tasks=2, vocabularies=VOCABULARIES, num_dense=4) -> Schema:
@@ -232,12 +234,29 @@ def test_gates_of_pomoe_sum_to_one(eager, gate):
     sparse, dense = (Tensor(x) for x in make_inputs())
     instance = model.embedding(sparse, dense)
     outputs = model.expert_outputs(instance, ops.ones((ROWS,), ms.float32))
-    v = model.trunk(Tensor(PREFERENCES[2]))
-    for k, g in enumerate(model.gate_weights(instance, outputs, v, 3)):
+    features = model.features(Tensor(PREFERENCES[2]))
+    v, nearness = features[:, :FEATURES], features[:, FEATURES:]
+    for k, g in enumerate(model.gate_weights(instance, outputs, v, nearness)):
         g = g.asnumpy()
         assert g.shape == (ROWS, 3, 6)
         np.testing.assert_allclose(g.sum(-1), 1.0, atol=1e-6)
         assert np.all(g[:, :, 2 * (1 - k) : 2 * (1 - k) + 2] == 0)  # the other task's experts
+
+
+def test_anchors_spread_over_the_simplex_corners_first():
+    np.testing.assert_allclose(preference_anchors(2, 4)[:, 0], [0, 1 / 3, 2 / 3, 1])
+    for number in (1, 2, 3, 6, 9):
+        points = preference_anchors(3, number)
+        assert points.shape == (number, 3) and len(np.unique(points, axis=0)) == number
+        np.testing.assert_allclose(points.sum(1), 1.0)
+        np.testing.assert_array_equal(points[:3], np.eye(3)[:number])
+
+
+def test_anchors_serve_different_preferences_by_different_experts(eager):
+    model = make_model("pomoe", head="shared_score")
+    features = model.features(Tensor(np.eye(2, dtype=np.float32)))
+    nearest = features.asnumpy()[:, FEATURES:].argmax(1)
+    assert nearest.tolist() == [3, 0]
 
 
 def test_folded_maps_of_the_published_gate_give_the_same_gate(eager):

@@ -30,11 +30,11 @@ def test_kept_features_give_the_same_logits_and_the_oldest_goes(served):
     np.testing.assert_allclose(first, expected, atol=1e-5)
     np.testing.assert_array_equal(cache(table.sparse, table.dense, PREFERENCE), first)
     cache.features_of([0.30004, 0.69996])
-    assert list(cache.features) == [(0.3, 0.7)]
+    assert list(cache.kept) == [(0.3, 0.7)]
     cache.features_of([0.5, 0.5])
     cache.features_of(PREFERENCE)
     cache.features_of([0.0, 1.0])
-    assert list(cache.features) == [(0.3, 0.7), (0.0, 1.0)]
+    assert list(cache.kept) == [(0.3, 0.7), (0.0, 1.0)]
     with pytest.raises(ValueError, match="sums to 1"):
         cache(table.sparse, table.dense, [0.3, 0.3])
 
