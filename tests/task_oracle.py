@@ -159,17 +159,21 @@ class Oracle:
         v = relu(self.dense(prefix + "layers.1", v))
         return self.dense(prefix + "layers.2", v)
 
-    def anchor_logits(self, r, number, groups):
-        """-strength |r - a_i|^2, which a softmax cannot tell from the network's form of it."""
-        strength = self.config.gate_anchor
+    def anchored(self, logits, r, groups):
+        """tanh(logits) - strength |r - a_i|^2; a softmax cannot tell this from the network's
+        form."""
+        strength, number = self.config.gate_anchor, logits[0].shape[1]
         if strength is None:
-            strength = 9.0 if self.config.head == "shared_score" else 0.0
+            strength = 40.0 if self.config.head == "shared_score" else 0.0
+        if strength == 0:
+            return logits
         if self.tasks == 2:
-            first = np.linspace(0, 1, number // groups)
+            first = np.sin(np.linspace(0, np.pi / 2, number // groups)) ** 2
             points = np.stack([first, 1 - first], 1)
         else:
             points = np.vstack([np.eye(3), np.full((1, 3), 1 / 3)])[: number // groups]
-        return -strength * ((r - np.tile(points, (groups, 1))) ** 2).sum(1)
+        distance = ((r - np.tile(points, (groups, 1))) ** 2).sum(1)
+        return [np.tanh(one) - strength * distance for one in logits]
 
     def layer_norm(self, prefix, x):
         return normal(x) * self.p[prefix + ".gamma"] + self.p[prefix + ".beta"]
@@ -183,12 +187,12 @@ class Oracle:
         return self.towers([h] * self.tasks)
 
     def pareto(self, e, r):
-        v = self.layer_norm("features.trunk.norm", self.trunk(r, "features.trunk.")) / 8.0
+        v = self.layer_norm("features.trunk.norm", self.trunk(r, "features.trunk."))
         gates = self.tasks if self.config.head == "per_task" else 1
         outputs = np.stack(self.expert_outputs(e, gates), axis=1)
         logits = getattr(self, self.config.gate + "_gate")(e, outputs, v, gates)
         groups = gates + 1 if self.config.expert_kind == "ple" else 1
-        logits = [one + self.anchor_logits(r, outputs.shape[1], groups) for one in logits]
+        logits = self.anchored(logits, r, groups)
         if self.config.expert_kind == "ple":
             each = self.config.num_experts // 2
             for k in range(gates):

@@ -2,8 +2,8 @@
 
 Logits are z_k = s(x) + b_k, losses are cross entropies over base entropies H_k, and a preference r
 weighs them: for w_k = r_k / H_k the best score of each row has a closed form.  With the
-probabilities of a trained model in place of the true ones this is the post-hoc baseline, which needs
-no model of its own.
+probabilities of a trained model in place of the true ones this is the post-hoc baseline, which
+needs no model of its own.
 """
 
 import numpy as np
@@ -55,7 +55,10 @@ def best_scores(probability: np.ndarray, offsets: np.ndarray, weights: np.ndarra
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         reached = sum(w * sigmoid(middle + b) for w, b in zip(weights, offsets))
-        low, high = np.where(reached < target, middle, low), np.where(reached < target, high, middle)
+        low, high = (
+            np.where(reached < target, middle, low),
+            np.where(reached < target, high, middle),
+        )
     return (low + high) / 2
 
 

@@ -5,7 +5,7 @@ front of what one shared score can reach.
     q_k = sigmoid(o_k + slope s_k), at most q_{k-1}
 
 G_k are standardised sums of item, page and category effects; q_k is the probability of label k, and
-label k implies label k - 1, as buying implies a click.  Where every task has a tower of its own, all
+label k implies label k - 1, as buying implies a click.  With a tower for every task, all
 tasks reach their optimum at once; where one score must serve all, weights decide, and the best
 scores are known in closed form (`exact_front`).
 """
@@ -46,7 +46,7 @@ class TaskTruth:
 
 @dataclass(frozen=True)
 class Rows:
-    """The columns of a processed AliExpress file, in its order, and what only the generator knows."""
+    """The columns of a processed AliExpress file, in its order, and what the generator knows."""
 
     search_id: np.ndarray  # (N,)
     categorical: np.ndarray  # (N, 16)
@@ -130,7 +130,7 @@ def _check(num_rows, tasks, conflict, rates):
 
 
 def _draw_inputs(rng, num_rows):
-    """search_id (N,), categorical (N, 16), numerical (N, 63) float64; one draw a call, this order."""
+    """search_id (N,), categorical (N, 16), numerical (N, 63) float64, drawn in a fixed order."""
     sizes = 1 + rng.poisson(MEAN_EXTRA_ITEMS, num_rows)
     pages = int(np.searchsorted(np.cumsum(sizes), num_rows) + 1)
     page = np.repeat(np.arange(pages), sizes[:pages])[:num_rows]  # the last page is cut
@@ -193,7 +193,9 @@ def _probabilities(scores, rates):
     return np.minimum.accumulate(sigmoid(scores + intercepts), axis=1), intercepts
 
 
-def split_by_page(search_id: np.ndarray, valid_share: float = VALID_SHARE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def split_by_page(
+    search_id: np.ndarray, valid_share: float = VALID_SHARE
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions of training, validation and test rows; no page is cut."""
     rows = np.arange(len(search_id))
     page = search_id - search_id[0]

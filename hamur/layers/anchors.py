@@ -14,11 +14,13 @@ CANDIDATES = 12  # coordinates of the points that anchors are picked from are mu
 def preference_anchors(num_tasks: int, number: int) -> np.ndarray:
     """Points (X, T) spread over the simplex, one an expert, the same for the same sizes.
 
-    Two tasks: r_1 = linspace(0, 1, X).  More: the corners first, then always the lattice point
-    that is farthest from all points so far (with three tasks the centre comes fourth).
+    Two tasks: r_1 = (1 - cos(pi i / (X-1))) / 2, closer at the ends, where the best network changes
+    fastest with r.  More: the corners first, then always the lattice point that is farthest from
+    all points so far (with three tasks the centre comes fourth).
     """
     if num_tasks == 2:
-        first = np.linspace(0.0, 1.0, number) if number > 1 else np.array([0.5])
+        turn = np.linspace(0.0, np.pi, number) if number > 1 else np.array([np.pi / 2])
+        first = (1.0 - np.cos(turn)) / 2
         return np.column_stack([first, 1.0 - first])
     draws = combinations_with_replacement(range(num_tasks), CANDIDATES)
     points = np.array([np.bincount(d, minlength=num_tasks) for d in draws]) / CANDIDATES
@@ -36,9 +38,9 @@ class PreferenceFeatures(nn.Cell):
 
         [ v,  strength (2 r . a_i - |a_i|^2) ]        r (R, T) -> (R, 64 + X).
 
-    The second part is, up to what a softmax over the experts ignores, -strength |r - a_i|^2; it is
-    added to the logits of every gate.  Without it (strength 0) all preferences start at the same
-    mixture of experts, in which a change of the gate changes next to nothing, and stay there.
+    The second part, for the logits of every gate, is -strength |r - a_i|^2 up to what a softmax
+    over the experts ignores.  Without it all preferences start at the same mixture of experts,
+    where a change of the gate changes next to nothing, and stay there.
     """
 
     def __init__(self, rng, num_tasks, anchors, strength):

@@ -16,7 +16,6 @@ from hamur.layers.products import product, product_tb
 
 TRUNK_WIDTHS = (64, 256, 64)
 FEATURES = TRUNK_WIDTHS[-1]
-FEATURES_ROOT = float(np.sqrt(FEATURES))
 NORM_EPSILON = 1e-5
 GENERATED_SPREAD = 0.1  # relative spread of generated layers over preferences at the start
 MASKED = -1e9
@@ -50,11 +49,7 @@ class LayerNorm(nn.Cell):
 class PreferenceTrunk(nn.Cell):
     """v = norm(Dense(relu(Dense(relu(Dense(r)))))):  r (R, T) -> (R, 64).
 
-    norm: LayerNorm over sqrt(64), so that |v| is about 1, or nothing at all as in the public code.
-    A generated weight is a sum over the 64 entries of v, and a step of Adam moves all 64 terms by
-    the learning rate: with entries of size 1 generated layers would move 64 times as far a step as
-    ordinary ones, and the part that all preferences share would bring every gate to one expert
-    before the preferences have parted.
+    norm: LayerNorm, or nothing at all as in the public code.
     """
 
     def __init__(self, rng, num_tasks, norm=True):
@@ -67,20 +62,19 @@ class PreferenceTrunk(nn.Cell):
         v = ops.relu(self.layers[0](preferences))
         v = ops.relu(self.layers[1](v))
         v = self.layers[2](v)
-        return v if self.norm is None else self.norm(v) / FEATURES_ROOT
+        return v if self.norm is None else self.norm(v)
 
 
 class Generated(nn.Cell):
     """A layer's parameters as a linear function of v: (R, 64) -> (R, size).
 
     The bias is an ordinary initialisation of the generated layer and the weight is small,
-    N(0, 0.1^2 / fan_in) for |v| about 1: at the start all preferences have nearly the same ordinary
-    layer.
+    N(0, 0.1^2 / (64 fan_in)): at the start all preferences have nearly the same ordinary layer.
     """
 
     def __init__(self, rng, size, fan_in):
         super().__init__()
-        spread = GENERATED_SPREAD / np.sqrt(fan_in)
+        spread = GENERATED_SPREAD / np.sqrt(FEATURES * fan_in)
         weight = (rng.standard_normal((FEATURES, size)) * spread).astype(np.float32)
         self.weight = Parameter(Tensor(weight), name="weight")
         self.bias = Parameter(uniform_init(rng, size, fan_in), name="bias")

@@ -55,7 +55,9 @@ class MetaHeac(MultiTaskModel):
         dims, rate = config.tower_dims, config.dropout
         tasks = rng.standard_normal((self.num_tasks, config.embed_dim)).astype(np.float32)
         self.task_embedding = Parameter(Tensor(tasks), name="task_embedding")
-        self.experts = ExpertStack(rng, width, config.expert_dims, config.num_experts, rate)
+        self.experts = ExpertStack(
+            rng, width, config.expert_dims, config.num_experts, rate, norm=BatchNorm
+        )
         self.expert_gate = TaskGate(rng, config.embed_dim, config.num_experts)
         self.critic_gate = TaskGate(rng, config.embed_dim, NUM_CRITICS)
         self.critics = ExpertStack(
@@ -69,17 +71,26 @@ class MetaHeac(MultiTaskModel):
             weight = ops.ones((sparse.shape[0],), ms.float32)
         if task_embedding is None:
             task_embedding = self.task_embedding
-        layout = single_layout(None, weight)
         expert_keep, critic_keep = self.experts.masks(keep)
+        outputs, mean_token = self.shared(sparse, dense, weight, expert_keep)
+        return self.from_shared(task_embedding, outputs, mean_token, weight, critic_keep)
+
+    def shared(self, sparse, dense, weight, keep=()):
+        """What the tasks' embedding has no part in: expert outputs (B, X, H), mean token (B, E)."""
         instance = self.embedding(sparse, dense)
-        outputs = self.experts.on_instance(self.embedding, instance, layout, expert_keep)
+        layout = single_layout(None, weight)
+        outputs = self.experts.on_instance(self.embedding, instance, layout, keep)
         outputs = outputs.reshape(-1, self.experts.num_experts, self.experts.out_dim)
-        mean_token = self.embedding.mean_token(instance)
+        return outputs, self.embedding.mean_token(instance)
+
+    def from_shared(self, task_embedding, outputs, mean_token, weight, keep=()):
+        """Logits (B, T) for task embeddings Z (T, E)."""
+        layout = single_layout(None, weight)
         mixed = mix(self.expert_gate(task_embedding, mean_token), outputs)  # (B, T, H)
         shares = self.critic_gate(task_embedding, mean_token)
         logits = ()
         for task in range(self.num_tasks):
-            critic_logits = self.criticise(mixed[:, task], layout, critic_keep)
+            critic_logits = self.criticise(mixed[:, task], layout, keep)
             logits = logits + (self.combine(shares[:, task], critic_logits),)
         return ops.concat(logits, 1)
 

@@ -18,7 +18,8 @@ class MultiTaskConfig:
     """Sizes and forms of a multi-task network; defaults are those of the public code.
 
     preset: "published" (the public code's mathematics and order of rows) or "pareto" (corrected).
-    head, gate, gate_anchor, expert_kind, tower_norm: POMoE, preset "pareto" only; see hamur.models.pomoe.
+    head, gate, gate_anchor, expert_kind, tower_norm: POMoE, preset "pareto" only; see
+        hamur.models.pomoe.
     calibrator: weight of AITM's penalty.  meta_order: MetaHeac's outer derivative.
     first_layer: how linear layers on the instance are computed; see hamur.layers.tokens.
     """

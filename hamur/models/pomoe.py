@@ -17,8 +17,7 @@ from hamur.models.multi_task import MultiTaskModel, TaskTowers
 HEADS = ("per_task", "shared_score")
 EXPERT_KINDS = ("mlp", "cross", "ple")
 CROSS_LAYERS = 2
-# Strength of the anchors of a shared score, chosen on validation rows of generated data.
-GATE_ANCHOR = 9.0
+GATE_ANCHOR = 40.0  # of a shared score; chosen on validation rows of generated data
 
 
 class PublishedMixture(MultiTaskModel):
@@ -72,13 +71,18 @@ class PublishedMixture(MultiTaskModel):
 class ParetoMixture(MultiTaskModel):
     """Softmax gates a task, generated from r, over expert outputs that all preferences share.
 
-        v = trunk(r);  g = softmax(gate(e, F, v) + anchors(r));  h^k = sum_i g^k_i F_i
-        z_k = Tw_k(h^k; v)
+        v = trunk(r);  g = softmax(gate(e, F, v));  h^k = sum_i g^k_i F_i;  z_k = Tw_k(h^k; v)
+
+    With anchors a_i (a shared score) g = softmax(tanh(gate(e, F, v)) - strength |r - a_i|^2): the
+    experts differ by the preferences that they serve before they differ by the rows that they get.
+    The tanh keeps it so.  Generated weights are sums of 64 terms that all move with a step of Adam;
+    unbounded, their part common to all preferences brings every gate to one expert before any two
+    experts have become different, and then all preferences have one and the same network.
 
     head:  "per_task", or "shared_score": one gate, one tower, z_k = s(x; r) + b_k with constant
         b_k, the ranking view, in which one order of the rows has to serve all tasks.
     gate:  see hamur.layers.preference.GATES.  tower_norm: see PreferenceNorm.
-    gate_anchor:  strength of the anchors, see PreferenceFeatures; None = 9 for a shared score, and
+    gate_anchor:  strength of the anchors, see PreferenceFeatures; None = 40 for a shared score, and
         none for a tower a task, which has no trade-off that experts would have to part for.
     expert_kind:  "mlp"; "cross": two rank-one cross layers on e first; "ple": int(X/2) experts
         shared and int(X/2) of each gate's own.
@@ -108,6 +112,7 @@ class ParetoMixture(MultiTaskModel):
         if strength is None:
             strength = GATE_ANCHOR if config.head == "shared_score" else 0.0
         self.features = PreferenceFeatures(rng, self.num_tasks, self.anchors(), strength)
+        self.anchored = strength > 0
         gate = GATES[config.gate]
         self.gate = gate(rng, width, self.experts.num_experts, self.num_gates, out_dim)
         towers = []
@@ -188,7 +193,8 @@ class ParetoMixture(MultiTaskModel):
         logits = self.gate(self.embedding, instance, outputs, v)  # (G R, X, B)
         number, experts = v.shape[0], self.experts.num_experts
         logits = logits.reshape(self.num_gates, number, experts, -1)
-        logits = logits + nearness.reshape(1, number, experts, 1)
+        if self.anchored:
+            logits = ops.tanh(logits) + nearness.reshape(1, number, experts, 1)
         if self.barred is not None:
             logits = logits + self.barred
         gates = ()

@@ -104,3 +104,55 @@ def _points(entries, tasks, pair, figure) -> np.ndarray:
     """(R, 2), NaN where undefined."""
     values = [[entry["tasks"][tasks[k]].get(figure) for k in pair] for entry in entries]
     return np.array([[np.nan if v is None else v for v in row] for row in values], float)
+
+
+ARM_MARKERS = {"linear": "o", "smooth_tchebycheff": "s", "published": "X", "per_task": "^"}
+
+
+def study_plot(path: Path, content: dict) -> None:
+    """Fronts of `hamur.front_study`: a column a seed, a row a pair of tasks; points of each arm
+    coloured by the preference for the pair's first task."""
+    seeds, number = content["seeds"], content["options"]["task_num"]
+    pairs = [(i, j) for i in range(number) for j in range(i + 1, number)]
+    with plt.rc_context(STYLE), replacing(path) as temporary:
+        size = (4.4 * len(seeds) + 0.8, 4.2 * len(pairs))
+        figure, axes = plt.subplots(
+            len(pairs), len(seeds), figsize=size, layout="constrained", squeeze=False
+        )
+        for row, pair in zip(axes, pairs):
+            for seed, (axis, entry) in enumerate(zip(row, seeds)):
+                shown = _study_panel(axis, entry, pair)
+                axis.set_title(f"synthetic data, seed {seed}")
+            figure.colorbar(shown, ax=row.tolist(), label=f"preference for task {pair[0] + 1}")
+        axes[0, 0].legend(fontsize=7)
+        _save(figure, temporary)
+
+
+def _study_panel(axis, entry, pair):
+    places = list(pair)
+    for source in ("exact", "reference"):
+        points = np.array(entry[source])[:, places]
+        if len(entry["exact"][0]) > 2:  # a surface, no line
+            axis.scatter(
+                *points.T, s=10, color=LINES[source]["color"], label=LINES[source]["label"]
+            )
+        else:
+            axis.plot(*points.T, linewidth=1.2, **LINES[source])
+    colours = np.array(entry["preferences"])[:, pair[0]]
+    for arm, losses in entry["arms"].items():
+        shown = axis.scatter(
+            *np.array(losses)[:, places].T,
+            c=colours,
+            cmap="viridis",
+            vmin=0,
+            vmax=1,
+            s=30,
+            marker=ARM_MARKERS.get(arm, "D"),
+            label=arm,
+            edgecolors="black",
+            linewidths=0.4,
+            zorder=3,
+        )
+    axis.set_xlabel(f"NE task {pair[0] + 1}")
+    axis.set_ylabel(f"NE task {pair[1] + 1}")
+    return shown

@@ -21,14 +21,15 @@ LEAST_ROWS = 2  # real rows that a half batch needs
 
 
 class EmbeddingLoss(nn.Cell):
-    """L as a function of the task embedding Z (T, E), its first input."""
+    """L as a function of the task embedding Z (T, E), its first input, and of what does not depend
+    on Z, which is therefore not differentiated twice."""
 
     def __init__(self, model):
         super().__init__(auto_prefix=False)
         self.model = model
 
-    def construct(self, task_embedding, sparse, dense, labels, weight, keep):
-        logits = self.model(sparse, dense, weight, keep, task_embedding)
+    def construct(self, task_embedding, outputs, mean_token, labels, weight, keep):
+        logits = self.model.from_shared(task_embedding, outputs, mean_token, weight, keep)
         return task_losses(logits.expand_dims(1), labels, weight).mean()
 
 
@@ -59,11 +60,17 @@ class OuterLoss(nn.Cell):
         return total / BATCHES_AN_UPDATE
 
     def rows(self, first, count, sparse, dense, labels, weight, keep):
+        """The inputs of `loss`, less Z, for rows first to first + count."""
+        last = first + count
         masks = ()
         for mask in keep:
-            masks = masks + (mask[first : first + count],)
-        last = first + count
-        return sparse[first:last], dense[first:last], labels[first:last], weight[first:last], masks
+            masks = masks + (mask[first:last],)
+        expert_keep, critic_keep = self.loss.model.experts.masks(masks)
+        weight = weight[first:last]
+        outputs, mean_token = self.loss.model.shared(
+            sparse[first:last], dense[first:last], weight, expert_keep
+        )
+        return outputs, mean_token, labels[first:last], weight, critic_keep
 
 
 class MetaUpdate(nn.Cell):

@@ -25,7 +25,13 @@ FIGURES = {
         [(1.174, 0.835, 0.554, 0.803), (0.827, 0.909, 0.786, 0.725), (0.765, 1.136, 0.818, 0.613)],
     ),
 }
-VOLUMES = {(0.0, 0): 0.0518, (0.25, 0): 0.0415, (0.5, 0): 0.0240, (0.25, 1): 0.0485, (0.25, 2): 0.0397}
+VOLUMES = {
+    (0.0, 0): 0.0518,
+    (0.25, 0): 0.0415,
+    (0.5, 0): 0.0240,
+    (0.25, 1): 0.0485,
+    (0.25, 2): 0.0397,
+}
 
 
 def truth_of(conflict, seed=0):
@@ -108,6 +114,11 @@ def test_tables_fit_their_schema_and_no_page_is_cut():
 
 
 def test_numbers_out_of_range_are_refused():
-    for arguments in (dict(num_rows=10), dict(conflict=0.7), dict(rates=(0.1,)), dict(rates=(0, 0.1))):
-        with pytest.raises(ValueError, match="must|rates"):
+    for arguments in (
+        dict(num_rows=10),
+        dict(conflict=0.7),
+        dict(rates=(0.1,)),
+        dict(rates=(0, 0.1)),
+    ):
+        with pytest.raises(ValueError, match=r"must|rates"):
             make_task_conflict(**arguments)

@@ -244,7 +244,7 @@ def test_gates_of_pomoe_sum_to_one(eager, gate):
 
 
 def test_anchors_spread_over_the_simplex_corners_first():
-    np.testing.assert_allclose(preference_anchors(2, 4)[:, 0], [0, 1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(preference_anchors(2, 4)[:, 0], [0, 0.25, 0.75, 1])
     for number in (1, 2, 3, 6, 9):
         points = preference_anchors(3, number)
         assert points.shape == (number, 3) and len(np.unique(points, axis=0)) == number
