@@ -1,7 +1,6 @@
 """The arms of the front study on the rows of one seed; see `hamur.front_study`."""
 
 import json
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,11 +10,13 @@ from hamur import fronts, models, task_training, training
 from hamur.data.exact_front import exact_front, oracle_losses
 from hamur.data.task_conflict import make_task_conflict
 from hamur.reporting import results
+from hamur.task_presets import AVERAGING
+from hamur.training.checkpoint import restore, snapshot
 from hamur.training.predict import graph_mode, predictor_of
+from hamur.training.preference import RepeatedStep
 from hamur.training.preference_samplers import evaluation_preferences
 
 SIZES = dict(embed_dim=16, num_experts=4, expert_dims=(64, 32), tower_dims=(32, 16))
-AVERAGING = 0.998
 FREE = ("arms", "seeds", "device", "save_dir", "quiet", "debug")  # do not change an arm's result
 
 
@@ -58,34 +59,43 @@ class SeedStudy:
         return losses
 
     def train_reference(self):
-        return [
-            self.train("linear", "shared_score", tuple(r))[0] for r in self.preferences.tolist()
-        ]
+        return self.train_fixed("shared_score", self.preferences)
+
+    def train_fixed(self, head, preferences):
+        """NE (R, T) as lists of one model a preference, which never sees another."""
+        model, repeated, found = self.make_model("pareto", head), RepeatedStep(), []
+        start = snapshot(model)
+        for preference in np.asarray(preferences, np.float64).tolist():
+            restore(model, start)
+            found += self.train("linear", model, tuple(preference), repeated)
+        return found
 
     def train_arm(self, arm):
         if arm == "published":
-            return self.train("published", None)
+            return self.train("published", self.make_model("published"))
         if arm == "per_task":
-            return self.train("linear", "per_task")
-        return self.train(arm, "shared_score")
+            return self.train("linear", self.make_model("pareto", "per_task"))
+        return self.train(arm, self.make_model("pareto", "shared_score"))
 
     def train_single(self):
         """NE of each task by a model that trains for it alone."""
-        corners = np.eye(self.config.task_num).tolist()
-        return [self.train("linear", "per_task", tuple(r))[0][k] for k, r in enumerate(corners)]
+        return np.diag(self.train_fixed("per_task", np.eye(self.config.task_num))).tolist()
 
-    def train(self, scalarisation, head, fixed=None):
-        """Train one model; NE (R, T) as lists at all preferences, or at the fixed one."""
-        config, published = self.config, scalarisation == "published"
-        network = models.MultiTaskConfig(**SIZES)
-        network = replace(network, preset="published") if published else replace(network, head=head)
+    def make_model(self, preset, head="per_task"):
+        """The network of one arm, the same initial values for all arms of its form."""
+        network = models.MultiTaskConfig(**SIZES, preset=preset, head=head)
         model = models.MULTI_TASK["pomoe"](self.schema, config=network, seed=self.seed + 1)
         if head == "shared_score":
             model.offsets.set_data(Tensor(self.offsets.astype(np.float32)))
+        return model
+
+    def train(self, scalarisation, model, fixed=None, step=training.preference_step):
+        """Train one model; NE (R, T) as lists at all preferences, or at the fixed one."""
+        config, published = self.config, scalarisation == "published"
         judged = self.preferences if fixed is None else np.array([fixed], np.float32)
         criterion = "hypervolume" if fixed is None else "weighted_loss"
         trainer = training.Trainer(
-            partial(training.preference_step, options=self.options(scalarisation, fixed)),
+            partial(step, options=self.options(scalarisation, fixed)),
             epochs=config.epoch,
             batch_size=config.batch_size,
             seed=self.seed,
@@ -131,8 +141,8 @@ class SeedStudy:
             entry = fronts.front_measures(
                 self.preferences, losses, np.full_like(losses, np.nan), known
             )
-            entry["hv_fraction"] = entry["hv_ne"] / volumes[0]
-            entry["hv_fraction_exact"] = entry["hv_ne"] / volumes[1]
+            entry["hv_fraction"] = entry["hv_ne"] / (volumes[0] or np.nan)
+            entry["hv_fraction_exact"] = entry["hv_ne"] / (volumes[1] or np.nan)
             spans = np.array(fronts.span(reference))
             entry["span_fraction"] = (np.array(entry["span_ne"]) / spans).tolist()
             measured[arm] = entry

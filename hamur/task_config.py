@@ -1,11 +1,9 @@
-"""Options of the multi-task script, and what the presets resolve them to."""
+"""Options of the multi-task script."""
 
-import dataclasses
 from dataclasses import dataclass
 from functools import partial
 
 from hamur.config import (
-    SMALLEST_BATCH,
     STEPS_PER_EPOCH,
     check_fields,
     data_flag,
@@ -14,39 +12,13 @@ from hamur.config import (
     run_flag,
     training_flag,
 )
+from hamur.task_presets import BATCH_SIZE, TaskPresets
 
 front_flag = partial(flag, group="preferences and front")
 
 COUNTRIES = ("NL", "ES", "FR", "US", "RU")
 SYNTHETIC = "Synthetic"
 DATA_SETS = (*(f"AliExpress_{country}" for country in COUNTRIES), SYNTHETIC)
-BATCH_SIZE = 2048
-
-# Resolved where a flag is not given; flags that a preset does not know are refused.
-PARETO = dict(
-    head="per_task",
-    gate="deep",
-    expert_kind="mlp",
-    tower_norm="conditional",
-    scalarisation="linear",
-    loss_norm="entropy",
-    sampler="annealed",
-    preferences_per_step=8,
-    eval_preferences=25,
-)
-PUBLISHED = dict(
-    head="per_task",
-    gate=None,
-    expert_kind=None,
-    tower_norm=None,
-    scalarisation="published",
-    loss_norm="none",
-    sampler="dirichlet",
-    preferences_per_step=1,
-    eval_preferences=5,
-)
-PREFERENCE_FLAGS = (*PARETO, "anneal_power", "dirichlet_alpha", "ideal", "reference_front")
-OWN_FLAGS = {"calibrator": ("aitm",), "meta_order": ("metaheac",)}
 
 
 def _lazy(module: str, name: str):
@@ -61,7 +33,7 @@ def _lazy(module: str, name: str):
 
 
 @dataclass(frozen=True)
-class TaskConfig:
+class TaskConfig(TaskPresets):
     """Options of the multi-task models.
 
     Raises:  ValueError: an unknown choice, a number out of its range, or a flag that the chosen
@@ -124,6 +96,12 @@ class TaskConfig:
         choices=_lazy("hamur.layers.preference", "GATES"),
         default_text="deep",
     )
+    gate_anchor: float | None = model_flag(
+        None,
+        "pomoe: how strongly preferences are tied to the experts nearest to them",
+        at_least=0,
+        default_text="40 for head shared_score, else 0",
+    )
     expert_kind: str | None = model_flag(
         None,
         "pomoe: the experts",
@@ -153,7 +131,7 @@ class TaskConfig:
         None,
         "pomoe: the preferences of a step",
         choices=_lazy("hamur.training.preference_samplers", "SAMPLERS"),
-        default_text="annealed",
+        default_text="grid",
     )
     anneal_power: float | None = front_flag(
         None, "how far annealed preferences spread", above=0, default_text="2"
@@ -195,6 +173,13 @@ class TaskConfig:
         default_text=f"{BATCH_SIZE}; less if an epoch had under {STEPS_PER_EPOCH} steps",
     )
     weight_decay: float = training_flag(1e-6, "strength of the L2 term", at_least=0)
+    averaging: float | None = training_flag(
+        None,
+        "decay of the moving average of the weights that is judged and kept, 0 = off",
+        at_least=0,
+        below=1,
+        default_text="pomoe 0.998, published and other models 0",
+    )
     patience: int = training_flag(2, "epochs without gain before training stops", at_least=1)
     select_on: str = training_flag(
         "valid",
@@ -225,63 +210,3 @@ class TaskConfig:
             raise ValueError(f"--conflict must be at most 0.5, got {self.conflict}.")
         for name in ("dirichlet_alpha", "ideal"):
             self.numbers(name)
-
-    def check_usage(self) -> None:
-        """ValueError for a given flag that the chosen model and preset have no use for."""
-        pomoe = self.model_name == "pomoe"
-        for name in PREFERENCE_FLAGS:
-            if getattr(self, name) is not None and not pomoe:
-                raise ValueError(f"--{name} is for --model_name pomoe, not {self.model_name}.")
-        for name, owners in OWN_FLAGS.items():
-            if getattr(self, name) is not None and self.model_name not in owners:
-                raise ValueError(f"--{name} is for {owners[0]}, not {self.model_name}.")
-        if pomoe and self.preset == "published":
-            for name in ("head", "gate", "expert_kind", "tower_norm", "scalarisation", "sampler"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"--{name} is for --preset pareto; published has its own.")
-            for name in ("loss_norm", "anneal_power", "ideal", "preferences_per_step"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"--{name} is for --preset pareto; published has its own.")
-        self.check_unused()
-
-    def check_unused(self):
-        """Refuse flags that another flag has switched off."""
-        if self.anneal_power is not None and (self.sampler or "annealed") != "annealed":
-            raise ValueError(f"--anneal_power is for --sampler annealed, not {self.sampler}.")
-        published = self.model_name == "pomoe" and self.preset == "published"
-        if self.dirichlet_alpha is not None and not published and self.sampler != "dirichlet":
-            raise ValueError("--dirichlet_alpha is for --sampler dirichlet.")
-        if self.ideal is not None and (self.scalarisation or "linear") == "linear":
-            raise ValueError("--ideal is for the non-linear --scalarisation choices.")
-
-    def numbers(self, name: str) -> tuple[float, ...] | None:
-        """The numbers of a comma-separated flag."""
-        text = getattr(self, name)
-        if text is None:
-            return None
-        try:
-            return tuple(float(part) for part in text.split(","))
-        except ValueError:
-            raise ValueError(f"--{name} is {text!r}; give numbers such as 1,1.2.") from None
-
-    def resolved(self, script: str, train_rows: int) -> "TaskConfig":
-        """A copy with the value that is used in place of every None that has one."""
-        batch_size = BATCH_SIZE
-        while batch_size > SMALLEST_BATCH and batch_size * STEPS_PER_EPOCH > train_rows:
-            batch_size //= 2
-        defaults = dict(
-            batch_size=batch_size,
-            init_seed=self.seed,
-            save_dir=f"runs/{script}/{self.model_name}-{self.seed}",
-        )
-        if self.model_name == "aitm":
-            defaults |= dict(calibrator=0.0)
-        if self.model_name == "metaheac":
-            defaults |= dict(meta_order="second")
-        if self.model_name == "pomoe":
-            defaults |= PUBLISHED if self.preset == "published" else PARETO
-            defaults |= dict(anneal_power=2.0, reference_front=0)
-            if self.preset == "published":
-                defaults |= dict(dirichlet_alpha="1,1.2")
-        missing = {k: v for k, v in defaults.items() if getattr(self, k) is None}
-        return dataclasses.replace(self, **missing)

@@ -10,13 +10,15 @@ from hamur import models, task_metrics, training
 from hamur.training.meta import meta_step
 from hamur.training.preference_samplers import evaluation_preferences, published_preferences
 
+NETWORK_FLAGS = (
+    *("head", "gate", "gate_anchor", "expert_kind", "tower_norm", "calibrator", "meta_order"),
+)
+
 
 def network_config(config) -> models.MultiTaskConfig:
     """The network's part of a resolved TaskConfig."""
     given = {
-        name: getattr(config, name)
-        for name in ("head", "gate", "expert_kind", "tower_norm", "calibrator", "meta_order")
-        if getattr(config, name) is not None
+        name: getattr(config, name) for name in NETWORK_FLAGS if getattr(config, name) is not None
     }
     return models.MultiTaskConfig(
         preset=config.preset, embed_dim=config.embed_dim, num_experts=config.expert_num, **given
@@ -77,6 +79,7 @@ def make_trainer(config, model, entropy, train_rows, fixed=None, save_dir=None, 
         seed=config.seed,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
+        averaging=config.averaging,
         patience=config.patience,
         criterion=criterion_of(config) if fixed is None else "weighted_loss",
         evaluation=partial(

@@ -89,6 +89,7 @@ class PreferenceStep:
         self.cell = TaskStep(model, optimizer, self.published)
         self.cell.set_train()
         self.sampler = options.make_sampler(seed) if model.takes_preferences else None
+        self.optimizer = optimizer
         number = self.sampler.number if self.sampler else 1
         tasks = model.num_tasks
         self.entropy = np.asarray(options.entropy, np.float64)
@@ -101,6 +102,19 @@ class PreferenceStep:
         self.epo = None
         if options.scalarisation == "epo" and model.takes_preferences:
             self.epo = EpoRule(model, self.entropy, number)
+
+    def restart(self, options):
+        """Begin another training of the same model without compiling again: the optimiser and the
+        smoothed losses start anew; weights are the caller's.
+
+        options: as the first ones but for ``fixed`` and ``total_steps``.
+        """
+        self.options, self.last = options, None
+        self.sampler = options.make_sampler(self.seed)
+        for parameter in [*self.optimizer.first, *self.optimizer.second, self.smoothed]:
+            parameter.set_data(Tensor(np.zeros(parameter.shape, np.float32)))
+        for power in (self.optimizer.beta1_power, self.optimizer.beta2_power):
+            power.set_data(Tensor(1.0, ms.float32))
 
     def counters(self):
         return {} if self.epo is None else {"infeasible": self.epo.infeasible}
@@ -195,6 +209,21 @@ class PreferenceStep:
             old = smoothed[slot]
             smoothed[slot] = np.where(old == 0, new, SMOOTHING * old + (1.0 - SMOOTHING) * new)
         self.smoothed.set_data(Tensor(smoothed.astype(np.float32)))
+
+
+class RepeatedStep:
+    """In place of `preference_step` where one model is trained again and again, a fixed preference
+    each time: the first training's compiled step serves all."""
+
+    def __init__(self):
+        self.step = None
+
+    def __call__(self, model, optimizer, quotas, seed, options):
+        if self.step is None:
+            self.step = PreferenceStep(model, optimizer, seed, options)
+        assert self.step.model is model and self.step.seed == seed
+        self.step.restart(options)
+        return self.step
 
 
 def preference_step(model, optimizer, quotas, seed, options):

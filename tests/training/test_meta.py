@@ -44,7 +44,7 @@ class Slope(nn.Cell):
 @pytest.fixture
 def large_inner_step(monkeypatch):
     """So that the second-order part is large against float32 differences."""
-    monkeypatch.setattr(meta, "INNER_RATE", 20.0)
+    monkeypatch.setattr(meta, "INNER_RATE", 100.0)
 
 
 def test_the_outer_gradient_equals_differences_of_the_outer_loss(data, large_inner_step):
@@ -64,7 +64,7 @@ def test_the_outer_gradient_equals_differences_of_the_outer_loss(data, large_inn
             values.append(float(slope(*batch)[0].asnumpy()))
         model.task_embedding.set_data(Tensor(z))
         expected = (values[0] - values[1]) / (2 * step)
-        assert second[index] == pytest.approx(expected, rel=1e-2)
+        assert second[index] == pytest.approx(expected, rel=3e-3)
     first = Slope(model, "first").set_train(True)(*batch)[1].asnumpy()
     assert abs(second[index] - first[index]) > 0.02 * abs(second[index])
 
