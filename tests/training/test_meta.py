@@ -44,29 +44,33 @@ class Slope(nn.Cell):
 @pytest.fixture
 def large_inner_step(monkeypatch):
     """So that the second-order part is large against float32 differences."""
-    monkeypatch.setattr(meta, "INNER_RATE", 100.0)
+    monkeypatch.setattr(meta, "INNER_RATE", 50.0)
 
 
-def test_the_outer_gradient_equals_differences_of_the_outer_loss(data, large_inner_step):
+MODES = [False, pytest.param(True, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("training_mode", MODES, ids=["running", "batch statistics"])
+def test_the_outer_gradient_equals_differences_of_the_outer_loss(
+    data, large_inner_step, training_mode
+):
+    """Where first and second order differ most, differences side with the second."""
     splits, schema = data
     model = models.MULTI_TASK["metaheac"](schema, **SIZES)
     batch = batch_of(splits.train, 48)
-    slope = Slope(model, "second")
-    for training_mode in (False, True):  # running statistics, those of the batch
+    slopes = [Slope(model, order) for order in ("first", "second")]
+    for slope in slopes:
         slope.set_train(training_mode)
-        second = slope(*batch)[1].asnumpy().astype(np.float64)
-        index = np.unravel_index(np.abs(second).argmax(), second.shape)
-        z, step, values = model.task_embedding.asnumpy().copy(), 2e-2, []
-        for sign in (1, -1):
-            changed = z.copy()
-            changed[index] += sign * step
-            model.task_embedding.set_data(Tensor(changed))
-            values.append(float(slope(*batch)[0].asnumpy()))
-        model.task_embedding.set_data(Tensor(z))
-        expected = (values[0] - values[1]) / (2 * step)
-        assert second[index] == pytest.approx(expected, rel=3e-3)
-    first = Slope(model, "first").set_train(True)(*batch)[1].asnumpy()
-    assert abs(second[index] - first[index]) > 0.02 * abs(second[index])
+    first, second = (slope(*batch)[1].asnumpy().astype(np.float64) for slope in slopes)
+    index = np.unravel_index(np.abs(second - first).argmax(), second.shape)
+    z, step, values = model.task_embedding.asnumpy().copy(), 2e-2, []
+    for sign in (1, -1):
+        changed = z.copy()
+        changed[index] += sign * step
+        model.task_embedding.set_data(Tensor(changed))
+        values.append(float(slopes[1](*batch)[0].asnumpy()))
+    expected = (values[0] - values[1]) / (2 * step)
+    assert abs(second[index] - expected) < 0.1 * abs(second[index] - first[index])
 
 
 def test_nothing_adapted_survives_a_step(data):
