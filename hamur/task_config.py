@@ -100,7 +100,7 @@ class TaskConfig(TaskPresets):
         None,
         "pomoe: how strongly preferences are tied to the experts nearest to them",
         at_least=0,
-        default_text="40 for head shared_score, else 0",
+        default_text="20 for head shared_score, else 0",
     )
     expert_kind: str | None = model_flag(
         None,

@@ -1,5 +1,8 @@
-"""Where on the simplex of preferences each expert starts, and what a preference becomes before it
-meets a row."""
+"""Which preferences each expert is there for, and what a preference becomes before it meets a row.
+
+Distance between preferences is Hellinger's, |sqrt(r) - sqrt(a)|: sqrt(r) lies on a sphere, and near
+a corner, where the best network changes fastest, equal steps of r are longer.
+"""
 
 from itertools import combinations_with_replacement
 
@@ -14,21 +17,20 @@ CANDIDATES = 12  # coordinates of the points that anchors are picked from are mu
 def preference_anchors(num_tasks: int, number: int) -> np.ndarray:
     """Points (X, T) spread over the simplex, one an expert, the same for the same sizes.
 
-    Two tasks: r_1 = (1 - cos(pi i / (X-1))) / 2, closer at the ends, where the best network changes
-    fastest with r.  More: the corners first, then always the lattice point that is farthest from
-    all points so far (with three tasks the centre comes fourth).
+    Two tasks: equal angles, r_1 = sin(i pi / (2 (X-1)))^2.  More: the corners first, then always
+    the lattice point that is farthest from all points so far (with three tasks the centre comes
+    fourth).
     """
     if num_tasks == 2:
-        turn = np.linspace(0.0, np.pi, number) if number > 1 else np.array([np.pi / 2])
-        first = (1.0 - np.cos(turn)) / 2
-        return np.column_stack([first, 1.0 - first])
+        angle = np.linspace(0.0, np.pi / 2, number) if number > 1 else np.array([np.pi / 4])
+        return np.column_stack([np.sin(angle) ** 2, np.cos(angle) ** 2])
     draws = combinations_with_replacement(range(num_tasks), CANDIDATES)
     points = np.array([np.bincount(d, minlength=num_tasks) for d in draws]) / CANDIDATES
     chosen = list(np.eye(num_tasks)[:number])
     while len(chosen) < number:
-        distance = ((points[:, None] - np.array(chosen)[None]) ** 2).sum(axis=2).min(axis=1)
+        similar = (np.sqrt(points) @ np.sqrt(chosen).T).max(axis=1)
         # Equal distances differ by rounding; the first of them is taken on every machine.
-        chosen.append(points[np.flatnonzero(distance >= distance.max() - 1e-9)[0]])
+        chosen.append(points[np.flatnonzero(similar <= similar.min() + 1e-9)[0]])
     return np.array(chosen)
 
 
@@ -36,20 +38,19 @@ class PreferenceFeatures(nn.Cell):
     """All that the network reads of a preference: its features v, and how near it is to the
     experts' anchors a_i,
 
-        [ v,  strength (2 r . a_i - |a_i|^2) ]        r (R, T) -> (R, 64 + X).
+        [ v,  2 strength sqrt(r) . sqrt(a_i) ]        r (R, T) -> (R, 64 + X).
 
-    The second part, for the logits of every gate, is -strength |r - a_i|^2 up to what a softmax
-    over the experts ignores.  Without it all preferences start at the same mixture of experts,
-    where a change of the gate changes next to nothing, and stay there.
+    The second part, for the logits of every gate, is -strength |sqrt(r) - sqrt(a_i)|^2 up to what a
+    softmax over the experts ignores.  Without it all preferences start at the same mixture of
+    experts, where a change of the gate changes next to nothing, and stay there.
     """
 
     def __init__(self, rng, num_tasks, anchors, strength):
         super().__init__()
         self.trunk = PreferenceTrunk(rng, num_tasks)
-        self.slopes = Tensor((2.0 * strength * anchors.T).astype(np.float32))  # (T, X)
-        self.levels = Tensor((-strength * (anchors**2).sum(axis=1)).astype(np.float32))
+        self.anchors = Tensor((2.0 * strength * np.sqrt(anchors.T)).astype(np.float32))  # (T, X)
         self.width = FEATURES + len(anchors)
 
     def construct(self, preferences):
-        nearness = ops.bias_add(ops.matmul(preferences, self.slopes), self.levels)
+        nearness = ops.matmul(ops.sqrt(preferences), self.anchors)
         return ops.concat((self.trunk(preferences), nearness), 1)
