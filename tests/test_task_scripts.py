@@ -113,6 +113,8 @@ WRONG = [
         ["--model_name", "pomoe", "--preset", "published", "--head", "per_task"],
         "published has its own",
     ),
+    (["--model_name", "pomoe", "--anneal_power", "5"], "for --sampler annealed, not grid"),
+    (["--model_name", "mmoe", "--gate_anchor", "5"], "--gate_anchor is for --model_name pomoe"),
     (["--model_name", "mmoe", "--calibrator", "0.6"], "--calibrator is for aitm"),
     (["--model_name", "pomoe", "--dirichlet_alpha", "1,x"], "give numbers such as 1,1.2"),
     (["--model_name", "pomoe", "--ideal", ".8,.8"], "non-linear"),
@@ -159,6 +161,22 @@ def test_a_task_of_one_class_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(load, "a_script.py", "", ["--model_name", "mmoe"]) == 2
     assert "task 'conversion' has one class only in the" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_test_split_of_one_class_gives_null_and_a_reason(tmp_path):
+    import dataclasses
+
+    def load(*arguments, **options):
+        splits, schema = load_aliexpress(*arguments, **options)
+        labels = np.array(splits.test.labels)
+        labels[:, 1] = 0
+        return splits._replace(test=dataclasses.replace(splits.test, labels=labels)), schema
+
+    flags = [*QUICK, "--model_name", "sharedbottom", "--save_dir", str(tmp_path)]
+    assert main(load, "a_script.py", "", flags) == 0
+    bought = read(tmp_path)["test"]["tasks"]["conversion"]
+    assert bought["auc"] is None and bought["reason"] == "one class"
 
 
 def test_help_needs_no_data(capsys):
