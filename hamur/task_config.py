@@ -98,9 +98,9 @@ class TaskConfig(TaskPresets):
     )
     gate_anchor: float | None = model_flag(
         None,
-        "pomoe: how strongly preferences are tied to the experts nearest to them",
+        "pomoe: how strongly a preference prefers its nearest expert to the next",
         at_least=0,
-        default_text="20 for head shared_score, else 0",
+        default_text="5.4 for head shared_score, else 0",
     )
     expert_kind: str | None = model_flag(
         None,

@@ -160,11 +160,11 @@ class Oracle:
         return self.dense(prefix + "layers.2", v)
 
     def anchored(self, logits, r, groups):
-        """tanh(logits) - strength |sqrt(r) - sqrt(a_i)|^2; a softmax cannot tell this from the
-        network's form."""
+        """tanh(logits) - strength |sqrt(r) - sqrt(a_i)|^2 / (the least such distance of two
+        anchors); a softmax cannot tell this from the network's form."""
         strength, number = self.config.gate_anchor, logits[0].shape[1]
         if strength is None:
-            strength = 20.0 if self.config.head == "shared_score" else 0.0
+            strength = 5.4 if self.config.head == "shared_score" else 0.0
         if strength == 0:
             return logits
         if self.tasks == 2:
@@ -172,7 +172,9 @@ class Oracle:
             points = np.stack([first, 1 - first], 1)
         else:
             points = np.vstack([np.eye(3), np.full((1, 3), 1 / 3)])[: number // groups]
-        distance = ((np.sqrt(r) - np.sqrt(np.tile(points, (groups, 1)))) ** 2).sum(1)
+        roots = np.sqrt(points)
+        gaps = [((a - b) ** 2).sum() for i, a in enumerate(roots) for b in roots[:i]]
+        distance = ((np.sqrt(r) - np.tile(roots, (groups, 1))) ** 2).sum(1) / min(gaps)
         return [np.tanh(one) - strength * distance for one in logits]
 
     def layer_norm(self, prefix, x):

@@ -14,6 +14,15 @@ from hamur.layers.preference import FEATURES, PreferenceTrunk
 CANDIDATES = 12  # coordinates of the points that anchors are picked from are multiples of 1/12
 
 
+def closeness(anchors: np.ndarray) -> float:
+    """Squared distance of the two anchors that are nearest to each other; 1 for a single one."""
+    if len(anchors) < 2:
+        return 1.0
+    similar = np.sqrt(anchors) @ np.sqrt(anchors).T
+    different = ~np.isclose(similar, 1.0)  # experts of several groups share their points
+    return float(2.0 - 2.0 * similar[different].max())
+
+
 def preference_anchors(num_tasks: int, number: int) -> np.ndarray:
     """Points (X, T) spread over the simplex, one an expert, the same for the same sizes.
 
@@ -38,17 +47,21 @@ class PreferenceFeatures(nn.Cell):
     """All that the network reads of a preference: its features v, and how near it is to the
     experts' anchors a_i,
 
-        [ v,  2 strength sqrt(r) . sqrt(a_i) ]        r (R, T) -> (R, 64 + X).
+        [ v,  2 s sqrt(r) . sqrt(a_i) ]               r (R, T) -> (R, 64 + X).
 
-    The second part, for the logits of every gate, is -strength |sqrt(r) - sqrt(a_i)|^2 up to what a
+    The second part, for the logits of every gate, is -s |sqrt(r) - sqrt(a_i)|^2 up to what a
     softmax over the experts ignores.  Without it all preferences start at the same mixture of
     experts, where a change of the gate changes next to nothing, and stay there.
+
+    anchors (X, T).  strength: the difference of the two logits, for a preference at an anchor, of
+    its expert and of the nearest other one; s follows from it.
     """
 
     def __init__(self, rng, num_tasks, anchors, strength):
         super().__init__()
         self.trunk = PreferenceTrunk(rng, num_tasks)
-        self.anchors = Tensor((2.0 * strength * np.sqrt(anchors.T)).astype(np.float32))  # (T, X)
+        scale = 2.0 * strength / closeness(anchors)
+        self.anchors = Tensor((scale * np.sqrt(anchors.T)).astype(np.float32))  # (T, X)
         self.width = FEATURES + len(anchors)
 
     def construct(self, preferences):

@@ -17,7 +17,7 @@ from hamur.models.multi_task import MultiTaskModel, TaskTowers
 HEADS = ("per_task", "shared_score")
 EXPERT_KINDS = ("mlp", "cross", "ple")
 CROSS_LAYERS = 2
-GATE_ANCHOR = 20.0  # of a shared score; chosen on validation rows of generated data
+GATE_ANCHOR = 5.4  # of a shared score; chosen on validation rows of generated data
 
 
 class PublishedMixture(MultiTaskModel):
@@ -73,7 +73,7 @@ class ParetoMixture(MultiTaskModel):
 
         v = trunk(r);  g = softmax(gate(e, F, v));  h^k = sum_i g^k_i F_i;  z_k = Tw_k(h^k; v)
 
-    With anchors a_i (a shared score) g = softmax(tanh(gate(e, F, v)) - strength d(r, a_i)^2), with
+    With anchors a_i (a shared score) g = softmax(tanh(gate(e, F, v)) - s d(r, a_i)^2), with
     Hellinger's distance d: the experts differ by the preferences that they serve before they differ
     by the rows that they get.  The tanh keeps it so.  Generated weights are sums of 64 terms that
     all move with a step of Adam; unbounded, their part common to all preferences brings every gate
@@ -83,7 +83,7 @@ class ParetoMixture(MultiTaskModel):
     head:  "per_task", or "shared_score": one gate, one tower, z_k = s(x; r) + b_k with constant
         b_k, the ranking view, in which one order of the rows has to serve all tasks.
     gate:  see hamur.layers.preference.GATES.  tower_norm: see PreferenceNorm.
-    gate_anchor:  strength of the anchors, see PreferenceFeatures; None = 20 for a shared score, and
+    gate_anchor:  strength of the anchors, see PreferenceFeatures; None = 5.4 for a shared score, and
         none for a tower a task, which has no trade-off that experts would have to part for.
     expert_kind:  "mlp"; "cross": two rank-one cross layers on e first; "ple": int(X/2) experts
         shared and int(X/2) of each gate's own.
