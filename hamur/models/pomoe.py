@@ -83,8 +83,8 @@ class ParetoMixture(MultiTaskModel):
     head:  "per_task", or "shared_score": one gate, one tower, z_k = s(x; r) + b_k with constant
         b_k, the ranking view, in which one order of the rows has to serve all tasks.
     gate:  see hamur.layers.preference.GATES.  tower_norm: see PreferenceNorm.
-    gate_anchor:  strength of the anchors, see PreferenceFeatures; None = 5.4 for a shared score, and
-        none for a tower a task, which has no trade-off that experts would have to part for.
+    gate_anchor:  strength of the anchors, see PreferenceFeatures; None = 5.4 for a shared score,
+        and none for a tower a task, which has no trade-off that experts would have to part for.
     expert_kind:  "mlp"; "cross": two rank-one cross layers on e first; "ple": int(X/2) experts
         shared and int(X/2) of each gate's own.
     Inputs:  as MultiTaskModel, preferences (R, T) third.   Outputs: (B, R, T).
