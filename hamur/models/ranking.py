@@ -179,9 +179,10 @@ def build(backbones, name, schema, preset, config, seed, embed_dim, hidden_dims)
 
 def parameter_counts(model):
     """{"parameters": trainable ones without embeddings, "embedding_parameters": those of the
-    joined table}."""
-    embedding = model.embedding.table.size
-    total = sum(parameter.size for parameter in model.trainable_params())
+    joined tables}."""
+    sizes = {parameter.name: parameter.size for parameter in model.trainable_params()}
+    embedding = sum(size for name, size in sizes.items() if name.endswith("embedding.table"))
+    total = sum(sizes.values())
     return {"parameters": int(total - embedding), "embedding_parameters": int(embedding)}
 
 

@@ -76,7 +76,7 @@ def one_seed(arms: list, seed: int, config: PlantedConfig, script: str) -> list[
 
     record = Path(config.record) / "planted"
     folder = record / "data" / f"{config.plant}-{config.users}-{config.harmful_categories}-{seed}"
-    truth = folder.with_name(folder.name + "-truth") / "truth.npz"
+    truth = folder.with_name(folder.name + ".truth.npz")
     if not truth.exists():
         make_amazon_pair(
             folder, config.users, seed, PAIR, config.plant, config.harmful_categories

@@ -4,10 +4,23 @@
 a batch into a loss and updates the parameters.  Models and data know nothing of it.
 """
 
+from hamur.training.evaluation import RankingEvaluation, TaskEvaluation
 from hamur.training.export import export_mindir
 from hamur.training.optimizer import Adam
 from hamur.training.predict import predict
+from hamur.training.preference import PreferenceOptions, preference_step
 from hamur.training.supervised import supervised_step
 from hamur.training.trainer import Run, Trainer
 
-__all__ = ["Adam", "Run", "Trainer", "export_mindir", "predict", "supervised_step"]
+__all__ = [
+    "Adam",
+    "PreferenceOptions",
+    "RankingEvaluation",
+    "Run",
+    "TaskEvaluation",
+    "Trainer",
+    "export_mindir",
+    "predict",
+    "preference_step",
+    "supervised_step",
+]

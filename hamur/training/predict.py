@@ -9,6 +9,8 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from hamur.data.batches import DomainBatches, ShuffledBatches
+from hamur.training import task_prediction
+from hamur.training.task_prediction import TaskPredictor
 
 BATCH_SIZE = 16384
 
@@ -112,21 +114,35 @@ class Predictor:
         return 1.0 / (1.0 + np.exp(-logits))
 
 
-def predictor_of(model, batch_size=BATCH_SIZE):
+def predictor_of(model, batch_size=None):
     """The model's own predictor: validation and later predictions share what is compiled."""
+    kind, default = Predictor, BATCH_SIZE
+    if hasattr(model, "num_tasks"):
+        kind, default = TaskPredictor, task_prediction.BATCH_SIZE
+    batch_size = default if batch_size is None else batch_size
     predictor = getattr(model, "_predictor", None)
     if predictor is None or predictor.batch_size != batch_size:
-        predictor = Predictor(model, batch_size)
+        predictor = kind(model, batch_size)
         object.__setattr__(model, "_predictor", predictor)
     return predictor
 
 
-def predict(model, table, batch_size=BATCH_SIZE):
+def predict(model, table, batch_size=None, preference=None):
     """Probabilities (N,) float64 of a table, in its order: sigmoid of float32 logits, in float64.
 
-    Raises:  ValueError: a row that does not fit the model's schema, or batch statistics
-        (``norm_inference="batch"``) of a batch with one row.
+    Multi-task models give (N, T) float32; pomoe takes a preference (T,), by default the even one,
+    or several at once as (R, T) and then gives (N, R, T).
+    Raises:  ValueError: a row that does not fit the model's schema, batch statistics
+        (``norm_inference="batch"``) of a batch with one row, a preference that is not on the
+        simplex or that the model does not take.
     """
     table.validate(model.schema)
+    takes = getattr(model, "takes_preferences", False)
+    if preference is not None and not takes:
+        raise ValueError(f"{type(model).__name__} takes no preference; only pomoe does.")
     with graph_mode():
-        return predictor_of(model, batch_size)(table)
+        predictor = predictor_of(model, batch_size)
+        if not hasattr(model, "num_tasks"):
+            return predictor(table)
+        probabilities = predictor(table, preference)
+    return probabilities if np.ndim(preference) == 2 else probabilities[:, 0]

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hamur import metrics
 from hamur.data.batches import DomainBatches, ShuffledBatches
 from hamur.reporting.results import write_history
 from hamur.training.averaging import EVERY, WeightAverage
@@ -20,9 +19,6 @@ from hamur.training.checkpoint import (
     snapshot,
 )
 from hamur.training.optimizer import Adam
-from hamur.training.predict import predictor_of
-
-SPLIT_FIGURES = ("auc", "logloss", "macro_auc", "worst_auc")
 
 
 class Session:
@@ -32,13 +28,15 @@ class Session:
     """
 
     def __init__(self, trainer, model, train, valid, run):
-        self.trainer, self.model, self.valid, self.run = trainer, model, valid, run
+        self.trainer, self.model, self.run = trainer, model, run
+        self.evaluation = trainer.evaluation(model, valid)
         self.check_tables(train, valid)
         size, seed = trainer.batch_size, trainer.seed
         if model.config.batches == "quota":
             self.batches = DomainBatches(train, size, seed, num_domains=model.num_domains)
         else:
-            self.batches = ShuffledBatches(train, size, seed)
+            shuffle = model.config.batches != "ordered"
+            self.batches = ShuffledBatches(train, size, seed, shuffle)
         self.check_batches(train)
         self.optimizer = Adam(
             model.trainable_params(),
@@ -49,7 +47,6 @@ class Session:
         self.step = trainer.step(model, self.optimizer, self.batches.quotas, trainer.seed)
         self.average = WeightAverage(model, trainer.averaging) if trainer.averaging else None
         self.averages = False  # whether the average has started
-        self.predictor = predictor_of(model)
         self.best_weights = None
         self.train_rows = len(train)
 
@@ -58,12 +55,7 @@ class Session:
             if len(table) == 0:
                 raise ValueError(f"the {name} split has no rows.")
             table.validate(self.model.schema)
-        report = self.report(np.full(len(valid), 0.5))
-        if report[self.trainer.criterion] is None:
-            raise ValueError(
-                f"the criterion {self.trainer.criterion!r} is undefined on the validation split: "
-                f"{report['reason']}. Choose another split or criterion."
-            )
+        self.evaluation.check(self.trainer.criterion)
 
     def check_batches(self, train):
         """An ordinary batch norm needs two real rows in every batch."""
@@ -76,10 +68,6 @@ class Session:
                 f"would hold {least} real row; batch norm needs at least 2. Choose another "
                 "batch_size."
             )
-
-    def report(self, probabilities):
-        labels, domain = self.valid.labels[:, 0], self.valid.domain
-        return metrics.by_group(labels, probabilities, domain, self.model.num_domains)
 
     def finished(self):
         run, patience = self.run, self.trainer.patience
@@ -101,7 +89,8 @@ class Session:
         rate = self.train_rows / seconds
         # The first epoch holds the compilation.
         run.rows_per_second = rate if number <= 2 else max(run.rows_per_second, rate)
-        run.history.append(history_row(number, loss, seconds, rate, report))
+        row = {"epoch": number, "loss": loss, "seconds": seconds, "rows_per_second": rate}
+        run.history.append(row | self.evaluation.figures(report) | self.counters())
         value = report[self.trainer.criterion]
         if value > run.best:
             run.best, run.best_epoch = value, number
@@ -111,8 +100,8 @@ class Session:
         if not self.trainer.quiet:
             best = " *" if run.best_epoch == number else ""
             print(
-                f"epoch {number:3d}  loss {loss:.5f}  valid auc {report['auc']:.5f}  "
-                f"logloss {report['logloss']:.5f}  {rate:,.0f} rows/s{best}",
+                f"epoch {number:3d}  loss {loss:.5f}  {self.evaluation.line(report)}  "
+                f"{rate:,.0f} rows/s{best}",
                 flush=True,
             )
 
@@ -134,11 +123,13 @@ class Session:
             for index, batch in enumerate(self.batches.epoch(number)):
                 done = (number - 1) * steps + index
                 rate = trainer.learning_rate_at(done, trainer.epochs * steps)
-                losses.append(self.step(batch, rate, done))
+                loss = self.step(batch, rate, done)
+                if loss is not None:  # some schemes update every second batch
+                    losses.append(loss)
                 if self.averages and done % EVERY == EVERY - 1:
                     self.average()
                 bar.update(min(self.batches.batch_rows, self.train_rows - bar.n))
-                if index % 50 == 49:
+                if index % 50 == 49 and losses:
                     bar.set_postfix(loss=f"{float(losses[-1].asnumpy()):.4f}")
         values = np.array([float(loss.asnumpy()) for loss in losses])
         if not np.isfinite(values).all():
@@ -153,17 +144,22 @@ class Session:
         if self.averages:
             self.average.exchange()
         try:
-            probabilities = self.predictor(self.valid)
+            return self.evaluation()
         finally:
             if self.averages:
                 self.average.exchange()
-        return self.report(probabilities)
+
+    def counters(self):
+        """Columns of history.csv that only the step knows."""
+        return self.step.counters() if hasattr(self.step, "counters") else {}
 
     def parts(self):
         """The parameters that move, by the name they have in last/."""
         parameters = {"model": self.model, "optimizer": self.optimizer.state()}
         if self.averages:
             parameters["average"] = self.average.state()
+        if hasattr(self.step, "state"):
+            parameters["step"] = self.step.state()
         return parameters
 
     def course(self):
@@ -221,10 +217,3 @@ class Session:
         restore(self.model, self.best_weights)
         self.model.set_train(False)
         return self.run
-
-
-def history_row(number, loss, seconds, rate, report):
-    """A line of history.csv."""
-    row = {"epoch": number, "loss": loss, "seconds": seconds, "rows_per_second": rate}
-    row |= {name: report[name] for name in SPLIT_FIGURES}
-    return row | {f"auc_domain_{d}": entry["auc"] for d, entry in report["domains"].items()}

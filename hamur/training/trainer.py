@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hamur.training.evaluation import RankingEvaluation
 from hamur.training.predict import graph_mode
 from hamur.training.session import Session
 
-CRITERIA = ("auc", "macro_auc", "worst_auc")
 SCHEDULES = (None, "cosine")
 
 
@@ -30,6 +30,8 @@ class Trainer:
 
     step:  builds a step function from (model, optimizer, quotas, seed); see supervised_step.
     epochs, patience:  stop after ``patience`` epochs without strict improvement; None = never.
+    evaluation:  builds what is looked at after an epoch from (model, validation table); its
+        ``criteria`` are what ``criterion`` may be.
     criterion:  "auc" (pooled; also rewards knowing which domain clicks more), "macro_auc" or
         "worst_auc", over the domains that have both classes.
     seed:  of shuffling and dropout; initialisation and split have their own.
@@ -54,12 +56,14 @@ class Trainer:
     averaging: float = 0.0
     patience: int | None = 10
     criterion: str = "auc"
+    evaluation: Callable = RankingEvaluation
     save_dir: str | None = None
     resume: bool = False
     quiet: bool = False
 
     def __post_init__(self):
-        for name, valid in (("criterion", CRITERIA), ("schedule", SCHEDULES)):
+        evaluation = getattr(self.evaluation, "func", self.evaluation)  # behind a partial
+        for name, valid in (("criterion", evaluation.criteria), ("schedule", SCHEDULES)):
             if getattr(self, name) not in valid:
                 names = ", ".join(str(item) for item in valid)
                 raise ValueError(

@@ -1,0 +1,19 @@
+"""Measure whether one preference model reaches the front that a model a preference reaches.
+
+  python examples/run_front_study.py
+      two tasks, three seeds: generated rows with a known exact front
+  python examples/run_front_study.py --task_num 3 --arms linear,smooth_tchebycheff,per_task
+
+The public code's network and loss are trained on the same rows and stand in the same table.
+study-tasks<T>.md and .json are written to --save_dir.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without installation
+
+from hamur.front_study import main
+
+if __name__ == "__main__":
+    sys.exit(main(__file__, __doc__))

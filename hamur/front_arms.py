@@ -1,0 +1,152 @@
+"""The arms of the front study on the rows of one seed; see `hamur.front_study`."""
+
+import json
+from functools import partial
+
+import numpy as np
+from mindspore import Tensor
+
+from hamur import fronts, models, task_training, training
+from hamur.data.synthetic.exact_front import exact_front, oracle_losses
+from hamur.data.synthetic.task_conflict import make_task_conflict
+from hamur.reporting import results
+from hamur.task_presets import AVERAGING
+from hamur.training.checkpoint import restore, snapshot
+from hamur.training.predict import graph_mode, predictor_of
+from hamur.training.preference import RepeatedStep
+from hamur.training.preference_samplers import evaluation_preferences
+
+SIZES = dict(embed_dim=16, num_experts=4, expert_dims=(64, 32), tower_dims=(32, 16))
+FREE = ("arms", "seeds", "device", "save_dir", "quiet", "debug")  # do not change an arm's result
+
+
+class SeedStudy:
+    """All arms of one seed."""
+
+    def __init__(self, config, seed, folder):
+        self.config, self.seed, self.folder = config, seed, folder
+        self.splits, self.schema, truth = make_task_conflict(
+            config.rows, config.task_num, config.conflict, seed=seed
+        )
+        self.truth = truth.test
+        self.entropy = task_training.training_entropy(self.splits, self.schema)
+        self.offsets = task_training.score_offsets(self.splits.train.labels)
+        self.preferences = evaluation_preferences(config.task_num, config.points)
+
+    def run(self) -> dict:
+        exact, _ = exact_front(self.truth.probability, self.offsets, self.preferences, self.entropy)
+        reference = self.kept("reference", self.train_reference)
+        found = {"preferences": self.preferences.tolist(), "exact": exact.tolist()}
+        found |= {"reference": reference, "arms": {}}
+        for arm in self.config.arm_names:
+            found["arms"][arm] = self.kept(arm, partial(self.train_arm, arm))
+        if "per_task" in found["arms"]:
+            found["single_task"] = self.kept("single_task", self.train_single)
+        return found | {"measures": self.measures(found)}
+
+    def kept(self, name, train):
+        """The NE of an arm from disk, or trained now."""
+        path = self.folder / f"{name}.json"
+        asked = {k: v for k, v in vars(self.config).items() if k not in FREE}
+        if path.exists():
+            stored = json.loads(path.read_text())
+            if stored["options"] == asked:
+                return stored["losses"]
+        losses = train()
+        results.write_json(path, {"options": asked, "losses": losses})
+        if not self.config.quiet:
+            print(f"seed {self.seed}: {name} done", flush=True)
+        return losses
+
+    def train_reference(self):
+        return self.train_fixed("shared_score", self.preferences)
+
+    def train_fixed(self, head, preferences):
+        """NE (R, T) as lists of one model a preference, which never sees another."""
+        model, repeated, found = self.make_model("pareto", head), RepeatedStep(), []
+        start = snapshot(model)
+        for preference in np.asarray(preferences, np.float64).tolist():
+            restore(model, start)
+            found += self.train("linear", model, tuple(preference), repeated)
+        return found
+
+    def train_arm(self, arm):
+        if arm == "published":
+            return self.train("published", self.make_model("published"))
+        if arm == "per_task":
+            return self.train("linear", self.make_model("pareto", "per_task"))
+        return self.train(arm, self.make_model("pareto", "shared_score"))
+
+    def train_single(self):
+        """NE of each task by a model that trains for it alone."""
+        return np.diag(self.train_fixed("per_task", np.eye(self.config.task_num))).tolist()
+
+    def make_model(self, preset, head="per_task"):
+        """The network of one arm, the same initial values for all arms of its form."""
+        network = models.MultiTaskConfig(**SIZES, preset=preset, head=head)
+        model = models.MULTI_TASK["pomoe"](self.schema, config=network, seed=self.seed + 1)
+        if head == "shared_score":
+            model.offsets.set_data(Tensor(self.offsets.astype(np.float32)))
+        return model
+
+    def train(self, scalarisation, model, fixed=None, step=training.preference_step):
+        """Train one model; NE (R, T) as lists at all preferences, or at the fixed one."""
+        config, published = self.config, scalarisation == "published"
+        judged = self.preferences if fixed is None else np.array([fixed], np.float32)
+        criterion = "hypervolume" if fixed is None else "weighted_loss"
+        trainer = training.Trainer(
+            partial(step, options=self.options(scalarisation, fixed)),
+            epochs=config.epoch,
+            batch_size=config.batch_size,
+            seed=self.seed,
+            learning_rate=config.learning_rate,
+            weight_decay=1e-6,
+            averaging=0.0 if published else AVERAGING,
+            patience=config.patience,
+            criterion="auc_hypervolume" if published else criterion,
+            evaluation=partial(
+                training.TaskEvaluation, preferences=judged, entropy=self.entropy, weights=fixed
+            ),
+            quiet=True,
+        )
+        trainer.fit(model, self.splits.train, self.splits.valid)
+        with graph_mode():
+            logits = predictor_of(model).logits(self.splits.test, judged)
+        q = self.truth.probability
+        losses = [oracle_losses(logits[:, r], q) / self.entropy for r in range(len(judged))]
+        return [row.tolist() for row in losses]
+
+    def options(self, scalarisation, fixed):
+        """How an arm's preferences and losses meet."""
+        config = self.config
+        steps = -(-len(self.splits.train) // config.batch_size)
+        given = dict(number=config.preferences_per_step, sampler=config.sampler, fixed=fixed)
+        if scalarisation == "published":
+            given = dict(
+                number=1, sampler="dirichlet", dirichlet_alpha=(1.0, 1.2), loss_norm="none"
+            )
+        return training.PreferenceOptions(
+            tuple(self.entropy), config.epoch * steps, scalarisation=scalarisation, **given
+        )
+
+    def measures(self, found):
+        """{arm: measures}, the reference's own and the exact front's beside them."""
+        reference, exact = np.array(found["reference"]), np.array(found["exact"])
+        one = np.ones(self.config.task_num)
+        volumes = [fronts.hypervolume(points, one) for points in (reference, exact)]
+        known = np.vstack([reference, *(np.array(a) for a in found["arms"].values())])
+        measured = {}
+        for arm, losses in {"reference": reference, "exact": exact, **found["arms"]}.items():
+            losses = np.array(losses)
+            entry = fronts.front_measures(
+                self.preferences, losses, np.full_like(losses, np.nan), known
+            )
+            entry["hv_fraction"] = entry["hv_ne"] / (volumes[0] or np.nan)
+            entry["hv_fraction_exact"] = entry["hv_ne"] / (volumes[1] or np.nan)
+            spans = np.array(fronts.span(reference))
+            entry["span_fraction"] = (np.array(entry["span_ne"]) / spans).tolist()
+            measured[arm] = entry
+        if "single_task" in found:
+            gap = np.abs(np.array(found["arms"]["per_task"]) - np.array(found["single_task"]))
+            measured["per_task"]["largest_gap_to_single_task"] = float(gap.max())
+        return measured

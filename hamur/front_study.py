@@ -1,0 +1,134 @@
+"""Does a preference reach the front?  Generated data whose exact front is known; one table of arms.
+
+    reference           a model a preference, linear weights: what the network can reach
+    linear, smooth_...  one preference model, preset "pareto", head shared_score
+    per_task            the same with a tower a task: no trade-off to steer, so no claim of control
+    published           the public code's network and loss on the same rows
+    single task         one model a task, equal budget: what per_task is held against
+
+Losses are expected ones under the true probabilities of the test rows, so that label noise is not
+in them.  All but `published` are judged with averaged weights.  An arm whose result is
+on disk is not trained again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hamur.config import check_fields, data_flag, model_flag, run_flag, training_flag
+from hamur.reporting import results, tables
+from hamur.commands.script import run_script, select_device
+
+ARMS = ("linear", "smooth_tchebycheff", "published", "per_task")
+# What an arm of head shared_score must reach, by number of tasks: Spearman, share of the
+# reference's hypervolume, share of its span, mean regret, share of non-dominated points.
+REQUIRED = {2: (0.95, 0.97, 0.8, 0.01, 0.8), 3: (0.90, 0.95, 0.8, 0.01, 0.8)}
+STEERED = ("linear", "smooth_tchebycheff", "tchebycheff", "cosmos", "hypervolume")
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Options of the front study.
+
+    Raises:  ValueError: an unknown arm, or a number out of its range.
+    """
+
+    rows: int = data_flag(40_000, "rows to generate", at_least=1000)
+    task_num: int = data_flag(2, "number of tasks", at_least=2)
+    conflict: float = data_flag(0.25, "disagreement of the tasks, 0 to 0.5", at_least=0)
+    points: int = data_flag(11, "preferences at which fronts are compared", at_least=2)
+    arms: str = model_flag(
+        ",".join(ARMS), f"of {', '.join((*STEERED, *ARMS[2:]))}, comma separated"
+    )
+    seeds: int = training_flag(3, "seeds of data and training, counted from 0", at_least=1)
+    epoch: int = training_flag(8, "passes over the training rows", at_least=1)
+    patience: int = training_flag(3, "epochs without gain on validation", at_least=1)
+    batch_size: int = training_flag(512, "rows of a training step", at_least=2)
+    learning_rate: float = training_flag(2e-3, "step size of Adam", above=0)
+    preferences_per_step: int = training_flag(8, "preferences of a step", at_least=1)
+    sampler: str = training_flag(
+        "grid", "preferences of a step", choices=("annealed", "grid", "dirichlet")
+    )
+    device: str = run_flag("cpu", "cpu, gpu or ascend, with a card as in ascend:1")
+    save_dir: str = run_flag("runs/front_study", "folder of the results; also what is reused")
+    quiet: bool = run_flag(False, "print the table only")
+    debug: bool = run_flag(False, "show the traceback of an error in data or options")
+
+    def __post_init__(self):
+        check_fields(self)
+        for arm in self.arm_names:
+            if arm not in (*STEERED, *ARMS):
+                raise ValueError(
+                    f"--arms names {arm!r}; known are {', '.join((*STEERED, *ARMS[2:]))}."
+                )
+        if "published" in self.arm_names and self.task_num != 2:
+            raise ValueError("--arms published has two tasks built in; leave it out.")
+
+    @property
+    def arm_names(self) -> list[str]:
+        return self.arms.split(",")
+
+
+def main(script: str, description: str, argv: Sequence[str] | None = None, **defaults) -> int:
+    """Run the script: flags, then `run_study`.  Exit codes as those of `hamur.commands.script`."""
+    go_on = "started again, it goes on with what is missing"
+    return run_script(
+        StudyConfig, lambda c, _: run_study(c), script, description, argv, go_on, **defaults
+    )
+
+
+def run_study(config: StudyConfig) -> dict:
+    """Train what is missing in --save_dir and write study-tasks<T>.md, .json and .png; returns
+    the content of the second."""
+    from hamur.front_arms import SeedStudy
+    from hamur.reporting.front import study_plot
+
+    select_device(config.device)
+    folder = Path(config.save_dir)
+    content = {"options": dict(vars(config)), "seeds": []}
+    for seed in range(config.seeds):
+        study = SeedStudy(config, seed, folder / f"tasks{config.task_num}-seed{seed}")
+        content["seeds"].append(study.run())
+    header, rows = summary(content, config.task_num)
+    text = tables.markdown_table(header, rows)
+    with results.replacing(folder / f"study-tasks{config.task_num}.md") as temporary:
+        temporary.write_text(text + "\n")
+    results.write_json(folder / f"study-tasks{config.task_num}.json", content)
+    study_plot(folder / f"study-tasks{config.task_num}.png", content)
+    print(tables.text_table(header, rows))
+    return content
+
+
+def summary(content, tasks) -> tuple:
+    """Header and rows of the table: the worst figure over seeds in each cell."""
+    header = ["arm", "Spearman", "hv / reference", "hv / exact", "span / reference"]
+    header += ["regret", "non-dominated", "required figures"]
+    rows, seeds = [], [entry["measures"] for entry in content["seeds"]]
+    for arm in seeds[0]:
+        entries = [seed[arm] for seed in seeds]
+        correlation = [r for e in entries for r in e["spearman"]]
+        spearman = None if None in correlation else min(correlation)
+        figures = [
+            spearman,
+            min(e["hv_fraction"] for e in entries),
+            min(min(e["span_fraction"]) for e in entries),
+            max(e["regret"] for e in entries),
+            min(e["nondominated_share"] for e in entries),
+        ]
+        exact = min(e["hv_fraction_exact"] for e in entries)
+        row = [arm, "no spread" if spearman is None else f"{spearman:.3f}"]
+        row += [f"{figures[1]:.3f}", f"{exact:.3f}", f"{figures[2]:.2f}"]
+        row += [f"{figures[3]:.4f}", f"{figures[4]:.2f}", verdict(arm, figures, tasks)]
+        rows.append(row)
+    return header, rows
+
+
+def verdict(arm, figures, tasks) -> str:
+    """Whether an arm that is meant to be steered reaches what it must."""
+    if arm not in STEERED:
+        return ""
+    required = REQUIRED.get(tasks, REQUIRED[3])
+    reached = figures[0] is not None and all(
+        (f <= r) if i == 3 else (f >= r) for i, (f, r) in enumerate(zip(figures, required))
+    )
+    return "reached" if reached else "not reached"

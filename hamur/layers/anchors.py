@@ -1,0 +1,69 @@
+"""Which preferences each expert is there for, and what a preference becomes before it meets a row.
+
+Distance between preferences is Hellinger's, |sqrt(r) - sqrt(a)|: sqrt(r) lies on a sphere, and near
+a corner, where the best network changes fastest, equal steps of r are longer.
+"""
+
+from itertools import combinations_with_replacement
+
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from hamur.layers.preference import FEATURES, PreferenceTrunk
+
+CANDIDATES = 12  # coordinates of the points that anchors are picked from are multiples of 1/12
+
+
+def closeness(anchors: np.ndarray) -> float:
+    """Squared distance of the two anchors that are nearest to each other; 1 for a single one."""
+    if len(anchors) < 2:
+        return 1.0
+    similar = np.sqrt(anchors) @ np.sqrt(anchors).T
+    different = ~np.isclose(similar, 1.0)  # experts of several groups share their points
+    return float(2.0 - 2.0 * similar[different].max())
+
+
+def preference_anchors(num_tasks: int, number: int) -> np.ndarray:
+    """Points (X, T) spread over the simplex, one an expert, the same for the same sizes.
+
+    Two tasks: equal angles, r_1 = sin(i pi / (2 (X-1)))^2.  More: the corners first, then always
+    the lattice point that is farthest from all points so far (with three tasks the centre comes
+    fourth).
+    """
+    if num_tasks == 2:
+        angle = np.linspace(0.0, np.pi / 2, number) if number > 1 else np.array([np.pi / 4])
+        return np.column_stack([np.sin(angle) ** 2, np.cos(angle) ** 2])
+    draws = combinations_with_replacement(range(num_tasks), CANDIDATES)
+    points = np.array([np.bincount(d, minlength=num_tasks) for d in draws]) / CANDIDATES
+    chosen = list(np.eye(num_tasks)[:number])
+    while len(chosen) < number:
+        similar = (np.sqrt(points) @ np.sqrt(chosen).T).max(axis=1)
+        # Equal distances differ by rounding; the first of them is taken on every machine.
+        chosen.append(points[np.flatnonzero(similar <= similar.min() + 1e-9)[0]])
+    return np.array(chosen)
+
+
+class PreferenceFeatures(nn.Cell):
+    """All that the network reads of a preference: its features v, and how near it is to the
+    experts' anchors a_i,
+
+        [ v,  2 s sqrt(r) . sqrt(a_i) ]               r (R, T) -> (R, 64 + X).
+
+    The second part, for the logits of every gate, is -s |sqrt(r) - sqrt(a_i)|^2 up to what a
+    softmax over the experts ignores.  Without it all preferences start at the same mixture of
+    experts, where a change of the gate changes next to nothing, and stay there.
+
+    anchors (X, T).  strength: the difference of the two logits, for a preference at an anchor, of
+    its expert and of the nearest other one; s follows from it.
+    """
+
+    def __init__(self, rng, num_tasks, anchors, strength):
+        super().__init__()
+        self.trunk = PreferenceTrunk(rng, num_tasks)
+        scale = 2.0 * strength / closeness(anchors)
+        self.anchors = Tensor((scale * np.sqrt(anchors.T)).astype(np.float32))  # (T, X)
+        self.width = FEATURES + len(anchors)
+
+    def construct(self, preferences):
+        nearness = ops.matmul(ops.sqrt(preferences), self.anchors)
+        return ops.concat((self.trunk(preferences), nearness), 1)

@@ -1,0 +1,37 @@
+"""Gates: how much of each expert a row takes."""
+
+from mindspore import Parameter, nn, ops
+
+from hamur.layers.mlp import uniform_init
+from hamur.layers.products import product
+
+
+class InstanceGates(nn.Cell):
+    """G gates g = softmax(Dense(in -> X)(e)) over one instance.
+
+    Inputs:  embedding TokenEmbedding, instance.   Outputs: (B, G, X), each (b, g) sums to 1.
+    """
+
+    def __init__(self, rng, in_dim, num_experts, num_gates):
+        super().__init__()
+        shape = (in_dim, num_gates * num_experts)
+        self.weight = Parameter(uniform_init(rng, shape, in_dim), name="weight")
+        self.bias = Parameter(uniform_init(rng, shape[1], in_dim), name="bias")
+        self.shape = (-1, num_gates, num_experts)
+
+    def construct(self, embedding, instance):
+        logits = ops.bias_add(embedding.project(instance, self.weight), self.bias)
+        return ops.softmax(logits.reshape(self.shape), -1)
+
+
+class DenseGate(nn.Cell):
+    """softmax(Dense(in -> X)(x)):  x (B, in) -> (B, X)."""
+
+    def __init__(self, rng, in_dim, num_experts):
+        super().__init__()
+        shape = (in_dim, num_experts)
+        self.weight = Parameter(uniform_init(rng, shape, in_dim), name="weight")
+        self.bias = Parameter(uniform_init(rng, num_experts, in_dim), name="bias")
+
+    def construct(self, x):
+        return ops.softmax(ops.bias_add(product(x, self.weight), self.bias), -1)

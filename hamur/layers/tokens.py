@@ -1,0 +1,105 @@
+"""The instance of the multi-task models: a token a sparse field and one for all numeric columns.
+
+    e = [E_1(sparse_1) | ... | E_F(sparse_F) | Dense(dense)]        width (F + 1) E
+
+e is linear in x = [one-hot of every field | dense], so a linear layer on e is a product with x of
+
+    e W + b = x (A W) + b_n W_last + b,     A = blockdiag(E_1, ..., E_F, W_n)
+
+With vocabularies of a few hundred values x is ten times narrower than e, and so is the product;
+`TokenEmbedding` takes the cheaper form.  Both compute the same sums in another order.
+"""
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from hamur.layers.embedding import INT32_MAX
+from hamur.layers.mlp import uniform_init
+from hamur.layers.products import product
+
+
+class TokenEmbedding(nn.Cell):
+    """One joined table and a Dense over all numeric columns; tokens (B, F + 1, E).
+
+    Rows start Xavier-uniform over the whole table: U(+-sqrt(6 / (rows + E))).
+
+    form:  "auto", "plain" (e is built) or "factored" (x is built); see above.
+    Inputs:  sparse (B, F) int32, dense (B, C) float32.
+    Outputs: the instance, to be handed to `project`, `mean_token` and `embedded` only.
+    Raises:  ValueError: a vocabulary size < 1, no dense column, more rows than int32 can number.
+    """
+
+    def __init__(self, rng, vocab_sizes, num_dense, embed_dim, form="auto"):
+        super().__init__()
+        if min(vocab_sizes) < 1 or num_dense < 1:
+            raise ValueError(
+                f"vocab_sizes must be at least 1 each and num_dense at least 1, got "
+                f"{tuple(vocab_sizes)} and {num_dense}."
+            )
+        rows = int(sum(vocab_sizes))
+        if rows > INT32_MAX:
+            raise ValueError(f"the joined table would have {rows} rows; int32 ids allow fewer.")
+        bound = np.sqrt(6.0 / (rows + embed_dim))
+        table = rng.uniform(-bound, bound, (rows, embed_dim)).astype(np.float32)
+        self.table = Parameter(Tensor(table), name="table")
+        weight = uniform_init(rng, (num_dense, embed_dim), num_dense)
+        self.numeric_weight = Parameter(weight, name="numeric_weight")
+        bias = uniform_init(rng, (embed_dim,), num_dense)
+        self.numeric_bias = Parameter(bias, name="numeric_bias")
+        self.offsets = Tensor(np.cumsum((0, *vocab_sizes[:-1])).astype(np.int32).reshape(1, -1))
+        self.vocab_sizes, self.rows = tuple(vocab_sizes), rows
+        self.num_tokens, self.embed_dim = len(vocab_sizes) + 1, embed_dim
+        self.width = self.num_tokens * embed_dim
+        # Building x costs as much as a narrow product; where it saves less than half, e is built.
+        self.factored = form == "factored" or (form == "auto" and 2 * rows < self.width)
+
+    def construct(self, sparse, dense):
+        places = sparse + self.offsets
+        if not self.factored:
+            fields = ops.gather(self.table, places, 0).reshape(-1, self.width - self.embed_dim)
+            return ops.concat(
+                (fields, ops.bias_add(product(dense, self.numeric_weight), self.numeric_bias)), 1
+            )
+        return ops.concat((self.multi_hot(places), dense), 1)
+
+    def multi_hot(self, places):
+        """(B, rows) float32 with F ones a row: each field's id in its own range of columns."""
+        columns = ops.arange(0, self.rows).astype(ms.int32).reshape(1, -1)
+        hot = (places[:, 0:1] == columns).astype(ms.float32)
+        for field in range(1, self.num_tokens - 1):
+            hot = hot + (places[:, field : field + 1] == columns).astype(ms.float32)
+        return hot
+
+    def project(self, instance, weight):
+        """e W for weight (width, out) -> (B, out)."""
+        if not self.factored:
+            return product(instance, weight)
+        blocks = ops.split(weight, self.embed_dim, 0)
+        tables = ops.split(self.table, self.vocab_sizes, 0)
+        rows = ()
+        for field in range(self.num_tokens - 1):
+            rows = rows + (product(tables[field], blocks[field]),)
+        rows = rows + (product(self.numeric_weight, blocks[-1]),)
+        shift = product(self.numeric_bias.reshape(1, -1), blocks[-1])
+        return ops.bias_add(product(instance, ops.concat(rows, 0)), shift.reshape(-1))
+
+    def embedded(self, instance):
+        """e itself, (B, width)."""
+        if not self.factored:
+            return instance
+        hot, dense = instance[:, : self.rows], instance[:, self.rows :]
+        tables = ops.split(self.table, self.vocab_sizes, 0)
+        parts = ops.split(hot, self.vocab_sizes, 1)
+        tokens = ()
+        for field in range(self.num_tokens - 1):
+            tokens = tokens + (product(parts[field], tables[field]),)
+        tokens = tokens + (ops.bias_add(product(dense, self.numeric_weight), self.numeric_bias),)
+        return ops.concat(tokens, 1)
+
+    def mean_token(self, instance):
+        """Mean over the tokens, (B, E)."""
+        if not self.factored:
+            return instance.reshape(-1, self.num_tokens, self.embed_dim).mean(1)
+        rows = ops.concat((self.table, self.numeric_weight), 0)
+        return ops.bias_add(product(instance, rows), self.numeric_bias) / self.num_tokens

@@ -1,0 +1,123 @@
+"""metaheac: a hybrid of experts and critics with meta-learnt task embeddings (Zhu et al., KDD
+2021)."""
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from hamur.layers.batch_norm import BatchNorm
+from hamur.layers.experts import ExpertStack, columns, mix
+from hamur.layers.mlp import uniform_init
+from hamur.layers.preference import PlainDense
+from hamur.layers.products import product
+from hamur.layers.routing import single_layout
+from hamur.models.multi_task import MultiTaskModel
+
+NUM_CRITICS = 5
+META_ORDERS = ("second", "first", "none")
+
+
+class TaskGate(nn.Cell):
+    """softmax(Dense([Z_k ; m])) for every task k, one Dense for all tasks.
+
+    Inputs:  task_embedding Z (T, E), mean token m (B, E).   Outputs: (B, T, X).
+    """
+
+    def __init__(self, rng, embed_dim, num_outputs):
+        super().__init__()
+        shape = (2 * embed_dim, num_outputs)
+        self.weight = Parameter(uniform_init(rng, shape, 2 * embed_dim), name="weight")
+        self.bias = Parameter(uniform_init(rng, num_outputs, 2 * embed_dim), name="bias")
+        self.embed_dim = embed_dim
+
+    def construct(self, task_embedding, mean_token):
+        by_task = product(task_embedding, self.weight[: self.embed_dim]) + self.bias
+        by_row = product(mean_token, self.weight[self.embed_dim :])
+        return ops.softmax(by_row.expand_dims(1) + by_task.expand_dims(0), -1)
+
+
+class MetaHeac(MultiTaskModel):
+    """h^k = sum_i g^k_i Ex_i(e);  P_k = sum_j c^k_j sigmoid(critic_j(h^k)),  u_k = [Z_k ; mean
+    token].
+
+    The public code takes the mean over critics of c_j sigmoid(...), so that P <= 1/5; preset
+    "published" does too.  Logits are formed without leaving the log domain, so that they can be
+    differentiated twice.  ``task_embedding`` is an argument because the inner step of the
+    meta-learning replaces it; by default it is the parameter Z.
+    """
+
+    def add_layers(self, rng):
+        config, width = self.config, self.instance_width
+        if config.meta_order not in META_ORDERS:
+            raise ValueError(
+                f"meta_order is {config.meta_order!r}; known are {', '.join(META_ORDERS)}."
+            )
+        dims, rate = config.tower_dims, config.dropout
+        tasks = rng.standard_normal((self.num_tasks, config.embed_dim)).astype(np.float32)
+        self.task_embedding = Parameter(Tensor(tasks), name="task_embedding")
+        self.experts = ExpertStack(
+            rng, width, config.expert_dims, config.num_experts, rate, norm=BatchNorm
+        )
+        self.expert_gate = TaskGate(rng, config.embed_dim, config.num_experts)
+        self.critic_gate = TaskGate(rng, config.embed_dim, NUM_CRITICS)
+        self.critics = ExpertStack(
+            rng, config.expert_dims[-1], dims, NUM_CRITICS, rate, norm=BatchNorm
+        )
+        self.outputs = nn.CellList([PlainDense(rng, dims[-1], 1) for _ in range(NUM_CRITICS)])
+        self.mask_widths += [*self.experts.widths, *self.critics.widths]
+
+    def construct(self, sparse, dense, weight=None, keep=(), task_embedding=None):
+        if weight is None:
+            weight = ops.ones((sparse.shape[0],), ms.float32)
+        if task_embedding is None:
+            task_embedding = self.task_embedding
+        expert_keep, critic_keep = self.experts.masks(keep)
+        outputs, mean_token = self.shared(sparse, dense, weight, expert_keep)
+        return self.from_shared(task_embedding, outputs, mean_token, weight, critic_keep)
+
+    def shared(self, sparse, dense, weight, keep=()):
+        """What the tasks' embedding has no part in: expert outputs (B, X, H), mean token (B, E)."""
+        instance = self.embedding(sparse, dense)
+        layout = single_layout(None, weight)
+        outputs = self.experts.on_instance(self.embedding, instance, layout, keep)
+        outputs = outputs.reshape(-1, self.experts.num_experts, self.experts.out_dim)
+        return outputs, self.embedding.mean_token(instance)
+
+    def from_shared(self, task_embedding, outputs, mean_token, weight, keep=()):
+        """Logits (B, T) for task embeddings Z (T, E)."""
+        layout = single_layout(None, weight)
+        mixed = mix(self.expert_gate(task_embedding, mean_token), outputs)  # (B, T, H)
+        shares = self.critic_gate(task_embedding, mean_token)
+        logits = ()
+        for task in range(self.num_tasks):
+            critic_logits = self.criticise(mixed[:, task], layout, keep)
+            logits = logits + (self.combine(shares[:, task], critic_logits),)
+        return ops.concat(logits, 1)
+
+    def criticise(self, hidden, layout, keep):
+        """Logits (B, 5) of the critics; their statistics move once a task, as in the public
+        code."""
+        wide = self.critics(product(hidden, self.critics.layers[0].weight), layout, keep)
+        logits = ()
+        for output, x in zip(self.outputs, columns(wide, NUM_CRITICS)):
+            logits = logits + (output(x),)
+        return ops.concat(logits, 1)
+
+    def combine(self, shares, logits):
+        """Logit (B, 1) of P = sum_j c_j sigmoid(l_j)."""
+        log_shares = ops.log(shares)
+        log_true = log_sum_exp(log_shares + log_sigmoid(logits))
+        if self.config.preset == "published":
+            log_mean = log_true - float(np.log(NUM_CRITICS))
+            return log_mean - ops.log1p(-ops.exp(log_mean))
+        return log_true - log_sum_exp(log_shares + log_sigmoid(-logits))
+
+
+def log_sigmoid(x):
+    return -(ops.relu(-x) + ops.log1p(ops.exp(-ops.abs(x))))
+
+
+def log_sum_exp(x):
+    """Over the last axis, kept."""
+    largest = ops.stop_gradient(x.max(-1, keepdims=True))
+    return largest + ops.log(ops.exp(x - largest).sum(-1, keepdims=True))

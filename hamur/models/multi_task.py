@@ -1,0 +1,112 @@
+"""What every multi-task model shares: the tokens of an instance, task towers, masks and sizes."""
+
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+
+from hamur.layers.mlp import TowerDense, TowerMLP
+from hamur.layers.routing import single_layout
+from hamur.layers.tokens import TokenEmbedding
+
+PRESETS = ("pareto", "published")
+
+
+@dataclass(frozen=True)
+class MultiTaskConfig:
+    """Sizes and forms of a multi-task network; defaults are those of the public code.
+
+    preset: "published" (the public code's mathematics and order of rows) or "pareto" (corrected).
+    head, gate, gate_anchor, expert_kind, tower_norm: POMoE, preset "pareto" only; see
+        hamur.models.pomoe.
+    calibrator: weight of AITM's penalty.  meta_order: MetaHeac's outer derivative.
+    first_layer: how linear layers on the instance are computed; see hamur.layers.tokens.
+    """
+
+    preset: str = "pareto"
+    embed_dim: int = 128
+    num_experts: int = 6
+    expert_dims: tuple[int, ...] = (512, 256)
+    tower_dims: tuple[int, ...] = (128, 64)
+    dropout: float = 0.2
+    generated_dropout: float = 0.05
+    head: str = "per_task"
+    gate: str = "deep"
+    gate_anchor: float | None = None
+    expert_kind: str = "mlp"
+    tower_norm: str = "conditional"
+    calibrator: float = 0.0
+    meta_order: str = "second"
+    first_layer: str = "auto"
+
+    enabled = False  # no adapter: read by the session, which serves every model
+
+    def __post_init__(self):
+        if self.preset not in PRESETS:
+            raise ValueError(f"unknown preset {self.preset!r}; known are {', '.join(PRESETS)}.")
+
+    @property
+    def batches(self) -> str:
+        """The public code reads the rows in file order."""
+        return "ordered" if self.preset == "published" else "shuffled"
+
+
+class MultiTaskModel(nn.Cell):
+    """A network with T logits a row; a subclass defines ``add_layers`` and ``tasks``.
+
+    Inputs:  sparse (B, F) int32, dense (B, C) float32; weight None or (B,) float32, 0 on filler
+        rows; keep () or one (B, width) uint8 mask for each entry of ``dropouts``, in that order.
+    Outputs: logits (B, T) float32.
+    """
+
+    takes_preferences = False
+    has_embedding = True
+
+    def __init__(self, schema, config, seed):
+        super().__init__()
+        self.schema, self.config = schema, config
+        self.num_tasks, self.num_domains = len(schema.labels), schema.num_domains
+        rng = np.random.default_rng(seed)
+        if self.has_embedding:
+            self.embedding = TokenEmbedding(
+                rng, schema.vocab_sizes, schema.num_dense, config.embed_dim, config.first_layer
+            )
+            self.instance_width = self.embedding.width
+        self.mask_widths = []
+        self.add_layers(rng)
+        self.mask_count = len(self.mask_widths)
+
+    @property
+    def dropouts(self):
+        """(width, rate) of each dropout mask of a training step, in the order of ``keep``."""
+        rate = self.config.dropout
+        return tuple((width, rate) for width in self.mask_widths) if rate else ()
+
+    def construct(self, sparse, dense, weight=None, keep=()):
+        if weight is None:
+            weight = ops.ones((sparse.shape[0],), ms.float32)
+        instance = self.embedding(sparse, dense)
+        return self.tasks(instance, weight, keep)
+
+
+class TaskTowers(nn.Cell):
+    """T towers MLP(in, dims, dropout) -> Dense(., 1), tower k on its own input.
+
+    Inputs:  xs tuple of T tensors (B, in), weight (B,), keep () or a mask a hidden layer (shared by
+        the towers).   Outputs: (B, T).
+    """
+
+    def __init__(self, rng, in_dim, dims, num_tasks, dropout):
+        super().__init__()
+        self.mlp = TowerMLP(rng, in_dim, dims, num_tasks, dropout)
+        self.output = TowerDense(rng, dims[-1], 1, num_tasks)
+        self.num_tasks = num_tasks
+
+    def construct(self, xs, weight, keep=()):
+        layout = single_layout(None, weight)
+        if self.num_tasks > 1:  # every tower sees all rows
+            rows = (weight.reshape(1, -1),) * self.num_tasks
+            layout = ("all", rows, rows, None, ())
+        logits = self.output(self.mlp(xs, layout, keep), layout)
+        return logits[0] if self.num_tasks == 1 else ops.concat(logits, 1)

@@ -1,0 +1,83 @@
+"""ple: progressive layered extraction (Tang et al., RecSys 2020)."""
+
+from mindspore import nn, ops
+
+from hamur.layers.experts import ExpertLayer, columns, mix
+from hamur.layers.gates import DenseGate, InstanceGates
+from hamur.layers.routing import single_layout
+from hamur.models.multi_task import MultiTaskModel, TaskTowers
+
+
+class ProgressiveLayeredExtraction(MultiTaskModel):
+    """Levels of experts, S = int(X/2) shared ones and as many specific to each task.
+
+    t^k <- gate over [specific of k | shared];  s <- gate over [specific of 1..T | shared];
+    z_k = Tw_k(t^k).  On the first level all inputs are e.  The last level has no shared gate (the
+    public code builds one that nothing reads).
+    Raises:  ValueError: num_experts < 2.
+    """
+
+    def add_layers(self, rng):
+        config, tasks, width = self.config, self.num_tasks, self.instance_width
+        if config.num_experts < 2:
+            raise ValueError(
+                f"--expert_num must be at least 2 for ple (half of them are shared), got "
+                f"{config.num_experts}."
+            )
+        each = self.each = config.num_experts // 2
+        total = self.total = each * (tasks + 1)
+        dims, rate = config.expert_dims, config.dropout
+        self.first = ExpertLayer(rng, width, dims[0], total, rate, shared=True)
+        self.first_gates = InstanceGates(rng, width, 2 * each, tasks)
+        self.first_shared_gate = InstanceGates(rng, width, total, 1)
+        later, gates, shared_gates = [], [], []
+        for number in range(1, len(dims)):
+            later.append(
+                ExpertLayer(rng, dims[number - 1], dims[number], total, rate, shared=False)
+            )
+            for _ in range(tasks):
+                gates.append(DenseGate(rng, dims[number - 1], 2 * each))
+            if number + 1 < len(dims):
+                shared_gates.append(DenseGate(rng, dims[number - 1], total))
+        self.later, self.gates = nn.CellList(later), nn.CellList(gates)
+        self.shared_gates = nn.CellList(shared_gates)
+        self.towers = TaskTowers(rng, dims[-1], config.tower_dims, tasks, rate)
+        self.levels = len(dims)
+        self.mask_widths += [total * dim for dim in dims] + list(config.tower_dims)
+
+    def tasks(self, instance, weight, keep):
+        layout = single_layout(None, weight)
+        product_of_first = self.embedding.project(instance, self.first.weight)
+        outputs = self.first(product_of_first, layout, keep[0] if keep else None)
+        gates = columns(self.first_gates(self.embedding, instance), self.num_tasks)
+        shared_gate = self.first_shared_gate(self.embedding, instance)
+        inputs, shared = self.extract(outputs, gates, shared_gate)
+        for level in range(1, self.levels):
+            outputs = self.level(level, inputs, shared, layout, keep)
+            gates = ()
+            for task in range(self.num_tasks):
+                gate = self.gates[(level - 1) * self.num_tasks + task]
+                gates = gates + (gate(inputs[task]).expand_dims(1),)
+            shared_gate = None
+            if level + 1 < self.levels:
+                shared_gate = self.shared_gates[level - 1](shared).expand_dims(1)
+            inputs, shared = self.extract(outputs, gates, shared_gate)
+        return self.towers(inputs, weight, keep[self.levels :] if keep else ())
+
+    def level(self, number, inputs, shared, layout, keep):
+        """The experts of a later level, each on its own input."""
+        xs = ()
+        for x in inputs:
+            xs = xs + (x,) * self.each
+        xs = xs + (shared,) * self.each
+        return self.later[number - 1](xs, layout, keep[number] if keep else None)
+
+    def extract(self, outputs, gates, shared_gate):
+        """Mix (B, total * H) into a tensor (B, H) a task, and the shared one (None at the end)."""
+        outputs = outputs.reshape(outputs.shape[0], self.total, -1)
+        shared = outputs[:, self.num_tasks * self.each :]
+        mixed = ()
+        for task in range(self.num_tasks):
+            own = outputs[:, task * self.each : (task + 1) * self.each]
+            mixed = mixed + (mix(gates[task], ops.concat((own, shared), 1)).squeeze(1),)
+        return mixed, None if shared_gate is None else mix(shared_gate, outputs).squeeze(1)

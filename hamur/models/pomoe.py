@@ -1,0 +1,211 @@
+"""pomoe: a mixture of experts whose gate is generated from a preference over the tasks
+(github.com/oooo111/Hyper-Recommendation), as published and so that the preference steers it."""
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from hamur.layers.anchors import PreferenceFeatures, preference_anchors
+from hamur.layers.cross import CrossNetwork
+from hamur.layers.experts import ExpertStack, mix
+from hamur.layers.preference import FEATURES, GATES, MASKED, PreferenceTrunk, PublishedGate
+from hamur.layers.preference_towers import TOWER_NORMS, PreferenceTower
+from hamur.layers.products import product
+from hamur.layers.routing import single_layout
+from hamur.models.multi_task import MultiTaskModel, TaskTowers
+
+HEADS = ("per_task", "shared_score")
+EXPERT_KINDS = ("mlp", "cross", "ple")
+CROSS_LAYERS = 2
+GATE_ANCHOR = 5.4  # of a shared score; chosen on validation rows of generated data
+
+
+class PublishedMixture(MultiTaskModel):
+    """The public code's network: h = sum_i g_i(e; r) Ex_i(e), z_k = Tw_k(h), g = PublishedGate.
+
+    Inputs:  as MultiTaskModel, preferences (R, 2) third.   Outputs: (B, R, 2).
+    Raises:  ValueError: another number of tasks than two.
+    """
+
+    takes_preferences = True
+
+    def add_layers(self, rng):
+        config, width = self.config, self.instance_width
+        if self.num_tasks != 2:
+            raise ValueError(
+                f"preset 'published' of pomoe has two tasks built in, the data have "
+                f"{self.num_tasks}; use --preset pareto."
+            )
+        rate = config.dropout
+        self.experts = ExpertStack(rng, width, config.expert_dims, config.num_experts, rate)
+        self.trunk = PreferenceTrunk(rng, self.num_tasks, norm=False)
+        self.gate = PublishedGate(rng, width, config.num_experts, config.generated_dropout)
+        self.towers = TaskTowers(rng, config.expert_dims[-1], config.tower_dims, 2, rate)
+        self.mask_widths += [*self.experts.widths, *config.tower_dims]
+
+    @property
+    def generated_dropouts(self):
+        """(width, rate) of the mask on the generated tensors, one row for the whole batch."""
+        rate = self.config.generated_dropout
+        return ((sum(self.gate.sizes), rate),) if rate else ()
+
+    def construct(self, sparse, dense, preferences, weight=None, keep=(), generated_keep=()):
+        rows = sparse.shape[0]
+        if weight is None:
+            weight = ops.ones((rows,), ms.float32)
+        expert_keep, tower_keep = self.experts.masks(keep)
+        instance = self.embedding(sparse, dense)
+        layout = single_layout(None, weight)
+        outputs = self.experts.on_instance(self.embedding, instance, layout, expert_keep)
+        outputs = outputs.reshape(rows, self.experts.num_experts, -1)
+        mask = generated_keep[0] if generated_keep else None
+        gates = self.gate(self.embedding, instance, self.trunk(preferences), mask)
+        mixed = mix(gates, outputs)  # (B, R, H)
+        number = preferences.shape[0]
+        each = ops.tile(weight.reshape(-1, 1), (1, number)).reshape(-1)
+        mixed = mixed.reshape(rows * number, -1)
+        logits = self.towers((mixed,) * self.num_tasks, each, tower_keep)
+        return logits.reshape(rows, number, self.num_tasks)
+
+
+class ParetoMixture(MultiTaskModel):
+    """Softmax gates a task, generated from r, over expert outputs that all preferences share.
+
+        v = trunk(r);  g = softmax(gate(e, F, v));  h^k = sum_i g^k_i F_i;  z_k = Tw_k(h^k; v)
+
+    With anchors a_i (a shared score) g = softmax(tanh(gate(e, F, v)) - s d(r, a_i)^2), with
+    Hellinger's distance d: the experts differ by the preferences that they serve before they differ
+    by the rows that they get.  The tanh keeps it so.  Generated weights are sums of 64 terms that
+    all move with a step of Adam; unbounded, their part common to all preferences brings every gate
+    to one expert before any two experts have become different, and then all preferences have one
+    and the same network.
+
+    head:  "per_task", or "shared_score": one gate, one tower, z_k = s(x; r) + b_k with constant
+        b_k, the ranking view, in which one order of the rows has to serve all tasks.
+    gate:  see hamur.layers.preference.GATES.  tower_norm: see PreferenceNorm.
+    gate_anchor:  strength of the anchors, see PreferenceFeatures; None = 5.4 for a shared score,
+        and none for a tower a task, which has no trade-off that experts would have to part for.
+    expert_kind:  "mlp"; "cross": two rank-one cross layers on e first; "ple": int(X/2) experts
+        shared and int(X/2) of each gate's own.
+    Inputs:  as MultiTaskModel, preferences (R, T) third.   Outputs: (B, R, T).
+    Raises:  ValueError: an unknown choice, or fewer than 2 experts for "ple".
+    """
+
+    takes_preferences = True
+    generated_dropouts = ()
+
+    def add_layers(self, rng):
+        config = self.config
+        for name, known in (
+            ("head", HEADS),
+            ("gate", tuple(GATES)),
+            ("expert_kind", EXPERT_KINDS),
+            ("tower_norm", TOWER_NORMS),
+        ):
+            if getattr(config, name) not in known:
+                raise ValueError(
+                    f"{name} is {getattr(config, name)!r}; known are {', '.join(known)}."
+                )
+        self.num_gates = self.num_tasks if config.head == "per_task" else 1
+        self.add_experts(rng)
+        width, out_dim = self.instance_width, config.expert_dims[-1]
+        strength = config.gate_anchor
+        if strength is None:
+            strength = GATE_ANCHOR if config.head == "shared_score" else 0.0
+        self.features = PreferenceFeatures(rng, self.num_tasks, self.anchors(), strength)
+        self.anchored = strength > 0
+        gate = GATES[config.gate]
+        self.gate = gate(rng, width, self.experts.num_experts, self.num_gates, out_dim)
+        towers = []
+        for _ in range(self.num_gates):
+            towers.append(
+                PreferenceTower(rng, out_dim, config.tower_dims, config.dropout, config.tower_norm)
+            )
+        self.towers = nn.CellList(towers)
+        self.mask_widths += [*self.experts.widths, *config.tower_dims]
+        self.offsets = None
+        if config.head == "shared_score":
+            zeros = Tensor(np.zeros(self.num_tasks, np.float32))
+            self.offsets = Parameter(zeros, name="offsets", requires_grad=False)
+
+    def anchors(self):
+        """(X, T); experts of one group, which a gate reads alone, are spread among themselves."""
+        groups = self.num_gates + 1 if self.config.expert_kind == "ple" else 1
+        points = preference_anchors(self.num_tasks, self.experts.num_experts // groups)
+        return np.tile(points, (groups, 1))
+
+    def add_experts(self, rng):
+        config, gates = self.config, self.num_gates
+        number, self.barred = config.num_experts, None
+        if config.expert_kind == "ple":
+            if number < 2:
+                raise ValueError(f"--expert_kind ple needs --expert_num >= 2, got {number}.")
+            each = number // 2
+            number = each * (gates + 1)
+            barred = np.full((gates, number), MASKED, np.float32)
+            barred[:, gates * each :] = 0.0
+            for k in range(gates):
+                barred[k, k * each : (k + 1) * each] = 0.0
+            self.barred = Tensor(barred.reshape(gates, 1, number, 1))
+        self.cross = None
+        if config.expert_kind == "cross":
+            self.cross = CrossNetwork(rng, self.instance_width, CROSS_LAYERS)
+        self.experts = ExpertStack(
+            rng, self.instance_width, config.expert_dims, number, config.dropout
+        )
+
+    def construct(self, sparse, dense, preferences, weight=None, keep=(), generated_keep=()):
+        if weight is None:
+            weight = ops.ones((sparse.shape[0],), ms.float32)
+        expert_keep, tower_keep = self.experts.masks(keep)
+        instance = self.embedding(sparse, dense)
+        outputs = self.expert_outputs(instance, weight, expert_keep)
+        return self.from_outputs(instance, outputs, preferences, weight, tower_keep)
+
+    def expert_outputs(self, instance, weight, keep=()):
+        """F (B, X, H), once a batch whatever the number of preferences."""
+        layout = single_layout(None, weight)
+        if self.cross is None:
+            outputs = self.experts.on_instance(self.embedding, instance, layout, keep)
+        else:
+            crossed = self.cross((self.embedding.embedded(instance),), layout)[0]
+            first = product(crossed, self.experts.layers[0].weight)
+            outputs = self.experts(first, layout, keep)
+        return outputs.reshape(-1, self.experts.num_experts, self.experts.out_dim)
+
+    def from_outputs(self, instance, outputs, preferences, weight, keep=()):
+        """All that depends on the preferences: logits (B, R, T)."""
+        return self.from_features(instance, outputs, self.features(preferences), weight, keep)
+
+    def from_features(self, instance, outputs, features, weight, keep=()):
+        """The same from the preferences' features (R, 64 + X), all that is read of them."""
+        v = features[:, :FEATURES]
+        gates = self.gate_weights(instance, outputs, v, features[:, FEATURES:])
+        logits = ()
+        for task in range(self.num_gates):
+            score = self.towers[task](gates[task], outputs, v, weight, keep)
+            logits = logits + (score.expand_dims(-1),)
+        if self.offsets is None:
+            return ops.concat(logits, -1)
+        return logits[0] + self.offsets.reshape(1, 1, -1)
+
+    def gate_weights(self, instance, outputs, v, nearness):
+        """A tuple of (B, R, X), one a gate; every row sums to 1."""
+        logits = self.gate(self.embedding, instance, outputs, v)  # (G R, X, B)
+        number, experts = v.shape[0], self.experts.num_experts
+        logits = logits.reshape(self.num_gates, number, experts, -1)
+        if self.anchored:
+            logits = ops.tanh(logits) + nearness.reshape(1, number, experts, 1)
+        if self.barred is not None:
+            logits = logits + self.barred
+        gates = ()
+        for task in range(self.num_gates):
+            by_row = logits[task].reshape(number * experts, -1).T
+            gates = gates + (ops.softmax(by_row.reshape(-1, number, experts), -1),)
+        return gates
+
+
+def preference_mixture(schema, config, seed):
+    """The network that the preset names."""
+    network = PublishedMixture if config.preset == "published" else ParetoMixture
+    return network(schema, config, seed)

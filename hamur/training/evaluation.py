@@ -1,0 +1,110 @@
+"""What a training looks at after each epoch: one object per family of models, made from (model,
+validation table), whose report holds the criterion that picks the best epoch."""
+
+import numpy as np
+
+from hamur import fronts, metrics, task_metrics
+from hamur.training.predict import predictor_of
+
+SPLIT_FIGURES = ("auc", "logloss", "macro_auc", "worst_auc")
+
+
+class RankingEvaluation:
+    """One task, several domains.
+
+    evaluation() -> report, a dict that holds every criterion; larger is better.
+    """
+
+    criteria = ("auc", "macro_auc", "worst_auc")
+
+    def __init__(self, model, table):
+        self.model, self.table = model, table
+        self.predictor = predictor_of(model)
+
+    def report(self, probabilities):
+        labels, domain = self.table.labels[:, 0], self.table.domain
+        return metrics.by_group(labels, probabilities, domain, self.model.num_domains)
+
+    def check(self, criterion):
+        """ValueError if the criterion cannot be computed on this table, whatever the model."""
+        report = self.report(np.full(len(self.table), 0.5))
+        if report[criterion] is None:
+            raise ValueError(
+                f"the criterion {criterion!r} is undefined on the validation split: "
+                f"{report['reason']}. Choose another split or criterion."
+            )
+
+    def __call__(self):
+        return self.report(self.predictor(self.table))
+
+    def figures(self, report):
+        """Columns of history.csv."""
+        row = {name: report[name] for name in SPLIT_FIGURES}
+        return row | {f"auc_domain_{d}": entry["auc"] for d, entry in report["domains"].items()}
+
+    def line(self, report):
+        """What the line of an epoch says."""
+        return f"valid auc {report['auc']:.5f}  logloss {report['logloss']:.5f}"
+
+
+class TaskEvaluation:
+    """Several tasks, and several preferences where the model takes them.
+
+    hypervolume: of the validation points in NE space below (1, ..., 1); minus the mean NE while all
+    points are outside.  auc_hypervolume: the public code's measure.  negative_loss: minus mean NE.
+    weighted_loss: minus the NE weighed by ``weights`` (T,), for a model of one fixed preference.
+    preferences (R, T), entropy (T,) of the training rows.
+    """
+
+    criteria = ("hypervolume", "auc_hypervolume", "negative_loss", "weighted_loss")
+
+    def __init__(self, model, table, preferences, entropy, weights=None):
+        self.model, self.table = model, table
+        self.preferences, self.entropy = preferences, entropy
+        self.weights = np.ones(len(entropy)) if weights is None else np.asarray(weights)
+        self.predictor = predictor_of(model)
+
+    def check(self, criterion):
+        labels = self.table.labels
+        if (
+            criterion == "auc_hypervolume"
+            and not ((labels.min(0) == 0) & (labels.max(0) == 1)).all()
+        ):
+            raise ValueError(
+                "a task has one class only in the validation split, so that its AUC, which the "
+                "published rule selects by, is undefined; use --preset pareto or other rows."
+            )
+
+    def __call__(self):
+        logits = self.predictor.logits(self.table, self.preferences)
+        labels = self.table.labels
+        losses = task_metrics.normalised_losses(labels, logits, self.entropy)
+        volume = fronts.hypervolume(losses, np.ones(losses.shape[1]))
+        middle = logits[:, logits.shape[1] // 2]
+        report = {"losses": losses, "areas": task_metrics.areas(labels, middle[:, None])[0]}
+        report["negative_loss"] = -float(losses.mean())
+        report["weighted_loss"] = -float((losses.mean(axis=0) * self.weights).sum())
+        report["hypervolume"] = volume if volume > 0 else report["negative_loss"]
+        report["auc_hypervolume"] = None
+        if (labels.min(0) == 0).all() and (labels.max(0) == 1).all():
+            all_areas = task_metrics.areas(labels, logits)
+            report["auc_hypervolume"] = fronts.published_hypervolume(all_areas)
+        return report
+
+    def figures(self, report):
+        row = {name: report[name] for name in self.criteria}
+        for k, name in enumerate(self.model.schema.labels):
+            area = float(report["areas"][k])
+            row |= {f"auc_{name}": None if np.isnan(area) else area}
+            row |= {f"ne_{name}_min": float(report["losses"][:, k].min())}
+            row |= {f"ne_{name}_max": float(report["losses"][:, k].max())}
+        return row
+
+    def line(self, report):
+        losses = "  ".join(
+            f"ne {name} {low:.4f}" + (f"..{high:.4f}" if high > low else "")
+            for name, low, high in zip(
+                self.model.schema.labels, report["losses"].min(0), report["losses"].max(0)
+            )
+        )
+        return f"valid {losses}  hv {report['hypervolume']:.5f}"

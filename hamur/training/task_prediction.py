@@ -1,0 +1,95 @@
+"""Logits of several tasks for many preferences in one pass over a table."""
+
+import tempfile
+
+import numpy as np
+from mindspore import Tensor, nn
+
+from hamur.data.batches import prefetch
+from hamur.training.preference_samplers import check_preference
+
+BATCH_SIZE = 4096
+BLOCK = 32  # preferences that share one pass; their hidden units live at the same time
+MEMORY_MAP_BYTES = 2**30
+
+
+class TaskForward(nn.Cell):
+    """The model at evaluation: (B, R, T) logits; R = 1 for a model without preferences."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model = model
+
+    def construct(self, sparse, dense, preferences):
+        if self.model.takes_preferences:
+            return self.model(sparse, dense, preferences)
+        return self.model(sparse, dense).expand_dims(1)
+
+
+class TaskPredictor:
+    """Predicts tables with one multi-task model; embeddings and experts run once a batch, whatever
+    the number of preferences (above 32: once a block of 32)."""
+
+    def __init__(self, model, batch_size=BATCH_SIZE):
+        self.model, self.batch_size = model, batch_size
+        self.forward = TaskForward(model)
+        self.rows = 0
+
+    def logits(self, table, preferences=None):
+        """(N, R, T) float32 in the table's order, in a memory map above 1 GiB.
+
+        preferences (R, T); None for models without.
+        """
+        if preferences is None:
+            preferences = np.full((1, self.model.num_tasks), 1.0 / self.model.num_tasks)
+        preferences = check_preference(np.atleast_2d(preferences), self.model.num_tasks)
+        number = len(preferences) if self.model.takes_preferences else 1
+        blocks = _blocks(preferences[:number])
+        result = _allocate((len(table), number, self.model.num_tasks))
+        self.forward.set_train(False)
+        # Larger tables than the last one keep its batch, so that nothing is compiled again.
+        if not 0 < self.rows <= len(table):
+            self.rows = min(self.batch_size, len(table))
+        for positions, sparse, dense in prefetch(self.batches(table)):
+            inputs = Tensor(sparse), Tensor(dense)
+            for start, block in blocks:
+                out = self.forward(*inputs, Tensor(block)).asnumpy()
+                out = out[: len(positions), : number - start]
+                result[positions, start : start + out.shape[1]] = out
+        return result
+
+    def batches(self, table):
+        """(positions, sparse, dense): the last batch is filled with repeated rows."""
+        for start in range(0, len(table), self.rows):
+            rows = np.arange(start, start + self.rows)
+            real = rows[rows < len(table)]
+            index = rows % len(table)
+            sparse = np.asarray(table.sparse).take(index, axis=0).astype(np.int32, copy=False)
+            yield real, sparse, np.asarray(table.dense).take(index, axis=0).astype(np.float32)
+
+    def __call__(self, table, preferences=None):
+        """Probabilities (N, R, T) float32."""
+        probabilities = self.logits(table, preferences)
+        for start in range(0, len(probabilities), 65536):  # no second array of this size
+            part = probabilities[start : start + 65536]
+            part[...] = 0.5 * (1.0 + np.tanh(0.5 * part))
+        return probabilities
+
+
+def _blocks(preferences):
+    """[(start, preferences of one compiled shape)]; the last block repeats its last preference."""
+    count = -(-len(preferences) // BLOCK)
+    size = -(-len(preferences) // count)
+    blocks = []
+    for start in range(0, len(preferences), size):
+        block = preferences[start : start + size]
+        fill = np.repeat(block[-1:], size - len(block), axis=0)
+        blocks.append((start, np.concatenate([block, fill]).astype(np.float32)))
+    return blocks
+
+
+def _allocate(shape):
+    if 4 * np.prod(shape, dtype=np.int64) <= MEMORY_MAP_BYTES:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile() as file:  # the map keeps it; it is gone with the array
+        return np.memmap(file, np.float32, "w+", shape=shape)

@@ -1,0 +1,88 @@
+"""The study of fronts: its bookkeeping with arms that are not trained, and (slow) its verdict."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hamur import front_arms, front_study
+from hamur.data.synthetic.exact_front import exact_front
+
+FEW = ["--rows", "8000", "--points", "5", "--seeds", "1", "--quiet"]
+
+
+def pretend(self, scalarisation, model, fixed=None, step=None):
+    """In place of training: the exact front, with the steering that the arm's name promises."""
+    trained.append((scalarisation, fixed))
+    preferences = self.preferences if fixed is None else np.array([fixed])
+    if scalarisation == "published":
+        preferences = np.full_like(preferences, 0.5)
+    losses, _ = exact_front(self.truth.probability, self.offsets, preferences, self.entropy)
+    return losses.tolist()
+
+
+trained = []
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    trained.clear()
+    monkeypatch.setattr(front_arms.SeedStudy, "train", pretend)
+
+
+@pytest.mark.parametrize("tasks", [2, 3])
+def test_a_steered_arm_reaches_what_is_required_and_a_blind_one_has_no_spread(
+    untrained, tmp_path, tasks, capsys
+):
+    arms = "linear,published,per_task" if tasks == 2 else "linear,per_task"
+    argv = [*FEW, "--task_num", str(tasks), "--arms", arms, "--save_dir", str(tmp_path)]
+    assert front_study.main("study", "doc", argv) == 0
+    content = json.loads((tmp_path / f"study-tasks{tasks}.json").read_text())
+    header, rows = front_study.summary(content, tasks)
+    verdicts = {row[0]: row[-1] for row in rows}
+    assert verdicts["linear"] == "reached" and verdicts["per_task"] == ""
+    if tasks == 2:
+        blind = next(row for row in rows if row[0] == "published")
+        assert blind[header.index("Spearman")] == "no spread"
+        assert float(blind[header.index("span / reference")]) == 0.0
+    assert (tmp_path / f"study-tasks{tasks}.png").stat().st_size > 10_000
+    assert "linear" in capsys.readouterr().out
+    before = len(trained)
+    assert front_study.main("study", "doc", argv) == 0
+    assert len(trained) == before  # everything was on disk
+    assert front_study.main("study", "doc", [*argv, "--epoch", "3"]) == 0
+    assert len(trained) == 2 * before  # another question
+
+
+def test_figures_below_what_is_required_are_not_reached():
+    enough = [0.95, 0.97, 0.80, 0.01, 0.80]
+    assert front_study.verdict("linear", enough, 2) == "reached"
+    for place, worse in enumerate((0.94, 0.96, 0.79, 0.011, 0.79)):
+        figures = enough.copy()
+        figures[place] = worse
+        assert front_study.verdict("linear", figures, 2) == "not reached"
+    assert front_study.verdict("linear", [None, *enough[1:]], 2) == "not reached"
+
+
+def test_unknown_arms_are_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        front_study.main("study", "doc", ["--arms", "best"])
+    assert "--arms names 'best'; known are linear" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        front_study.main("study", "doc", ["--task_num", "3", "--arms", "published"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tasks", [2, 3])
+def test_one_model_reaches_the_front_of_a_model_a_preference(tmp_path, tasks):
+    """Three seeds, two rules: Spearman, hypervolume, span, regret and share of non-dominated
+    points as `front_study.REQUIRED` has them; a quarter of an hour each on two cores."""
+    arms = "linear,smooth_tchebycheff,per_task"
+    argv = ["--task_num", str(tasks), "--arms", arms, "--save_dir", str(tmp_path), "--quiet"]
+    assert front_study.main("study", "doc", argv) == 0
+    content = json.loads((tmp_path / f"study-tasks{tasks}.json").read_text())
+    rows = front_study.summary(content, tasks)[1]
+    verdicts = {row[0]: row[-1] for row in rows}
+    assert verdicts["linear"] == verdicts["smooth_tchebycheff"] == "reached", rows
+    for seed in content["seeds"]:
+        assert seed["measures"]["per_task"]["largest_gap_to_single_task"] <= 0.02

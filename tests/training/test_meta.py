@@ -1,0 +1,109 @@
+"""MetaHeac's second-order step against differences of its own outer loss."""
+
+from functools import partial
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+from hamur import models, training
+from hamur.data.synthetic.task_conflict import make_task_conflict
+from hamur.training import meta
+from hamur.training.checkpoint import snapshot
+
+SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3), dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_task_conflict(600, seed=5)[:2]
+
+
+def batch_of(table, rows):
+    part = table.take(np.arange(rows))
+    inputs = (part.sparse, part.dense, part.labels.astype(np.float32), np.ones(rows, np.float32))
+    return [Tensor(x) for x in inputs]
+
+
+class Slope(nn.Cell):
+    """outer and d outer / d Z, compiled: uncompiled second derivatives are wrong in MindSpore."""
+
+    def __init__(self, model, order):
+        super().__init__(auto_prefix=False)
+        self.outer = meta.OuterLoss(model, order)
+        parameters = model.trainable_params()
+        self.place = [p.name for p in parameters].index("task_embedding")
+        self.gradients = ops.value_and_grad(self.outer, None, ms.ParameterTuple(parameters))
+
+    def construct(self, sparse, dense, labels, weight):
+        value, gradients = self.gradients(sparse, dense, labels, weight, ())
+        return value, gradients[self.place]
+
+
+@pytest.fixture
+def large_inner_step(monkeypatch):
+    """So that the second-order part is large against float32 differences."""
+    monkeypatch.setattr(meta, "INNER_RATE", 50.0)
+
+
+MODES = [False, pytest.param(True, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("training_mode", MODES, ids=["running", "batch statistics"])
+def test_the_outer_gradient_equals_differences_of_the_outer_loss(
+    data, large_inner_step, training_mode
+):
+    """Where first and second order differ most, differences side with the second."""
+    splits, schema = data
+    model = models.MULTI_TASK["metaheac"](schema, **SIZES)
+    batch = batch_of(splits.train, 48)
+    slopes = [Slope(model, order) for order in ("first", "second")]
+    for slope in slopes:
+        slope.set_train(training_mode)
+    first, second = (slope(*batch)[1].asnumpy().astype(np.float64) for slope in slopes)
+    index = np.unravel_index(np.abs(second - first).argmax(), second.shape)
+    z, step, values = model.task_embedding.asnumpy().copy(), 2e-2, []
+    for sign in (1, -1):
+        changed = z.copy()
+        changed[index] += sign * step
+        model.task_embedding.set_data(Tensor(changed))
+        values.append(float(slopes[1](*batch)[0].asnumpy()))
+    expected = (values[0] - values[1]) / (2 * step)
+    assert abs(second[index] - expected) < 0.1 * abs(second[index] - first[index])
+
+
+def test_nothing_adapted_survives_a_step(data):
+    splits, schema = data
+    model = models.MULTI_TASK["metaheac"](schema, **SIZES)
+    frozen = {k: v for k, v in snapshot(model).items() if k.endswith((".mean", ".variance"))}
+    before = training.predict(model, splits.test)
+    step = meta.MetaStep(model, training.Adam(model.trainable_params(), 0.0), 1, 4)
+    batches = [splits.train.take(np.arange(64 * i, 64 * (i + 1))) for i in range(2)]
+    batches = [weighted(batch) for batch in batches]
+    assert step(batches[0], 0.0, 0) is None
+    assert np.isfinite(float(step(batches[1], 0.0, 1).asnumpy()))
+    moved = snapshot(model)
+    assert any(np.abs(moved[k] - v).max() > 0 for k, v in frozen.items())
+    for parameter in model.get_parameters():
+        if parameter.name in frozen:
+            parameter.set_data(Tensor(frozen[parameter.name]))
+    np.testing.assert_array_equal(training.predict(model, splits.test), before)
+    assert step(batches[0], 0.0, 2) is None and step.counters() == {"dropped_batches": 0}
+    assert step(batches[0].take(np.arange(2)), 0.0, 3) is None
+    assert step.counters() == {"dropped_batches": 1}
+
+
+def weighted(batch):
+    import dataclasses
+
+    labels = batch.labels.astype(np.float32)
+    return dataclasses.replace(batch, weight=np.ones(len(batch), np.float32), labels=labels)
+
+
+def test_one_batch_an_epoch_is_refused(data):
+    _splits, schema = data
+    model = models.MULTI_TASK["metaheac"](schema, **SIZES)
+    step = partial(meta.meta_step, steps_per_epoch=1)
+    with pytest.raises(ValueError, match="an epoch has one"):
+        step(model, training.Adam(model.trainable_params()), None, 1)

@@ -1,0 +1,200 @@
+"""Scalarisations, samplers and front measures as theorems, on plain arrays."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hamur import fronts
+from hamur.training import scalarise
+from hamur.training.preference_samplers import (
+    Sampler,
+    check_preference,
+    evaluation_preferences,
+    lattice,
+    published_preferences,
+)
+
+DESCENDING = [name for name in scalarise.SCALARISATIONS if name != "published"]
+ALIEXPRESS_US = np.array([[0.1007, 0.00381]])  # published log losses of a good model
+
+
+@st.composite
+def situations(draw):
+    """Losses in (0, 2] and preferences on the simplex, near-corners included, (R, T) each."""
+    tasks = draw(st.integers(2, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    losses = rng.uniform(1e-4, 2.0, (3, tasks))
+    sharpness = draw(st.sampled_from([0.02, 0.3, 1.0, 5.0]))
+    preferences = rng.dirichlet(np.full(tasks, sharpness), 3)
+    if draw(st.booleans()):
+        preferences[0] = np.eye(tasks)[draw(st.integers(0, tasks - 1))]
+    return losses, preferences
+
+
+@pytest.mark.parametrize("name", DESCENDING)
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(situations())
+def test_no_task_is_ever_ascended(name, situation):
+    losses, preferences = situation
+    coefficients = scalarise.scalarise(name, losses, preferences)
+    assert np.isfinite(coefficients).all() and (coefficients >= 0).all()
+    weights = scalarise.step_weights(
+        name, losses, preferences, ranges=np.full(losses.shape[1], 0.3)
+    )
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_the_published_rule_ascends_the_rare_task():
+    preferences = published_preferences()
+    expected = [[0.9088, 0.0912], [0.6784, 0.3216], [0.5, 0.5], [0.3216, 0.6784], [0.0912, 0.9088]]
+    np.testing.assert_allclose(preferences, expected, atol=1e-4)
+    found = scalarise.scalarise("published", np.repeat(ALIEXPRESS_US, 5, 0), preferences)
+    np.testing.assert_allclose(found[:, 1], [-0.400, -0.118, 0.163, 0.483, 0.878], atol=1e-3)
+    draws = np.random.default_rng(0).dirichlet([1, 1.2], 20_000)
+    many = scalarise.scalarise("published", np.repeat(ALIEXPRESS_US, len(draws), 0), draws)
+    assert np.mean(many[:, 1] < 0) == pytest.approx(0.33, abs=0.02)
+
+
+def test_smooth_tchebycheff_lies_between_tchebycheff_and_linear():
+    rng = np.random.default_rng(1)
+    losses, preferences = rng.uniform(0.2, 1.5, (20, 3)), rng.dirichlet(np.ones(3), 20)
+    sharp = scalarise.smooth_tchebycheff(losses, preferences, temperature=1e-4)
+    np.testing.assert_allclose(sharp, scalarise.tchebycheff(losses, preferences), atol=1e-3)
+    flat = scalarise.smooth_tchebycheff(losses, preferences, temperature=1e4)
+    np.testing.assert_allclose(flat * 3, preferences, atol=1e-3)
+    tied = scalarise.tchebycheff(np.array([[1.0, 1.0]]), np.array([[0.5, 0.5]]))
+    np.testing.assert_array_equal(tied, [[0.25, 0.25]])
+
+
+def test_cosmos_unclamped_would_ascend_only_near_the_corner():
+    losses = np.array([[0.9, 0.9]])
+    for r, sign in ((0.015, -1), (0.025, 1)):
+        c = scalarise.cosmos(losses, np.array([[r, 1 - r]]))
+        assert np.sign(c[0, 0]) == sign
+
+
+@pytest.mark.parametrize("corner", [[1.0, 0.0], [0.0, 1.0]])
+@pytest.mark.parametrize("name", list(scalarise.SCALARISATIONS))
+def test_corners_are_finite(name, corner):
+    weights = scalarise.step_weights(name, np.array([[0.8, 0.9]]), np.array([corner]), np.ones(2))
+    assert np.isfinite(weights).all()
+
+
+def test_unknown_rules_name_the_choices():
+    with pytest.raises(ValueError, match="--scalarisation is 'sum'; known are linear, tchebycheff"):
+        scalarise.scalarise("sum", np.ones((1, 2)), np.ones((1, 2)))
+    with pytest.raises(ValueError, match="--sampler is 'sum'; known are annealed"):
+        Sampler("sum", 2, 4)
+    with pytest.raises(ValueError, match="--dirichlet_alpha needs 2 positive numbers"):
+        Sampler("dirichlet", 2, 4, alpha=(1, 2, 3))
+
+
+# hypervolume
+
+
+def test_hypervolume_of_three_points_by_hand():
+    points = np.array([(0.2, 0.8), (0.5, 0.5), (0.8, 0.2)])
+    one = np.ones(2)
+    assert fronts.hypervolume(points, one) == pytest.approx(0.37)
+    assert fronts.hypervolume(points[::-1], one) == pytest.approx(0.37)
+    for extra in ((0.6, 0.6), (0.5, 0.5), (0.1, 1.2)):
+        assert fronts.hypervolume(np.vstack([points, extra]), one) == pytest.approx(0.37)
+    assert fronts.hypervolume(points + 1, one) == 0.0
+
+
+def test_the_sweep_equals_the_slicing_recursion():
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        points = rng.random((9, 2))
+        lifted = np.column_stack([points, np.zeros(9)])  # one slab of height 1
+        found = fronts.hypervolume(lifted, np.ones(3))
+        assert found == pytest.approx(fronts.hypervolume(points, np.ones(2)), abs=1e-12)
+
+
+@pytest.mark.parametrize("tasks", [3, 4])
+def test_hypervolume_equals_the_share_of_random_points_it_covers(tasks):
+    rng = np.random.default_rng(3)
+    points, draws = rng.random((6, tasks)), rng.random((200_000, tasks))
+    covered = np.zeros(len(draws), bool)
+    for point in points:
+        covered |= (draws >= point).all(axis=1)
+    assert fronts.hypervolume(points, np.ones(tasks)) == pytest.approx(covered.mean(), abs=0.005)
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 4])
+def test_hypervolume_gradient_equals_central_differences(tasks):
+    rng = np.random.default_rng(tasks)
+    points = rng.random((12, tasks))
+    points = points[~fronts.dominated(points)]
+    reference = np.full(tasks, 1.1)
+    found = fronts.hypervolume_gradient(points, reference)
+    for i, k in np.ndindex(*points.shape):
+        moved = [points.copy(), points.copy()]
+        moved[0][i, k] += 1e-6
+        moved[1][i, k] -= 1e-6
+        slope = (
+            fronts.hypervolume(moved[0], reference) - fronts.hypervolume(moved[1], reference)
+        ) / 2e-6
+        assert found[i, k] == pytest.approx(slope, abs=1e-6)
+
+
+def test_measures_of_a_known_front():
+    first = np.linspace(0, 1, 5)
+    preferences = np.column_stack([first, 1 - first])
+    losses = np.column_stack([0.9 - 0.2 * first, 0.7 + 0.2 * first])
+    assert fronts.spearman(preferences, losses) == pytest.approx([1.0, 1.0])
+    assert fronts.spearman(preferences, losses[::-1]) == pytest.approx([-1.0, -1.0])
+    assert fronts.spearman(preferences, np.full((5, 2), 0.8)) == [None, None]
+    assert fronts.span(losses) == pytest.approx([0.2, 0.2])
+    assert fronts.nondominated_share(losses) == 1.0
+    assert fronts.nondominated_share(np.vstack([losses, [[0.9, 0.9]]])) == pytest.approx(5 / 6)
+    assert fronts.regret(preferences, losses, losses) == pytest.approx(0.0)
+    assert fronts.regret(preferences, losses[::-1], losses) > 0.05
+    assert fronts.sparsity(losses) == pytest.approx(2 * 4 * 0.05**2 / 4)
+    assert fronts.cross_angle(np.array([[1.0, 1.0]]), np.array([[0.5, 0.5]])) == pytest.approx(
+        0, abs=1e-4
+    )
+    measures = fronts.front_measures(preferences, losses, 1 - losses / 2)
+    assert measures["outside"] == 0 and measures["hv_ne"] > 0 and "reason" not in measures
+    assert fronts.published_hypervolume(np.array([[0.7049, 0.8701]])) == pytest.approx(
+        0.6133, abs=1e-4
+    )
+
+
+# preferences
+
+
+@pytest.mark.parametrize("name", ["grid", "annealed", "dirichlet"])
+@pytest.mark.parametrize(("tasks", "number"), [(2, 8), (3, 8), (3, 25), (4, 8)])
+def test_samplers_stay_on_the_simplex_and_repeat(name, tasks, number):
+    draws = [Sampler(name, tasks, number, seed=4)(t, 100) for t in (0, 50, 99)]
+    again = [Sampler(name, tasks, number, seed=4)(t, 100) for t in (0, 50, 99)]
+    for one, other in zip(draws, again):
+        assert one.dtype == np.float32 and (one >= 0).all()
+        np.testing.assert_allclose(one.sum(axis=1), 1.0, atol=1e-6)
+        np.testing.assert_array_equal(one, other)
+    assert len({len(draw) for draw in draws}) == 1
+
+
+def test_annealing_goes_from_the_centre_to_the_corners():
+    sampler = Sampler("annealed", 2, 8)
+    np.testing.assert_allclose(sampler(0, 100), 0.5)
+    assert sampler(99, 100).max() > 0.99
+    assert Sampler("annealed", 3, 8)(99, 100).max() > 0.99
+
+
+def test_the_lattice_of_three_tasks_with_25_points_has_28():
+    points = lattice(3, 25)
+    assert len(points) == 28 and len(np.unique(points, axis=0)) == 28
+    assert {tuple(row) for row in np.eye(3)} <= {tuple(row) for row in points}
+    assert len(evaluation_preferences(2, 25)) == 25
+
+
+def test_a_preference_off_the_simplex_is_refused():
+    for wrong in ([0.5, 0.4], [1.2, -0.2], [np.nan, 1.0], [0.2, 0.3, 0.5], [1.0], 1.0):
+        with pytest.raises(ValueError, match="preference"):
+            check_preference(wrong, 2)
+    np.testing.assert_allclose(check_preference([0.50004, 0.5], 2).sum(), 1.0)
+    np.testing.assert_array_equal(check_preference([[1, 0], [0, 1]], 2), np.eye(2))

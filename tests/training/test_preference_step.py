@@ -1,0 +1,215 @@
+"""Training of multi-task models: what one step does, and what a whole run leaves behind."""
+
+from functools import partial
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, ops
+
+from hamur import models, task_metrics, training
+from hamur.data.synthetic.task_conflict import make_task_conflict
+from hamur.front_evaluation import preference_for
+from hamur.training.checkpoint import snapshot
+from hamur.training.scalarise import scalarise, step_weights
+from hamur.training.task_objective import TaskObjective, funnel_violation
+from tests.training.runs import assert_equal_arrays
+
+SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3), dropout=0.2)
+PREFERENCES = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]], np.float32)
+RARE_TASK = np.array([[0.1007, 0.00381]])  # losses at which the published rule turns
+
+
+@pytest.fixture(scope="module")
+def data():
+    splits, schema, _ = make_task_conflict(1_200, seed=3)
+    return splits, schema, task_metrics.label_entropy(splits.train.labels)
+
+
+def trainer(entropy, epochs=2, total_steps=16, **settings):
+    names = ("scalarisation", "sampler", "number", "loss_norm")
+    options = {name: settings.pop(name) for name in names if name in settings}
+    options = {"number": 3} | options
+    step = partial(
+        training.preference_step,
+        options=training.PreferenceOptions(tuple(entropy), total_steps, **options),
+    )
+    evaluation = partial(training.TaskEvaluation, preferences=PREFERENCES, entropy=entropy)
+    defaults = dict(criterion="hypervolume", learning_rate=3e-3, patience=None, quiet=True)
+    return training.Trainer(
+        step, epochs=epochs, batch_size=128, evaluation=evaluation, **(defaults | settings)
+    )
+
+
+def pomoe(schema, **changes):
+    return models.MULTI_TASK["pomoe"](schema, **(SIZES | changes))
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    splits, schema, entropy = data
+    model = pomoe(schema)
+    run = trainer(entropy, scalarisation="smooth_tchebycheff").fit(
+        model, splits.train, splits.valid
+    )
+    return model, run
+
+
+def test_training_lowers_the_losses_and_tells_what_it_did(trained, data):
+    _, run = trained
+    assert run.epochs == 2 and len(run.history) == 2
+    assert run.history[1]["loss"] < run.history[0]["loss"]
+    assert {"hypervolume", "ne_click_min", "ne_conversion_max", "auc_click"} <= set(run.history[0])
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(data, trained, tmp_path):
+    splits, schema, entropy = data
+    settings = dict(scalarisation="smooth_tchebycheff", save_dir=str(tmp_path))
+    trainer(entropy, 1, **settings).fit(pomoe(schema), splits.train, splits.valid)
+    again = pomoe(schema)
+    trainer(entropy, 2, resume=True, **settings).fit(again, splits.train, splits.valid)
+    assert_equal_arrays(snapshot(again), snapshot(trained[0]))
+
+
+def test_one_pass_over_many_preferences_equals_one_at_a_time(trained, data):
+    model, table = trained[0], data[0].test
+    together = training.predict(model, table, preference=PREFERENCES)
+    assert together.shape == (len(table), 3, 2) and together.dtype == np.float32
+    for r, preference in enumerate(PREFERENCES):
+        alone = training.predict(model, table, preference=preference)
+        np.testing.assert_allclose(alone, together[:, r], atol=1e-5)
+    np.testing.assert_allclose(
+        training.predict(model, table), together[:, 1], atol=1e-5, err_msg="the default is even"
+    )
+    assert ((together > 0) & (together < 1)).all()
+
+
+def test_more_preferences_than_a_block_are_padded_and_kept_in_order(trained, data, monkeypatch):
+    from hamur.training import task_prediction
+
+    model, table = trained[0], data[0].test
+    whole = training.predict(model, table, preference=PREFERENCES)
+    monkeypatch.setattr(task_prediction, "BLOCK", 2)
+    np.testing.assert_allclose(
+        training.predict(model, table, preference=PREFERENCES), whole, atol=1e-6
+    )
+
+
+def test_predictions_above_the_limit_are_mapped_from_disk(trained, data, monkeypatch):
+    from hamur.training import task_prediction
+
+    whole = training.predict(trained[0], data[0].test, preference=PREFERENCES)
+    monkeypatch.setattr(task_prediction, "MEMORY_MAP_BYTES", 100)
+    mapped = training.predict(trained[0], data[0].test, preference=PREFERENCES)
+    assert isinstance(mapped, np.memmap)
+    np.testing.assert_array_equal(mapped, whole)
+
+
+def test_wrong_preferences_and_models_without_are_refused(trained, data):
+    splits, schema, _ = data
+    with pytest.raises(ValueError, match="sums to 1"):
+        training.predict(trained[0], splits.test, preference=[0.5, 0.6])
+    with pytest.raises(ValueError, match="takes no preference"):
+        plain = models.MULTI_TASK["mmoe"](schema, **SIZES)
+        training.predict(plain, splits.test, preference=[0.5, 0.5])
+
+
+def test_a_row_of_unknown_values_gets_a_finite_prediction(trained, data):
+    import dataclasses
+
+    table = data[0].test.take(np.arange(4))
+    unknown = dataclasses.replace(table, sparse=np.zeros_like(table.sparse))
+    assert np.isfinite(training.predict(trained[0], unknown)).all()
+
+
+def test_the_preference_for_an_auc_is_interpolated_and_bounded():
+    first = np.linspace(0, 1, 5)
+    preferences = np.column_stack([first, 1 - first])
+    areas = np.column_stack([0.6 + 0.2 * first, 0.9 - 0.2 * first])
+    np.testing.assert_allclose(preference_for(preferences, areas, 0, 0.65), [0.25, 0.75])
+    np.testing.assert_allclose(preference_for(preferences, areas, 1, 0.875), [0.125, 0.875])
+    for beyond in (0.5, 0.81):
+        with pytest.raises(ValueError, match="no preference gives task 1 an AUC of"):
+            preference_for(preferences, areas, 0, beyond)
+
+
+# one step at a time
+
+
+def objective_gradients(model, table, coefficients, preference, published=False):
+    """Gradients by name, and the losses (T,), of one preference on all rows."""
+    objective = TaskObjective(model, published)
+    objective.set_train(False)
+    slope = ops.value_and_grad(objective, None, ms.ParameterTuple(model.trainable_params()), True)
+    labels = table.labels.astype(np.float32)
+    inputs = (table.sparse, table.dense, labels, np.ones(len(table), np.float32))
+    inputs += (preference[None].astype(np.float32), coefficients[None].astype(np.float32))
+    (_, losses), gradients = slope(*map(Tensor, inputs), (), ())
+    names = [p.name for p in model.trainable_params()]
+    return dict(zip(names, gradients)), losses.asnumpy()[0]
+
+
+def moved(model, gradients, rate, only=""):
+    """Take a plain gradient step on the parameters whose name starts so; returns what undoes it."""
+    before = snapshot(model)
+    for parameter in model.trainable_params():
+        if parameter.name.startswith(only):
+            parameter.set_data(parameter - rate * gradients[parameter.name])
+    return before
+
+
+def test_a_linear_step_lowers_its_weighted_loss_for_every_preference(uncompiled, data):
+    from hamur.training.checkpoint import restore
+
+    splits, schema, entropy = data
+    model, table = pomoe(schema, dropout=0.0), splits.train.take(np.arange(300))
+    for preference in np.random.default_rng(0).dirichlet([1, 1], 20):
+        weights = step_weights("linear", np.ones((1, 2)), preference[None])[0] / entropy
+        gradients, first = objective_gradients(model, table, weights, preference)
+        before = moved(model, gradients, 1e-3)
+        _, second = objective_gradients(model, table, weights, preference)
+        restore(model, before)
+        assert second @ weights < first @ weights
+
+
+@pytest.mark.parametrize(("rule", "rises"), [("published", True), ("linear", False)])
+def test_the_published_coefficients_make_the_rare_task_worse(uncompiled, data, rule, rises):
+    """r = (.909, .091) at the losses of a good AliExpress model: the tower of task 2 climbs."""
+    splits, schema, _ = data
+    model, table = pomoe(schema, dropout=0.0), splits.train.take(np.arange(300))
+    preference = np.array([0.90881443, 0.09118557])
+    coefficients = scalarise(rule, RARE_TASK, preference[None])[0]
+    assert (coefficients[1] < 0) == rises
+    gradients, first = objective_gradients(model, table, coefficients, preference)
+    moved(model, gradients, 1e-2, only="towers.1.")
+    _, second = objective_gradients(model, table, coefficients, preference)
+    assert (second[1] > first[1]) == rises
+    assert second[0] == pytest.approx(first[0], abs=1e-6)
+
+
+def test_the_calibrator_is_zero_on_a_funnel_and_counts_a_crossed_row(uncompiled):
+    def violation(p):
+        p = np.array(p)
+        logits = Tensor(np.log(p / (1 - p)).astype(np.float32))
+        return float(funnel_violation(logits, Tensor(np.ones(len(p), np.float32))).asnumpy())
+
+    assert violation([[0.5, 0.3], [0.4, 0.4]]) == pytest.approx(0.0, abs=1e-7)
+    assert violation([[0.5, 0.3], [0.2, 0.6]]) == pytest.approx(0.4 / 2)
+
+
+@pytest.mark.parametrize(("preset", "spared"), [("published", False), ("pareto", True)])
+def test_biases_and_norms_are_decayed_by_the_published_preset_only(data, preset, spared):
+    from hamur.training.preference import without_decay
+
+    model = models.MULTI_TASK["mmoe"](data[1], preset=preset, **SIZES)
+    optimizer = training.Adam(model.trainable_params(), 1e-6)
+    without_decay(optimizer, preset)
+    for parameter, decay in zip(optimizer.parameters, optimizer.decays):
+        small = parameter.name.endswith(("bias", "gamma", "beta"))
+        assert decay == (0.0 if small and spared else 1e-6), parameter.name
+
+
+def test_rows_come_in_file_order_for_the_published_preset(data):
+    _splits, schema, _ = data
+    for preset, order in (("published", "ordered"), ("pareto", "shuffled")):
+        assert models.MULTI_TASK["mmoe"](schema, preset=preset, **SIZES).config.batches == order

@@ -1,0 +1,56 @@
+"""A preference a request: kept features, and exported graphs, equal the model."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+from hamur import models
+from hamur.data.synthetic.task_conflict import make_task_conflict
+from hamur.training.serving import PreferenceCache, export_preference_model
+
+SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3))
+PREFERENCE = np.array([0.3, 0.7], np.float32)
+
+
+@pytest.fixture(scope="module")
+def served():
+    splits, schema, _ = make_task_conflict(400, seed=3)
+    model = models.MULTI_TASK["pomoe"](schema, **SIZES)
+    model.set_train(False)
+    table = splits.train.take(np.arange(7))
+    inputs = Tensor(table.sparse), Tensor(table.dense)
+    return model, table, model(*inputs, Tensor(PREFERENCE[None])).asnumpy()[:, 0]
+
+
+def test_kept_features_give_the_same_logits_and_the_oldest_goes(served):
+    model, table, expected = served
+    cache = PreferenceCache(model, capacity=2)
+    first = cache(table.sparse, table.dense, PREFERENCE)
+    np.testing.assert_allclose(first, expected, atol=1e-5)
+    np.testing.assert_array_equal(cache(table.sparse, table.dense, PREFERENCE), first)
+    cache.features_of([0.30004, 0.69996])
+    assert list(cache.kept) == [(0.3, 0.7)]
+    cache.features_of([0.5, 0.5])
+    cache.features_of(PREFERENCE)
+    cache.features_of([0.0, 1.0])
+    assert list(cache.kept) == [(0.3, 0.7), (0.0, 1.0)]
+    with pytest.raises(ValueError, match="sums to 1"):
+        cache(table.sparse, table.dense, [0.3, 0.3])
+
+
+def test_the_exported_graphs_equal_the_model(served, tmp_path):
+    model, table, expected = served
+    scores, features = (
+        nn.GraphCell(ms.load(str(p))) for p in export_preference_model(model, tmp_path)
+    )
+    v = features(Tensor(PREFERENCE[None]))
+    for rows in (1, 7):
+        found = scores(Tensor(table.sparse[:rows]), Tensor(table.dense[:rows]), v).asnumpy()[:, 0]
+        np.testing.assert_allclose(found, expected[:rows], atol=1e-5)
+
+
+def test_the_published_form_is_not_served(served):
+    model = models.MULTI_TASK["pomoe"](served[0].schema, preset="published", **SIZES)
+    with pytest.raises(ValueError, match="has no preference features to serve"):
+        PreferenceCache(model)
