@@ -17,8 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without installation
 
+from hamur.commands.multi_task import main
 from hamur.data import load_aliexpress
-from hamur.run_tasks import main
 
 if __name__ == "__main__":
     sys.exit(main(load_aliexpress, __file__, __doc__))

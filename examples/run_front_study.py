@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without installation
 
-from hamur.front_study import main
+from hamur.studies.fronts import main
 
 if __name__ == "__main__":
     sys.exit(main(__file__, __doc__))

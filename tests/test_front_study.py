@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from hamur import front_arms, front_study
 from hamur.data.synthetic.exact_front import exact_front
+from hamur.studies import front_arms
+from hamur.studies import fronts as front_study
 
 FEW = ["--rows", "8000", "--points", "5", "--seeds", "1", "--quiet"]
 

@@ -5,9 +5,10 @@ import csv
 import numpy as np
 import pytest
 
-from hamur import front_evaluation, metrics, task_metrics
+from hamur import metrics
 from hamur.data.table import Table
-from hamur.reporting import front
+from hamur.metrics import tasks as task_metrics
+from hamur.reporting import front, front_evaluation
 
 NAMES = ("click", "conversion")
 

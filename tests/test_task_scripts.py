@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hamur.commands.multi_task import main
 from hamur.data import load_aliexpress
 from hamur.models import MULTI_TASK
-from hamur.run_tasks import main
 
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "run_aliexpress_multi_task.py"
 QUICK = ("--embed_dim", "4", "--epoch", "1", "--quiet", "--no-posthoc")

@@ -110,7 +110,7 @@ ARM_MARKERS = {"linear": "o", "smooth_tchebycheff": "s", "published": "X", "per_
 
 
 def study_plot(path: Path, content: dict) -> None:
-    """Fronts of `hamur.front_study`: a column a seed, a row a pair of tasks; points of each arm
+    """Fronts of `hamur.studies.fronts`: a column a seed, a row a pair of tasks; points of each arm
     coloured by the preference for the pair's first task."""
     seeds, number = content["seeds"], content["options"]["task_num"]
     pairs = [(i, j) for i in range(number) for j in range(i + 1, number)]

@@ -3,7 +3,9 @@ validation table), whose report holds the criterion that picks the best epoch.""
 
 import numpy as np
 
-from hamur import fronts, metrics, task_metrics
+from hamur import metrics
+from hamur.metrics import fronts
+from hamur.metrics import tasks as task_metrics
 from hamur.training.predict import predictor_of
 
 SPLIT_FIGURES = ("auc", "logloss", "macro_auc", "worst_auc")

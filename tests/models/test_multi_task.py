@@ -12,7 +12,7 @@ from hamur.data.schema import FieldSpec, Schema
 from hamur.layers.anchors import preference_anchors
 from hamur.layers.preference import FEATURES
 from hamur.models import MULTI_TASK, MultiTaskConfig
-from hamur.training.task_objective import TaskObjective
+from hamur.training.multi_task.objective import TaskObjective
 from tests.networks import randomise
 from tests.task_oracle import Oracle, losses, published_total
 

@@ -9,8 +9,8 @@ from mindspore import Tensor, nn, ops
 
 from hamur import models, training
 from hamur.data.synthetic.task_conflict import make_task_conflict
-from hamur.training import meta
 from hamur.training.checkpoint import snapshot
+from hamur.training.multi_task import meta
 
 SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3), dropout=0.0)
 

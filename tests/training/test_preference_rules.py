@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hamur import fronts
-from hamur.training import scalarise
-from hamur.training.preference_samplers import (
+from hamur.metrics import fronts
+from hamur.training.multi_task import scalarise
+from hamur.training.multi_task.samplers import (
     Sampler,
     check_preference,
     evaluation_preferences,

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from mindspore import Tensor, ops
 
-from hamur import models, task_metrics, training
+from hamur import models, training
 from hamur.data.synthetic.task_conflict import make_task_conflict
-from hamur.front_evaluation import preference_for
+from hamur.metrics import tasks as task_metrics
+from hamur.reporting.front_evaluation import preference_for
 from hamur.training.checkpoint import snapshot
-from hamur.training.scalarise import scalarise, step_weights
-from hamur.training.task_objective import TaskObjective, funnel_violation
+from hamur.training.multi_task.objective import TaskObjective, funnel_violation
+from hamur.training.multi_task.scalarise import scalarise, step_weights
 from tests.training.runs import assert_equal_arrays
 
 SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3), dropout=0.2)
@@ -85,7 +86,7 @@ def test_one_pass_over_many_preferences_equals_one_at_a_time(trained, data):
 
 
 def test_more_preferences_than_a_block_are_padded_and_kept_in_order(trained, data, monkeypatch):
-    from hamur.training import task_prediction
+    from hamur.training.multi_task import prediction as task_prediction
 
     model, table = trained[0], data[0].test
     whole = training.predict(model, table, preference=PREFERENCES)
@@ -96,7 +97,7 @@ def test_more_preferences_than_a_block_are_padded_and_kept_in_order(trained, dat
 
 
 def test_predictions_above_the_limit_are_mapped_from_disk(trained, data, monkeypatch):
-    from hamur.training import task_prediction
+    from hamur.training.multi_task import prediction as task_prediction
 
     whole = training.predict(trained[0], data[0].test, preference=PREFERENCES)
     monkeypatch.setattr(task_prediction, "MEMORY_MAP_BYTES", 100)
@@ -199,7 +200,7 @@ def test_the_calibrator_is_zero_on_a_funnel_and_counts_a_crossed_row(uncompiled)
 
 @pytest.mark.parametrize(("preset", "spared"), [("published", False), ("pareto", True)])
 def test_biases_and_norms_are_decayed_by_the_published_preset_only(data, preset, spared):
-    from hamur.training.preference import without_decay
+    from hamur.training.multi_task.step import without_decay
 
     model = models.MULTI_TASK["mmoe"](data[1], preset=preset, **SIZES)
     optimizer = training.Adam(model.trainable_params(), 1e-6)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hamur.fronts import clipped, hypervolume_gradient
+from hamur.metrics.fronts import clipped, hypervolume_gradient
 
 TEMPERATURE = 0.05
 COSMOS_WEIGHT = 0.05
@@ -61,7 +61,7 @@ def hypervolume(losses, preferences, weight=HYPERVOLUME_WEIGHT):
 
 
 def epo(losses, preferences):
-    """Preferences themselves: the rule needs gradients, which `hamur.training.epo` adds."""
+    """Preferences themselves: the rule needs gradients, which the module `epo` adds."""
     return preferences.astype(np.float64)
 
 

@@ -11,8 +11,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from hamur.training.multi_task.samplers import check_preference
 from hamur.training.predict import graph_mode
-from hamur.training.preference_samplers import check_preference
 
 DECIMALS = 4  # preferences that agree so far share an entry
 

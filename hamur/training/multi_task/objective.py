@@ -4,7 +4,7 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from hamur.layers.products import product
-from hamur.training.scalarise import COSINE_EPSILON, PUBLISHED_WEIGHT
+from hamur.training.multi_task.scalarise import COSINE_EPSILON, PUBLISHED_WEIGHT
 
 
 def task_losses(logits, labels, weight):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur import front_evaluation, fronts
-from hamur.reporting import results, tables
+from hamur.commands.multi_task_config import TaskConfig
+from hamur.commands.multi_task_data import data_rows, load_data, unknown_counts
 from hamur.commands.script import check_resumable, run_script, select_device, train_block
-from hamur.task_config import TaskConfig
-from hamur.task_data import data_rows, load_data, unknown_counts
+from hamur.metrics import fronts
+from hamur.reporting import front_evaluation, results, tables
 
 
 def main(load: Callable, script: str, description: str, argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,8 @@ def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:
 
     Raises:  ValueError: an option, the data or the device cannot be used; nothing was trained.
     """
-    from hamur import models, task_training
+    from hamur import models
+    from hamur.commands import multi_task_training as task_training
 
     config.check_usage()
     select_device(config.device)
@@ -98,7 +99,7 @@ def head(config, schema) -> dict:
 
 def judge(config, model, splits, schema, entropy, truth) -> dict:
     """Valid, test, front, measures, posthoc and reference entries of metrics.json."""
-    from hamur import task_training
+    from hamur.commands import multi_task_training as task_training
     from hamur.training.predict import graph_mode, predictor_of
 
     names = schema.labels
@@ -127,7 +128,7 @@ def judge(config, model, splits, schema, entropy, truth) -> dict:
 
 def front_parts(config, content, model, splits, schema, entropy, logits, preferences, truth):
     """Add posthoc, reference, exact and front_measures to the content."""
-    from hamur.fronts_compared import exact_entries, posthoc_entries, reference_entries
+    from hamur.studies.fronts_compared import exact_entries, posthoc_entries, reference_entries
 
     names, table = schema.labels, splits.test
     content["posthoc"] = content["reference"] = content["exact"] = []

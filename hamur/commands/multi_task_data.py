@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hamur.task_config import SYNTHETIC, TaskConfig
+from hamur.commands.multi_task_config import SYNTHETIC, TaskConfig
 
 
 def load_data(config: TaskConfig, load: Callable) -> tuple:

@@ -16,7 +16,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from scipy.optimize import linprog
 
-from hamur.training.task_objective import task_losses
+from hamur.training.multi_task.objective import task_losses
 
 BALANCED = 1e-4
 EVERY = 10  # steps between two looks at the gradients

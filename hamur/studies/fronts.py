@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hamur.commands.script import run_script, select_device
 from hamur.config import check_fields, data_flag, model_flag, run_flag, training_flag
 from hamur.reporting import results, tables
-from hamur.commands.script import run_script, select_device
 
 ARMS = ("linear", "smooth_tchebycheff", "published", "per_task")
 # What an arm of head shared_score must reach, by number of tasks: Spearman, share of the
@@ -80,8 +80,8 @@ def main(script: str, description: str, argv: Sequence[str] | None = None, **def
 def run_study(config: StudyConfig) -> dict:
     """Train what is missing in --save_dir and write study-tasks<T>.md, .json and .png; returns
     the content of the second."""
-    from hamur.front_arms import SeedStudy
     from hamur.reporting.front import study_plot
+    from hamur.studies.front_arms import SeedStudy
 
     select_device(config.device)
     folder = Path(config.save_dir)

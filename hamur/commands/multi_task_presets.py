@@ -46,7 +46,7 @@ OWN_FLAGS = {"calibrator": ("aitm",), "meta_order": ("metaheac",)}
 
 
 class TaskPresets:
-    """The rules of `hamur.task_config.TaskConfig`, whose fields they read."""
+    """The rules of `multi_task_config.TaskConfig`, whose fields they read."""
 
     def check_usage(self) -> None:
         """ValueError for a given flag that the chosen model and preset have no use for."""

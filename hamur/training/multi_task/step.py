@@ -14,11 +14,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from hamur.training.epo import EpoRule
-from hamur.training.masks import draw_masks
-from hamur.training.preference_samplers import FixedSampler, Sampler
-from hamur.training.scalarise import step_weights
-from hamur.training.task_objective import TaskObjective
+from hamur.training.multi_task.epo import EpoRule
+from hamur.training.multi_task.masks import draw_masks
+from hamur.training.multi_task.objective import TaskObjective
+from hamur.training.multi_task.samplers import FixedSampler, Sampler
+from hamur.training.multi_task.scalarise import step_weights
 
 LOSS_NORMS = ("entropy", "range", "none")
 SMOOTHING = 0.98

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
+from hamur.commands.multi_task_presets import BATCH_SIZE, TaskPresets
 from hamur.config import (
     STEPS_PER_EPOCH,
     check_fields,
@@ -12,7 +13,6 @@ from hamur.config import (
     run_flag,
     training_flag,
 )
-from hamur.task_presets import BATCH_SIZE, TaskPresets
 
 front_flag = partial(flag, group="preferences and front")
 
@@ -117,7 +117,7 @@ class TaskConfig(TaskPresets):
     scalarisation: str | None = front_flag(
         None,
         "pomoe: how a preference weighs the losses",
-        choices=_lazy("hamur.training.scalarise", "SCALARISATIONS"),
+        choices=_lazy("hamur.training.multi_task.scalarise", "SCALARISATIONS"),
         default_text="linear",
     )
     loss_norm: str | None = front_flag(
@@ -130,7 +130,7 @@ class TaskConfig(TaskPresets):
     sampler: str | None = front_flag(
         None,
         "pomoe: the preferences of a step",
-        choices=_lazy("hamur.training.preference_samplers", "SAMPLERS"),
+        choices=_lazy("hamur.training.multi_task.samplers", "SAMPLERS"),
         default_text="grid",
     )
     anneal_power: float | None = front_flag(

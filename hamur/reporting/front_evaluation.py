@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from hamur import fronts, task_metrics
 from hamur.data.synthetic.exact_front import best_scores
+from hamur.metrics import fronts
+from hamur.metrics import tasks as task_metrics
 
 LEAST_ERRORS = 2.0
 

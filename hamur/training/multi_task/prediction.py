@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from hamur.data.batches import prefetch
-from hamur.training.preference_samplers import check_preference
+from hamur.training.multi_task.samplers import check_preference
 
 BATCH_SIZE = 4096
 BLOCK = 32  # preferences that share one pass; their hidden units live at the same time

@@ -11,9 +11,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from hamur.training.masks import draw_masks
-from hamur.training.preference import without_decay
-from hamur.training.task_objective import task_losses
+from hamur.training.multi_task.masks import draw_masks
+from hamur.training.multi_task.objective import task_losses
+from hamur.training.multi_task.step import without_decay
 
 INNER_RATE = 2e-4
 BATCHES_AN_UPDATE = 2

@@ -1,4 +1,4 @@
-"""The arms of the front study on the rows of one seed; see `hamur.front_study`."""
+"""The arms of the front study on the rows of one seed; see `hamur.studies.fronts`."""
 
 import json
 from functools import partial
@@ -6,15 +6,17 @@ from functools import partial
 import numpy as np
 from mindspore import Tensor
 
-from hamur import fronts, models, task_training, training
+from hamur import models, training
+from hamur.commands import multi_task_training as task_training
+from hamur.commands.multi_task_presets import AVERAGING
 from hamur.data.synthetic.exact_front import exact_front, oracle_losses
 from hamur.data.synthetic.task_conflict import make_task_conflict
+from hamur.metrics import fronts
 from hamur.reporting import results
-from hamur.task_presets import AVERAGING
 from hamur.training.checkpoint import restore, snapshot
+from hamur.training.multi_task.samplers import evaluation_preferences
+from hamur.training.multi_task.step import RepeatedStep
 from hamur.training.predict import graph_mode, predictor_of
-from hamur.training.preference import RepeatedStep
-from hamur.training.preference_samplers import evaluation_preferences
 
 SIZES = dict(embed_dim=16, num_experts=4, expert_dims=(64, 32), tower_dims=(32, 16))
 FREE = ("arms", "seeds", "device", "save_dir", "quiet", "debug")  # do not change an arm's result

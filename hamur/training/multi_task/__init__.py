@@ -1,0 +1,5 @@
+"""Training of several tasks at once: the preference step with its samplers and scalarisations,
+MetaHeac's second-order step, masks, objective, prediction and serving.
+
+One file an idea; the networks are in `hamur.models`, the measures of a front in `hamur.metrics`.
+"""
