@@ -17,9 +17,9 @@ _OUTCOMES = (
 )
 FORBIDDEN = frozenset(_OUTCOMES.split())
 LIMIT = 0.95
-# A chance AUC of 0.95 is out of reach from the smaller number on; more than the larger one
-# changes no verdict and costs seconds.
-MIN_ROWS, MAX_ROWS = 200, 100_000
+# A chance AUC of 0.95 is out of reach of so many rows, and of a class (its standard error is at
+# most 0.1); more than MAX_ROWS changes no verdict and costs seconds.
+MIN_ROWS, MIN_CLASS_ROWS, MAX_ROWS = 200, 10, 100_000
 _SAMPLED_AT_ONCE = 4096
 
 
@@ -59,7 +59,8 @@ def _ascends(column: np.ndarray) -> bool:
 def check_features(train: Table, schema: Schema, allow: tuple[str, ...] = ()) -> None:
     """Raises LeakageError for a feature that is an outcome by name, or that alone has an AUC of
     0.95 against a label: dense columns by value, sparse ones by the mean label of their id in the
-    other half of the rows.  allow: features to leave out of the check.
+    other half of the rows.  Labels of fewer than 10 rows of a class are not judged.
+    allow: features to leave out of the check.
     """
     for name in schema.sparse_names + schema.dense_names:
         if name in FORBIDDEN and name not in allow:
@@ -74,6 +75,8 @@ def check_features(train: Table, schema: Schema, allow: tuple[str, ...] = ()) ->
     sample = _sample(train, rows)
     for t, label_name in enumerate(schema.labels):
         label = sample.labels[:, t]
+        if min((label == 1).sum(), (label == 0).sum()) < MIN_CLASS_ROWS:
+            continue
         for c, name in enumerate(schema.dense_names):
             _check(name, label_name, label, sample.dense[:, c], allow)
         for f, (name, size) in enumerate(zip(schema.sparse_names, schema.vocab_sizes)):

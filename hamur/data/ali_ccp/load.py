@@ -59,49 +59,58 @@ def load_ali_ccp(
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
     source = SAMPLE if path is None else Path(path).expanduser()
+    policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
     if cache.is_cache(source):
-        return assemble.check_classes(
-            *cache.open_prepared(source, split, fit_on), require_all_domains
-        )
-    policy = Policy(on_bad_rows, max_bad_fraction)
-    if is_raw(source):
+        loaded = cache.open_prepared(source, split, fit_on)
+    elif is_raw(source):
         if fit_on != "train" or encoding != "train":
             raise ValueError("raw files are encoded by their training rows: fit_on and encoding")
         given = dict(split=split, split_seed=split_seed, labels=tuple(labels), policy=policy)
         given |= dict(domain_map=domain_map, min_count=min_count)
         options = raw.Options(**{k: v for k, v in given.items() if v is not None})
-        loaded = load_raw(raw.DATASET, source, options, tuple(allow_leakage), cache_dir)
-        return assemble.check_classes(*loaded, require_all_domains)
-    split, min_count = split or "files", min_count or 1
-    domain_map = DOMAIN_MAP if domain_map is None else dict(domain_map)
-    _check_options(split, labels, domain_map, encoding)
+        loaded = load_raw(raw.DATASET, source, options, allow, cache_dir)
+    else:
+        domain_map = DOMAIN_MAP if domain_map is None else dict(domain_map)
+        _check_options(split or "files", labels, domain_map, encoding)
+        rules = assemble.Encoding(
+            fit_on, "first", min_count or 1, encoding == "identity", True, allow
+        )
+        loaded = _load_csv(
+            source, split or "files", split_seed, labels, domain_map, rules, policy, cache_dir
+        )
+    return assemble.check_classes(*loaded, require_all_domains)
 
+
+def _load_csv(
+    source: Path,
+    split: str,
+    split_seed: int,
+    labels: tuple[str, ...],
+    domain_map: dict[int, int],
+    rules: assemble.Encoding,
+    policy: Policy,
+    cache_dir: str | Path | None,
+) -> cache.Loaded:
     def read_all(rejects: list[Rejects]) -> tuple[assemble.RawColumns, Index]:
         pieces = [read(each, domain_map) for each in rejects]
         rows = [len(piece) for piece in pieces]
         return raw_columns(pieces, labels, domain_map), divide(rows, split, split_seed)
 
-    loaded = load_processed(
+    options = dict(split=split, split_seed=split_seed, labels=list(labels))
+    options["domain_map"] = sorted(domain_map.items())
+    return load_processed(
         NAME,
         source,
         find_files(source, val_needed=split == "files"),
         read_all,
-        assemble.Encoding(
-            fit_on, "first", min_count, encoding == "identity", True, tuple(allow_leakage)
-        ),
+        rules,
         policy,
-        dict(
-            split=split,
-            split_seed=split_seed,
-            labels=list(labels),
-            domain_map=sorted(domain_map.items()),
-        ),
+        options,
         cache_dir,
         split={"rule": split, "seed": split_seed if split == "halves" else None},
         domain_names=domain_names(domain_map),
         group=GROUP_COLUMN,
     )
-    return assemble.check_classes(*loaded, require_all_domains)
 
 
 def is_raw(folder: Path) -> bool:

@@ -57,45 +57,52 @@ def load_aliexpress(
         raise ValueError(f"valid_fraction is {valid_fraction}; use a share between 0 and 1")
     source = SAMPLE if path is None else Path(path).expanduser()
     labels, countries = tuple(labels), None if countries is None else tuple(countries)
+    policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
     if cache.is_cache(source):
-        return assemble.check_classes(*_open_prepared(source, countries, labels))
-    policy = Policy(on_bad_rows, max_bad_fraction)
-    if holds_raw(source):
+        loaded = _open_prepared(source, countries, labels)
+    elif holds_raw(source):
         if encoding != "train":
             raise ValueError("raw files are encoded by their training rows: encoding")
         options = raw.Options(countries, labels, valid_fraction, min_count, policy)
-        loaded = load_raw(raw.DATASET, source, options, tuple(allow_leakage), cache_dir)
-        return assemble.check_classes(*loaded)
+        loaded = load_raw(raw.DATASET, source, options, allow, cache_dir)
+    else:
+        rules = assemble.Encoding("train", "value", min_count, encoding == "identity", True, allow)
+        loaded = _load_csv(source, countries, valid_fraction, labels, rules, policy, cache_dir)
+    return assemble.check_classes(*loaded)
+
+
+def _load_csv(
+    source: Path,
+    countries: tuple[str, ...] | None,
+    valid_fraction: float,
+    labels: tuple[str, ...],
+    rules: assemble.Encoding,
+    policy: Policy,
+    cache_dir: str | Path | None,
+) -> cache.Loaded:
     chosen = find_processed(source, countries)
+    names = tuple(each.country for each in chosen)
 
     def read_all(rejects: list[Rejects]) -> tuple[assemble.RawColumns, Index]:
-        rows, parts = join_pieces(
-            [read_processed(each) for each in rejects], labels, valid_fraction
-        )
+        pieces = [read_processed(each) for each in rejects]
+        rows, parts = join_pieces(pieces, labels, valid_fraction)
         check_pages(rows.group[parts[0]], rows.group[parts[1]])
         return rows, parts
 
-    loaded = load_processed(
+    return load_processed(
         NAME,
         source,
         [each.parts[part] for each in chosen for part in PARTS],
         read_all,
-        assemble.Encoding(
-            "train", "value", min_count, encoding == "identity", True, tuple(allow_leakage)
-        ),
+        rules,
         policy,
-        dict(
-            countries=[each.country for each in chosen],
-            valid_fraction=valid_fraction,
-            labels=list(labels),
-        ),
+        dict(countries=list(names), valid_fraction=valid_fraction, labels=list(labels)),
         cache_dir,
         split={"rule": "last search pages", "seed": None, "valid_fraction": valid_fraction},
-        domain_names=tuple(each.country for each in chosen),
+        domain_names=names,
         group=GROUP,
         domain_field=len(chosen) > 1,
     )
-    return assemble.check_classes(*loaded)
 
 
 def _open_prepared(

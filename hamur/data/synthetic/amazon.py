@@ -85,6 +85,11 @@ def make_amazon_pair(
         harmful = bad[category[rows[1]]] | (bad_user[rows[0]] if d == 0 else False)
         rows = _rated(rng, rows, category, factors, harmful, plant, domain)
         rows = rows.take(_core(rows.user, rows.item))
+        if not len(rows.user):
+            raise ValueError(
+                f"no row of {domain.name} is left in the 5-core of {users} users and "
+                f"{domain.items} items; use more users or fewer items"
+            )
         write_reviews(out, domain, rows, rng, compressed, d)
         write_meta(
             out, domain, np.unique(rows.item), category, rng, missing_meta_share, compressed, d
@@ -110,11 +115,12 @@ def generate(
 ) -> dict:
     """A pair with about `rows` source reviews, of 20 a user, or of so many users.
 
-    More than 2,000 users have more items, by the power 0.6.  Returns `auc_report` by category.
-    """  # fmt: skip
+    More than 2,000 users have more items, by the power 0.6, fewer have fewer, in proportion, so
+    that a 5-core remains.  Returns `auc_report` by category.
+    """
     users = max(20, rows // 20) if users is None else users
-    growth = max(1.0, users / 2_000) ** 0.6
-    items = tuple(round(growth * number) for number in (600, 400))
+    growth = (users / 2_000) ** (0.6 if users > 2_000 else 1.0)
+    items = tuple(max(least, round(growth * n)) for n, least in ((600, 30), (400, 20)))
     truth = make_amazon_pair(out, users, seed, tuple(pair.split(",")), items=items, **options)
     return {
         name: auc_report(each.probability, each.labels, each.domain, each.blind)

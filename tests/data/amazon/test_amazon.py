@@ -29,7 +29,7 @@ from hamur.data.errors import (
 from hamur.data.files.rejects import Policy
 from hamur.data.preparing.prepare import prepare
 from hamur.data.synthetic import planted
-from hamur.data.synthetic.amazon import make_amazon_pair
+from hamur.data.synthetic.amazon import generate, make_amazon_pair
 from tests.data.pair.pair_reference import Reference, read_categories, read_reviews
 from tests.data.pair.test_pair import assert_equal, listed
 
@@ -473,3 +473,15 @@ def test_preparing_names_the_bad_line_and_lists_what_it_skips(folder, tmp_path):
     assert found.stats["files"][reviews(folder).name]["dropped"] == {"overall": 1}
     listed_rows = (tmp_path / "out" / "bad_rows.csv").read_text().splitlines()
     assert len(listed_rows) == 2 and listed_rows[1].startswith("reviews_SynToys_5.json,7,overall,")
+
+
+@pytest.mark.parametrize("rows", [2_000, 4_000, 20_000])
+def test_few_rows_have_a_core_in_both_categories(tmp_path, rows):
+    report = generate(tmp_path / "raw", rows, 1)
+    assert all(figures["rows"] > 40 for figures in report.values())
+    assert load_amazon_pair(tmp_path / "raw").num_users > 5
+
+
+def test_an_empty_core_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no row of SynToys is left in the 5-core of 20 users"):
+        make_amazon_pair(tmp_path / "raw", 20, seed=1, items=(30, 400))
