@@ -3,7 +3,7 @@ behaviours.
 
     estimators   hypergradients of any bi-level problem      check    second derivatives are right
     problem, graphs, reads   CoNet as such a problem, compiled
-    session      the lower level's loop      upper, head     an upper update
+    session, steps   the lower level's loop      upper, head     an upper update
     rows, batch  what both levels read       parts, state    built from a configuration; on disk
     evaluate, weights        predictions and metrics; what the upper level learned
     config, presets, *_flags the options

@@ -11,13 +11,7 @@ from mindspore import Tensor
 from hamur.training.bilevel.batch import Batch
 from hamur.training.bilevel.check import self_test
 from hamur.training.bilevel.evaluate import Evaluator
-from hamur.training.bilevel.graphs import (
-    AttachedStep,
-    LowerStep,
-    StepsInOneCall,
-    WeighedStep,
-    compiled_only,
-)
+from hamur.training.bilevel.graphs import compiled_only
 from hamur.training.bilevel.parts import (
     build_model,
     build_perceptron,
@@ -27,6 +21,7 @@ from hamur.training.bilevel.parts import (
 from hamur.training.bilevel.problem import tensor
 from hamur.training.bilevel.rows import PairRows
 from hamur.training.bilevel.state import CrossDomainResult, forget, resume, save
+from hamur.training.bilevel.steps import AttachedStep, LowerStep, StepsInOneCall, WeighedStep
 from hamur.training.bilevel.upper import UpperLevel
 from hamur.training.checkpoint import restore, snapshot
 from hamur.training.optimizer import Adam

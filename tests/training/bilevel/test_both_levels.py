@@ -1,7 +1,5 @@
 """Both levels together: what must be equal bit for bit, and the published order of operations."""
 
-import json
-
 import numpy as np
 import pytest
 from mindspore import Tensor
@@ -10,7 +8,6 @@ from hamur.training.bilevel import estimators
 from hamur.training.bilevel.head import head_rate
 from hamur.training.bilevel.rows import stream
 from hamur.training.bilevel.session import CollapseError, CrossDomainSession
-from hamur.training.bilevel.state import resume
 from hamur.training.checkpoint import snapshot
 from tests.training.bilevel.pairs import options, random_pair
 from tests.training.bilevel.published_steps import Published
@@ -183,46 +180,6 @@ def test_development_rows_rotate_through_the_whole_set(pair):
     users = upper.dev_table.sparse[upper.cyclic(upper.dev_order, 2), 0]
     batch = upper.lower_batch(upper.dev_table.take(upper.cyclic(upper.dev_order, 2)), stream(0))
     np.testing.assert_array_equal(batch.ids[1, :, 0], users)  # aligned, user by user
-
-
-@pytest.mark.parametrize(
-    "arm",
-    ["item", *(pytest.param(arm, marks=pytest.mark.slow) for arm in ("uniform", "perceptron"))],
-)
-def test_a_resumed_run_equals_an_uninterrupted_one(pair, tmp_path, arm):
-    def session(**changes):
-        model = "conet" if arm == "uniform" else "conet_biao"
-        config = options(model_name=model, arm=arm, epochs=3, patience=0, **changes)
-        return CrossDomainSession(pair, config, None, tmp_path / "log", tmp_path / "state", str)
-
-    def outcome(trained):
-        timing = ("seconds", "rows_per_second")
-        rows = [
-            {name: value for name, value in row.items() if not name.endswith(timing)}
-            for row in trained.result.history
-        ]
-        return json.dumps(rows), trained.result.best_epoch, trained.weights()
-
-    whole = session()
-    whole.epoch()
-    killed = session(resume=True)
-    resume(killed)  # from what the first epoch left
-    for trained in (whole, killed):
-        while not trained.finished():
-            trained.epoch()
-        trained.restore_best()
-    a, b = outcome(whole), outcome(killed)
-    assert a[:2] == b[:2]
-    for name, value in a[2].items():
-        np.testing.assert_array_equal(value, b[2][name], err_msg=name)
-
-
-def test_resuming_with_other_options_is_refused(pair, tmp_path):
-    folders = tmp_path / "log", tmp_path / "checkpoint"
-    CrossDomainSession(pair, options(model_name="conet_s", epochs=1), None, *folders, str).fit()
-    other = options(model_name="conet_s", epochs=2, lr=0.1, resume=True)
-    with pytest.raises(ValueError, match="--lr"):
-        CrossDomainSession(pair, other, None, *folders, str).fit()
 
 
 def test_a_constant_model_is_noticed(pair):

@@ -13,6 +13,7 @@ from hamur.training.bilevel.graphs import TowerLoss, compiled_only, second_order
 from hamur.training.bilevel.problem import CoNetProblem
 from hamur.training.bilevel.rows import PairRows, stream
 from hamur.training.bilevel.session import CrossDomainSession, row_rules
+from hamur.training.bilevel.steps import LowerLoss
 from tests.training.bilevel.pairs import options, random_pair
 
 B, E, ROWS, WIDTHS = 16, 4, 30, (12, 8, 4)
@@ -215,7 +216,7 @@ def test_tower_loss_of_the_problem_is_the_model_s(session):
     problem = problem_of(session, "all")
     loss = TowerLoss(0.05)(*problem.arguments(), *problem.cross).asnumpy()
     lower = problem.lower
-    total, _ = graphs.LowerLoss(session.model)(
+    total, _ = LowerLoss(session.model)(
         Tensor(lower.ids), t(lower.known), t(lower.labels), t(problem.weights)
     )
     assert float(loss) == pytest.approx(float(total.asnumpy()), rel=1e-6)

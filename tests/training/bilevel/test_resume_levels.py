@@ -1,0 +1,65 @@
+"""A run of both levels that was killed goes on as if it had not been."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from hamur.training.bilevel.session import CrossDomainSession
+from hamur.training.bilevel.state import resume
+from tests.training.bilevel.pairs import options, random_pair
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return random_pair(2, users=24)
+
+
+@pytest.mark.parametrize(
+    ("arm", "fresh"),
+    [
+        ("perceptron", False),
+        pytest.param("perceptron", True, marks=pytest.mark.slow),
+        pytest.param("uniform", True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(pair, tmp_path, arm, fresh):
+    """fresh: in another session; else in the one that went on, whose every state must go back."""
+
+    def begin():
+        model = "conet" if arm == "uniform" else "conet_biao"
+        config = options(model_name=model, arm=arm, epochs=3, patience=0)
+        return CrossDomainSession(pair, config, None, tmp_path / "log", tmp_path / "state", str)
+
+    def outcome(session):
+        while not session.finished():
+            session.epoch()
+        session.restore_best()
+        timing = ("seconds", "rows_per_second")
+        rows = [
+            {name: value for name, value in row.items() if not name.endswith(timing)}
+            for row in session.result.history
+        ]
+        return json.dumps(rows), session.result.best_epoch, session.weights()
+
+    session = begin()
+    session.epoch()
+    shutil.copytree(tmp_path / "state", tmp_path / "after the first")
+    whole = outcome(session)
+    shutil.rmtree(tmp_path / "state")
+    (tmp_path / "after the first").rename(tmp_path / "state")
+    session = begin() if fresh else session
+    resume(session)
+    parts = outcome(session)
+    assert whole[:2] == parts[:2]
+    for name, value in whole[2].items():
+        np.testing.assert_array_equal(value, parts[2][name], err_msg=name)
+
+
+def test_resuming_with_other_options_is_refused(pair, tmp_path):
+    folders = tmp_path / "log", tmp_path / "checkpoint"
+    CrossDomainSession(pair, options(model_name="conet_s", epochs=1), None, *folders, str).fit()
+    other = options(model_name="conet_s", epochs=2, lr=0.1, resume=True)
+    with pytest.raises(ValueError, match="--lr"):
+        CrossDomainSession(pair, other, None, *folders, str).fit()
