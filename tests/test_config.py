@@ -100,7 +100,8 @@ def test_resolved_touches_only_what_is_none():
     assert RankingConfig(weight_decay=0.0).resolved("s", 9).embedding_decay == 0.0
     assert resolved.save_dir == "runs/a_script/mlp_adp-4"
     left = {f.name for f in dataclasses.fields(resolved) if getattr(resolved, f.name) is None}
-    assert left == {"dataset_path", "split", "drop"}
+    of_data = {"dataset_path", "split", "genres", "multi", "pool_weight", "drop"}
+    assert left == of_data
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(10, 64), (6_400, 256), (65_536, 4096)])

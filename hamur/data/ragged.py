@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamur.data.arrays import release
+from hamur.data.arrays import blocks, release
 from hamur.data.encode import UNKNOWN, Codes, Vocabulary
 from hamur.data.errors import DataValueError
 from hamur.data.schema import MULTI, FieldSpec, Schema
@@ -26,6 +26,7 @@ class Ragged:
     ids (n,) int32, values (n,) float32, offsets (m+1,) int64 of m lists; rows (N,): which of them
     belongs to each row, None where m = N.  max_len: the length of a row in a batch.
     weighted: an entry weighs its value in the mean of a list, else every entry 1.
+    Raises:  ValueError: arrays that do not belong together.
     """
 
     ids: np.ndarray
@@ -34,6 +35,11 @@ class Ragged:
     max_len: int
     rows: np.ndarray | None = None
     weighted: bool = False
+
+    def __post_init__(self):
+        entries = len(self.ids)
+        if not len(self.values) == entries == self.offsets[-1]:
+            raise ValueError(f"{entries} ids, {len(self.values)} values, end {self.offsets[-1]}")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1 if self.rows is None else len(self.rows)
@@ -53,27 +59,51 @@ class Ragged:
         weights[filled] = self.values.take(positions) if self.weighted else 1.0
 
     def unknown(self, rows: slice) -> np.ndarray:
-        """(n,) bool, whether nothing but 'unknown' is in the list."""
-        positions, offsets = self._spans(np.arange(len(self))[rows])
-        known = np.concatenate(([0], np.cumsum(self.ids.take(positions) != UNKNOWN)))
-        return known[offsets[1:]] == known[offsets[:-1]]
+        """(n,) bool, whether a list is the one entry 'unknown', as `cut` leaves it."""
+        index = np.arange(*rows.indices(len(self)))
+        lists = index if self.rows is None else self.rows.take(index)
+        begins, ends = self.offsets.take(lists), self.offsets.take(lists + 1)
+        first = self.ids.take(np.minimum(begins, len(self.ids) - 1))
+        return (ends - begins == 1) & (first == UNKNOWN)
 
     def release(self) -> None:
         """Gives back the memory that reading memory-mapped arrays has taken."""
         for column in (self.ids, self.values, self.offsets, self.rows):
             release(column)
 
-    def validate(self, spec: FieldSpec, rows: slice) -> None:
-        """Raises DataValueError for a list of these rows that does not fit the field."""
-        own = self.take(np.arange(len(self))[rows])
-        lengths = np.diff(own.offsets)
-        good = (lengths >= 0) & (lengths <= spec.max_len)
-        _check(spec, good, rows, lengths, f"a list of up to {spec.max_len} ids")
-        row = np.repeat(np.arange(len(own)), lengths)
-        in_range = (own.ids >= 0) & (own.ids < spec.vocab_size)
-        _check(spec, in_range, rows, own.ids, f"an id 0..{spec.vocab_size - 1}", row)
-        finite = np.isfinite(own.values) & (own.values >= 0)
-        _check(spec, finite, rows, own.values, "a finite value >= 0", row)
+    def validate(self, spec: FieldSpec) -> None:
+        """Raises DataValueError for a list that does not fit the field; reads each list once,
+        however many rows share it."""
+        known = f"an id 0..{spec.vocab_size - 1}"
+        for part in blocks(len(self.offsets) - 1):
+            offsets = np.asarray(self.offsets[part.start : part.stop + 1])
+            lengths, own = np.diff(offsets), slice(offsets[0], offsets[-1])
+            ids, values = self.ids[own], self.values[own]
+            at = part.start + np.repeat(np.arange(len(lengths)), np.maximum(lengths, 0))
+            fits = (lengths >= 0) & (lengths <= spec.max_len)
+            room = f"a list of up to {spec.max_len} ids"
+            self._check(spec, fits, lengths, room, np.arange(part.start, part.stop))
+            self._check(spec, (ids >= 0) & (ids < spec.vocab_size), ids, known, at)
+            self._check(spec, np.isfinite(values) & (values >= 0), values, "a value >= 0", at)
+            self.release()
+        for part in blocks(0 if self.rows is None else len(self.rows)):
+            rows, number = self.rows[part], len(self.offsets) - 1
+            if rows.min() < 0 or rows.max() >= number:
+                raise ValueError(f"{spec.name!r}: a row points outside the {number} lists")
+
+    def _check(self, spec, good: np.ndarray, found: np.ndarray, expected: str, lists) -> None:
+        if good.all():
+            return
+        first = int(np.argmin(good))
+        at = int(lists[first])
+        row = at if self.rows is None else int(np.argmax(np.asarray(self.rows) == at))
+        raise DataValueError(
+            f"row {row}, list {spec.name!r} cannot be used",
+            column=spec.name,
+            value=found[first].item(),
+            expected=expected,
+            remedy=_REMEDY,
+        )
 
     def _spans(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         index = np.asarray(index)
@@ -193,16 +223,3 @@ def weighed(lists: Sequence[Ragged], schema: Schema) -> tuple[Ragged, ...]:
         dataclasses.replace(column, weighted=spec.pool_weight == "value")
         for column, spec in zip(lists, schema.multi, strict=True)
     )
-
-
-def _check(spec, good, rows: slice, found, expected: str, row: np.ndarray | None = None) -> None:
-    if not good.all():
-        first = int(np.argmin(good))
-        raise DataValueError(
-            f"row {rows.start + int(first if row is None else row[first])}, list {spec.name!r} "
-            "cannot be used",
-            column=spec.name,
-            value=found[first].item(),
-            expected=expected,
-            remedy=_REMEDY,
-        )

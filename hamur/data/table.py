@@ -87,6 +87,8 @@ class Table:
         for rows in blocks(len(self)):
             self._validate_rows(rows, schema)
             self.release()
+        for spec, lists in zip(schema.multi, self.lists):
+            lists.validate(spec)
         return self
 
     def release(self) -> None:
@@ -107,8 +109,6 @@ class Table:
         for t, name in enumerate(schema.labels):
             column = labels[:, t]
             _check(name, column, (column == 0) | (column == 1), "0 or 1", first)
-        for spec, lists in zip(schema.multi, self.lists):
-            lists.validate(spec, rows)
         if schema.domain_field is not None:
             column = sparse[:, schema.sparse_names.index(schema.domain_field)]
             _check(schema.domain_field, column, column == domain, "the row's domain id", first)

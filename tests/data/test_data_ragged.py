@@ -130,6 +130,15 @@ def test_bad_entry_is_named(table, schema, change, text):
     assert text in str(caught.value) and "Remedy" in str(caught.value)
 
 
+def test_bad_entry_of_a_shared_list_is_named_by_its_first_row(table, schema):
+    words = table.lists[1]
+    ids = words.ids.copy()
+    ids[words.offsets[5]] = 4
+    bad = dataclasses.replace(table, lists=(table.lists[0], dataclasses.replace(words, ids=ids)))
+    with pytest.raises(DataValueError, match=f"row {words.rows.tolist().index(5)}, list 'words'"):
+        bad.validate(schema)
+
+
 def test_list_that_is_too_long_or_missing_is_named(table, schema):
     short = dataclasses.replace(schema.fields[3], max_len=1)
     changed = dataclasses.replace(schema, fields=(*schema.fields[:3], short, *schema.fields[4:]))
@@ -137,6 +146,11 @@ def test_list_that_is_too_long_or_missing_is_named(table, schema):
         table.validate(changed)
     with pytest.raises(DataValueError, match="lists has 1 columns; expected 2: tags, words"):
         dataclasses.replace(table, lists=table.lists[:1]).validate(schema)
+    pointing = dataclasses.replace(table.lists[1], rows=table.lists[1].rows + 5)
+    with pytest.raises(ValueError, match="'words': a row points outside the 9 lists"):
+        dataclasses.replace(table, lists=(table.lists[0], pointing)).validate(schema)
+    with pytest.raises(ValueError, match=r"ids, .* values, end"):
+        dataclasses.replace(table.lists[1], ids=table.lists[1].ids[:-1])
     with pytest.raises(ValueError, match="3 lists for 70 rows"):
         dataclasses.replace(table, lists=(table.lists[0].take(np.arange(3)),))
 

@@ -65,7 +65,7 @@ def test_schema_and_its_split_cannot_change(tiny_schema):
 
 def test_wrong_fields_are_refused():
     sparse, dense = FieldSpec("a", "sparse", 3), FieldSpec("b", "dense")
-    with pytest.raises(ValueError, match="sparse fields come before dense"):
+    with pytest.raises(ValueError, match="sparse fields come before multi ones"):
         Schema("x", (dense, sparse))
     with pytest.raises(ValueError, match="same name"):
         Schema("x", (sparse, sparse))
@@ -75,7 +75,7 @@ def test_wrong_fields_are_refused():
         Schema("x", (sparse,), domain_names=("0", "1"), domain_field="a")
     with pytest.raises(ValueError, match="at least one label"):
         Schema("x", (sparse,), labels=())
-    with pytest.raises(ValueError, match="use 'sparse' or 'dense'"):
+    with pytest.raises(ValueError, match="use one of \\('sparse', 'multi', 'dense'\\)"):
         FieldSpec("c", "text", 3)
     with pytest.raises(ValueError, match="at least 1 id"):
         FieldSpec("c", "sparse")

@@ -119,7 +119,12 @@ def _load_csv(
         policy,
         options,
         cache_dir,
-        split={"rule": split, "seed": split_seed if split == "halves" else None},
+        split={
+            "rule": split,
+            "seed": split_seed if split == "halves" else None,
+            "multi": "last",
+            "max_len": None,
+        },
         domain_names=domain_names(domain_map),
         group=GROUP_COLUMN,
     )
