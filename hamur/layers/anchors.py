@@ -11,7 +11,7 @@ from mindspore import Tensor, nn, ops
 
 from hamur.layers.preference import FEATURES, PreferenceTrunk
 
-CANDIDATES = 12  # coordinates of the points that anchors are picked from are multiples of 1/12
+CANDIDATES = 4  # coordinates of the points that anchors are picked from are multiples of 1/4
 
 
 def closeness(anchors: np.ndarray) -> float:
@@ -26,16 +26,16 @@ def closeness(anchors: np.ndarray) -> float:
 def preference_anchors(num_tasks: int, number: int) -> np.ndarray:
     """Points (X, T) spread over the simplex, one an expert, the same for the same sizes.
 
-    Two tasks: equal angles, r_1 = sin(i pi / (2 (X-1)))^2.  More: the corners first, then always
-    the lattice point that is farthest from all points so far (with three tasks the centre comes
-    fourth).
+    Two tasks: equal angles, r_1 = sin(i pi / (2 (X-1)))^2.  More: the corners first, then the
+    centre, then always the lattice point that is farthest from all points so far (with three tasks
+    the middles of the edges).
     """
     if num_tasks == 2:
         angle = np.linspace(0.0, np.pi / 2, number) if number > 1 else np.array([np.pi / 4])
         return np.column_stack([np.sin(angle) ** 2, np.cos(angle) ** 2])
     draws = combinations_with_replacement(range(num_tasks), CANDIDATES)
     points = np.array([np.bincount(d, minlength=num_tasks) for d in draws]) / CANDIDATES
-    chosen = list(np.eye(num_tasks)[:number])
+    chosen = [*np.eye(num_tasks), np.full(num_tasks, 1.0 / num_tasks)][:number]
     while len(chosen) < number:
         similar = (np.sqrt(points) @ np.sqrt(chosen).T).max(axis=1)
         # Equal distances differ by rounding; the first of them is taken on every machine.
