@@ -15,12 +15,11 @@ CANDIDATES = 4  # coordinates of the points that anchors are picked from are mul
 
 
 def closeness(anchors: np.ndarray) -> float:
-    """Squared distance of the two anchors that are nearest to each other; 1 for a single one."""
-    if len(anchors) < 2:
-        return 1.0
+    """Squared distance of the two different anchors that are nearest to each other; 1 if all are
+    the same."""
     similar = np.sqrt(anchors) @ np.sqrt(anchors).T
-    different = ~np.isclose(similar, 1.0)  # experts of several groups share their points
-    return float(2.0 - 2.0 * similar[different].max())
+    different = similar[~np.isclose(similar, 1.0)]
+    return float(2.0 - 2.0 * different.max()) if len(different) else 1.0
 
 
 def preference_anchors(num_tasks: int, number: int) -> np.ndarray:
