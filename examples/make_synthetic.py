@@ -15,6 +15,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without installation
 
 if __name__ == "__main__":  # worker processes read this file too and need nothing of it
-    from hamur.data.commands import main_synthetic
+    from hamur.commands.make_synthetic import main_synthetic
 
     sys.exit(main_synthetic(__file__, __doc__))

@@ -20,6 +20,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without installation
 
 if __name__ == "__main__":  # worker processes read this file too and need nothing of it
-    from hamur.data.commands import main_prepare
+    from hamur.commands.prepare_data import main_prepare
 
     sys.exit(main_prepare(__file__, __doc__))

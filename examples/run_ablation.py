@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without installation
 
-from hamur.ablation import main
 from hamur.data import load_movielens
+from hamur.studies.ablation import main
 
 if __name__ == "__main__":
     sys.exit(main(load_movielens, __file__, __doc__))

@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without installation
 
+from hamur.commands.ranking import main
 from hamur.data import load_movielens
-from hamur.run import main
 
 if __name__ == "__main__":
     sys.exit(main(load_movielens, __file__, __doc__, patience=10))

@@ -2,8 +2,8 @@
 should be.
 
 ``data`` loads tables, ``layers`` holds the published ideas, ``models`` the networks, ``training``
-the trainer, ``metrics`` plain functions of arrays, ``reporting`` what ends on disk, ``run`` the
-way of a script.
+the trainer, ``metrics`` plain functions of arrays, ``reporting`` what ends on disk, ``commands``
+the way of a script, ``studies`` comparisons of many runs.
 """
 
 from importlib import import_module

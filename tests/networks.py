@@ -24,6 +24,11 @@ EMBED_DIM = 3
 NUM_DENSE = 2
 
 
+def slow(cases) -> list:
+    """Cases of a parametrised test that only the slow run has; others cover the same code."""
+    return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+
+
 @pytest.fixture(autouse=True)
 def eager():
     """Run without compiling; the session's graph mode comes back afterwards."""

@@ -1,8 +1,9 @@
 """Float64 NumPy restatement of the six multi-domain models: obvious, slow, independent of `hamur`.
 
 Row vectors everywhere, `y = x W + b`. The (H, M) weights of every row are really built, towers are
-really looped over, and nothing is shared between the formulas here and those under test. Dropout is
-not restated: compare with probability 0.
+really looped over, and nothing is shared between the formulas here and those under test. Dropout
+multiplies by the factors it is given: `keep` maps "embedding" or the number of a hidden block to an
+array (B, width) of 0 and 1/(1-rate).
 
 `params` maps the parameter names of a model to arrays; a leading axis of 1 means shared, of D one
 per domain. `config` is anything with the fields of `AdapterConfig`. A *view* is what one tower
@@ -109,7 +110,7 @@ def norm_statistics(real_rows, mean, variance, rule, training):
 class _Pass:
     """One forward pass: the parameters, the running statistics being written, the batch."""
 
-    def __init__(self, network, params, sparse, dense, domain, weight, training):
+    def __init__(self, network, params, sparse, dense, domain, weight, training, keep):
         self.network, self.config, self.training = network, network.config, training
         self.params = {name: np.asarray(value, np.float64) for name, value in params.items()}
         statistics = (name for name in self.params if name.endswith((".mean", ".variance")))
@@ -117,7 +118,9 @@ class _Pass:
         self.domain = np.asarray(domain)
         self.real = np.ones(len(domain), bool) if weight is None else np.asarray(weight) > 0
         self.dense = np.asarray(dense, np.float64)
+        self.keep = keep
         self.embedded = embed(self.params["embedding.table"], network.vocab_sizes, sparse)
+        self.embedded = self.embedded * keep.get("embedding", 1.0)
         self.cells: list[dict[str, np.ndarray]] = []
         self.all_rows = np.arange(len(self.domain))
         self.kind = network.name.split("_")[0]
@@ -235,6 +238,8 @@ class _Pass:
                 for x, (d, _) in zip(xs, views, strict=True)
             ]
             xs = [relu(x) for x in self.norm(f"{block}.norm", xs, views, rule, pooled=pooled)]
+            if number in self.keep:
+                xs = [x * self.keep[number][rows] for x, (_, rows) in zip(xs, views, strict=True)]
             if instance is None or number + 1 not in places:
                 continue
             if own_towers:
@@ -267,9 +272,11 @@ class _Pass:
         return Result(whole[:, 0], self.running, self.cells)
 
 
-def forward(network, params, sparse, dense, domain, weight=None, training=False) -> Result:
+def forward(
+    network, params, sparse, dense, domain, weight=None, training=False, keep=None
+) -> Result:
     """Logits, new running statistics and the inside of the adapter cells for one batch."""
-    return _Pass(network, params, sparse, dense, domain, weight, training).run()
+    return _Pass(network, params, sparse, dense, domain, weight, training, keep or {}).run()
 
 
 def batch_loss(network, params, sparse, dense, domain, labels, weight=None, training=True) -> float:

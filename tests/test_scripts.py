@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from hamur import models
+from hamur.commands.ranking import main
 from hamur.data import load_ali_ccp, load_movielens
-from hamur.run import main
+from tests import networks
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 MOVIELENS = "run_movielens_rank_multi_domain"
@@ -46,8 +47,12 @@ def read(folder: Path, name: str) -> dict:
     return json.loads((folder / name).read_text())
 
 
-@pytest.mark.parametrize("model", list(models.RANKING))
-@pytest.mark.parametrize("script", [MOVIELENS, ALI_CCP])
+@pytest.mark.parametrize(
+    ("script", "model"),
+    [(MOVIELENS, model) for model in models.RANKING]
+    + [(ALI_CCP, "mlp_adp"), (ALI_CCP, "wd_md")]
+    + networks.slow((ALI_CCP, m) for m in ("mlp", "dcn_md", "dcn_md_adp", "wd_md_adp")),
+)
 def test_every_model_trains_on_both_samples(script, model, tmp_path):
     done = run(script, tmp_path, "--model_name", model, "--epoch", "1")
     assert done.returncode == 0, done.stderr
@@ -86,18 +91,14 @@ def test_all_results_of_a_longer_run(tmp_path):
     assert not list(folder.rglob("*.pkl"))
 
 
-def test_quiet_prints_the_table_only(tmp_path):
-    done = run(MOVIELENS, tmp_path, "--model_name", "mlp", "--epoch", "1", "--quiet")
-    assert done.returncode == 0 and done.stderr == ""
-    assert done.stdout.startswith("domain ") and done.stdout.count("\n") == 8
-
-
 def test_equal_seeds_give_equal_results_and_the_split_ignores_them(tmp_path):
     def predictions(folder, *flags):
         import pyarrow.parquet as pq
 
-        base = ["--model_name", "wd_md", "--epoch", "1", "--quiet", "--save_predictions"]
-        assert run(MOVIELENS, tmp_path, *base, "--save_dir", folder, *flags).returncode == 0
+        base = ["--model_name", "mlp", "--epoch", "1", "--quiet", "--save_predictions"]
+        done = run(MOVIELENS, tmp_path, *base, "--save_dir", folder, *flags)
+        assert done.returncode == 0 and done.stderr == ""
+        assert done.stdout.startswith("domain ") and done.stdout.count("\n") == 8  # the table only
         return pq.read_table(tmp_path / folder / "predictions.parquet").to_pydict()
 
     first, again = predictions("a"), predictions("b")

@@ -2,6 +2,8 @@
 
     load_movielens, load_ali_ccp, load_aliexpress, load_amazon
                                    files -> Splits(train, valid, test), Schema
+    load_scenarios                 the processed CSVs of the Scenario-Wise-Rec benchmark
+    detect.load                    whichever of these a folder holds
     load_amazon_pair, load_movielens_pair, load_pair
                                    files -> Pair of a source and a target domain
     DomainBatches, ShuffledBatches a table -> batches of constant shape
@@ -18,11 +20,11 @@ from hamur.data.ali_ccp import load_ali_ccp
 from hamur.data.aliexpress import load_aliexpress
 from hamur.data.amazon import load_amazon, load_amazon_pair
 from hamur.data.batches import DomainBatches, ShuffledBatches
-from hamur.data.movielens import load_movielens
-from hamur.data.movielens_pair import load_movielens_pair
-from hamur.data.pair import Pair
-from hamur.data.pair_tables import load_pair
-from hamur.data.schema import DataError, FieldSpec, Schema
+from hamur.data.errors import DataError
+from hamur.data.movielens import load_movielens, load_movielens_pair
+from hamur.data.pair import Pair, load_pair
+from hamur.data.scenarios import load_scenarios
+from hamur.data.schema import FieldSpec, Schema
 from hamur.data.table import Splits, Table
 
 __all__ = [
@@ -41,4 +43,5 @@ __all__ = [
     "load_movielens",
     "load_movielens_pair",
     "load_pair",
+    "load_scenarios",
 ]

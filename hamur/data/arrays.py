@@ -8,13 +8,10 @@ rows share (the features of a user, of a search page) stored once.
 import hashlib
 import mmap
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-
-from hamur.data.rejects import Rejects
-from hamur.data.schema import Schema
 
 ARRAY = "array.npy"  # in the folder of the job that writes it
 _VIEWED_ROWS = 1 << 16
@@ -28,27 +25,6 @@ class Part:
     file: str
     columns: tuple[int, ...] = ()
     rows: str | None = None
-
-
-@dataclass(frozen=True)
-class Product:
-    """What a streaming preparation made.
-
-    tables: split -> name of a Table's column -> its parts; files: the jobs, "files/<path>", whose
-    array.npy becomes <path>.npy; vocabularies: field -> job folder with values.npy, the raw values
-    in the order of their ids; scales: field -> (low, high) that its values were scaled by;
-    rejects: what was left out of each source file.
-    """
-
-    schema: Schema
-    tables: dict[str, dict[str, list[Part]]]
-    files: tuple[str, ...]
-    vocabularies: dict[str, Path] = field(default_factory=dict)
-    scales: dict[str, tuple[float, float]] = field(default_factory=dict)
-    rejects: tuple[Rejects, ...] = ()
-
-    def with_rejects(self, rejects: Iterable[Rejects]) -> "Product":
-        return replace(self, rejects=tuple(rejects))
 
 
 def narrowest(size: int) -> np.dtype:

@@ -8,17 +8,14 @@ import numpy as np
 from hamur.data import encode, leakage, splits
 from hamur.data.arrays import blocks
 from hamur.data.encode import Codes, Scaler, Vocabulary
-from hamur.data.rejects import Rejects
-from hamur.data.schema import (
-    DENSE,
-    SPARSE,
+from hamur.data.errors import (
     DataValueError,
     EmptySplitError,
-    FieldSpec,
     MissingDomainWarning,
-    Schema,
     SingleClassWarning,
 )
+from hamur.data.files.rejects import Rejects
+from hamur.data.schema import DENSE, SPARSE, FieldSpec, Schema
 from hamur.data.table import Splits, Table
 
 DOMAIN_FIELD = "domain_indicator"
@@ -179,6 +176,7 @@ def check_classes(
             domain, label = table.domain[chosen], table.labels[chosen, 0]
             rows += np.bincount(domain, minlength=schema.num_domains)
             positives += np.bincount(domain, label, schema.num_domains).astype(np.int64)
+        table.release()
         if part == "train":
             _check_training(rows, positives, schema, require_all_domains)
         for d in np.flatnonzero((rows > 0) & ((positives == 0) | (positives == rows))):

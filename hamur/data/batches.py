@@ -2,7 +2,7 @@
 
 Static shapes let the training step be compiled once; rows ordered by domain with fixed quotas let
 a domain's tower read one slice.  Rows that are missing in a batch are fillers: repeated rows of
-weight 0, which count in no loss and in no batch statistic.
+weight 0, which count in no loss and in no batch statistic.  The order is that of `shuffling`.
 """
 
 import queue
@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from hamur.data.arrays import blocks
+from hamur.data.shuffling import Streams
 from hamur.data.table import Table
 
 _FILLER = -1
-_RELEASE_EVERY = 16  # steps; keeps the resident part of a memory-mapped table small
+_RELEASE_EVERY = 8  # steps; keeps the resident part of a memory-mapped table small
 
 
 class DomainBatches:
@@ -59,8 +60,7 @@ class DomainBatches:
             steps = max(1, int((-(-counts // np.maximum(quotas, 1))).max()))
         self.quotas = tuple(int(quota) for quota in quotas)
         self.steps, self.batch_rows = steps, sum(self.quotas)
-        # Rows of a domain lie together: their positions, 4 bytes a row.
-        self._rows = [_positions(table, d) for d in range(len(quotas))]
+        self._counts = np.append(counts, np.zeros(len(quotas) - len(counts), np.int64))
         self._domain = np.repeat(np.arange(len(quotas), dtype=np.int32), self.quotas)
 
     def epoch(self, number: int) -> Iterator[Table]:
@@ -74,22 +74,26 @@ class DomainBatches:
 
     def _plan(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For every step positions (R,) and which of them are real rows, (R,) bool."""
-        rng = _generator(self.seed, number)
-        order = [rng.permutation(rows) if self.shuffle else rows for rows in self._rows]
+        domain = _view(self.table.domain)
+        streams = Streams(
+            len(self.table),
+            len(self.quotas),
+            lambda rows: domain.take(rows),
+            _generator(self.seed, number) if self.shuffle else None,
+        )
         # A step holds the whole part of its share of a domain; the rest take turns.
-        shares = [divmod(len(rows), self.steps) for rows in order]
+        shares = [divmod(int(rows), self.steps) for rows in self._counts]
         turns = np.cumsum([0] + [more for _, more in shares])
-        begins, fillers = [0] * len(order), [0] * len(order)
+        fillers = [0] * len(shares)
         for step in range(self.steps):
             positions, real = [], []
-            for d, (rows, quota, (least, more)) in enumerate(zip(order, self.quotas, shares)):
+            for d, (quota, (least, more)) in enumerate(zip(self.quotas, shares)):
                 filled = least + int((step - turns[d]) % self.steps < more)
-                own = rows[begins[d] : begins[d] + filled]
+                own = streams.take(d, filled)
                 spare = np.arange(fillers[d], fillers[d] + quota - filled)
-                if len(spare):  # repeated rows; row 0 of the table where the domain has none
-                    repeated = rows[spare % len(rows)] if len(rows) else 0 * spare
-                    own = np.concatenate((own, repeated)).astype(rows.dtype, copy=False)
-                begins[d], fillers[d] = begins[d] + filled, fillers[d] + len(spare)
+                if len(spare):
+                    own = np.concatenate((own, streams.again(d, spare)))
+                fillers[d] += len(spare)
                 positions.append(own)
                 real.append(np.arange(quota) < filled)
             yield np.concatenate(positions), np.concatenate(real)
@@ -114,14 +118,13 @@ class ShuffledBatches:
         return prefetch(_gather(self.table, self._plan(number), None))
 
     def _plan(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rows = np.arange(len(self.table), dtype=_index_dtype(self.table))
-        if self.shuffle:
-            rows = _generator(self.seed, number).permutation(rows)
+        rng = _generator(self.seed, number) if self.shuffle else None
+        streams = Streams(len(self.table), 1, lambda rows: np.zeros(len(rows), np.int8), rng)
         size = self.batch_rows
-        for begin in range(0, self.steps * size, size):
-            own = rows[begin : begin + size]
+        for _ in range(self.steps):
+            own = streams.take(0, size)
             real = np.arange(size) < len(own)
-            yield np.concatenate((own, rows[: size - len(own)])), real
+            yield np.concatenate((own, streams.again(0, np.arange(size - len(own))))), real
 
 
 def prefetch(items: Iterable, depth: int = 2) -> Iterator:
@@ -197,28 +200,12 @@ def _count(domain: np.ndarray, least: int) -> np.ndarray:
     return counts
 
 
-def _positions(table: Table, d: int) -> np.ndarray:
-    """Where a domain's rows are."""
-    domain, dtype = table.domain, _index_dtype(table)
-    return np.concatenate(
-        [
-            np.flatnonzero(domain[rows] == d).astype(dtype) + dtype(rows.start)
-            for rows in blocks(len(domain))
-        ]
-    )
-
-
 def _steps(table: Table, batch_size: int) -> int:
     if batch_size < 1 or len(table) < 1:
         raise ValueError(
             f"batch_size is {batch_size} and the table has {len(table)} rows; both must be >= 1"
         )
     return -(-len(table) // batch_size)
-
-
-def _index_dtype(table: Table) -> type:
-    # Half the memory of a plan, wherever the positions fit.
-    return np.int32 if len(table) < 2**31 else np.int64
 
 
 def _generator(seed: int, number: int) -> np.random.Generator:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from hamur.data.schema import DataValueError
-from hamur.data.text import MISSING
+from hamur.data.errors import DataValueError
+from hamur.data.files.text import MISSING
 
 UNKNOWN = 0
 FIT_ON = ("train", "all")

@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 
 from hamur.data.arrays import blocks
-from hamur.data.schema import EmptySplitError
+from hamur.data.errors import EmptySplitError
 
 PARTS = ("train", "valid", "test")
 TRAIN_SHARE, VALID_SHARE = 0.8, 0.1

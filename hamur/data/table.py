@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hamur.data.arrays import Chosen, blocks, release
-from hamur.data.schema import DataValueError, Schema
+from hamur.data.errors import DataValueError
+from hamur.data.schema import Schema
 
 _COLUMNS = ("sparse", "dense", "labels", "domain", "group", "time", "row_id", "weight")
 _REMEDY = "encode the rows with the schema's own vocabularies, or correct the table"

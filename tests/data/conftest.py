@@ -1,12 +1,39 @@
 """Generated files that the tests of the data side share; copied where a test edits them."""
 
 import csv
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-from hamur.data import ali_ccp, movielens_files, synthetic
+from hamur.data.ali_ccp import columns as ali_ccp
+from hamur.data.movielens import files as movielens_files
+from hamur.data.synthetic import samples as synthetic
+
+# No test may fail because the machine is busy.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
+
+# Mutated lines of a format: few in every run, the many of the acceptance list by make test-slow.
+FUZZED = (400, pytest.param(10_000, marks=pytest.mark.slow))
+
+
+def pytest_generate_tests(metafunc):
+    if "num_mutated" in metafunc.fixturenames:
+        metafunc.parametrize("num_mutated", FUZZED)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk():
+    """fsync returns at once in this process: no test cuts the power, and it took half of the time.
+
+    That it is called for every file of a cache before COMPLETE is a test of its own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session")

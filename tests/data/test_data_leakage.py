@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hamur.data import leakage
-from hamur.data.schema import FieldSpec, LeakageError, Schema
+from hamur.data.errors import LeakageError
+from hamur.data.schema import FieldSpec, Schema
 from hamur.data.table import Splits, Table
 
 
@@ -30,6 +31,24 @@ def test_copied_label_as_dense_column(tiny_splits, tiny_schema, sign):
     leakage.check_features(table, schema, allow=("price_today",))
 
 
+def test_a_label_of_few_positives_is_not_judged(tiny_splits, tiny_schema):
+    """Of 120 columns some order two positives among 600 rows by chance."""
+    rng, train = np.random.default_rng(1), tiny_splits.train
+    for positives, fails in ((2, False), (10, True)):
+        labels = np.zeros_like(train.labels)
+        labels[:positives] = 1
+        table, schema = dataclasses.replace(train, labels=labels), tiny_schema
+        for n in range(120):
+            table, schema = with_dense(table, schema, f"noise_{n}", rng.random(len(train)))
+        leakage.check_features(table, schema)
+        table, schema = with_dense(table, schema, "copied", labels[:, 0])
+        if fails:
+            with pytest.raises(LeakageError, match="column 'copied'"):
+                leakage.check_features(table, schema)
+        else:
+            leakage.check_features(table, schema)
+
+
 def test_copied_label_as_sparse_column(tiny_splits, tiny_schema):
     table = tiny_splits.train
     sparse = table.sparse.copy()
@@ -50,7 +69,8 @@ def test_id_of_its_own_for_every_row_is_no_leak(tiny_splits, tiny_schema):
 
 
 def test_true_probability_passes(movielens_folder, tmp_path):
-    from hamur.data import load_movielens, synthetic
+    from hamur.data import load_movielens
+    from hamur.data.synthetic import samples as synthetic
 
     truth = synthetic.make_movielens(tmp_path / "again", rows=2_000, seed=1)
     splits, schema = load_movielens(movielens_folder, cache_dir=tmp_path)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hamur.data.schema import DataValueError
+from hamur.data.errors import DataValueError
 from hamur.data.table import Table, drop_fields
 
 

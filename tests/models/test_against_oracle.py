@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+from mindspore import Tensor
 
 from hamur.layers import AdapterConfig
 from tests import networks, oracle
@@ -90,8 +91,47 @@ def test_official_on_seven_rows(name):
     assert_equal_to_oracle(name, model, networks.make_batch([2, 0, 1, 1, 0, 2, 1]))
 
 
-@pytest.mark.parametrize("num_domains", [1, 2, 3, 5])
-@pytest.mark.parametrize("name", networks.ADAPTED)
+@pytest.mark.parametrize(
+    ("name", "quotas", "changes"),
+    [
+        ("wd_md", None, {}),
+        ("wd_md_adp", None, {}),
+        ("wd_md_adp", QUOTAS, {"backbone": "domain"}),
+        ("mlp_adp", QUOTAS, {"embedding_dropout": 0.3}),
+    ],
+)
+def test_dropout_multiplies_by_the_masks_it_is_given(name, quotas, changes):
+    """Every block keeps 0.8 of its outputs, scaled by 1/0.8; the embedding, if at all, 0.7."""
+    config = AdapterConfig.paper(**changes)
+    model = networks.randomise(networks.make_model(name, config, dropout=0.2))
+    batch, random, masks, keep = filled_batch(), np.random.default_rng(3), [], {}
+    places = ["embedding"] if config.embedding_dropout else []
+    for place, (width, rate) in zip([*places, 0, 1], model.dropouts, strict=True):
+        masks.append(random.random((len(batch["domain"]), width)) >= rate)
+        keep[place] = masks[-1] / (1 - rate)
+    before = networks.arrays(model)
+    parts = [Tensor(batch[part]) for part in ("sparse", "dense", "domain", "weight")]
+    model.set_train()
+    found = model(*parts, quotas, tuple(Tensor(mask.astype(np.uint8)) for mask in masks)).asnumpy()
+    expected = oracle.forward(
+        networks.network_of(name, model), before, **networks.inputs(batch), training=True, keep=keep
+    )
+    real = batch["weight"] > 0
+    np.testing.assert_allclose(found[real], expected.logits[real], atol=1e-5, rtol=1e-5)
+    after = networks.arrays(model)
+    for key, values in expected.running.items():
+        np.testing.assert_allclose(after[key], values, atol=1e-5, rtol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_domains"),
+    [("mlp_adp", 5), ("dcn_md_adp", 1), ("dcn_md_adp", 3), ("wd_md_adp", 2)]
+    + networks.slow(
+        [("mlp_adp", 1), ("mlp_adp", 2), ("mlp_adp", 3)]
+        + [("dcn_md_adp", 2), ("dcn_md_adp", 5)]
+        + [("wd_md_adp", 1), ("wd_md_adp", 3), ("wd_md_adp", 5)]
+    ),
+)
 def test_any_number_of_domains_and_any_places(name, num_domains):
     """One cell behind each hidden layer, and two cells; domains of 1, 9, 4, 8, 2 rows."""
     batch = networks.make_batch(networks.sorted_domains(*(1, 9, 4, 8, 2)[:num_domains]))

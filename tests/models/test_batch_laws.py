@@ -39,8 +39,10 @@ def assert_close(found, expected):
 
 @pytest.mark.parametrize(
     ("name", "preset"),
-    [(name, AdapterConfig.paper) for name in networks.MODELS]
-    + [(name, AdapterConfig.best) for name in networks.ADAPTED],
+    [(name, AdapterConfig.paper) for name in ("mlp", *networks.ADAPTED)]
+    + [("mlp_adp", AdapterConfig.best)]
+    + networks.slow((name, AdapterConfig.paper) for name in ("dcn_md", "wd_md"))
+    + networks.slow((name, AdapterConfig.best) for name in ("dcn_md_adp", "wd_md_adp")),
 )
 def test_score_ignores_the_rest_of_the_batch(name, preset):
     """One by one, shuffled, a domain alone, with fillers, sorted in slices: the same scores."""
@@ -146,19 +148,26 @@ def test_silenced_cells_leave_the_plain_backbone(name, preset):
 QUOTAS = {3: (9, 3, 10), 10: (9, 1, 4, 7, 2, 30, 3, 3, 5, 6)}  # slices; grouped above 8 domains
 
 
-@pytest.mark.parametrize("num_domains", QUOTAS)
 @pytest.mark.parametrize(
-    ("name", "config"),
+    ("num_domains", "name", "config"),
     [
-        ("mlp_adp", AdapterConfig.paper()),
-        ("mlp_adp", AdapterConfig.best()),
-        ("dcn_md_adp", AdapterConfig.paper(backbone="domain")),
-        ("wd_md_adp", AdapterConfig.paper(backbone="domain")),
-        ("dcn_md_adp", AdapterConfig.paper()),
-    ],
-    ids=["mlp", "mlp-best", "dcn-domain", "wd-domain", "dcn-shared"],
+        (3, "mlp_adp", AdapterConfig.paper()),
+        (10, "mlp_adp", AdapterConfig.paper()),
+        (10, "mlp_adp", AdapterConfig.best()),
+        (3, "dcn_md_adp", AdapterConfig.paper(backbone="domain")),
+        (10, "wd_md_adp", AdapterConfig.paper(backbone="domain")),
+        (3, "dcn_md_adp", AdapterConfig.paper()),
+    ]
+    + networks.slow(
+        [
+            (3, "mlp_adp", AdapterConfig.best()),
+            (10, "dcn_md_adp", AdapterConfig.paper(backbone="domain")),
+            (3, "wd_md_adp", AdapterConfig.paper(backbone="domain")),
+            (10, "dcn_md_adp", AdapterConfig.paper()),
+        ]
+    ),
 )
-def test_quotas_and_selection_agree(name, config, num_domains):
+def test_quotas_and_selection_agree(num_domains, name, config):
     quotas = QUOTAS[num_domains]
     batch = networks.make_batch(networks.sorted_domains(*quotas))
     batch["weight"][::7] = 0.0

@@ -17,9 +17,23 @@ def random_table(rows=50):
 
 @pytest.mark.filterwarnings("ignore:norm_inference")  # what official promises to say
 @pytest.mark.parametrize(
-    "preset", [AdapterConfig.paper, AdapterConfig.official, AdapterConfig.best]
+    ("name", "preset"),
+    [
+        ("mlp_adp", AdapterConfig.official),
+        ("mlp_adp", AdapterConfig.best),
+        ("dcn_md_adp", AdapterConfig.paper),
+        ("wd_md_adp", AdapterConfig.best),
+    ]
+    + networks.slow(
+        [
+            ("mlp_adp", AdapterConfig.paper),
+            ("dcn_md_adp", AdapterConfig.official),
+            ("dcn_md_adp", AdapterConfig.best),
+            ("wd_md_adp", AdapterConfig.paper),
+            ("wd_md_adp", AdapterConfig.official),
+        ]
+    ),
 )
-@pytest.mark.parametrize("name", networks.ADAPTED)
 def test_a_loaded_model_predicts_the_same_bits(name, preset, tmp_path):
     trained = networks.randomise(networks.make_model(name, preset()))
     networks.logits(trained, networks.make_batch(networks.sorted_domains(20, 9, 12)), training=True)

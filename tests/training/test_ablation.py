@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from hamur import ablation, models
-from hamur.ablation import ROWS, AblationConfig, make_arms, run_study
+from hamur import models
 from hamur.data import load_movielens
-from hamur.data.conflict import make_conflict
+from hamur.data.synthetic.conflict import make_conflict
 from hamur.layers import AdapterConfig
+from hamur.studies import ablation
+from hamur.studies.ablation import ROWS, AblationConfig, make_arms, run_study
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "run_ablation.py"
 FEW = r"^(plain, paper towers|paper|paper with side of official)$"

@@ -10,7 +10,11 @@ from hamur.data.table import Table
 from hamur.layers import AdapterConfig
 from tests import networks
 
-CASES = [("mlp_adp", "paper"), ("dcn_md_adp", "paper"), ("wd_md_adp", "paper"), ("mlp_adp", "best")]
+CASES = [
+    ("dcn_md_adp", "paper"),
+    ("mlp_adp", "best"),
+    *networks.slow([("mlp_adp", "paper"), ("wd_md_adp", "paper")]),
+]
 
 
 def table_of(rows, num_domains=3):

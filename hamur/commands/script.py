@@ -1,0 +1,96 @@
+"""What every command shares: flags in, one line and an exit code out, the device, resuming."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hamur.config import from_flags, parse_device
+from hamur.reporting import results
+
+# Options that a resumed run may change: they do not alter what an epoch computes.
+FREE_OPTIONS = ("dataset_path", "epoch", "patience", "resume", "device", "save_dir")
+FREE_OPTIONS += ("save_predictions", "plot", "quiet", "debug")
+INTERRUPTED = 130  # what shells report for Ctrl-C
+
+
+def run_script(
+    config_class: type,
+    work: Callable,
+    script: str,
+    description: str,
+    argv: Sequence[str] | None = None,
+    go_on: str = "--resume continues from the last epoch",
+    **defaults,
+) -> int:
+    """Read the flags of any script, do its work, and turn errors into one line and an exit code.
+
+    work: (config, name) -> False if it was interrupted, but could end with results on disk.
+    go_on: what to tell who interrupted it.
+    """
+    os.environ.setdefault("GLOG_v", "3")  # MindSpore's C++ log, unless the user wants it
+    config = from_flags(config_class, argv, description, **defaults)
+    name = Path(script).stem
+    try:
+        complete = work(config, name)
+    except KeyboardInterrupt:
+        complete = False
+    except (ValueError, OSError) as error:
+        if config.debug:
+            raise
+        text = " ".join(str(error).split())
+        print(f"{name}: error: {text}", file=sys.stderr)
+        return 2
+    if complete is False:
+        print(f"{name}: interrupted; {go_on}", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def select_device(text: str) -> None:
+    """Compile for this device.  ValueError if the installed MindSpore cannot serve it."""
+    import mindspore as ms
+
+    target, card = parse_device(text)
+    logging.disable(logging.ERROR)  # MindSpore logs missing libraries at length; we say it below
+    try:
+        ms.set_device(target, card) if card is not None else ms.set_device(target)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"--device {text}: the installed MindSpore {ms.__version__} cannot use {target} on "
+            "this machine. Use --device cpu, or install MindSpore with the device's drivers as "
+            "https://www.mindspore.cn/install describes."
+        ) from error
+    finally:
+        logging.disable(logging.NOTSET)
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+def check_resumable(path: Path, description: dict) -> None:
+    """ValueError if the run in this folder had other data, or options that change its course."""
+    if not path.exists():
+        raise ValueError(f"--resume: no run in {path.parent}, which has no config.json.")
+    before, now = json.loads(path.read_text()), json.loads(json.dumps(description))
+    if before["data"]["fingerprint"] != now["data"]["fingerprint"]:
+        raise ValueError(f"--resume: the run in {path.parent} had other data or another split.")
+    differing = {
+        name: (before["options"].get(name), value)
+        for name, value in now["options"].items()
+        if name not in FREE_OPTIONS and before["options"].get(name) != value
+    }
+    for name, (old, new) in differing.items():
+        raise ValueError(f"--resume: the run in {path.parent} had --{name} {old}, this one {new}.")
+
+
+def train_block(run) -> dict:
+    """How the training went, for metrics.json."""
+    block = {
+        "epochs": run.epochs,
+        "best_epoch": run.best_epoch,
+        "rows_per_second": round(run.rows_per_second, 1),
+        "seconds": round(run.seconds, 3),
+        "peak_rss_mib": results.peak_rss_mib(),
+    }
+    return block | ({"interrupted": True} if run.interrupted else {})

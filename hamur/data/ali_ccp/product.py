@@ -1,0 +1,198 @@
+"""The last stages of a preparation of Ali-CCP: vocabularies, files of the cache, schema."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hamur.data.ali_ccp import encode
+from hamur.data.ali_ccp.columns import (
+    DENSE_COLUMNS,
+    DOMAIN_COLUMN,
+    GROUP_COLUMN,
+    LABELS,
+    NAME,
+    NUM_DOMAINS,
+    SPARSE_COLUMNS,
+)
+from hamur.data.ali_ccp.form import COMMON_FIELDS, SKELETON_FIELDS
+from hamur.data.ali_ccp.options import Options
+from hamur.data.ali_ccp.parts import VALUED
+from hamur.data.ali_ccp.rows import divide
+from hamur.data.arrays import Part, narrowest
+from hamur.data.assemble import DOMAIN_FIELD
+from hamur.data.preparing.jobs import Job
+from hamur.data.preparing.pipeline import Workspace
+from hamur.data.preparing.product import Product
+from hamur.data.schema import DENSE, SPARSE, FieldSpec, Schema
+
+FILES = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """sizes: ids of a field, with 0 for unknown; scales: of the dense fields; folder of a field."""
+
+    sizes: dict[str, int]
+    scales: dict[str, tuple[float, float]]
+    folders: dict[str, Path]
+
+
+def fit(space: Workspace, rows, common_parts: dict, options: Options) -> Fitted:
+    weights = "weights/train"
+    num_common = sum(part.rows for part in common_parts["train"])
+    space.run(
+        "counting impressions",
+        [
+            Job(
+                weights,
+                encode.count_common,
+                (rows["train"], num_common),
+                rows["train"].rows,
+            )
+        ],
+    )
+    jobs = [
+        Job(f"vocab/{name}", encode.fit_skeleton, (rows["train"], name, options.min_count))
+        for name in SKELETON_FIELDS
+    ]
+    jobs += [
+        Job(
+            f"vocab/{name}",
+            encode.fit_common,
+            (common_parts["train"], name, options.min_count, space.path(weights)),
+        )
+        for name in COMMON_FIELDS
+    ]
+    reports = dict(zip((job.name for job in jobs), space.run("vocabularies", jobs, "field")))
+    reports = {name.removeprefix("vocab/"): report for name, report in reports.items()}
+    return Fitted(
+        {name: report["size"] for name, report in reports.items()},
+        {name: tuple(reports[name]["range"]) for name in VALUED},
+        {name: space.path(f"vocab/{name}") for name in reports},
+    )
+
+
+def make_files(space: Workspace, rows, common_parts, fitted: Fitted, options: Options) -> Product:
+    """The last stage, and where its files belong."""
+    halves = "split/test"
+    arguments = (rows["test"], options.split, options.split_seed)
+    job = Job(halves, divide, arguments, rows["test"].rows)
+    (counts,) = space.run("dividing test", [job])
+    sizes = fitted.sizes | {DOMAIN_FIELD: NUM_DOMAINS}
+    names = [*SPARSE_COLUMNS, DOMAIN_FIELD]
+    jobs, tables = [], {}
+    for part in FILES:
+        common = _common_files(common_parts[part], part, names, sizes, fitted)
+        jobs += [job for job, _, _ in common]
+        for half in ("train",) if part == "train" else ("valid", "test"):
+            chosen = rows[part]
+            if half in counts:
+                chosen = chosen.half(space.path(halves), half, counts[half])
+            own = _skeleton_files(chosen, half, names, sizes, fitted, options)
+            jobs += [job for job, _, _ in own]
+            tables[half] = _table(half, part, own, common, names)
+    reports = space.run("writing", jobs)
+    clipped = {j.name: r["clipped"] for j, r in zip(jobs, reports) if "clipped" in r}
+    schema = _schema(rows, fitted, options, clipped)
+    return Product(
+        schema,
+        tables,
+        tuple(job.name for job in jobs),
+        vocabularies=fitted.folders,
+        scales=fitted.scales,
+    )
+
+
+def _common_files(parts, part: str, names: list[str], sizes: dict, fitted: Fitted) -> list[tuple]:
+    """(job, kind, places of its columns in the table) of each file of common rows."""
+    files = []
+    num_rows = sum(p.rows for p in parts)
+    for dtype, fields in _by_type(COMMON_FIELDS, sizes).items():
+        vocabularies = [(name, fitted.folders[name]) for name in fields]
+        job = Job(
+            f"files/common_{part}/sparse_{dtype}",
+            encode.write_common_ids,
+            (parts, vocabularies, dtype),
+            num_rows,
+        )
+        files.append((job, "sparse", tuple(names.index(name) for name in fields)))
+    valued = [name for name in DENSE_COLUMNS if name[1:] in COMMON_FIELDS]
+    scales = [(name, fitted.scales[name[1:]]) for name in valued]
+    job = Job(f"files/common_{part}/dense", encode.write_common_values, (parts, scales), num_rows)
+    files.append((job, "dense", tuple(DENSE_COLUMNS.index(name) for name in valued)))
+    return files
+
+
+def _skeleton_files(rows, half: str, names, sizes, fitted: Fitted, options: Options) -> list[tuple]:
+    files = []
+    for dtype, fields in _by_type((*SKELETON_FIELDS, DOMAIN_FIELD), sizes).items():
+        vocabularies = [(name, fitted.folders.get(name)) for name in fields]
+        job = Job(
+            f"files/{half}/sparse_{dtype}",
+            encode.write_ids,
+            (rows, vocabularies, dtype),
+            rows.rows,
+        )
+        files.append((job, "sparse", tuple(names.index(name) for name in fields)))
+    valued = [name for name in DENSE_COLUMNS if name[1:] in SKELETON_FIELDS]
+    scales = [(name, fitted.scales[name[1:]]) for name in valued]
+    places = tuple(DENSE_COLUMNS.index(name) for name in valued)
+    job = Job(f"files/{half}/dense", encode.write_values, (rows, scales), rows.rows)
+    files.append((job, "dense", places))
+    for kind, given in (("labels", options.labels), ("domain", None), ("common_row", None),
+                        ("row_id", None)):  # fmt: skip
+        work = encode.WRITERS[kind]
+        files.append((Job(f"files/{half}/{kind}", work, (rows, given), rows.rows), kind, ()))
+    return files
+
+
+def _table(half: str, part: str, own: list, common: list, names: list[str]) -> dict:
+    pointer = f"{half}/common_row"
+    table: dict = {"sparse": [], "dense": []}
+    for job, kind, places in own:
+        if kind in table:
+            table[kind].append(Part(_path(job), places))
+        elif kind != "common_row":
+            table[kind] = [Part(_path(job))]
+    for job, kind, places in common:
+        table[kind].append(Part(_path(job), places, pointer))
+        user = names.index(GROUP_COLUMN)
+        if kind == "sparse" and user in places:
+            table["group"] = [Part(_path(job), (places.index(user),), pointer)]
+    return table
+
+
+def _path(job: Job) -> str:
+    return job.name.removeprefix("files/")
+
+
+def _by_type(fields, sizes: dict[str, int]) -> dict[str, list[str]]:
+    types: dict[str, list[str]] = {}
+    for name in fields:
+        types.setdefault(narrowest(sizes[name]).name, []).append(name)
+    return types
+
+
+def _schema(rows, fitted: Fitted, options: Options, clipped: dict) -> Schema:
+    fields = [FieldSpec(name, SPARSE, fitted.sizes[name]) for name in SPARSE_COLUMNS]
+    fields.append(FieldSpec(DOMAIN_FIELD, SPARSE, NUM_DOMAINS))
+    domains = rows["train"].domains
+    raw = {
+        d: "|".join(str(value) for value, code in sorted(domains.items()) if code == d)
+        for d in range(NUM_DOMAINS)
+    }
+    return Schema(
+        name=NAME,
+        fields=(*fields, *(FieldSpec(name, DENSE) for name in DENSE_COLUMNS)),
+        labels=LABELS[: len(options.labels)],
+        domain_names=tuple(f"{DOMAIN_COLUMN}={raw[d]}" for d in range(NUM_DOMAINS)),
+        domain_field=DOMAIN_FIELD,
+        group=GROUP_COLUMN,
+        split={
+            "rule": options.split,
+            "fit_on": "train",
+            "seed": options.split_seed,
+            "min_count": options.min_count,
+            "clipped": clipped,
+            "constant": [n for n, (low, high) in fitted.scales.items() if low == high],
+        },
+    )

@@ -1,0 +1,156 @@
+"""AliExpress on disk: what its columns are, and which files of which countries a folder holds.
+
+Processed, one folder a country:   train.csv test.csv, header, 82 columns
+    search_id categorical_1..16 numerical_1..63 click conversion
+Raw, no header, cc = nl es fr us ru: {cc}_user_{train,test}.csv 33 columns, a row a search page;
+    {cc}_item_{train,test}.csv 49 columns, a row a shown item; column 1 of both is the search id.
+
+The published archives name the columns by number only, and so do we.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from hamur.data.errors import DataFileNotFoundError, DataFormatError
+from hamur.data.files.lines import Layout, check_header, read_header
+
+NAME = "aliexpress"
+SAMPLE = Path(__file__).resolve().parents[3] / "data" / "aliexpress-sample"
+PAGE = "https://tianchi.aliyun.com/dataset/74690"
+COUNTRIES = ("NL", "ES", "FR", "US", "RU")  # the order of the domains
+PARTS = ("train", "test")
+PART_SHIFT, DOMAIN_SHIFT = 40, 48  # bits below the part and the country in a row id
+
+# Numbers of raw columns, from 1, in the order of the processed columns.
+USER_COLUMNS, ITEM_COLUMNS = 33, 49
+USER_CATEGORICAL = (*range(2, 9), 32, 33)
+USER_NUMERICAL = tuple(range(9, 32))
+ITEM_CATEGORICAL = (19, 34, 35, 36, 40, 41, 42)
+ITEM_NUMERICAL = tuple(n for n in range(2, ITEM_COLUMNS) if n not in ITEM_CATEGORICAL)
+ITEM_LABEL = f"item_{ITEM_COLUMNS}"
+
+GROUP, LABELS = "search_id", ("click", "conversion")
+SPARSE_COLUMNS = tuple(
+    f"categorical_{n + 1}" for n in range(len(USER_CATEGORICAL + ITEM_CATEGORICAL))
+)
+DENSE_COLUMNS = tuple(f"numerical_{n + 1}" for n in range(len(USER_NUMERICAL + ITEM_NUMERICAL)))
+CSV_COLUMNS = (GROUP, *SPARSE_COLUMNS, *DENSE_COLUMNS, *LABELS)
+
+# Raw column -> processed column, by position in the lists above.
+USER_NAMES = dict(
+    zip(
+        (f"user_{n}" for n in USER_CATEGORICAL + USER_NUMERICAL),
+        SPARSE_COLUMNS[: len(USER_CATEGORICAL)] + DENSE_COLUMNS[: len(USER_NUMERICAL)],
+    )
+)
+ITEM_NAMES = dict(
+    zip(
+        (f"item_{n}" for n in ITEM_CATEGORICAL + ITEM_NUMERICAL),
+        SPARSE_COLUMNS[len(USER_CATEGORICAL) :] + DENSE_COLUMNS[len(USER_NUMERICAL) :],
+    )
+)
+
+
+def _kinds(columns: dict[str, str]) -> dict[str, str]:
+    return {raw: "category" if name in SPARSE_COLUMNS else "float" for raw, name in columns.items()}
+
+
+CSV = Layout(
+    {GROUP: "int"}
+    | dict.fromkeys(SPARSE_COLUMNS, "category")
+    | dict.fromkeys(DENSE_COLUMNS, "float")
+    | dict.fromkeys(LABELS, "int")
+)
+USER = Layout(
+    {"user_1": "int"} | _kinds(USER_NAMES),
+    names=tuple(f"user_{n + 1}" for n in range(USER_COLUMNS)),
+    quoted=False,
+)
+ITEM = Layout(
+    {"item_1": "int"} | _kinds(ITEM_NAMES) | {ITEM_LABEL: "int"},
+    names=tuple(f"item_{n + 1}" for n in range(ITEM_COLUMNS)),
+    quoted=False,
+)
+
+
+@dataclass(frozen=True)
+class CountryFiles:
+    """part ("train", "test") -> processed file."""
+
+    country: str
+    parts: dict[str, Path]
+
+
+def find_processed(source: Path, countries: tuple[str, ...] | None = None) -> list[CountryFiles]:
+    """The files of the countries asked for, in that order, or of all that are there.
+
+    source: a folder of train.csv and test.csv; a folder of folders AliExpress_NL and so on.
+    Raises:  DataFileNotFoundError; DataFormatError: nothing recognised, or a wrong header.
+    """
+    found = {}
+    if source.is_dir():
+        for folder in (source, *sorted(p for p in source.glob("AliExpress_*") if p.is_dir())):
+            found |= _processed_in(folder)
+    check_found(source, found)
+    return [found[name] for name in choose_countries(source, found, countries)]
+
+
+def check_found(source: Path, found) -> None:
+    """Raises DataFileNotFoundError without the folder, DataFormatError without any country."""
+    if not source.is_dir():
+        raise DataFileNotFoundError(
+            "no such folder",
+            file=source,
+            expected="a folder of train.csv and test.csv, or of nl_user_train.csv and so on",
+            remedy=f"fetch AliExpress from {PAGE} (login needed) and pass its folder",
+        )
+    if not found:
+        present = sorted(path.name for path in source.iterdir())[:8]
+        raise DataFormatError(
+            "not recognised as AliExpress",
+            file=source,
+            value=f"files: {', '.join(present) or 'none'}",
+            expected="train.csv and test.csv; folders AliExpress_NL and so on; or raw files "
+            "nl_user_train.csv nl_item_train.csv nl_user_test.csv nl_item_test.csv or their "
+            "archives aliexpress_NL_datasets.zip",
+            remedy=f"pass the folder of the archives of {PAGE}",
+        )
+
+
+def choose_countries(
+    source: Path, found: Collection[str], countries: tuple[str, ...] | None
+) -> list[str]:
+    """The countries asked for, or all that were found in the order of the domains."""
+    if countries is None:
+        known = [name for name in COUNTRIES if name in found]
+        return known + sorted(set(found) - set(known))
+    missing = [name for name in countries if name not in found]
+    if missing:
+        raise DataFileNotFoundError(
+            f"no data of {', '.join(missing)}",
+            file=source,
+            value=", ".join(sorted(found)),
+            expected=", ".join(countries),
+            remedy="ask for the countries that are there, or add the missing ones",
+        )
+    return list(countries)
+
+
+def _processed_in(folder: Path) -> dict[str, CountryFiles]:
+    for pattern in ("{}.csv", "aliexpress_{}_sample.csv"):
+        files = {part: folder / pattern.format(part) for part in PARTS}
+        present = [file for file in files.values() if file.is_file()]
+        if not present:
+            continue
+        for file in files.values():
+            if not file.is_file():
+                raise DataFileNotFoundError(
+                    f"{file.name} is missing beside {present[0].name}",
+                    file=file,
+                    remedy="pass the folder of both files",
+                )
+            check_header(file, read_header(file), CSV_COLUMNS)
+        name = folder.resolve().name.removeprefix("AliExpress_")
+        return {name: CountryFiles(name, files)}
+    return {}

@@ -1,0 +1,116 @@
+"""AliExpress: which of the shown items are clicked, and which are bought?  Domains are countries.
+
+    label   click, and conversion = clicked and bought, both over all impressions (CTR and CTCVR)
+    sparse  categorical_1..16, and domain_indicator where there are several countries
+    dense   numerical_1..63, in [0, 1] as published          group  search_id, never a feature
+
+Test is the official test file.  Validation is the tail of the training file: the search pages that
+appear last and hold a tenth of its rows.  The order inside the file is the only order there is;
+whether it is strictly that of time is unknown.
+"""
+
+from pathlib import Path
+
+from hamur.data import assemble, cache
+from hamur.data.aliexpress import raw
+from hamur.data.aliexpress.files import GROUP, LABELS, NAME, PARTS, SAMPLE, find_processed
+from hamur.data.aliexpress.processed import check_pages, join_pieces, read_processed
+from hamur.data.aliexpress.sources import holds_raw
+from hamur.data.files.rejects import Policy, Rejects
+from hamur.data.loading import load_processed, load_raw
+from hamur.data.schema import Schema
+from hamur.data.splits import Index
+from hamur.data.table import Splits
+
+
+def load_aliexpress(
+    path: str | Path | None = None,
+    countries: tuple[str, ...] | None = None,
+    valid_fraction: float = 0.1,
+    labels: tuple[str, ...] = LABELS,
+    encoding: str = "train",
+    min_count: int = 1,
+    on_bad_rows: str = "error",
+    max_bad_fraction: float = 0.05,
+    allow_leakage: tuple[str, ...] = (),
+    cache_dir: str | Path | None = None,
+) -> tuple[Splits, Schema]:
+    """The three splits and their schema, memory-mapped from a cache that is built when needed.
+
+    path: a folder of train.csv and test.csv (82 columns, any order), of the raw pairs
+        {cc}_{user,item}_{train,test}, as .csv or still in their .zip files, or of folders
+        AliExpress_NL and so on; or a cache that examples/prepare_data.py made; None is the bundled
+        sample of generated rows.
+    countries: which ones, in the order of the domain ids; None takes all that are there.
+    valid_fraction: share of the training rows that the last search pages give to validation.
+    labels: ("click", "conversion") or ("click",).
+    encoding: "identity" keeps the category numbers of the files as ids; above the training maximum
+        they are unknown; of processed files only.
+    on_bad_rows, max_bad_fraction, cache_dir: as in `load_movielens`.
+    Raises:  DataError, of the kind that `hamur.data.errors` names.
+    """
+    if tuple(labels) not in (LABELS, LABELS[:1]):
+        raise ValueError(f"labels is {labels!r}; use {LABELS} or {LABELS[:1]}")
+    if encoding not in ("train", "identity"):
+        raise ValueError(f"encoding is {encoding!r}; use 'train' or 'identity'")
+    if not 0.0 < valid_fraction < 1.0:
+        raise ValueError(f"valid_fraction is {valid_fraction}; use a share between 0 and 1")
+    source = SAMPLE if path is None else Path(path).expanduser()
+    labels, countries = tuple(labels), None if countries is None else tuple(countries)
+    policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
+    if cache.is_cache(source):
+        loaded = _open_prepared(source, countries, labels)
+    elif holds_raw(source):
+        if encoding != "train":
+            raise ValueError("raw files are encoded by their training rows: encoding")
+        options = raw.Options(countries, labels, valid_fraction, min_count, policy)
+        loaded = load_raw(raw.DATASET, source, options, allow, cache_dir)
+    else:
+        rules = assemble.Encoding("train", "value", min_count, encoding == "identity", True, allow)
+        loaded = _load_csv(source, countries, valid_fraction, labels, rules, policy, cache_dir)
+    return assemble.check_classes(*loaded)
+
+
+def _load_csv(
+    source: Path,
+    countries: tuple[str, ...] | None,
+    valid_fraction: float,
+    labels: tuple[str, ...],
+    rules: assemble.Encoding,
+    policy: Policy,
+    cache_dir: str | Path | None,
+) -> cache.Loaded:
+    chosen = find_processed(source, countries)
+    names = tuple(each.country for each in chosen)
+
+    def read_all(rejects: list[Rejects]) -> tuple[assemble.RawColumns, Index]:
+        pieces = [read_processed(each) for each in rejects]
+        rows, parts = join_pieces(pieces, labels, valid_fraction)
+        check_pages(rows.group[parts[0]], rows.group[parts[1]])
+        return rows, parts
+
+    return load_processed(
+        NAME,
+        source,
+        [each.parts[part] for each in chosen for part in PARTS],
+        read_all,
+        rules,
+        policy,
+        dict(countries=list(names), valid_fraction=valid_fraction, labels=list(labels)),
+        cache_dir,
+        split={"rule": "last search pages", "seed": None, "valid_fraction": valid_fraction},
+        domain_names=names,
+        group=GROUP,
+        domain_field=len(chosen) > 1,
+    )
+
+
+def _open_prepared(
+    source: Path, countries: tuple[str, ...] | None, labels: tuple[str, ...]
+) -> tuple[Splits, Schema]:
+    splits, schema = cache.open_cache(source)
+    made = {"name": schema.name, "countries": schema.domain_names, "labels": schema.labels}
+    asked = {"name": NAME, "countries": tuple(countries or schema.domain_names), "labels": labels}
+    if made != asked:
+        raise ValueError(f"{source} was prepared as {made}; prepare it again to have {asked}")
+    return splits, schema

@@ -1,0 +1,11 @@
+"""Amazon 2014: two categories of reviews with their meta data, read line by line.
+
+    load   a pair of domains, or one multi-domain table     lines, files  what a line holds
+    raw    the same into a cache
+
+What any pair of domains has in common lives in `hamur.data.pair`.
+"""
+
+from hamur.data.amazon.load import load_amazon, load_amazon_pair
+
+__all__ = ["load_amazon", "load_amazon_pair"]

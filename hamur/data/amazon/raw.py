@@ -1,0 +1,103 @@
+"""Amazon pairs through the pipeline: one job a category, which reads its reviews and meta data.
+
+The cache holds the multi-domain tables of `load_amazon`, and the pair below pair/.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from hamur.data import errors
+from hamur.data.amazon import load
+from hamur.data.encode import Codes
+from hamur.data.errors import DataError
+from hamur.data.files.rejects import Policy, Rejects
+from hamur.data.pair import cache as pair_cache
+from hamur.data.pair.join import join_pair
+from hamur.data.pair.pair import Interactions
+from hamur.data.preparing.jobs import Job
+from hamur.data.preparing.pipeline import Workspace
+from hamur.data.preparing.prepare import DataSet
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a preparation depends on besides the files; see `load_amazon_pair`."""
+
+    pair: tuple[str, str] | None = None
+    split: str = "leave_two_out"
+    vocabulary: str = "train"
+    missing_meta: str = "unknown"
+    strict_meta: bool = False
+    policy: Policy = field(default_factory=Policy)
+
+
+def find(folder: Path) -> list[Path]:
+    """Reviews and meta data of all categories that are there."""
+    categories = load.categories_in(folder)
+    return [load.find_file(folder, n.format(c)) for c in categories for n in load.FILES]
+
+
+def build(space: Workspace, sources: list[Path], options: Options) -> tuple:
+    """(splits, schema, rejects, further arrays of the cache)"""
+    folder = sources[0].parent
+    chosen = load.choose_pair(folder, options.pair)
+    jobs, rejects = [], []
+    for category in chosen:
+        paths = [load.find_file(folder, name.format(category)) for name in load.FILES]
+        rejects += [Rejects(path, options.policy) for path in paths]
+        given = (*paths, category, options)
+        size = sum(path.stat().st_size for path in paths)
+        jobs.append(Job(f"reviews/{category}", read_category, given, size))
+    found, domains = {}, []
+
+    def settle(number: int, report: dict) -> None:
+        if report["error"]:
+            kind, parts = report["error"]
+            raise getattr(errors, kind)(**parts)
+        for each, own in zip(rejects[2 * number :], report["rejects"]):
+            each.merge(own)
+        found[chosen[number]] = {"items_without_meta": report["without"]}
+
+    space.run("reading reviews", jobs, "B", settle)
+    for job, category in zip(jobs, chosen):
+        domains.append(_load(space.path(job.name), category))
+    pair = join_pair(
+        *domains, split=options.split, vocabulary=options.vocabulary, found={"domains": found}
+    )
+    splits, schema = load.as_splits(pair)
+    schema = replace(schema, split=pair_cache.described(pair, dict(schema.split)))
+    return splits, schema, rejects, pair_cache.arrays_of(pair)
+
+
+def read_category(folder: Path, reviews: Path, meta: Path, category: str, options: Options) -> dict:
+    """A job: the reviews of a category with the categories of their items, as arrays."""
+    rejects = [Rejects(path, options.policy) for path in (reviews, meta)]
+    try:
+        rows, without = load.read_domain(
+            category, *rejects, options.missing_meta, options.strict_meta
+        )
+    except DataError as error:
+        return {"error": [type(error).__name__, error.parts]}
+    for name in ("user", "item", "category"):
+        codes = getattr(rows, name)
+        np.save(folder / f"{name}.npy", codes.codes)
+        np.save(folder / f"{name}_values.npy", codes.values)
+    for name in ("row_id", "rating", "time"):
+        np.save(folder / f"{name}.npy", getattr(rows, name))
+    return {"error": None, "rejects": [each.report() for each in rejects], "without": without}
+
+
+def _load(folder: Path, category: str) -> Interactions:
+    def array(name: str) -> np.ndarray:
+        return np.load(folder / f"{name}.npy", allow_pickle=False)
+
+    codes = {
+        name: Codes(array(name), array(f"{name}_values")) for name in ("user", "item", "category")
+    }
+    columns = {name: array(name) for name in ("row_id", "rating", "time")}
+    return Interactions(category, **codes, **columns)
+
+
+DATASET = DataSet(load.NAME, Options, find, build, user="user", item="item")

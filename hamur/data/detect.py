@@ -1,0 +1,58 @@
+"""Which data set a folder holds, by the files in it."""
+
+from pathlib import Path
+
+from hamur.data import cache
+from hamur.data.ali_ccp import load_ali_ccp
+from hamur.data.aliexpress import load_aliexpress
+from hamur.data.amazon import load_amazon
+from hamur.data.errors import DataFileNotFoundError, DataFormatError
+from hamur.data.movielens import load_movielens
+from hamur.data.scenarios import load_scenarios
+from hamur.data.scenarios.descriptions import DESCRIPTIONS
+from hamur.data.schema import Schema
+from hamur.data.table import Splits
+
+# Loader -> patterns of files, one of which is enough.
+_SIGNS = {
+    load_ali_ccp: ("ali_ccp_train*.csv", "sample_skeleton_*", "sample_*.t*gz"),
+    load_movielens: ("ratings.dat", "ml-1m*.csv"),
+    load_aliexpress: (
+        *("train.csv", "aliexpress_train_sample.csv", "AliExpress_*", "aliexpress_*_datasets.zip"),
+        *("??_item_train.csv", "??_item_train.zip", "??_item_train.csv.gz"),
+    ),
+    load_amazon: ("reviews_*_5.json", "reviews_*_5.json.gz"),
+    load_scenarios: tuple(name for each in DESCRIPTIONS for name in each.files),
+}
+
+
+def load(path: str | Path, cache_dir: str | Path | None = None) -> tuple[Splits, Schema]:
+    """The tables of whatever data set stands in a folder, by its loader's default options.
+
+    cache_dir: as in `load_movielens`.
+    Raises:  DataFileNotFoundError; DataFormatError: nothing is recognised, or two sets are; and
+        what the loader raises.
+    """
+    source = Path(path).expanduser()
+    if not source.is_dir():
+        raise DataFileNotFoundError(
+            "no such folder", file=source, remedy="pass the folder of a data set"
+        )
+    if cache.is_cache(source):
+        return cache.open_cache(source)
+    found = {
+        loader: names
+        for loader, patterns in _SIGNS.items()
+        if (names := [p.name for pattern in patterns for p in source.glob(pattern)])
+    }
+    if len(found) != 1:
+        present = [name for names in found.values() for name in names]
+        raise DataFormatError(
+            "ambiguous: files of several data sets" if found else "no data set is recognised",
+            file=source,
+            value=", ".join((present or sorted(p.name for p in source.iterdir()))[:8]),
+            expected="the files of one data set",
+            remedy="pass the folder of one data set, or call its own loader",
+        )
+    (loader,) = found
+    return loader(source) if loader is load_amazon else loader(source, cache_dir=cache_dir)

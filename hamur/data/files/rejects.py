@@ -1,0 +1,162 @@
+"""Bad rows: the first one stops a load, or all are left out, counted and listed."""
+
+import csv
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hamur.data import errors
+from hamur.data.errors import DataError, DataFormatError
+
+MODES = ("error", "skip")
+LISTED_PER_REASON = 1000
+SHOWN_CHARACTERS = 200
+SKIP_REMEDY = "correct the row, or leave such rows out with --on_bad_rows skip"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """on_bad_rows: "error" raises for the first bad row of a file, "skip" leaves bad rows out.
+
+    max_fraction: above this share of skipped rows the file counts as unusable all the same.
+    """
+
+    on_bad_rows: str = "error"
+    max_fraction: float = 0.05
+
+    def __post_init__(self):
+        if self.on_bad_rows not in MODES:
+            raise ValueError(f"on_bad_rows is {self.on_bad_rows!r}; use one of {MODES}")
+
+
+class Rejects:
+    """The bad rows of one file.  Checks run in any order; `settle` reports in file order."""
+
+    def __init__(self, path: Path, policy: Policy):
+        self.path, self.policy = path, policy
+        self.dropped: Counter[str] = Counter()
+        self.excluded: Counter[str] = Counter()  # left out by a rule of the data set: no defects
+        self.rows_read = 0
+        self.fatal = False  # the file as a whole is unusable: an error in every mode
+        self._listed: Counter[str] = Counter()
+        self._errors: dict[int, tuple[str, DataError]] = {}  # by line
+        self._texts: dict[int, str] = {}  # where the file cannot be read again by line
+
+    def __bool__(self) -> bool:
+        return bool(self.dropped)
+
+    def add(self, line: int, reason: str, error: DataError, text: bytes | None = None) -> None:
+        """One bad row.  The first error of a line is the one that is shown.
+
+        text: the line, for a file that cannot be opened by its path alone.
+        """
+        self.dropped[reason] += 1
+        self._listed[reason] += 1
+        if self._listed[reason] <= LISTED_PER_REASON:
+            self._errors.setdefault(int(line), (reason, error))
+            if text is not None:
+                self._texts[int(line)] = _shown(text)
+
+    def add_where(
+        self,
+        bad: np.ndarray,
+        lines: np.ndarray,
+        reason: str,
+        make_error: Callable[[int], DataError],
+    ) -> np.ndarray:
+        """The rows where `bad` (N,) bool is set; make_error takes a row.  Returns ~bad."""
+        rows = np.flatnonzero(bad)
+        rows = rows[np.argsort(lines[rows], kind="stable")]
+        shown = LISTED_PER_REASON if self.policy.on_bad_rows == "skip" else 1
+        for row in rows[:shown]:
+            self.add(lines[row], reason, make_error(int(row)))
+        if len(rows) > shown:
+            self.dropped[reason] += len(rows) - shown
+        return ~bad
+
+    def settle(self) -> None:
+        """Raises the first error in file order, or, when skipping, if too many rows are bad."""
+        if not self.dropped:
+            return
+        first = self._errors[min(self._errors)][1]
+        if self.fatal or self.policy.on_bad_rows == "error":
+            raise self._errors[max(self._errors)][1] if self.fatal else first
+        total = sum(self.dropped.values())
+        counts = ", ".join(f"{reason} {rows}" for reason, rows in sorted(self.dropped.items()))
+        if total > self.policy.max_fraction * self.rows_read:
+            raise DataFormatError(
+                f"{total} of {self.rows_read} rows are bad ({counts}); the first one: {first}",
+                file=self.path,
+                expected=f"at most {self.policy.max_fraction:.1%}",
+                remedy="correct the file, or allow more with max_bad_fraction",
+            )
+        _log.warning("%s: left out %d of %d rows: %s", self.path, total, self.rows_read, counts)
+
+    def report(self) -> dict:
+        """All of this as JSON values, for `merge` in another process."""
+        errors = [
+            [line, reason, type(error).__name__, error.parts, self._texts.get(line)]
+            for line, (reason, error) in sorted(self._errors.items())
+        ]
+        counts = {"dropped": self.dropped, "excluded": self.excluded}
+        return {"rows_read": self.rows_read, "errors": errors, "fatal": self.fatal} | counts
+
+    def merge(self, report: dict, lines_before: int = 0) -> None:
+        """Adds the report of a part of this file that begins after so many lines."""
+        self.rows_read += report["rows_read"]
+        self.dropped.update(report["dropped"])
+        self.excluded.update(report["excluded"])
+        self.fatal = self.fatal or report["fatal"]
+        for line, reason, kind, parts, text in report["errors"]:
+            self._listed[reason] += 1
+            if self._listed[reason] <= LISTED_PER_REASON:
+                line += lines_before
+                error = getattr(errors, kind)(**parts | {"line": line})
+                self._errors.setdefault(line, (reason, error))
+                if text is not None:
+                    self._texts[line] = text
+
+    def counts(self) -> dict:
+        """rows_read = rows_kept + the sum of dropped."""
+        dropped = dict(sorted((self.dropped + self.excluded).items()))
+        kept = self.rows_read - sum(dropped.values())
+        return {"rows_read": self.rows_read, "rows_kept": kept, "dropped": dropped}
+
+    def listing(self) -> list[tuple[str, int, str, str]]:
+        """(file, line, reason, beginning of the line), in file order."""
+        texts = self._texts or _lines_at(self.path, set(self._errors))
+        return [
+            (self.path.name, line, self._errors[line][0], texts.get(line, ""))
+            for line in sorted(self._errors)
+        ]
+
+
+def write_bad_rows(path: Path, rejects: list[Rejects]) -> None:
+    """All listings as CSV: file, line, reason, text."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["file", "line", "reason", "text"])
+        for each in rejects:
+            writer.writerows(each.listing())
+
+
+def _lines_at(path: Path, numbers: set[int]) -> dict[int, str]:
+    if not numbers:
+        return {}
+    last, found = max(numbers), {}
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if number in numbers:
+                found[number] = _shown(line)
+            if number == last:
+                break
+    return found
+
+
+def _shown(line: bytes) -> str:
+    return line.rstrip(b"\r\n")[:SHOWN_CHARACTERS].decode("utf-8", "backslashreplace")

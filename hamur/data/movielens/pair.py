@@ -1,0 +1,95 @@
+"""MovieLens-1M cut by the first genre of its movies into a pair of domains, e.g. Drama -> Comedy.
+
+A pair of real data that everybody can have; see `hamur.data.pair` for what a pair is.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hamur.data.encode import factorise
+from hamur.data.errors import EmptySplitError
+from hamur.data.files import checks, text
+from hamur.data.files.rejects import Policy, Rejects
+from hamur.data.files.text import Rows
+from hamur.data.movielens import files as movielens_files
+from hamur.data.movielens import load as movielens
+from hamur.data.pair.join import join_pair
+from hamur.data.pair.pair import Interactions, Pair
+from hamur.data.pair.tables import item_categories
+
+
+def load_movielens_pair(
+    path: str | Path | None = None,
+    genres: tuple[str, str] = ("Drama", "Comedy"),
+    split: str = "leave_two_out",
+    split_seed: int = 2022,
+    vocabulary: str = "train",
+    on_bad_rows: str = "error",
+    max_bad_fraction: float = 0.05,
+) -> Pair:
+    """MovieLens-1M cut in two by the first genre of the movies: (source, target).
+
+    Users are those who rated movies of both; a movie's category is its second genre, "others" if
+    it has one only.  path: as in `load_movielens`.  The label is rating > 3.
+    Raises:  DataError; EmptySplitError: no rating of a genre.
+    """
+    policy = Policy(on_bad_rows, max_bad_fraction)
+    source = movielens.SAMPLE if path is None else Path(path).expanduser()
+    rejects = [Rejects(file, policy) for file in movielens_files.find_files(source)]
+    rows, names = _read_movielens(rejects)
+    parts = [name.split("|") for name in names.categories]
+    first = np.array([part[0] for part in parts])[names.codes]
+    second = np.array([part[1] if len(part) > 1 else "others" for part in parts])[names.codes]
+    domains = []
+    for genre in genres:
+        chosen = np.flatnonzero(first == genre)
+        if not len(chosen):
+            raise EmptySplitError(
+                f"no rating of a movie whose first genre is {genre!r}",
+                file=source,
+                expected="one of " + ", ".join(np.unique(first)),
+                remedy="name two of these genres",
+            )
+        columns = {name: column[chosen] for name, column in rows.columns.items()}
+        item = factorise(columns["movie_id"])
+        domains.append(
+            Interactions(
+                genre,
+                factorise(columns["user_id"]),
+                item,
+                item_categories(item, pd.Categorical(second[chosen])),
+                rows.lines[chosen] - (2 if len(rejects) == 1 else 1),
+                columns["rating"].astype(np.float32),
+                columns["timestamp"],
+            )
+        )
+    return join_pair(
+        *domains,
+        split=split,
+        split_seed=split_seed,
+        vocabulary=vocabulary,
+        found={"files": {each.path.name: each.counts() for each in rejects}},
+    )
+
+
+def _read_movielens(rejects: list[Rejects]) -> tuple[Rows, pd.Categorical]:
+    """user_id, movie_id, rating, timestamp of every rating, and the genres of its movie."""
+    of_ratings, of_movies = rejects[0], rejects[-1]
+    joined = len(rejects) == 1
+    layout = movielens_files.CSV if joined else movielens_files.RATINGS
+    rows = text.read_rows(of_ratings.path, layout, of_ratings)
+    rows = checks.allowed(rows, "rating", range(1, 6), of_ratings)
+    rows = checks.unique(rows, ("user_id", "movie_id"), of_ratings)
+    if joined:
+        of_ratings.settle()
+        return rows, rows.columns["genres"]
+    movies = text.read_rows(of_movies.path, movielens_files.MOVIES, of_movies)
+    movies = checks.unique(movies, ("movie_id",), of_movies)
+    of_movies.settle()
+    ids = movies.columns["movie_id"]
+    rows = checks.with_partner(rows, "movie_id", ids, of_movies.path, of_ratings)
+    of_ratings.settle()
+    at = pd.Index(ids).get_indexer(rows.columns["movie_id"])
+    return rows, movies.columns["genres"][at]

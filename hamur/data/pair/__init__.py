@@ -1,0 +1,15 @@
+"""Two domains with common users, a source that helps in a target: what BIAO and CoNet train on.
+
+    pair        Pair and Interactions        join    rows of two domains -> a Pair
+    behaviours  what each user did, by time  tables  any two csv, tsv or parquet tables -> a Pair
+    checks      times and repeated rows      cache   a Pair in a prepared cache
+
+Readers of one data set live in its own folder.
+"""
+
+from hamur.data.pair.behaviours import Behaviours
+from hamur.data.pair.join import join_pair
+from hamur.data.pair.pair import Interactions, Pair
+from hamur.data.pair.tables import load_pair
+
+__all__ = ["Behaviours", "Interactions", "Pair", "join_pair", "load_pair"]

@@ -1,0 +1,30 @@
+"""What a streaming preparation hands to the common end of `prepare`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hamur.data.arrays import Part
+from hamur.data.files.rejects import Rejects
+from hamur.data.schema import Schema
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a streaming preparation made.
+
+    tables: split -> name of a Table's column -> its parts; files: the jobs, "files/<path>", whose
+    array.npy becomes <path>.npy; vocabularies: field -> job folder with values.npy, the raw values
+    in the order of their ids; scales: field -> (low, high) that its values were scaled by;
+    rejects: what was left out of each source file.
+    """
+
+    schema: Schema
+    tables: dict[str, dict[str, list[Part]]]
+    files: tuple[str, ...]
+    vocabularies: dict[str, Path] = field(default_factory=dict)
+    scales: dict[str, tuple[float, float]] = field(default_factory=dict)
+    rejects: tuple[Rejects, ...] = ()
+
+    def with_rejects(self, rejects: Iterable[Rejects]) -> "Product":
+        return replace(self, rejects=tuple(rejects))

@@ -1,0 +1,242 @@
+"""Generated AliExpress files, raw or processed, of any size; no row of them is real.
+
+    click       ~ Bernoulli(p),       logit p = b + signal (0.65 common + 0.45 own)
+    conversion  ~ Bernoulli(q), if clicked,  logit q = b' + 1.35 signal (rho z + sqrt(1 - rho^2) z')
+
+`common` is the same function of the columns in every country, `own` one of the country's; z is the
+standardised click score, z' another function, rho = 1 - 2 task_conflict.  All are sums of effects
+of the 16 fields, of a crossing of user and item factors of rank 4, and of 12 numerical columns.
+Rows come in blocks of 4,096 search pages with a random stream each, so memory does not grow with
+their number, and the same arguments give the same bytes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from hamur.data.aliexpress import files
+from hamur.data.synthetic.aliexpress_files import CARDINALITIES, LEVELS, WRITERS, Block
+from hamur.data.synthetic.planted import RANK, Truth, sigmoid, write_truth
+
+# click, and purchase, per impression: in line with published log-losses, not counts of the data.
+RATES = {
+    "NL": (0.024, 0.0008),
+    "ES": (0.028, 0.0006),
+    "FR": (0.022, 0.0005),
+    "US": (0.022, 0.00045),
+    "RU": (0.022, 0.0005),
+}
+CONSTANT = ("numerical_58", "numerical_59", "numerical_60")
+FLIPPED = ("categorical_5", "categorical_10")  # opposite own effects in every second country
+_PAGES = 4_096
+_MEAN_ITEMS, _MOST_ITEMS = 9, 48
+_NUMERICAL_EFFECTS = 12
+_SHARED, _OWN, _BOUGHT = 0.65, 0.45, 1.35
+_USERS, _USER_NUMBERS = len(files.USER_CATEGORICAL), len(files.USER_NUMERICAL)
+_BINS, _LIMIT = 80_000, 20.0  # histogram of logits
+
+
+def make_aliexpress(
+    out: str | Path,
+    rows: int,
+    seed: int,
+    country: str = "NL",
+    test_rows: int | None = None,
+    form: str = "raw",
+    rates: tuple[float, float] | None = None,
+    signal: float = 1.0,
+    task_conflict: float = 0.25,
+) -> dict[str, dict[str, Truth]]:
+    """Writes `rows` training and `test_rows` (None: half as many) test rows of one country.
+
+    form: "raw" writes {cc}_{user,item}_{train,test}.csv into `out`, "processed" the same rows to
+        AliExpress_{CC}/{train,test}.csv below it.
+    rates: of click and of purchase per impression; None takes those of RATES.
+    task_conflict: 0 what is clicked is bought, 0.5 unrelated, 1 the opposite is bought.
+    Returns the truth of the rows in their joined order: part -> label -> Truth.
+    """
+    if form not in WRITERS:
+        raise ValueError(f"form is {form!r}; use one of {tuple(WRITERS)}")
+    if country not in RATES:
+        raise ValueError(f"country is {country!r}; use one of {tuple(RATES)}")
+    number = files.COUNTRIES.index(country)
+    score = _Score(seed, number, signal, task_conflict)
+    sizes = dict(zip(files.PARTS, (rows, rows // 2 if test_rows is None else test_rows)))
+    truths = {}
+    for p, (part, size) in enumerate(sizes.items()):
+        key = (seed, number, p)
+        bias = _intercepts(score, key, size, rates or RATES[country])
+        with WRITERS[form](Path(out), country, part) as writer:
+            truths[part] = _write(writer, score, bias, key, size)
+    return truths
+
+
+def generate(
+    out: Path, rows: int, seed: int, form: str = "raw", countries: str = "NL", **options
+) -> dict:
+    """`rows` training rows of each of these countries ("NL,ES"), with the truth beside `out`.
+
+    Returns the content of truth.json.
+    """
+    truth = {}
+    for country in countries.split(","):
+        made = make_aliexpress(out, rows, seed, country, form=form, **options)
+        for part, labels in made.items():
+            truth |= {f"{country}_{part}_{label}": each for label, each in labels.items()}
+    given = {"rows": rows, "seed": seed, "countries": countries} | options
+    return write_truth(out, given, truth)
+
+
+def make_aliexpress_sample(out: str | Path, seed: int) -> None:
+    """The bundled sample: two countries, processed, and the first one raw as well.
+
+    Far more clicks and purchases than the real data have, since a thousand rows would hold none.
+    """
+    sizes = dict(rows=1_000, test_rows=400, rates=(0.2, 0.05), signal=1.8)
+    for country in ("NL", "US"):
+        make_aliexpress(out, seed=seed, country=country, form="processed", **sizes)
+    make_aliexpress(Path(out) / "raw", seed=seed, country="NL", **sizes)
+
+
+def _write(writer, score: "_Score", bias, key: tuple[int, ...], rows: int) -> dict[str, Truth]:
+    found = {label: ([], []) for label in files.LABELS}
+    for block in _blocks(key, rows):
+        probability = sigmoid(score.logits(block) + bias)  # (n, 2): click, purchase if clicked
+        drawn = block.draws < probability
+        click, bought = drawn[:, 0], drawn.all(axis=1)
+        writer.add(block, click.astype(int) + bought)
+        both = (probability[:, 0], click), (probability.prod(axis=1), bought)
+        for (values, labels), (value, label) in zip(found.values(), both):
+            values.append(value)
+            labels.append(label.astype(np.int8))
+    return {label: _truth(*map(np.concatenate, parts)) for label, parts in found.items()}
+
+
+def _truth(probability: np.ndarray, labels: np.ndarray) -> Truth:
+    return Truth(probability, labels, np.zeros(len(labels), int), probability)
+
+
+def _blocks(key: tuple[int, ...], rows: int) -> Iterator[Block]:
+    number = 0
+    while rows:
+        rng = np.random.Generator(np.random.PCG64([*key, number]))
+        block = _block(rng, number, rows)
+        yield block
+        rows -= len(block.page)
+        number += 1
+
+
+def _block(rng: np.random.Generator, number: int, most_rows: int) -> Block:
+    """The rows of a shorter block are the first ones of the whole block."""
+    sizes = np.minimum(1 + rng.poisson(_MEAN_ITEMS, _PAGES), _MOST_ITEMS)
+    page = np.repeat(np.arange(_PAGES), sizes)
+    n, search_id = len(page), 1 + number * _PAGES + rng.permutation(_PAGES)
+    codes = np.stack([_codes(rng, size, _PAGES) for size in CARDINALITIES[:_USERS]], axis=1)
+    flags = np.stack([_codes(rng, size, n) for size in CARDINALITIES[_USERS:]], axis=1)
+    user_levels = _levels(rng, _PAGES, _USER_NUMBERS)
+    item_levels = _levels(rng, n, len(files.ITEM_NUMERICAL))
+    for name in CONSTANT:
+        item_levels[:, files.DENSE_COLUMNS.index(name) - _USER_NUMBERS] = 0
+    draws, place = rng.random((n, 2)), rng.permutation(_PAGES)
+    rows = min(n, most_rows)
+    pages = page[rows - 1] + 1
+    return Block(
+        search_id[:pages],
+        page[:rows],
+        codes[:pages],
+        user_levels[:pages],
+        flags[:rows],
+        item_levels[:rows],
+        draws[:rows],
+        np.argsort(place[page[:rows]], kind="stable"),
+    )
+
+
+def _codes(rng: np.random.Generator, size: int, rows: int) -> np.ndarray:
+    """(rows,) 0..size-1, small numbers more often."""
+    return (rng.random(rows) ** 1.5 * size).astype(np.int64)
+
+
+def _levels(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """(rows, columns) of 0..100, in every second column half of them 0."""
+    levels = (rng.random((rows, columns)) ** 2 * LEVELS).astype(np.int64)
+    levels[:, ::2] *= rng.random((rows, len(range(0, columns, 2)))) < 0.5
+    return levels
+
+
+class _Score:
+    """The logits of a block without intercepts, from tables drawn once."""
+
+    def __init__(self, seed: int, country: int, signal: float, task_conflict: float):
+        shared = np.random.Generator(np.random.PCG64([seed, 1_000]))
+        own = np.random.Generator(np.random.PCG64([seed, 1_001, country]))
+        # Functions: 0, 1 of the click and of the purchase in all countries; 2, 3 of this country.
+        tables = [
+            (shared.standard_normal((c, 2)), own.standard_normal((c, 2))) for c in CARDINALITIES
+        ]
+        for name in FLIPPED:
+            f = files.SPARSE_COLUMNS.index(name)
+            flipped = np.random.Generator(np.random.PCG64([seed, 1_002, f]))
+            sign = -1.0 if country % 2 else 1.0
+            tables[f][1][:] = 2.0 * sign * flipped.standard_normal((CARDINALITIES[f], 2))
+        self._tables = [np.concatenate(pair, axis=1) for pair in tables]
+        self._factors = [shared.standard_normal((c, RANK)) for c in CARDINALITIES]
+        turns = [np.linalg.qr(own.standard_normal((RANK, RANK)))[0] for _ in range(4)]
+        self._turns = np.stack(turns)  # (4, RANK, RANK)
+        chosen = [f for f, name in enumerate(files.DENSE_COLUMNS) if name not in CONSTANT]
+        self._columns = shared.permutation(chosen)[:_NUMERICAL_EFFECTS]
+        weights = [rng.standard_normal((_NUMERICAL_EFFECTS, 2)) for rng in (shared, own)]
+        self._weights = np.concatenate(weights, axis=1)
+        self._rho = 1.0 - 2.0 * task_conflict
+        self._signal = signal
+        pilot = _block(np.random.Generator(np.random.PCG64([seed, 1_003])), 0, 1 << 30)
+        parts = self._parts(pilot)
+        self._centre, self._spread = parts.mean(axis=0), parts.std(axis=0)
+
+    def logits(self, block: Block) -> np.ndarray:
+        """(n, 2): of a click, and of a purchase once clicked."""
+        parts = (self._parts(block) - self._centre) / self._spread  # (n, 3, 4)
+        mixed = parts.transpose(0, 2, 1) @ np.array([1.0, 0.6, 0.5]) / np.sqrt(1.61)  # (n, 4)
+        either = _SHARED * mixed[:, :2] + _OWN * mixed[:, 2:]  # (n, 2)
+        unit = either / np.hypot(_SHARED, _OWN)
+        bought = self._rho * unit[:, 0] + np.sqrt(1.0 - self._rho**2) * unit[:, 1]
+        return self._signal * np.stack([either[:, 0], _BOUGHT * bought], axis=1)
+
+    def _parts(self, block: Block) -> np.ndarray:
+        """(n, 3, 4): effects of fields, crossing, numbers, of the four functions."""
+        codes = block.codes
+        additive = sum(table[codes[:, f]] for f, table in enumerate(self._tables))
+        user = sum(self._factors[f][codes[:, f]] for f in range(_USERS))
+        item = sum(self._factors[f][codes[:, f]] for f in range(_USERS, codes.shape[1]))
+        crossed = np.einsum("nr,krs,ns->nk", user, self._turns, item, optimize=True)
+        linear = (block.levels[:, self._columns] / (LEVELS - 1)) @ self._weights
+        return np.stack([additive, crossed, linear], axis=1)
+
+
+def _intercepts(score: _Score, key: tuple[int, ...], rows: int, rates) -> np.ndarray:
+    """(2,) so that the mean probabilities of a click and of a purchase meet their rates.
+
+    From histograms of the logits, which do not grow with the rows; a purchase needs both.
+    """
+    edges = np.linspace(-_LIMIT, _LIMIT, _BINS + 1)
+    middle = (edges[1:] + edges[:-1]) / 2
+    clicks = np.zeros(_BINS)
+    for block in _blocks(key, rows):
+        clicks += np.histogram(score.logits(block)[:, 0].clip(-_LIMIT, _LIMIT), edges)[0]
+    first = _bisect(middle, clicks / rows, rates[0])
+    bought = np.zeros(_BINS)
+    for block in _blocks(key, rows):
+        logits = score.logits(block).clip(-_LIMIT, _LIMIT)
+        bought += np.histogram(logits[:, 1], edges, weights=sigmoid(logits[:, 0] + first))[0]
+    return np.array([first, _bisect(middle, bought / rows, rates[1])])
+
+
+def _bisect(logits: np.ndarray, weights: np.ndarray, rate: float) -> float:
+    """b with sum of weights x sigmoid(logits + b) = rate."""
+    low, high = -_LIMIT, _LIMIT
+    for _ in range(60):
+        middle = (low + high) / 2
+        reached = weights @ sigmoid(logits + middle)
+        low, high = (middle, high) if reached < rate else (low, middle)
+    return (low + high) / 2

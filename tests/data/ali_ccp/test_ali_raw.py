@@ -1,0 +1,355 @@
+"""Raw Ali-CCP files -> tables, cell by cell against a naive reader; what bad lines are told."""
+
+import gzip
+import random
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hamur.data import load_ali_ccp
+from hamur.data.ali_ccp import lists as ali_ccp_lists
+from hamur.data.ali_ccp import raw as ali_ccp_raw
+from hamur.data.ali_ccp.form import COMMON, SKELETON
+from hamur.data.cache import open_cache
+from hamur.data.datasets import DATASETS
+from hamur.data.errors import (
+    DataError,
+    DataFileNotFoundError,
+    DataFormatError,
+    DuplicateRowError,
+    JoinError,
+    TruncatedFileError,
+    UnknownDomainError,
+)
+from hamur.data.files.rejects import Policy, Rejects
+from hamur.data.preparing.prepare import prepare
+from hamur.data.synthetic import samples as synthetic
+from tests.data.ali_ccp import naive
+
+ROWS, TEST_ROWS = 3_000, 1_501
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory) -> Path:
+    """The four raw files; few users, so that many ids are known."""
+    folder = tmp_path_factory.mktemp("raw") / "ali"
+    synthetic.make_ali_ccp_raw(
+        folder, ROWS, 3, test_rows=TEST_ROWS, min_domain_rows=40, min_positives=2
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(raw, tmp_path_factory):
+    """The raw files prepared: folder, (splits, schema, Prepared)."""
+    out = tmp_path_factory.mktemp("plain") / "out"
+    return out, prepared(raw, out)
+
+
+@pytest.fixture
+def copy(raw, tmp_path) -> Path:
+    return Path(shutil.copytree(raw, tmp_path / "copy"))
+
+
+def prepared(folder: Path, out: Path, workers: int = 1, **options):
+    given = ali_ccp_raw.Options(range_bytes=options.pop("range_bytes", 300_000), **options)
+    made = prepare(DATASETS["ali-ccp"], folder, out, given, workers=workers, quiet=True)
+    return *open_cache(made.folder), made
+
+
+def assert_equals_naive(folder: Path, out: Path, splits, schema) -> None:
+    expected = naive.tables(folder, min_count=10)
+    assert schema.vocab_sizes[:-1] == tuple(
+        len(expected["vocabularies"][f]) + 1 for f in schema.sparse_names[:-1]
+    )
+    for field, vocabulary in expected["vocabularies"].items():
+        assert np.load(out / "vocab" / f"{field}.npy").tolist() == list(vocabulary)
+    for part, table in splits._asdict().items():
+        own = expected[part]
+        assert table.sparse.shape == own["ids"].shape
+        np.testing.assert_array_equal(np.asarray(table.sparse), own["ids"])
+        np.testing.assert_allclose(np.asarray(table.dense), own["dense"], atol=1e-6)
+        np.testing.assert_array_equal(table.labels[:, 0], own["click"])
+        np.testing.assert_array_equal(table.domain, own["ids"][:, -1])
+        np.testing.assert_array_equal(np.asarray(table.group), own["ids"][:, 0])
+        table.validate(schema)
+
+
+def test_every_cell_equals_the_naive_reader(raw, plain):
+    assert_equals_naive(raw, plain[0], *plain[1][:2])
+
+
+def mutate_harmlessly(folder: Path) -> None:
+    """Other line ends, permuted lists, fields left out or repeated, a blank last line."""
+    rng = random.Random(5)
+    for path in folder.glob("*.csv"):
+        text = []
+        for line in path.read_text().splitlines():
+            head, _, features = line.rpartition(",")
+            listed = features.split("\x01")
+            rng.shuffle(listed)
+            if rng.random() < 0.3:
+                listed.append(rng.choice(listed))
+            if rng.random() < 0.3 and "301" not in listed[0].partition("\x02")[0]:
+                listed = listed[1:] or listed
+            text.append(head + "," + "\x01".join(listed))
+        path.write_bytes("\r\n".join([*text, "", ""]).encode())
+
+
+def test_order_repetition_and_line_ends_are_read_as_the_naive_reader_does(copy, tmp_path):
+    mutate_harmlessly(copy)
+    splits, schema, _ = prepared(copy, tmp_path / "out")
+    assert_equals_naive(copy, tmp_path / "out", splits, schema)
+
+
+def same_files(a: Path, b: Path) -> bool:
+    names = sorted(path.relative_to(a) for path in a.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(b) for path in b.rglob("*") if path.is_file())
+    return all((a / name).read_bytes() == (b / name).read_bytes() for name in names)
+
+
+def test_workers_and_ranges_do_not_change_a_byte(raw, plain, tmp_path):
+    *_, one = plain[1]
+    *_, two = prepared(raw, tmp_path / "two", workers=2)
+    assert one.jobs_done == two.jobs_done > 40 and same_files(one.folder, two.folder)
+    parts, _, _ = prepared(raw, tmp_path / "parts", range_bytes=90_000)
+    for a, b in zip(plain[1][0], parts):
+        assert np.array_equal(a.sparse, b.sparse) and np.array_equal(a.dense, b.dense)
+        assert np.array_equal(a.row_id, b.row_id)
+
+
+@pytest.mark.slow
+def test_four_workers_write_the_same_bytes(raw, plain, tmp_path):
+    *_, four = prepared(raw, tmp_path / "four", workers=4, range_bytes=300_000)
+    assert same_files(plain[0], four.folder)
+
+
+def test_compressed_files_and_archives_give_the_same_tables(plain, copy, tmp_path):
+    reference, _, _ = plain[1]
+    for path in sorted(copy.glob("common*")):
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    with tarfile.open(copy / "sample_train.tar.gz", "w:gz") as archive:
+        for path in sorted(copy.glob("sample_skeleton_*.csv")):
+            archive.add(path, f"inside/{path.name}")
+            path.unlink()
+    splits, _, _ = prepared(copy, tmp_path / "packed")
+    for a, b in zip(reference, splits):
+        assert np.array_equal(a.sparse, b.sparse) and np.array_equal(a.dense, b.dense)
+
+
+def test_truncated_archives_are_never_accepted(copy, tmp_path):
+    path = copy / "common_features_test.csv"
+    packed = gzip.compress(path.read_bytes())
+    path.with_name(path.name + ".gz").write_bytes(packed[: len(packed) * 2 // 3])
+    path.unlink()
+    with pytest.raises(TruncatedFileError, match=r"common_features_test.csv.gz.*Remedy"):
+        prepared(copy, tmp_path / "out")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.work").exists()
+
+
+def test_loader_takes_raw_files_and_prepared_caches(raw, tmp_path):
+    splits, schema = load_ali_ccp(raw, cache_dir=tmp_path / "cache")
+    again, schema_again = load_ali_ccp(next((tmp_path / "cache").iterdir()))
+    assert schema == schema_again and np.array_equal(splits.test.sparse, again.test.sparse)
+    with pytest.raises(ValueError, match="prepare it again"):
+        load_ali_ccp(next((tmp_path / "cache").iterdir()), split="hash")
+
+
+def test_halves_by_hash_are_disjoint_and_depend_on_the_seed(raw, tmp_path):
+    a, _, _ = prepared(raw, tmp_path / "a", split="hash")
+    b, _, _ = prepared(raw, tmp_path / "b", split="hash", split_seed=1)
+    assert abs(len(a.test) - TEST_ROWS / 2) < 4 * np.sqrt(TEST_ROWS) / 2
+    assert not set(a.valid.row_id.tolist()) & set(a.test.row_id.tolist())
+    assert set(a.valid.row_id.tolist()) != set(b.valid.row_id.tolist())
+
+
+def test_purchase_is_a_label_and_never_a_feature(raw, tmp_path):
+    splits, schema, _ = prepared(raw, tmp_path / "out", labels=("click", "purchase"))
+    expected = [[r["click"], r["conversion"]] for r in naive.rows(raw, "train")]
+    np.testing.assert_array_equal(splits.train.labels, expected)
+    assert not {"purchase", "click"} & {*schema.sparse_names, *schema.dense_names}
+
+
+def edit_line(path: Path, line: int, change) -> None:
+    lines = path.read_bytes().split(b"\n")
+    lines[line - 1] = change(lines[line - 1])
+    path.write_bytes(b"\n".join(lines))
+
+
+def cell(number: int, value: bytes):
+    def change(line: bytes) -> bytes:
+        cells = line.split(b",")
+        cells[number] = value
+        return b",".join(cells)
+
+    return change
+
+
+SKELETON_DEFECTS = {
+    "wrong number of fields": (lambda line: line.replace(b",", b";"), DataFormatError, None),
+    "bad value in sample_id": (cell(0, b"x"), DataError, "sample_id"),
+    "not an allowed value in click": (cell(1, b"2"), DataError, "click"),
+    "bad common_feature_index": (cell(3, b"12g4"), DataFormatError, "common_feature_index"),
+    "malformed feature": (cell(5, b"205\x02\x021"), DataFormatError, "feature_list"),
+    "unknown field": (cell(5, b"999\x021\x031.0"), DataFormatError, "feature_list"),
+    "bad feature id": (cell(5, b"205\x02-1\x031.0"), DataError, "feature_list"),
+    "bad feature value": (cell(5, b"205\x021\x03nan"), DataError, "feature_list"),
+    "no common row": (cell(3, b"0" * 16), JoinError, "common_feature_index"),
+    "repeated sample_id": (cell(0, b"7"), DuplicateRowError, "sample_id"),
+    "no domain": (
+        lambda line: line.replace(b"301\x029351665", b"301\x025").replace(
+            b"301\x029351666", b"301\x025"
+        ).replace(b"301\x029351667", b"301\x025"),
+        UnknownDomainError,
+        "301",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", SKELETON_DEFECTS)
+def test_bad_row_is_named_or_skipped_and_counted(copy, tmp_path, reason):
+    change, kind, column = SKELETON_DEFECTS[reason]
+    edit_line(copy / "sample_skeleton_train.csv", 2_345, change)
+    with pytest.raises(kind, match=r"sample_skeleton_train.csv:2345: .*Remedy") as caught:
+        prepared(copy, tmp_path / "out")
+    assert caught.value.line == 2_345 and caught.value.column == column
+    assert not (tmp_path / "out").exists()
+    splits, _schema, made = prepared(copy, tmp_path / "out", policy=Policy("skip"))
+    counts = made.stats["files"]["sample_skeleton_train.csv"]
+    assert counts["dropped"][reason] == 1
+    assert counts["rows_read"] == counts["rows_kept"] + sum(counts["dropped"].values()) == ROWS
+    assert len(splits.train) == counts["rows_kept"]
+    listed = (made.folder / "bad_rows.csv").read_text().splitlines()
+    assert len(listed) == 2 and listed[1].startswith(f"sample_skeleton_train.csv,2345,{reason}")
+
+
+def test_first_bad_row_of_the_file_is_told_whatever_the_workers(copy, tmp_path):
+    path = copy / "sample_skeleton_train.csv"
+    for line in (2_900, 2_300, 1_811):
+        edit_line(path, line, cell(1, b"7"))
+    with pytest.raises(DataError, match=r"sample_skeleton_train\.csv:1811"):
+        prepared(copy, tmp_path / "out", 2, range_bytes=100_000)
+
+
+def test_several_defects_are_counted_one_by_one(copy, tmp_path):
+    path = copy / "sample_skeleton_train.csv"
+    chosen = list(SKELETON_DEFECTS)[:8]
+    for number, reason in enumerate(chosen):
+        edit_line(path, 400 + 300 * number, SKELETON_DEFECTS[reason][0])
+    *_, made = prepared(copy, tmp_path / "out", policy=Policy("skip"))
+    dropped = made.stats["files"]["sample_skeleton_train.csv"]["dropped"]
+    assert {reason: dropped[reason] for reason in chosen} == dict.fromkeys(chosen, 1)
+    assert len((made.folder / "bad_rows.csv").read_text().splitlines()) == len(chosen) + 1
+
+
+def test_too_many_bad_rows_stop_all_the_same(copy, tmp_path):
+    path = copy / "sample_skeleton_train.csv"
+    lines = path.read_bytes().split(b"\n")
+    lines[-1 - ROWS // 16 : -1] = [b"nonsense"] * (ROWS // 16)
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(DataFormatError, match=r"of 3000 rows are bad.*at most 5.0%"):
+        prepared(copy, tmp_path / "out", policy=Policy("skip"))
+
+
+def test_doubled_common_key_is_named(copy, tmp_path):
+    path = copy / "common_features_train.csv"
+    lines = path.read_bytes().split(b"\n")
+    lines[40] = lines[7]
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(DuplicateRowError, match=r"common_features_train.csv:41: .*in line 8"):
+        prepared(copy, tmp_path / "out")
+
+
+def test_last_line_cut_short_is_a_truncated_file(copy, tmp_path):
+    path = copy / "sample_skeleton_test.csv"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(TruncatedFileError, match=f":{TEST_ROWS}: the file ends inside"):
+        prepared(copy, tmp_path / "out", policy=Policy("skip"))
+
+
+def test_missing_file_says_what_to_fetch(copy, tmp_path):
+    (copy / "common_features_test.csv").unlink()
+    with pytest.raises(DataFileNotFoundError, match=r"common_features_test.csv.*tianchi"):
+        prepared(copy, tmp_path / "out")
+
+
+def test_feature_num_is_counted_and_an_error_on_request(copy, tmp_path, caplog):
+    edit_line(copy / "sample_skeleton_train.csv", 10, cell(4, b"99"))
+    prepared(copy, tmp_path / "a")
+    assert "feature_num differs" in caplog.text
+    with pytest.raises(DataFormatError, match="feature_num differs"):
+        prepared(copy, tmp_path / "b", check_feature_num=True)
+
+
+def test_domains_of_other_ids_need_a_map(copy, tmp_path):
+    for path in copy.glob("sample_skeleton_*"):
+        path.write_bytes(path.read_bytes().replace(b"301\x029351666", b"301\x029351665"))
+    with pytest.raises(UnknownDomainError, match=r"2 ids of field 301.*--domain_map"):
+        prepared(copy, tmp_path / "out")
+
+
+def test_limit_reads_the_first_rows(raw, tmp_path):
+    splits, _, made = prepared(raw, tmp_path / "out", limit_rows=750)
+    assert made.stats["files"]["sample_skeleton_train.csv"]["rows_read"] == 750
+    assert len(splits.valid) + len(splits.test) == 750
+
+
+def mutated(line: bytes, rng: random.Random) -> bytes:
+    """A line with one to three bytes changed, inserted or left out."""
+    data = bytearray(line)
+    marks = b",\x01\x02\x03._x-+e\r\"' \x00\xff0123456789"
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(len(data))
+        what = rng.random()
+        if what < 0.4:
+            data[at] = rng.choice(marks)
+        elif what < 0.7:
+            del data[at]
+        else:
+            data.insert(at, rng.choice(marks))
+        if not data:
+            break
+    return bytes(data)
+
+
+@pytest.mark.parametrize("form, name", [(SKELETON, "sample_skeleton"), (COMMON, "common_features")])
+def test_fuzzed_lines_are_rejected_or_read_as_the_naive_reader_reads_them(
+    raw, form, name, num_mutated
+):
+    """Mutated lines of each form: fast and slow path agree with a reader of dictionaries."""
+    rng = random.Random(11)
+    sound = (raw / f"{name}_train.csv").read_bytes().split(b"\n")[:-1]
+    lines = [mutated(rng.choice(sound), rng).replace(b"\n", b"") for _ in range(num_mutated)]
+    for start in range(0, len(lines), 50):
+        block = b"".join(line + b"\n" for line in lines[start : start + 50])
+        rejects = Rejects(Path("fuzz.csv"), Policy("skip", 1.0))
+        features = ali_ccp_lists.parse(block, form, rejects, start)
+        assert len(features) + sum(rejects.dropped.values()) == block.count(b"\n")
+        ends = np.cumsum(features.counts)
+        for row, number in enumerate(features.lines):
+            text = lines[start + number - 1].decode()
+            cells = text.split(",")
+            assert len(cells) == len(form.head) + 1
+            own = slice(ends[row] - features.counts[row], ends[row])
+            read = [
+                (form.fields[f], i, v)
+                for f, i, v in zip(features.field[own], features.ids[own], features.values[own])
+            ]
+            assert read == naive.features(cells[-1])
+            for column, value in zip(form.head, cells):
+                base = 16 if column == "common_feature_index" else 10
+                assert int(features.head[column][row]) == int(value, base)
+
+
+def test_sound_lines_alone_take_the_fast_path_and_agree_with_the_slow_one(raw):
+    block = (raw / "sample_skeleton_train.csv").read_bytes()
+    rejects = Rejects(Path("x"), Policy("skip"))
+    fast = ali_ccp_lists.parse(block, SKELETON, rejects, 0)
+    slow = ali_ccp_lists.parse(block + b"nonsense\n", SKELETON, rejects, 0)
+    assert sum(rejects.dropped.values()) == 1
+    for name in ("counts", "field", "ids", "values", "lines"):
+        assert np.array_equal(getattr(fast, name), getattr(slow, name))

@@ -1,0 +1,298 @@
+"""AliExpress through the pipeline: the tables of the processed files, whatever the packing."""
+
+import gzip
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+
+from hamur.data import cache, load_aliexpress
+from hamur.data.aliexpress import raw
+from hamur.data.aliexpress.files import COUNTRIES
+from hamur.data.aliexpress.sources import find
+from hamur.data.datasets import DATASETS
+from hamur.data.errors import (
+    DataFileNotFoundError,
+    DataFormatError,
+    DataValueError,
+    DuplicateRowError,
+    EmptySplitError,
+    JoinError,
+    TruncatedFileError,
+)
+from hamur.data.files.rejects import Policy
+from hamur.data.preparing.prepare import prepare
+from hamur.data.synthetic.aliexpress import make_aliexpress
+
+SIGNAL = dict(rates=(0.3, 0.1), signal=1.5)
+SMALL = 45_000  # bytes of a job, so that a file has several
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    found = tmp_path_factory.mktemp("raw") / "csv"
+    for country in ("NL", "US"):
+        make_aliexpress(found, 400, 1, country, test_rows=120, **SIGNAL)
+    return found
+
+
+@pytest.fixture(scope="module")
+def processed(tmp_path_factory):
+    """The same rows as the published preparation has them."""
+    found = tmp_path_factory.mktemp("processed")
+    for country in ("NL", "US"):
+        make_aliexpress(found, 400, 1, country, test_rows=120, form="processed", **SIGNAL)
+    return found
+
+
+@pytest.fixture(scope="module")
+def plain(folder, tmp_path_factory):
+    """The raw files prepared: folder, ((splits, schema), Prepared)."""
+    out = tmp_path_factory.mktemp("plain") / "out"
+    return out, run(folder, out)
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "csv")
+
+
+def run(source, out, workers=1, **options):
+    options = raw.Options(range_bytes=SMALL, **options)
+    made = prepare(DATASETS["aliexpress"], source, out, options, workers=workers, quiet=True)
+    return cache.open_cache(out, verify=True), made
+
+
+def content(out):
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.suffix == ".npy"
+    }
+
+
+def assert_same(one, other, without=("row_id",)):
+    for a, b in zip(one, other):
+        a, b = a.columns(), b.columns()
+        assert set(a) == set(b)
+        for name in set(a) - set(without):
+            assert np.array_equal(np.asarray(a[name]), np.asarray(b[name])), name
+
+
+def item_lines(folder, country, part):
+    """The line of every item, from 1, by the order of its page and then of the file."""
+    users = (folder / f"{country}_user_{part}.csv").read_text().splitlines()
+    page = {line.split(",", 1)[0]: n for n, line in enumerate(users)}
+    items = (folder / f"{country}_item_{part}.csv").read_text().splitlines()
+    return sorted(range(1, len(items) + 1), key=lambda n: (page[items[n - 1].split(",", 1)[0]], n))
+
+
+def test_the_cache_holds_what_the_processed_files_give(folder, processed, plain, tmp_path):
+    out, ((splits, schema), made) = plain
+    expected, known = load_aliexpress(processed, cache_dir=tmp_path / "c")
+    assert_same(splits, expected)
+    assert schema.fields == known.fields and schema.domain_names == known.domain_names
+    for name in ("constant", "rule", "valid_fraction", "rows"):
+        assert schema.split[name] == known.split[name]
+    for d, country in enumerate(("nl", "us")):
+        rows = splits.test.row_id[:][splits.test.domain[:] == d]
+        lines = item_lines(folder, country, "test")
+        assert rows.tolist() == [(d << 48) + (1 << 40) + line for line in lines]
+    for table in splits:
+        table.validate(schema)
+    assert load_aliexpress(out)[1] == schema
+    with pytest.raises(ValueError, match="prepare it again"):
+        load_aliexpress(out, countries=("NL",))
+    pages = np.load(out / "pages" / "dense.npy", mmap_mode="r")
+    assert len(pages) < sum(map(len, splits)) / 2  # a page is stored once
+    assert made.stats["splits"]["train"]["rows"] == len(splits.train)
+    assert not out.with_name("out.work").exists()
+
+
+def test_one_country_has_no_domain_field(folder, processed, tmp_path):
+    (splits, schema), _ = run(folder, tmp_path / "out", countries=("NL",))
+    assert schema.num_sparse == 16 and schema.domain_field is None
+    expected, known = load_aliexpress(processed, countries=("NL",), cache_dir=tmp_path / "c")
+    assert_same(splits, expected)
+    assert schema.fields == known.fields
+    with pytest.raises(DataFileNotFoundError, match=r"no data of RU.*got 'NL, US'"):
+        run(folder, tmp_path / "ru", countries=("RU",))
+
+
+def test_countries_are_domains_in_the_order_asked_for(folder, processed, tmp_path):
+    turned = ("US", "NL")
+    splits, schema = load_aliexpress(folder, countries=turned, cache_dir=tmp_path)
+    expected, known = load_aliexpress(processed, countries=turned, cache_dir=tmp_path)
+    assert schema.domain_names == known.domain_names == turned
+    assert_same(splits, expected)
+
+
+def test_bytes_do_not_depend_on_workers_or_ranges(folder, plain, tmp_path):
+    run(folder, tmp_path / "two", workers=2)
+    whole = tmp_path / "whole"
+    prepare(DATASETS["aliexpress"], folder, whole, raw.Options(), workers=1, quiet=True)
+    wanted = content(plain[0])
+    assert wanted == content(tmp_path / "two") == content(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_four_workers_write_the_same_bytes(folder, plain, tmp_path):
+    run(folder, tmp_path / "four", workers=4)
+    assert content(tmp_path / "four") == content(plain[0])
+
+
+def test_an_interrupted_run_continues(folder, plain, tmp_path, monkeypatch):
+    done = raw.order_items
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(raw, "order_items", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(raw, "order_items", done)
+    _, made = run(folder, tmp_path / "out")
+    assert made.jobs_reused > 10
+    assert content(tmp_path / "out") == content(plain[0])
+
+
+def packed(folder, target, inner=True, outer=True):
+    """The files of every country as inner zips, inside outer ones if asked for."""
+    target.mkdir()
+    for country in COUNTRIES:
+        members = sorted(folder.glob(f"{country.lower()}_*.csv"))
+        zips = []
+        for path in members:
+            zips.append(target / f"{path.stem}.zip")
+            with zipfile.ZipFile(zips[-1], "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.write(path, path.name)
+        if outer and members:
+            with zipfile.ZipFile(target / f"aliexpress_{country}_datasets.zip", "w") as archive:
+                for path in zips:
+                    archive.write(path, f"aliexpress_{country}_datasets/{path.name}")
+                    path.unlink()
+    return target
+
+
+def test_zips_in_zips_zips_and_gz_hold_the_same_tables(folder, plain, tmp_path):
+    wanted = content(plain[0])
+    inner = packed(folder, tmp_path / "inner", outer=False)
+    outer = packed(folder, tmp_path / "outer")
+    assert {path.suffix for path in outer.iterdir()} == {".zip"} and len(list(outer.iterdir())) == 2
+    (tmp_path / "gz").mkdir()
+    for path in folder.iterdir():
+        (tmp_path / "gz" / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+    for source in (inner, outer, tmp_path / "gz"):
+        run(source, tmp_path / f"out-{source.name}")
+        assert content(tmp_path / f"out-{source.name}") == wanted
+
+
+# ---- bad input
+
+
+def edit(path, line, column=None, value=None):
+    rows = path.read_text().split("\n")
+    if column is not None:
+        row = rows[line - 1].split(",")
+        row[column - 1] = value
+        rows[line - 1] = ",".join(row)
+    path.write_text("\n".join(rows))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_bad_row_of_a_file_is_named_with_its_line(copy, tmp_path, workers):
+    path = copy / "nl_item_train.csv"
+    assert path.stat().st_size > 2 * SMALL
+    edit(path, 390, 49, "3")
+    edit(path, 330, 5, "x")
+    with pytest.raises(DataValueError) as caught:
+        run(copy, tmp_path / "out", workers)
+    found = caught.value
+    assert (str(found.file), found.line, found.column) == (str(path), 330, "item_5")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.work").exists()
+
+
+def test_seven_defects_are_counted_and_listed(copy, tmp_path):
+    path = copy / "nl_item_train.csv"
+    for line, column, value in (
+        (30, 49, "3"), (90, 5, "x"), (150, 6, "nan"), (200, 19, "-1"), (250, 1, "999999"),
+        (300, 2, "1,2"), (350, 35, "1.5"),
+    ):  # fmt: skip
+        edit(path, line, column, value)
+    policy = Policy("skip", 0.05)
+    (splits, _), made = run(copy, tmp_path / "out", policy=policy)
+    counts = made.stats["files"][path.name]
+    assert counts["rows_read"] == 400 == counts["rows_kept"] + 7
+    assert sorted(counts["dropped"].values()) == [1] * 7
+    listed = (tmp_path / "out" / "bad_rows.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in listed[1:]] == [
+        "30",
+        "90",
+        "150",
+        "200",
+        "250",
+        "300",
+        "350",
+    ]
+    text = path.read_text()
+    lines = text.splitlines(keepends=True)
+    bad = [30, 90, 150, 200, 250, 300, 350]
+    path.write_text("".join(line for n, line in enumerate(lines, 1) if n not in bad))
+    without, _ = load_aliexpress(copy, cache_dir=tmp_path / "c")
+    assert_same(splits, without)
+    path.write_text(text)
+    for line in range(1, 30):
+        edit(path, line, 5, "x")
+    with pytest.raises(DataFormatError, match="rows are bad"):
+        run(copy, tmp_path / "more", policy=policy)
+
+
+def test_pages_twice_and_items_without_page(copy, tmp_path):
+    path = copy / "nl_user_train.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:30], lines[3], *lines[30:]]) + "\n")
+    with pytest.raises(DuplicateRowError, match=r"user_train\.csv:31: .*line 4 is this page"):
+        run(copy, tmp_path / "out")
+    run(copy, tmp_path / "skip", policy=Policy("skip", 0.1))
+    path.write_text("\n".join(lines[1:]) + "\n")
+    with pytest.raises(JoinError, match=r"no partner in nl_user_train\.csv"):
+        run(copy, tmp_path / "out")
+
+
+def test_truncated_and_empty_files_are_refused_in_both_modes(copy, tmp_path):
+    path = copy / "nl_item_test.csv"
+    whole = path.read_bytes()
+    for mode in ("error", "skip"):
+        path.write_bytes(whole[:-90])
+        with pytest.raises(TruncatedFileError, match=r"nl_item_test\.csv:120: the file ends early"):
+            run(copy, tmp_path / mode, policy=Policy(mode))
+        path.write_bytes(b"")
+        with pytest.raises(EmptySplitError, match="no row"):
+            run(copy, tmp_path / mode, policy=Policy(mode))
+        path.write_bytes(whole.replace(b",", b";"))
+        with pytest.raises(DataFormatError, match="wrong separator"):
+            run(copy, tmp_path / mode, policy=Policy(mode))
+        path.write_bytes(whole[:5_000] + b"\0" + whole[5_000:])
+        with pytest.raises(DataFormatError, match="NUL"):
+            run(copy, tmp_path / mode, policy=Policy(mode))
+    path.unlink()
+    packed_file = gzip.compress(whole)
+    (copy / "nl_item_test.csv.gz").write_bytes(packed_file[: len(packed_file) // 2])
+    with pytest.raises(TruncatedFileError, match="ends early"):
+        run(copy, tmp_path / "out")
+
+
+def test_missing_damaged_and_foreign_files(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataFormatError, match="not recognised as AliExpress"):
+        find(tmp_path / "empty")
+    inner = packed(folder, tmp_path / "inner", outer=False)
+    (inner / "us_item_test.zip").unlink()
+    with pytest.raises(DataFileNotFoundError, match=r"us_item_test\.csv not found"):
+        find(inner)
+    archive = inner / "nl_item_test.zip"
+    archive.write_bytes(archive.read_bytes()[:-50])
+    with pytest.raises(TruncatedFileError, match="damaged"):
+        find(inner)

@@ -1,0 +1,168 @@
+"""The cache: absent or complete, never stale, never pickled."""
+
+import json
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hamur.data import cache, load_movielens
+from hamur.data.errors import CacheError
+
+
+@pytest.fixture
+def built(movielens_copy, tmp_path):
+    """(source, cache folder, the one cached data set in it)."""
+    root = tmp_path / "cache"
+    load_movielens(movielens_copy, cache_dir=root)
+    (folder,) = root.iterdir()
+    return movielens_copy, root, folder
+
+
+def same(a, b) -> bool:
+    return all(
+        np.array_equal(column, getattr(other, name))
+        for table, other in zip(a, b)
+        for name, column in table.columns().items()
+    )
+
+
+def test_second_load_reads_the_same_tables(built):
+    source, root, folder = built
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    splits, schema = load_movielens(source, cache_dir=root)
+    again, schema_again = load_movielens(source, cache_dir=root)
+    assert same(splits, again) and schema == schema_again
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == times
+    assert isinstance(splits.train.sparse, np.memmap)
+    assert not splits.train.sparse.flags.writeable
+    assert list(root.iterdir()) == [folder]  # nothing temporary is left
+
+
+def test_nothing_is_written_beside_the_source(built):
+    assert sorted(path.name for path in built[0].iterdir()) == [
+        "movies.dat",
+        "ratings.dat",
+        "users.dat",
+    ]
+
+
+def test_only_arrays_and_json_are_stored(built):
+    names = {path.name for path in built[2].rglob("*") if path.is_file()}
+    assert {name.rpartition(".")[2] for name in names} == {"npy", "json", "COMPLETE"}
+    for path in built[2].rglob("*.npy"):
+        np.load(path, allow_pickle=False)
+
+
+def test_writers_at_the_same_time_leave_one_good_cache(movielens_folder, tmp_path):
+    with ThreadPoolExecutor(6) as pool:
+        jobs = [pool.submit(load_movielens, movielens_folder, cache_dir=tmp_path) for _ in range(6)]
+        loaded = [job.result()[0] for job in jobs]
+    assert all(same(loaded[0], splits) for splits in loaded)
+    (folder,) = tmp_path.iterdir()
+    cache.open_cache(folder, verify=True)
+
+
+def test_no_module_can_run_code_out_of_data():
+    for path in Path(cache.__file__).parent.rglob("*.py"):
+        # literal_eval builds values and calls nothing.
+        source = path.read_text(encoding="utf-8").replace("ast.literal_eval(", "")
+        for word in ("eval(", "pickle.load", "allow_pickle=True", "import pickle"):
+            assert word not in source, path
+
+
+def test_changed_source_builds_again(built, edit, caplog):
+    source, root, folder = built
+    before = (folder / "schema.json").read_text()
+    line = (source / "ratings.dat").read_text().split("\n")[0]
+    edit(source / "ratings.dat", 1, line.rpartition("::")[2], "1000000000")
+    splits, _ = load_movielens(source, cache_dir=root)
+    assert "source files or options have changed" in caplog.text
+    assert (folder / "schema.json").read_text() != before
+    assert list(root.iterdir()) == [folder]
+    assert np.concatenate([table.time[table.row_id == 0] for table in splits]) == 1_000_000_000
+
+
+def test_other_options_have_a_cache_of_their_own(built):
+    source, root, folder = built
+    load_movielens(source, cache_dir=root, split_seed=7)
+    assert len(list(root.iterdir())) == 2 and folder.exists()
+
+
+def change_version(folder):
+    values = json.loads((folder / "schema.json").read_text())
+    (folder / "schema.json").write_text(json.dumps({**values, "format": 99}))
+
+
+DAMAGE = {
+    "incomplete": lambda folder: (folder / "COMPLETE").unlink(),
+    "another format version": change_version,
+    "of another size": lambda folder: (folder / "train" / "sparse.npy").write_bytes(b"short"),
+    "missing or of another": lambda folder: (folder / "test" / "dense.npy").unlink(),
+    "schema.json": lambda folder: (folder / "schema.json").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("reason", DAMAGE)
+def test_damaged_cache_is_named_and_then_repaired(built, reason, caplog):
+    source, root, folder = built
+    reference, _ = load_movielens(source, cache_dir=root)
+    reference = [table.take(np.arange(len(table))) for table in reference]
+    DAMAGE[reason](folder)
+    with pytest.raises(CacheError, match=f"{reason}.*Remedy"):
+        cache.open_cache(folder)
+    with caplog.at_level(logging.WARNING):
+        repaired, _ = load_movielens(source, cache_dir=root)
+    assert reason in caplog.text
+    assert same(reference, repaired)
+
+
+def test_flipped_byte_is_found_on_request(built):
+    path = built[2] / "train" / "sparse.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    cache.open_cache(built[2])
+    with pytest.raises(CacheError, match="has changed since it was written"):
+        cache.open_cache(built[2], verify=True)
+
+
+def test_interrupted_write_leaves_no_cache(movielens_folder, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("hamur.data.cache.write.write_array", fail)
+    with pytest.raises(OSError, match="disk full"):
+        load_movielens(movielens_folder, cache_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unusable_default_folder_is_a_warning_only(movielens_folder, tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HAMUR_CACHE", str(tmp_path / "file"))
+    splits, _ = load_movielens(movielens_folder)
+    assert len(splits.train) == 1600 and "HAMUR_CACHE" in caplog.text
+    with pytest.raises(OSError):
+        load_movielens(movielens_folder, cache_dir=tmp_path / "file")
+
+
+def test_default_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("HAMUR_CACHE", str(tmp_path / "a"))
+    assert cache.default_folder() == tmp_path / "a"
+    monkeypatch.delenv("HAMUR_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    assert cache.default_folder() == tmp_path / "b" / "hamur"
+
+
+def test_digest_of_a_large_file_reads_its_ends_only(tmp_path, monkeypatch):
+    monkeypatch.setattr("hamur.data.cache.digest.WHOLE_DIGEST_BYTES", 1)
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(3 << 20))
+    before = cache.source_digest([path])
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+    assert cache.source_digest([path]) != before

@@ -1,0 +1,127 @@
+"""The raw generators: same bytes for the same seed, published marginals, a known best AUC."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from hamur.data.synthetic import planted
+from hamur.data.synthetic import samples as synthetic
+from hamur.data.synthetic.ali_world import PRESENT, RATES, SHARES
+from tests.data.ali_ccp import naive
+
+ROWS = 150_000
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    """(folder, content of truth.json, truth.npz)."""
+    out = tmp_path_factory.mktemp("generated") / "ali"
+    report = synthetic.make_ali_ccp_raw(out, ROWS, 7, test_rows=2_000)
+    with np.load(out.with_name("ali.truth.npz")) as known:
+        return out, report, dict(known)
+
+
+def test_same_seed_same_bytes_and_another_seed_others(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        synthetic.make_ali_ccp_raw(tmp_path / name, 3_000, seed, truth=False)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+        assert path.read_bytes() != (tmp_path / "c" / path.name).read_bytes()
+
+
+def test_rates_and_shares_are_the_published_ones(generated):
+    _, report, known = generated
+    label, domain = known["train_label"], known["train_domain"]
+    error = np.sqrt(0.0389 * 0.9611 / ROWS)
+    assert abs(label.mean() - 0.0389) < 4 * error
+    shares = np.bincount(domain) / len(domain)
+    assert np.abs(shares - SHARES).max() < 0.005
+    for d in (0, 2):
+        own = label[domain == d]
+        assert abs(own.mean() - RATES[d]) < 4 * np.sqrt(RATES[d] / len(own)) + 0.001
+    assert report["train"]["rows"] == len(label)
+
+
+def test_presence_and_form_of_the_lists(generated):
+    folder = generated[0]
+    skeleton = (folder / "sample_skeleton_train.csv").read_text().splitlines()[:20_000]
+    counts: dict[str, int] = {}
+    for line in skeleton:
+        cells = line.split(",")
+        listed = naive.features(cells[5])
+        assert len(cells) == 6 and int(cells[4]) == len(listed)
+        assert len(cells[3]) == 16 and cells[3] == cells[3].lower()
+        for field in {field for field, _, _ in listed}:
+            counts[field] = counts.get(field, 0) + 1
+    for field in naive.SKELETON[:-1]:
+        assert abs(counts[field] / len(skeleton) - PRESENT[field][1]) < 0.015, field
+    assert counts["301"] == len(skeleton)
+    orders = {tuple(f for f, *_ in naive.features(line.split(",")[5])) for line in skeleton[:200]}
+    assert len(orders) > 150  # the order of the fields is not fixed
+    values = {v for line in skeleton[:500] for _, _, v in naive.features(line.split(",")[5])}
+    allowed = {round(float(np.log1p(c)), 5) for c in range(1, 201)} | {1.0}
+    assert values <= allowed
+
+
+def test_impossible_rows_are_there_and_counted(generated):
+    rows = (generated[0] / "sample_skeleton_train.csv").read_text().splitlines()
+    impossible = sum(line.split(",")[1:3] == ["0", "1"] for line in rows)
+    assert 1 <= impossible <= 10 and len(rows) == ROWS
+    assert len(generated[2]["train_label"]) == ROWS - impossible
+
+
+def test_bayes_auc_is_right_and_in_the_agreed_range(generated):
+    _, report, known = generated
+    label, probability = known["train_label"], known["train_probability"].astype(float)
+    best = report["train"]["bayes_auc"]
+    assert best == pytest.approx(roc_auc_score(label, probability), abs=1e-9)
+    assert 0.70 <= best <= 0.85
+    assert best - report["train"]["bayes_auc_domain_blind"] >= 0.02
+    positives = label.sum()
+    error = np.sqrt(best * (1 - best) / positives)  # a bound on the standard error
+    assert abs(best - report["train"]["expected_auc"]) <= 3 * error
+    assert json.loads(generated[0].with_name("ali.truth.json").read_text()) == json.loads(
+        json.dumps(report)
+    )
+
+
+def test_expected_auc_equals_the_sum_over_pairs():
+    rng = np.random.default_rng(0)
+    p = np.round(rng.random(500), 2)  # with ties
+    weight = p[:, None] * (1 - p[None, :])
+    np.fill_diagonal(weight, 0)
+    won = (p[:, None] > p[None, :]) + 0.5 * (p[:, None] == p[None, :])
+    assert planted.expected_auc(p) == pytest.approx((weight * won).sum() / weight.sum(), abs=1e-12)
+
+
+def test_nothing_of_the_truth_stands_in_the_data(generated):
+    assert {path.name for path in generated[0].iterdir()} == {
+        f"{kind}_{part}.csv"
+        for kind in ("sample_skeleton", "common_features")
+        for part in ("train", "test")
+    }
+
+
+def test_movielens_truth_is_written_beside_the_files(tmp_path):
+    figures = synthetic.generate("ml-1m", "raw", tmp_path / "ml", 2_000, 1, {})
+    assert 0.7 < figures["ratings"]["bayes_auc"] < 0.9
+    with np.load(tmp_path / "ml.truth.npz") as known:
+        lines = (tmp_path / "ml" / "ratings.dat").read_text().splitlines()
+        liked = [int(line.split("::")[2]) > 3 for line in lines]
+        np.testing.assert_array_equal(known["ratings_label"], liked)
+
+
+def test_an_option_that_a_generator_lacks_is_named(tmp_path):
+    with pytest.raises(ValueError, match="list_entries"):
+        synthetic.generate("ml-1m", "raw", tmp_path / "ml", 2_000, 1, {"list_entries": 3.0})
+
+
+def test_bundled_raw_sample_has_every_domain_with_both_classes():
+    folder = Path(__file__).resolve().parents[3] / "data" / "ali-ccp-raw-sample"
+    for part in ("train", "test"):
+        seen = {(naive.last_id(row, "301"), row["click"]) for row in naive.rows(folder, part)}
+        assert len(seen) == 6
+    assert {row["conversion"] for row in naive.rows(folder, "train")} == {0, 1}
