@@ -7,8 +7,8 @@ import numpy as np
 from mindspore import Tensor
 
 from hamur import fronts, models, task_training, training
-from hamur.data.exact_front import exact_front, oracle_losses
-from hamur.data.task_conflict import make_task_conflict
+from hamur.data.synthetic.exact_front import exact_front, oracle_losses
+from hamur.data.synthetic.task_conflict import make_task_conflict
 from hamur.reporting import results
 from hamur.task_presets import AVERAGING
 from hamur.training.checkpoint import restore, snapshot

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hamur import fronts, task_metrics
-from hamur.data.exact_front import best_scores
+from hamur.data.synthetic.exact_front import best_scores
 
 LEAST_ERRORS = 2.0
 

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hamur.commands.script import run_script, select_device
 from hamur.config import check_fields, data_flag, model_flag, run_flag, training_flag
 from hamur.reporting import results, tables
-from hamur.run import run_script, select_device
 
 ARMS = ("linear", "smooth_tchebycheff", "published", "per_task")
 # What an arm of head shared_score must reach, by number of tasks: Spearman, share of the
@@ -70,7 +70,7 @@ class StudyConfig:
 
 
 def main(script: str, description: str, argv: Sequence[str] | None = None, **defaults) -> int:
-    """Run the script: flags, then `run_study`.  Exit codes as those of `hamur.run.main`."""
+    """Run the script: flags, then `run_study`.  Exit codes as those of `hamur.commands.script.run_script`."""
     go_on = "started again, it goes on with what is missing"
     return run_script(
         StudyConfig, lambda c, _: run_study(c), script, description, argv, go_on, **defaults

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 
 from hamur import front_evaluation, models, task_training
-from hamur.data.exact_front import exact_front
+from hamur.data.synthetic.exact_front import exact_front
 from hamur.task_presets import PREFERENCE_FLAGS
 from hamur.training.predict import graph_mode, predictor_of
 from hamur.training.preference_samplers import evaluation_preferences

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from hamur import front_evaluation, fronts
+from hamur.commands.script import check_resumable, run_script, select_device, train_block
 from hamur.reporting import results, tables
-from hamur.run import check_resumable, run_script, select_device, train_block
 from hamur.task_config import TaskConfig
 from hamur.task_data import data_rows, load_data, unknown_counts
 
 
 def main(load: Callable, script: str, description: str, argv: Sequence[str] | None = None) -> int:
-    """Run the multi-task script; exit codes as those of `hamur.run.main`.
+    """Run the multi-task script; exit codes as those of `hamur.commands.script.run_script`.
 
     load: load_aliexpress or a function of its signature.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hamur import front_arms, front_study
-from hamur.data.exact_front import exact_front
+from hamur.data.synthetic.exact_front import exact_front
 
 FEW = ["--rows", "8000", "--points", "5", "--seeds", "1", "--quiet"]
 

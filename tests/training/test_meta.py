@@ -8,7 +8,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from hamur import models, training
-from hamur.data.task_conflict import make_task_conflict
+from hamur.data.synthetic.task_conflict import make_task_conflict
 from hamur.training import meta
 from hamur.training.checkpoint import snapshot
 

@@ -8,7 +8,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from hamur import models, task_metrics, training
-from hamur.data.task_conflict import make_task_conflict
+from hamur.data.synthetic.task_conflict import make_task_conflict
 from hamur.front_evaluation import preference_for
 from hamur.training.checkpoint import restore, snapshot
 from hamur.training.scalarise import scalarise, step_weights

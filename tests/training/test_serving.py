@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor, nn
 
 from hamur import models
-from hamur.data.task_conflict import make_task_conflict
+from hamur.data.synthetic.task_conflict import make_task_conflict
 from hamur.training.serving import PreferenceCache, export_preference_model
 
 SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3))

@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 
 from hamur import fronts
-from hamur.data.exact_front import base_entropy, best_scores, exact_front, oracle_losses, soft_auc
-from hamur.data.planted import expected_auc
-from hamur.data.task_conflict import draw_rows, make_task_conflict, task_names
+from hamur.data.synthetic.exact_front import (
+    base_entropy,
+    best_scores,
+    exact_front,
+    oracle_losses,
+    soft_auc,
+)
+from hamur.data.synthetic.planted import expected_auc
+from hamur.data.synthetic.task_conflict import draw_rows, make_task_conflict, task_names
 from hamur.front_evaluation import posthoc_logits
 from hamur.metrics import auc
 

@@ -8,7 +8,7 @@ needs no model of its own.
 
 import numpy as np
 
-from hamur.data.planted import sigmoid
+from hamur.data.synthetic.planted import sigmoid
 
 BISECTIONS = 60
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamur.data.encode import factorise, fit_vocabulary
-from hamur.data.planted import sigmoid
 from hamur.data.schema import FieldSpec, Schema
+from hamur.data.synthetic.planted import sigmoid
 from hamur.data.table import Splits, Table
 
 NAME = "aliexpress-synthetic"
