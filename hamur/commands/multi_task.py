@@ -14,7 +14,7 @@ from hamur.reporting import front_evaluation, results, tables
 
 
 def main(load: Callable, script: str, description: str, argv: Sequence[str] | None = None) -> int:
-    """Run the multi-task script; exit codes as those of `hamur.commands.script`.
+    """Run the multi-task script; exit codes as those of `hamur.commands.script.run_script`.
 
     load: load_aliexpress or a function of its signature.
     """

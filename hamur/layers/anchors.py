@@ -11,31 +11,30 @@ from mindspore import Tensor, nn, ops
 
 from hamur.layers.preference import FEATURES, PreferenceTrunk
 
-CANDIDATES = 12  # coordinates of the points that anchors are picked from are multiples of 1/12
+CANDIDATES = 4  # coordinates of the points that anchors are picked from are multiples of 1/4
 
 
 def closeness(anchors: np.ndarray) -> float:
-    """Squared distance of the two anchors that are nearest to each other; 1 for a single one."""
-    if len(anchors) < 2:
-        return 1.0
+    """Squared distance of the two different anchors that are nearest to each other; 1 if all are
+    the same."""
     similar = np.sqrt(anchors) @ np.sqrt(anchors).T
-    different = ~np.isclose(similar, 1.0)  # experts of several groups share their points
-    return float(2.0 - 2.0 * similar[different].max())
+    different = similar[~np.isclose(similar, 1.0)]
+    return float(2.0 - 2.0 * different.max()) if len(different) else 1.0
 
 
 def preference_anchors(num_tasks: int, number: int) -> np.ndarray:
     """Points (X, T) spread over the simplex, one an expert, the same for the same sizes.
 
-    Two tasks: equal angles, r_1 = sin(i pi / (2 (X-1)))^2.  More: the corners first, then always
-    the lattice point that is farthest from all points so far (with three tasks the centre comes
-    fourth).
+    Two tasks: equal angles, r_1 = sin(i pi / (2 (X-1)))^2.  More: the corners first, then the
+    centre, then always the lattice point that is farthest from all points so far (with three tasks
+    the middles of the edges).
     """
     if num_tasks == 2:
         angle = np.linspace(0.0, np.pi / 2, number) if number > 1 else np.array([np.pi / 4])
         return np.column_stack([np.sin(angle) ** 2, np.cos(angle) ** 2])
     draws = combinations_with_replacement(range(num_tasks), CANDIDATES)
     points = np.array([np.bincount(d, minlength=num_tasks) for d in draws]) / CANDIDATES
-    chosen = list(np.eye(num_tasks)[:number])
+    chosen = [*np.eye(num_tasks), np.full(num_tasks, 1.0 / num_tasks)][:number]
     while len(chosen) < number:
         similar = (np.sqrt(points) @ np.sqrt(chosen).T).max(axis=1)
         # Equal distances differ by rounding; the first of them is taken on every machine.

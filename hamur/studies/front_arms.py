@@ -18,7 +18,8 @@ from hamur.training.multi_task.samplers import evaluation_preferences
 from hamur.training.multi_task.step import RepeatedStep
 from hamur.training.predict import graph_mode, predictor_of
 
-SIZES = dict(embed_dim=16, num_experts=4, expert_dims=(64, 32), tower_dims=(32, 16))
+SIZES = dict(embed_dim=16, expert_dims=(64, 32), tower_dims=(32, 16))
+EXPERTS = {2: 4}  # with more tasks: one for each corner, each edge from one to another, the centre
 FREE = ("arms", "seeds", "device", "save_dir", "quiet", "debug")  # do not change an arm's result
 
 
@@ -85,7 +86,9 @@ class SeedStudy:
 
     def make_model(self, preset, head="per_task"):
         """The network of one arm, the same initial values for all arms of its form."""
-        network = models.MultiTaskConfig(**SIZES, preset=preset, head=head)
+        tasks = self.config.task_num
+        experts = EXPERTS.get(tasks, tasks + tasks * (tasks - 1) // 2 + 1)
+        network = models.MultiTaskConfig(**SIZES, num_experts=experts, preset=preset, head=head)
         model = models.MULTI_TASK["pomoe"](self.schema, config=network, seed=self.seed + 1)
         if head == "shared_score":
             model.offsets.set_data(Tensor(self.offsets.astype(np.float32)))

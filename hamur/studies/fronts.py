@@ -70,7 +70,7 @@ class StudyConfig:
 
 
 def main(script: str, description: str, argv: Sequence[str] | None = None, **defaults) -> int:
-    """Run the script: flags, then `run_study`.  Exit codes as those of `hamur.commands.script`."""
+    """Run the script: flags, then `run_study`; exit codes of `hamur.commands.script`."""
     go_on = "started again, it goes on with what is missing"
     return run_script(
         StudyConfig, lambda c, _: run_study(c), script, description, argv, go_on, **defaults

@@ -7,7 +7,7 @@ import numpy as np
 
 from hamur import models
 from hamur.commands import multi_task_training as task_training
-from hamur.commands.multi_task_config import PREFERENCE_FLAGS
+from hamur.commands.multi_task_presets import PREFERENCE_FLAGS
 from hamur.data.synthetic.exact_front import exact_front
 from hamur.reporting import front_evaluation
 from hamur.training.multi_task.samplers import evaluation_preferences

@@ -251,6 +251,9 @@ def test_anchors_spread_over_the_simplex_corners_first():
         np.testing.assert_allclose(points.sum(1), 1.0)
         np.testing.assert_array_equal(points[:3], np.eye(3)[:number])
 
+    edges = preference_anchors(3, 7)[4:]
+    np.testing.assert_allclose(np.sort(edges, axis=1), [[0, 0.5, 0.5]] * 3)
+
 
 def test_anchors_serve_different_preferences_by_different_experts(eager):
     model = make_model("pomoe", head="shared_score")

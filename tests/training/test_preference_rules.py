@@ -150,8 +150,9 @@ def test_measures_of_a_known_front():
     assert fronts.span(losses) == pytest.approx([0.2, 0.2])
     assert fronts.nondominated_share(losses) == 1.0
     assert fronts.nondominated_share(np.vstack([losses, [[0.9, 0.9]]])) == pytest.approx(5 / 6)
-    assert fronts.regret(preferences, losses, losses) == pytest.approx(0.0)
-    assert fronts.regret(preferences, losses[::-1], losses) > 0.05
+    convex = np.column_stack([0.7 + 0.2 * (1 - first) ** 2, 0.7 + 0.2 * first**2])  # best at r_1
+    assert fronts.regret(preferences, convex, convex) == pytest.approx(0.0)
+    assert fronts.regret(preferences, convex[::-1], convex) > 0.05
     assert fronts.sparsity(losses) == pytest.approx(2 * 4 * 0.05**2 / 4)
     assert fronts.cross_angle(np.array([[1.0, 1.0]]), np.array([[0.5, 0.5]])) == pytest.approx(
         0, abs=1e-4

@@ -5,13 +5,13 @@ from functools import partial
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 
 from hamur import models, training
 from hamur.data.synthetic.task_conflict import make_task_conflict
 from hamur.metrics import tasks as task_metrics
 from hamur.reporting.front_evaluation import preference_for
-from hamur.training.checkpoint import snapshot
+from hamur.training.checkpoint import restore, snapshot
 from hamur.training.multi_task.objective import TaskObjective, funnel_violation
 from hamur.training.multi_task.scalarise import scalarise, step_weights
 from tests.training.runs import assert_equal_arrays
@@ -137,53 +137,71 @@ def test_the_preference_for_an_auc_is_interpolated_and_bounded():
 # one step at a time
 
 
-def objective_gradients(model, table, coefficients, preference, published=False):
-    """Gradients by name, and the losses (T,), of one preference on all rows."""
-    objective = TaskObjective(model, published)
-    objective.set_train(False)
-    slope = ops.value_and_grad(objective, None, ms.ParameterTuple(model.trainable_params()), True)
-    labels = table.labels.astype(np.float32)
-    inputs = (table.sparse, table.dense, labels, np.ones(len(table), np.float32))
-    inputs += (preference[None].astype(np.float32), coefficients[None].astype(np.float32))
-    (_, losses), gradients = slope(*map(Tensor, inputs), (), ())
-    names = [p.name for p in model.trainable_params()]
-    return dict(zip(names, gradients)), losses.asnumpy()[0]
+class Slope(nn.Cell):
+    """Losses (T,) and gradients of one preference on a table, compiled once for all tests."""
+
+    def __init__(self, model, table):
+        super().__init__(auto_prefix=False)
+        self.objective = TaskObjective(model, False)
+        self.weights = ms.ParameterTuple(model.trainable_params())
+        self.gradients = ops.value_and_grad(self.objective, None, self.weights, True)
+        ones = np.ones(len(table), np.float32)
+        labels = table.labels.astype(np.float32)
+        self.rows = [Tensor(x) for x in (table.sparse, table.dense, labels, ones)]
+        self.set_train(False)
+
+    def construct(self, sparse, dense, labels, weight, preference, coefficients):
+        (_, losses), gradients = self.gradients(
+            sparse, dense, labels, weight, preference, coefficients, (), ()
+        )
+        return losses, gradients
+
+    def at(self, coefficients, preference):
+        given = (Tensor(x[None].astype(np.float32)) for x in (preference, coefficients))
+        losses, gradients = self(*self.rows, *given)
+        return losses.asnumpy()[0], gradients
+
+    def move(self, gradients, rate, only=""):
+        """A plain gradient step on the parameters whose name starts so."""
+        for parameter, gradient in zip(self.weights, gradients):
+            if parameter.name.startswith(only):
+                parameter.set_data(Tensor(parameter.asnumpy() - rate * gradient.asnumpy()))
 
 
-def moved(model, gradients, rate, only=""):
-    """Take a plain gradient step on the parameters whose name starts so; returns what undoes it."""
-    before = snapshot(model)
-    for parameter in model.trainable_params():
-        if parameter.name.startswith(only):
-            parameter.set_data(parameter - rate * gradients[parameter.name])
-    return before
+@pytest.fixture(scope="module")
+def slope(data):
+    splits, schema, _ = data
+    return Slope(pomoe(schema, dropout=0.0), splits.train.take(np.arange(300)))
 
 
-def test_a_linear_step_lowers_its_weighted_loss_for_every_preference(uncompiled, data):
-    from hamur.training.checkpoint import restore
+@pytest.fixture
+def kept(slope):
+    """The slope, its weights put back afterwards."""
+    before = snapshot(slope.objective.model)
+    yield slope
+    restore(slope.objective.model, before)
 
-    splits, schema, entropy = data
-    model, table = pomoe(schema, dropout=0.0), splits.train.take(np.arange(300))
+
+def test_a_linear_step_lowers_its_weighted_loss_for_every_preference(kept, data):
+    start = snapshot(kept.objective.model)
     for preference in np.random.default_rng(0).dirichlet([1, 1], 20):
-        weights = step_weights("linear", np.ones((1, 2)), preference[None])[0] / entropy
-        gradients, first = objective_gradients(model, table, weights, preference)
-        before = moved(model, gradients, 1e-3)
-        _, second = objective_gradients(model, table, weights, preference)
-        restore(model, before)
+        weights = step_weights("linear", np.ones((1, 2)), preference[None])[0] / data[2]
+        first, gradients = kept.at(weights, preference)
+        kept.move(gradients, 1e-3)
+        second, _ = kept.at(weights, preference)
+        restore(kept.objective.model, start)
         assert second @ weights < first @ weights
 
 
 @pytest.mark.parametrize(("rule", "rises"), [("published", True), ("linear", False)])
-def test_the_published_coefficients_make_the_rare_task_worse(uncompiled, data, rule, rises):
+def test_the_published_coefficients_make_the_rare_task_worse(kept, rule, rises):
     """r = (.909, .091) at the losses of a good AliExpress model: the tower of task 2 climbs."""
-    splits, schema, _ = data
-    model, table = pomoe(schema, dropout=0.0), splits.train.take(np.arange(300))
     preference = np.array([0.90881443, 0.09118557])
     coefficients = scalarise(rule, RARE_TASK, preference[None])[0]
     assert (coefficients[1] < 0) == rises
-    gradients, first = objective_gradients(model, table, coefficients, preference)
-    moved(model, gradients, 1e-2, only="towers.1.")
-    _, second = objective_gradients(model, table, coefficients, preference)
+    first, gradients = kept.at(coefficients, preference)
+    kept.move(gradients, 1e-2, only="towers.1.")
+    second, _ = kept.at(coefficients, preference)
     assert (second[1] > first[1]) == rises
     assert second[0] == pytest.approx(first[0], abs=1e-6)
 
