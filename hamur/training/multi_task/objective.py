@@ -19,7 +19,7 @@ def task_losses(logits, labels, weight):
 
 
 class TaskObjective(nn.Cell):
-    """(total, losses (R, T)) of a batch; see hamur.training.preference."""
+    """(total, losses (R, T)) of a batch; see the module `step`."""
 
     def __init__(self, model, published):
         super().__init__(auto_prefix=False)
