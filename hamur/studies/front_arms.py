@@ -20,7 +20,15 @@ from hamur.training.predict import graph_mode, predictor_of
 
 SIZES = dict(embed_dim=16, expert_dims=(64, 32), tower_dims=(32, 16))
 EXPERTS = {2: 4}  # with more tasks: one for each corner, each edge from one to another, the centre
-FREE = ("arms", "seeds", "device", "save_dir", "quiet", "debug")  # do not change an arm's result
+FREE = (
+    "arms",
+    "seeds",
+    "first_seed",
+    "device",
+    "save_dir",
+    "quiet",
+    "debug",
+)  # do not change an arm's result
 
 
 class SeedStudy:

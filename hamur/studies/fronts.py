@@ -40,7 +40,10 @@ class StudyConfig:
     arms: str = model_flag(
         ",".join(ARMS), f"of {', '.join((*STEERED, *ARMS[2:]))}, comma separated"
     )
-    seeds: int = training_flag(3, "seeds of data and training, counted from 0", at_least=1)
+    seeds: int = training_flag(3, "seeds of data and training", at_least=1)
+    first_seed: int = training_flag(
+        3, "the first of them; the defaults of the model were chosen on 0 to 2", at_least=0
+    )
     epoch: int = training_flag(8, "passes over the training rows", at_least=1)
     patience: int = training_flag(3, "epochs without gain on validation", at_least=1)
     batch_size: int = training_flag(512, "rows of a training step", at_least=2)
@@ -86,7 +89,7 @@ def run_study(config: StudyConfig) -> dict:
     select_device(config.device)
     folder = Path(config.save_dir)
     content = {"options": dict(vars(config)), "seeds": []}
-    for seed in range(config.seeds):
+    for seed in range(config.first_seed, config.first_seed + config.seeds):
         study = SeedStudy(config, seed, folder / f"tasks{config.task_num}-seed{seed}")
         content["seeds"].append(study.run())
     header, rows = summary(content, config.task_num)
