@@ -64,8 +64,9 @@ class InstanceEmbedding(nn.Cell):
     def pool(self, embedded, multi_weight):
         """(B, F+S, E) -> (B, (F+M)*E): all lists in one batched product.
 
-        Measured on the Ali-CCP shape (F 18, M 6, S 218, B 4096, a million ids, busy machine) with
-        the backward pass: this 532 ms, a product a list 974 ms, a segment sum 743 ms.
+        Forward and backward on the Ali-CCP shape (F 18, M 6, S 218, B 4096, uniform draws from a
+        million ids, 2 cores): this 222 ms, a product a list 318 ms, a segment sum 312 ms, a gather
+        a list 267 ms; without the lists 24 ms.
         """
         single, entries = ops.split(embedded, self.sections, 1)
         total = ops.maximum(product(multi_weight, self.membership), LEAST_WEIGHT)  # (B, M)
