@@ -6,6 +6,7 @@ rows share (the features of a user, of a search page) stored once.
 """
 
 import hashlib
+import io
 import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -37,6 +38,14 @@ def narrowest(size: int) -> np.dtype:
     return np.dtype(np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.int32)
 
 
+def header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """What a .npy file of this type and shape begins with."""
+    text = io.BytesIO()
+    about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+    np.lib.format.write_array_header_1_0(text, about | {"shape": tuple(shape)})
+    return text.getvalue()
+
+
 def write_array(
     path: Path, dtype: np.dtype, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
 ) -> dict:
@@ -48,10 +57,9 @@ def write_array(
     dtype = np.dtype(dtype).newbyteorder("<")
     digest, rows = hashlib.sha256(), 0
     with path.open("wb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
-        np.lib.format.write_array_header_1_0(file, header | {"shape": tuple(shape)})
-        file.flush()
-        digest.update(path.read_bytes())
+        first = header(dtype, shape)
+        file.write(first)
+        digest.update(first)
         for block in blocks:
             data = np.ascontiguousarray(block, dtype).data
             rows += len(block)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.data.arrays import Piece, PieceColumn, Pieces
+from hamur.data.arrays import Piece, PieceColumn, Pieces, header
 from hamur.data.cache.digest import update
 from hamur.data.errors import CacheError
 from hamur.data.ragged import Ragged, weighed
@@ -120,15 +120,17 @@ def _check_file(path: Path, entry: dict, verify: bool) -> None:
 
 
 def _open_array(path: Path, entry: dict) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise CacheError(f"no array: {error}", file=path, remedy=_REMEDY) from None
-    if [str(array.dtype), list(array.shape)] != [entry["dtype"], entry["shape"]]:
+    # Not np.load: it parses the header as Python, at which several threads of CPython 3.11 that
+    # do so at once can fail with a SystemError.
+    dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+    expected = header(dtype, shape)
+    with path.open("rb") as file:
+        found = file.read(len(expected))
+    if found != expected:
         raise CacheError(
             "another type or shape than it was written with", file=path, remedy=_REMEDY
         )
-    return array
+    return np.memmap(path, dtype, "r", len(expected), shape)
 
 
 def _sha256(path: Path) -> str:
