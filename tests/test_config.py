@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 
 from hamur import config
-from hamur.config import RankingConfig, from_flags, parse_device
+from hamur.commands import ranking_config
+from hamur.commands.ranking_config import RankingConfig
+from hamur.config import from_flags, parse_device
 
 PUBLIC = {
     "--dataset_path": ("x", "x"),
@@ -111,21 +113,21 @@ def test_few_rows_get_small_batches_unless_told(rows, expected):
 
 
 def test_help_tells_a_default_per_preset_where_presets_differ(monkeypatch):
-    tuned = config.PUBLISHED | {"learning_rate": 0.02}
-    monkeypatch.setitem(config.TRAINING, "best", tuned)
-    assert config._by_preset("learning_rate") == "paper 0.001, official 0.001, best 0.02"
-    assert config._by_preset("weight_decay") == "1e-05"
+    tuned = ranking_config.PUBLISHED | {"learning_rate": 0.02}
+    monkeypatch.setitem(ranking_config.TRAINING, "best", tuned)
+    assert ranking_config._by_preset("learning_rate") == "paper 0.001, official 0.001, best 0.02"
+    assert ranking_config._by_preset("weight_decay") == "1e-05"
 
 
 def test_every_preset_answers_every_option_that_is_left_to_it():
-    for options in config.TRAINING.values():
-        assert list(options) == list(config.PUBLISHED)
+    for options in ranking_config.TRAINING.values():
+        assert list(options) == list(ranking_config.PUBLISHED)
 
 
 def test_every_preset_says_how_it_trains():
     from hamur.layers.adapter_config import PRESETS
 
-    assert list(config.TRAINING) == list(PRESETS)
+    assert list(ranking_config.TRAINING) == list(PRESETS)
 
 
 @pytest.mark.parametrize(
@@ -147,4 +149,4 @@ def test_a_flag_needs_a_help_text_and_a_group():
     for field in dataclasses.fields(RankingConfig):
         assert field.metadata["help"] and field.metadata["group"]
         assert (field.default is None) == (field.metadata["default_text"] is not None)
-    assert config.__doc__
+    assert config.__doc__ and ranking_config.__doc__

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from hamur import metrics
-from hamur.config import RankingConfig
+from hamur.commands.ranking_config import RankingConfig
 from hamur.layers import AdapterConfig
 from hamur.reporting import plots, results, seeds, tables
 

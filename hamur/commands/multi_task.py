@@ -8,7 +8,7 @@ import numpy as np
 
 from hamur.commands.multi_task_config import TaskConfig
 from hamur.commands.multi_task_data import data_rows, load_data, unknown_counts
-from hamur.commands.script import check_resumable, run_script, select_device, train_block
+from hamur.commands.script import open_run, run_script, select_device, train_block
 from hamur.metrics import fronts
 from hamur.reporting import front_evaluation, results, tables
 
@@ -31,7 +31,6 @@ def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:
 
     Raises:  ValueError: an option, the data or the device cannot be used; nothing was trained.
     """
-    from hamur import models
     from hamur.commands import multi_task_training as task_training
 
     config.check_usage()
@@ -47,15 +46,7 @@ def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:
     say(f"{schema.name}: {config.dataset_path or 'generated rows'}\n")
     say(tables.text_table(*data_rows(splits, schema)) + "\n")
     description = results.run_description(config, network, script, splits, schema)
-    if config.resume:
-        check_resumable(folder / "config.json", description)
-    results.write_json(folder / "config.json", description)
-    (folder / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
-    counts = models.parameter_counts(model)
-    say(
-        f"{config.model_name}, preset {config.preset}: {counts['parameters']:,} parameters and "
-        f"{counts['embedding_parameters']:,} in embeddings"
-    )
+    counts = open_run(config, description, model, say)
     chosen_on = splits.test if config.select_on == "test" else splits.valid
     trainer = task_training.make_trainer(
         config, model, entropy, len(splits.train), save_dir=config.save_dir

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from hamur.config import SMALLEST_BATCH, STEPS_PER_EPOCH
+from hamur.config import fitting_batch
 
 BATCH_SIZE = 2048
 AVERAGING = 0.998
@@ -87,13 +87,10 @@ class TaskPresets:
 
     def resolved(self, script: str, train_rows: int) -> "TaskPresets":
         """A copy with the value that is used in place of every None that has one."""
-        batch_size = BATCH_SIZE
-        while batch_size > SMALLEST_BATCH and batch_size * STEPS_PER_EPOCH > train_rows:
-            batch_size //= 2
         averaged = self.model_name == "pomoe" and self.preset == "pareto"
         defaults = dict(
             averaging=AVERAGING if averaged else 0.0,
-            batch_size=batch_size,
+            batch_size=fitting_batch(BATCH_SIZE, train_rows),
             init_seed=self.seed,
             save_dir=f"runs/{script}/{self.model_name}-{self.seed}",
         )

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hamur import metrics
-from hamur.commands.script import check_resumable, run_script, select_device, train_block
-from hamur.config import RankingConfig
+from hamur.commands.ranking_config import RankingConfig
+from hamur.commands.script import open_run, run_script, select_device, train_block
 from hamur.data.table import drop_fields
 from hamur.reporting import results, tables
 
@@ -47,15 +47,7 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
 
     model = models.RANKING[config.model_name](schema, preset=config.preset, seed=config.init_seed)
     description = results.run_description(config, model.config, script, splits, schema)
-    if config.resume:
-        check_resumable(folder / "config.json", description)
-    results.write_json(folder / "config.json", description)
-    (folder / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
-    counts = models.parameter_counts(model)
-    say(
-        f"{config.model_name}, preset {config.preset}: {counts['parameters']:,} parameters and "
-        f"{counts['embedding_parameters']:,} in embeddings"
-    )
+    counts = open_run(config, description, model, say)
     run = make_trainer(config).fit(model, splits.train, splits.valid)
 
     reports, probabilities = {}, {}

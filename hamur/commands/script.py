@@ -68,6 +68,26 @@ def select_device(text: str) -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
+def open_run(config, description: dict, model, say: Callable) -> dict:
+    """config.json of a run that begins, or goes on; returns the parameter counts, and says them.
+
+    Raises:  ValueError: --resume, but the run in --save_dir is another one.
+    """
+    from hamur import models
+
+    folder = Path(config.save_dir)
+    if config.resume:
+        check_resumable(folder / "config.json", description)
+    results.write_json(folder / "config.json", description)
+    (folder / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
+    counts = models.parameter_counts(model)
+    say(
+        f"{config.model_name}, preset {config.preset}: {counts['parameters']:,} parameters and "
+        f"{counts['embedding_parameters']:,} in embeddings"
+    )
+    return counts
+
+
 def check_resumable(path: Path, description: dict) -> None:
     """ValueError if the run in this folder had other data, or options that change its course."""
     if not path.exists():
