@@ -50,8 +50,8 @@ def read(folder: Path, name: str) -> dict:
 @pytest.mark.parametrize(
     ("script", "model"),
     [(MOVIELENS, model) for model in models.RANKING]
-    + [(ALI_CCP, "mlp_adp"), (ALI_CCP, "wd_md")]
-    + networks.slow((ALI_CCP, m) for m in ("mlp", "dcn_md", "dcn_md_adp", "wd_md_adp")),
+    + [(ALI_CCP, "mlp_adp")]
+    + networks.slow((ALI_CCP, m) for m in models.RANKING if m != "mlp_adp"),
 )
 def test_every_model_trains_on_both_samples(script, model, tmp_path):
     done = run(script, tmp_path, "--model_name", model, "--epoch", "1")
@@ -141,6 +141,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(load, flags, text, tmp_path, mo
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow  # in process and for every part of the state: training/test_resume.py
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     base = ["--model_name", "mlp", "--quiet", "--learning_rate", "1e-2"]
     for flags in (["--epoch", "2", "--save_dir", "whole"], ["--epoch", "1", "--save_dir", "parts"]):

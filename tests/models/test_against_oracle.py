@@ -125,10 +125,10 @@ def test_dropout_multiplies_by_the_masks_it_is_given(name, quotas, changes):
 
 @pytest.mark.parametrize(
     ("name", "num_domains"),
-    [("mlp_adp", 5), ("dcn_md_adp", 1), ("dcn_md_adp", 3), ("wd_md_adp", 2)]
+    [("mlp_adp", 2), ("dcn_md_adp", 1), ("dcn_md_adp", 5), ("wd_md_adp", 2)]
     + networks.slow(
-        [("mlp_adp", 1), ("mlp_adp", 2), ("mlp_adp", 3)]
-        + [("dcn_md_adp", 2), ("dcn_md_adp", 5)]
+        [("mlp_adp", 1), ("mlp_adp", 3), ("mlp_adp", 5)]
+        + [("dcn_md_adp", 2), ("dcn_md_adp", 3)]
         + [("wd_md_adp", 1), ("wd_md_adp", 3), ("wd_md_adp", 5)]
     ),
 )

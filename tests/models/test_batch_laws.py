@@ -67,7 +67,7 @@ def test_score_ignores_the_rest_of_the_batch(name, preset):
     assert_close(networks.logits(model, rows_of(batch, order), quotas=quotas), whole[order])
 
 
-@pytest.mark.parametrize("name", networks.ADAPTED)
+@pytest.mark.parametrize("name", ["mlp_adp", *networks.slow((n,) for n in networks.ADAPTED[1:])])
 def test_the_detector_sees_batch_statistics(name):
     """Preset official scores with the statistics of the batch: halves differ from the whole."""
     model, batch = with_statistics(name, AdapterConfig.official()), random_batch(ROWS, 9)

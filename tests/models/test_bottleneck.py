@@ -79,6 +79,7 @@ def test_paper_cells_learn_from_the_first_step(name):
     assert (np.linalg.norm(w_ul, axis=(1, 2)) > 0).all()
 
 
+@pytest.mark.slow
 def test_units_differ_after_a_hundred_steps(compiled):
     model = networks.make_model("mlp_adp", AdapterConfig.paper())
     batch = steps_on_random_labels(model, 100)

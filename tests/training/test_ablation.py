@@ -135,6 +135,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(flags, text, tmp_path, monkeypa
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_the_script_trains_arms_on_the_conflict_data(tmp_path):
     """The real script on three arms; from another folder, nothing mocked."""
     import subprocess

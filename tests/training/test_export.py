@@ -11,9 +11,8 @@ from hamur.layers import AdapterConfig
 from tests import networks
 
 CASES = [
-    ("dcn_md_adp", "paper"),
     ("mlp_adp", "best"),
-    *networks.slow([("mlp_adp", "paper"), ("wd_md_adp", "paper")]),
+    *networks.slow([("mlp_adp", "paper"), ("dcn_md_adp", "paper"), ("wd_md_adp", "paper")]),
 ]
 
 

@@ -73,6 +73,7 @@ def test_the_outer_gradient_equals_differences_of_the_outer_loss(
     assert abs(second[index] - expected) < 0.1 * abs(second[index] - first[index])
 
 
+@pytest.mark.slow
 def test_nothing_adapted_survives_a_step(data):
     splits, schema = data
     model = models.MULTI_TASK["metaheac"](schema, **SIZES)

@@ -43,7 +43,9 @@ def without_times(run):
 
 
 @pytest.mark.filterwarnings("ignore:norm_inference")
-@pytest.mark.parametrize("case", list(CASES))
+@pytest.mark.parametrize(
+    "case", [list(CASES)[0], *(pytest.param(c, marks=pytest.mark.slow) for c in list(CASES)[1:])]
+)
 def test_resuming_equals_an_uninterrupted_run(case, tiny_schema, tiny_splits, tmp_path):
     network, options = CASES[case]
     train, valid, _ = tiny_splits
