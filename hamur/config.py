@@ -46,9 +46,12 @@ data_flag, model_flag, training_flag, run_flag = (
 
 
 def fitting_batch(batch_size: int, train_rows: int) -> int:
-    """`batch_size`, halved until an epoch has STEPS_PER_EPOCH steps, or SMALLEST_BATCH."""
+    """`batch_size`, halved until an epoch has STEPS_PER_EPOCH steps, or SMALLEST_BATCH; then
+    lowered while a last batch would hold a single row, which has no batch statistics."""
     while batch_size > SMALLEST_BATCH and batch_size * STEPS_PER_EPOCH > train_rows:
         batch_size //= 2
+    while train_rows > batch_size and train_rows % batch_size == 1:
+        batch_size -= 1
     return batch_size
 
 

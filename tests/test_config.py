@@ -106,7 +106,9 @@ def test_resolved_touches_only_what_is_none():
     assert left == of_data
 
 
-@pytest.mark.parametrize(("rows", "expected"), [(10, 64), (6_400, 256), (65_536, 4096)])
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(10, 64), (897, 63), (6_400, 256), (65_536, 4096), (65_537, 4095)]
+)
 def test_few_rows_get_small_batches_unless_told(rows, expected):
     assert RankingConfig(preset="paper").resolved("s", rows).batch_size == expected
     assert RankingConfig(batch_size=999).resolved("s", rows).batch_size == 999
