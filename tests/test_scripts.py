@@ -91,6 +91,7 @@ def test_all_results_of_a_longer_run(tmp_path):
     assert not list(folder.rglob("*.pkl"))
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_results_and_the_split_ignores_them(tmp_path):
     def predictions(folder, *flags):
         import pyarrow.parquet as pq

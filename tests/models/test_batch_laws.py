@@ -39,9 +39,9 @@ def assert_close(found, expected):
 
 @pytest.mark.parametrize(
     ("name", "preset"),
-    [(name, AdapterConfig.paper) for name in ("mlp", *networks.ADAPTED)]
+    [(name, AdapterConfig.paper) for name in ("mlp", "mlp_adp", "dcn_md_adp")]
     + [("mlp_adp", AdapterConfig.best)]
-    + networks.slow((name, AdapterConfig.paper) for name in ("dcn_md", "wd_md"))
+    + networks.slow((name, AdapterConfig.paper) for name in ("dcn_md", "wd_md", "wd_md_adp"))
     + networks.slow((name, AdapterConfig.best) for name in ("dcn_md_adp", "wd_md_adp")),
 )
 def test_score_ignores_the_rest_of_the_batch(name, preset):

@@ -91,6 +91,7 @@ def test_units_differ_after_a_hundred_steps(compiled):
         assert np.ptp(oracle.sigmoid(cell["a"]), axis=1).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_cells_of_ones_are_saturated_and_stay_equal(compiled):
     """Public start: every sigmoid is 1, no gradient reaches u0 and v0, the units never part."""
     config = AdapterConfig.official(rank=40)  # a sum over 40 x 40 non-negative entries saturates

@@ -77,6 +77,7 @@ def test_hiding_the_domain_removes_the_field_only():
     np.testing.assert_array_equal(blind.train.domain, splits.train.domain)
 
 
+@pytest.mark.slow
 def test_a_small_adapter_model_beats_the_domain_blind_one():
     """One model, one seed, small sizes; the slow test below has them all."""
     splits, schema, _ = make_conflict(4_000, seed=1)

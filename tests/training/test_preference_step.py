@@ -63,6 +63,7 @@ def test_training_lowers_the_losses_and_tells_what_it_did(trained, data):
     assert {"hypervolume", "ne_click_min", "ne_conversion_max", "auc_click"} <= set(run.history[0])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(data, trained, tmp_path):
     splits, schema, entropy = data
     settings = dict(scalarisation="smooth_tchebycheff", save_dir=str(tmp_path))
