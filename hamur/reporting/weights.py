@@ -158,6 +158,9 @@ def plot_history(path: Path, history: Sequence[Mapping], title: str) -> None:
                 axis.plot(*zip(*points), label=name.replace("_", " "), linewidth=1)
                 axis.legend(fontsize=8)
             axis.set_xlabel("upper update")
+        axes[0].xaxis.get_major_locator().set_params(integer=True)
+        if not updates:
+            axes[1].set_title("no upper update in this run", fontsize=8)
         if not axes[2].has_data():
             axes[2].set_title("no Hessian, no residual", fontsize=8)
         figure.suptitle(title)
