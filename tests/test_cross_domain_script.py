@@ -82,9 +82,14 @@ def test_every_preset_key_is_a_flag():
 
 
 def test_interval_is_one_knob_with_descent_step():
-    assert CrossDomainConfig(interval=40).resolved().descent_step == 40
-    assert CrossDomainConfig(interval=40, descent_step=7).resolved().descent_step == 7
-    assert CrossDomainConfig().resolved().descent_step == 100
+    def fitted(rows=0, **given):
+        found = CrossDomainConfig(t_batchsize=64, **given).resolved().fitted(rows)
+        return found.interval, found.descent_step
+
+    assert fitted(interval=40) == (40, 40)
+    assert fitted(interval=40, descent_step=7) == (40, 7)
+    assert fitted(preset="published") == (100, 100)
+    assert [fitted(64 * steps)[0] for steps in (3, 250, 5000)] == [10, 25, 100]
     assert CrossDomainConfig(estimator="cg").resolved().damping == 0.1
 
 

@@ -93,6 +93,7 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
     from hamur.training.checkpoint import PROGRESS
     from hamur.training.export import export_cross_domain
 
+    config = config.fitted(len(pair.target.train))
     log, checkpoint = record / "log" / exp_name, record / "checkpoint" / exp_name
     if config.resume and exp_name != config.exp_name:  # a run of a study
         if (log / "metrics.json").exists():

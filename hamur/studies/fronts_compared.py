@@ -47,9 +47,10 @@ def train_fixed(config, splits, schema, entropy, preference):
 
 
 def train_per_task(config, splits, schema, entropy):
-    """An mmoe of the same sizes and budget."""
-    none = dict.fromkeys(PREFERENCE_FLAGS)
-    config = dataclasses.replace(config, model_name="mmoe", preset="pareto", resume=False, **none)
+    """An mmoe of the same sizes and budget, its weights not averaged: that is its own default, and
+    an average changes so slowly that no epoch would ever count as worse and stop it early."""
+    none = dict.fromkeys(PREFERENCE_FLAGS) | dict(averaging=0.0, resume=False)
+    config = dataclasses.replace(config, model_name="mmoe", preset="pareto", **none)
     network = task_training.network_config(config)
     model = models.MULTI_TASK["mmoe"](schema, config=network, seed=config.init_seed)
     trainer = task_training.make_trainer(config, model, entropy, len(splits.train))

@@ -11,6 +11,8 @@ from hamur.training.bilevel.model_flags import ModelFlags
 from hamur.training.bilevel.presets import DEAD_KEYS, MODELS, PRESETS, run_flag
 from hamur.training.bilevel.upper_flags import UpperFlags
 
+UPDATES_PER_EPOCH = 10
+
 
 @dataclass(frozen=True)
 class CrossDomainConfig(UpperFlags, ModelFlags, DataFlags):
@@ -46,7 +48,8 @@ class CrossDomainConfig(UpperFlags, ModelFlags, DataFlags):
         return self.arm in ("scalar", "item", "perceptron")
 
     def resolved(self) -> "CrossDomainConfig":
-        """A copy with every value that training uses: preset, then the file, then flags.
+        """A copy with every value that training uses: preset, then the file, then flags; all but
+        what depends on the data, see `fitted`.
 
         Raises:  ValueError: options that exclude each other, an unknown or dead key in the file.
         """
@@ -60,14 +63,21 @@ class CrossDomainConfig(UpperFlags, ModelFlags, DataFlags):
         for name, value in PRESETS[values["preset"]].items():
             if values[name] is None:
                 values[name] = value
-        if values["descent_step"] is None:  # one knob of the paper: "interval/descent_step"
-            values["descent_step"] = values["interval"]
         if values["upper_batchsize"] is None:
             values["upper_batchsize"] = values["meta_batchsize"]
         if values["damping"] is None:
             values["damping"] = 0.1 if values["estimator"] == "cg" else 0.0
         values |= model_of(values)
         return dataclasses.replace(self, **values)
+
+    def fitted(self, train_rows: int) -> "CrossDomainConfig":
+        """A resolved copy whose interval, where none was given, suits the number of target training
+        rows: ten upper updates an epoch, 10 to 100 lower steps apart."""
+        steps = train_rows // self.t_batchsize
+        interval = self.interval or min(max(steps // UPDATES_PER_EPOCH, 10), 100)
+        # one knob of the paper: "interval/descent_step"
+        descent_step = self.descent_step or interval
+        return dataclasses.replace(self, interval=interval, descent_step=descent_step)
 
 
 def model_of(values: dict) -> dict:

@@ -17,7 +17,7 @@ PUBLISHED = dict(
     hp_optim="sgd", decay_prior=1, prior_mode="relu", combine="product", category_bias=0,
     weight_norm="softmax_batch", attn_mask=0, pool_mean="all", pad_row="random", embed_std=1.0,
     act="relu", history="leaky", source_pool="before_valid", vocab="all", missing_source="item_1",
-    eval_draws="1", bootstrap=0, rank_negatives=0, neumann_guard=0,
+    eval_draws="1", bootstrap=0, rank_negatives=0, neumann_guard=0, interval=100,
 )  # fmt: skip
 CORRECTED = dict(
     aux_decay=0.0, lr=5e-3, epochs=30, patience=3, test_batchsize=512,
@@ -27,7 +27,7 @@ CORRECTED = dict(
     hp_optim="adam", decay_prior=0, prior_mode="fixed", combine="gated", category_bias=1,
     weight_norm="sigmoid", attn_mask=1, pool_mean="len", pad_row="zero", embed_std=0.3,
     act="leaky", history="causal", source_pool="before_row", vocab="train", missing_source="none",
-    eval_draws="8", bootstrap=1000, rank_negatives=99, neumann_guard=1,
+    eval_draws="8", bootstrap=1000, rank_negatives=99, neumann_guard=1, interval=None,
 )  # fmt: skip
 PRESETS = {"published": PUBLISHED, "corrected": CORRECTED}
 DEAD_KEYS = (

@@ -43,6 +43,7 @@ class CrossDomainSession:
 
     def __init__(self, pair, config, harmful=None, log=None, checkpoint=None, say=print):
         compiled_only()
+        config = config.fitted(len(pair.target.train))
         self.config, self.say, self.harmful = config, say, harmful
         self.log, self.checkpoint = log, checkpoint
         self.rows = PairRows(pair, row_rules(config))

@@ -16,9 +16,14 @@ from hamur.training.bilevel.presets import (
 class UpperFlags:
     """The groups "upper level" and "evaluation"; None = the preset's value, or resolved later."""
 
-    interval: int = upper_flag(100, "lower steps between two upper updates", at_least=1)
+    interval: int | None = upper_flag(
+        None,
+        "lower steps between two upper updates",
+        at_least=1,
+        default_text="published 100, corrected ten updates an epoch, 10 to 100 steps apart",
+    )
     descent_step: int | None = upper_flag(
-        None, "steps of the head fit adam", at_least=1, default_text="--interval, or 100"
+        None, "steps of the head fit adam", at_least=1, default_text="--interval"
     )
     hplr: float = upper_flag(1e-2, "step of phi", at_least=0)
     aux_decay: float | None = preset_flag(upper_flag, "aux_decay", "decay of phi", at_least=0)
