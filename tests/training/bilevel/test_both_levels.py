@@ -44,6 +44,14 @@ def test_frozen_uniform_weights_are_plain_conet_bit_for_bit(pair):
     assert frozen.upper.updates == 3 and frozen.rows.steps(8) < 40  # short last batches as well
 
 
+def test_the_learned_common_factor_leaves_its_start(pair):
+    """It starts where the usual way to write a softplus has no gradient."""
+    session = session_of(pair, arm="scalar")
+    weights_after(session, steps=6)
+    assert session.upper.updates == 2
+    assert abs(session.upper.prior() - 1.0) > 1e-4
+
+
 @pytest.mark.parametrize("model", ["conet", pytest.param("conet_biao", marks=pytest.mark.slow)])
 def test_several_steps_in_one_call_are_the_same_steps(pair, model):
     """An upper update after every third: a pair and a single step between, or one by one.  Plain
