@@ -111,6 +111,7 @@ def make_trainer(config: RankingConfig):
         weight_decay=config.weight_decay,
         decay=config.decay,
         embedding_decay=config.embedding_decay,
+        embeddings=config.embeddings,
         schedule=None if config.schedule == "constant" else config.schedule,
         averaging=config.averaging,
         patience=config.patience,
