@@ -27,6 +27,10 @@ def load(config):
         pair = _load_movielens(config, given, options)
     else:
         pair = _load_amazon(config, options)
+    if config.train_negatives:
+        from hamur.data.pair.negatives import with_negatives
+
+        pair = with_negatives(pair, config.train_negatives, config.split_seed)
     return pair, read_truth(config.truth, pair)
 
 
@@ -38,10 +42,10 @@ def _load_tables(config, given, options):
             "--source_table and --target_table go together, without --in_root, --pair and "
             f"--genres; given are {', '.join('--' + name for name in given)}."
         )
-    if "rating" not in parse_columns(config.columns):
+    if "rating" not in parse_columns(config.columns) and not config.train_negatives:
         raise ValueError(
-            "--columns has no rating: every row would be a positive one, and the model learns the "
-            "polarity of ratings. Name the column, as rating=stars."
+            "--columns has no rating: every row would be a positive one. Name the column, as "
+            "rating=stars, or let unobserved items be negative ones, as --train_negatives 4."
         )
     return load_pair(
         config.source_table,

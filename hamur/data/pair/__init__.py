@@ -3,7 +3,7 @@
     pair        Pair and Interactions        join    rows of two domains -> a Pair
     behaviours  what each user did, by time  tables  any two csv, tsv or parquet tables -> a Pair
     checks      times and repeated rows      cache   a Pair in a prepared cache
-    match       common users and the split
+    match       common users and the split   negatives  unobserved items as negative rows
 
 Readers of one data set live in its own folder.
 """
