@@ -19,6 +19,7 @@ from hamur.training.multi_task.step import RepeatedStep
 from hamur.training.predict import graph_mode, predictor_of
 
 SIZES = dict(embed_dim=16, expert_dims=(64, 32), tower_dims=(32, 16))
+OWN_TOWERS = ("published", "per_task")
 EXPERTS = {2: 4}  # with more tasks: one for each corner, each edge from one to another, the centre
 FREE = (
     "arms",
@@ -143,14 +144,20 @@ class SeedStudy:
         )
 
     def measures(self, found):
-        """{arm: measures}, the reference's own and the exact front's beside them."""
+        """{arm: measures}, the reference's own and the exact front's beside them.
+
+        The regret of a shared score is held against shared scores: arms with a tower a task have
+        no trade-off, and their points are out of its reach.
+        """
         reference, exact = np.array(found["reference"]), np.array(found["exact"])
         one = np.ones(self.config.task_num)
         volumes = [fronts.hypervolume(points, one) for points in (reference, exact)]
-        known = np.vstack([reference, *(np.array(a) for a in found["arms"].values())])
+        arms = {arm: np.array(losses) for arm, losses in found["arms"].items()}
+        shared = [losses for arm, losses in arms.items() if arm not in OWN_TOWERS]
         measured = {}
-        for arm, losses in {"reference": reference, "exact": exact, **found["arms"]}.items():
-            losses = np.array(losses)
+        for arm, losses in {"reference": reference, "exact": exact, **arms}.items():
+            known = list(arms.values()) if arm in OWN_TOWERS else shared
+            known = np.vstack([reference, *known])
             entry = fronts.front_measures(
                 self.preferences, losses, np.full_like(losses, np.nan), known
             )
@@ -160,6 +167,6 @@ class SeedStudy:
             entry["span_fraction"] = (np.array(entry["span_ne"]) / spans).tolist()
             measured[arm] = entry
         if "single_task" in found:
-            gap = np.abs(np.array(found["arms"]["per_task"]) - np.array(found["single_task"]))
+            gap = np.abs(arms["per_task"] - np.array(found["single_task"]))
             measured["per_task"]["largest_gap_to_single_task"] = float(gap.max())
         return measured
