@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hamur.data.synthetic.exact_front import exact_front
+from hamur.data.synthetic.exact_front import best_scores
 from hamur.studies import front_arms
 from hamur.studies import fronts as front_study
 
@@ -13,13 +13,14 @@ FEW = ["--rows", "8000", "--points", "5", "--seeds", "1", "--quiet"]
 
 
 def pretend(self, scalarisation, model, fixed=None, step=None):
-    """In place of training: the exact front, with the steering that the arm's name promises."""
+    """In place of training: the best logits there are, steered as the arm's name promises."""
     trained.append((scalarisation, fixed))
-    preferences = self.preferences if fixed is None else np.array([fixed])
-    if scalarisation == "published":
-        preferences = np.full_like(preferences, 0.5)
-    losses, _ = exact_front(self.truth.probability, self.offsets, preferences, self.entropy)
-    return losses.tolist()
+    q, preferences = self.truth.probability, self.preferences
+    preferences = preferences if fixed is None else np.array([fixed])
+    if model.config.head == "per_task":  # as the published form is, which cannot be steered
+        return np.repeat(np.log(q / (1 - q))[:, None], len(preferences), axis=1)
+    scores = [best_scores(q, self.offsets, r / self.entropy) for r in preferences]
+    return np.stack(scores, axis=1)[:, :, None] + self.offsets
 
 
 trained = []
@@ -41,11 +42,19 @@ def test_a_steered_arm_reaches_what_is_required_and_a_blind_one_has_no_spread(
     content = json.loads((tmp_path / f"study-tasks{tasks}.json").read_text())
     header, rows = front_study.summary(content, tasks)
     verdicts = {row[0]: row[-1] for row in rows}
+    # Two towers beat any shared score, which is no regret of the shared score.
     assert verdicts["linear"] == "reached" and verdicts["per_task"] == ""
-    if tasks == 2:
-        blind = next(row for row in rows if row[0] == "published")
+    for name in ("published", "per_task")[2 - len(arms.split(",")[1:]) :]:
+        blind = next(row for row in rows if row[0] == name)
         assert blind[header.index("Spearman")] == "no spread"
         assert float(blind[header.index("span / reference")]) == 0.0
+        assert blind[header.index("degenerate")] == "1 of 1"
+    steered, posthoc = (next(r for r in rows if r[0] == n) for n in ("linear", "posthoc"))
+    assert posthoc[1:6] == steered[1:6]  # of the true probabilities: the exact front
+    assert steered[header.index("degenerate")] == "0 of 1"
+    measures = content["seeds"][0]["measures"]
+    assert measures["linear"]["regret"] == pytest.approx(0.0, abs=1e-6)
+    assert measures["per_task"]["largest_gap_to_single_task"] == 0.0
     assert (tmp_path / f"study-tasks{tasks}.png").stat().st_size > 10_000
     assert "linear" in capsys.readouterr().out
     before = len(trained)

@@ -129,8 +129,9 @@ def front_parts(config, content, model, splits, schema, entropy, logits, prefere
         content["reference"] = reference_entries(config, splits, schema, entropy)
     if truth is not None and config.head == "shared_score":
         content["exact"] = exact_entries(truth, splits.train, entropy, names, preferences)
-    known = [*content["posthoc"], *content["reference"], *content["exact"]]
-    measures = front_evaluation.measures(content["front"], names, known)
+    known = [*content["posthoc"], *content["reference"]]
+    ideal = config.numbers("ideal")
+    measures = front_evaluation.measures(content["front"], names, known, ideal)
     for source in ("reference", "exact"):
         if content[source]:
             losses, _ = front_evaluation.arrays(content[source], names)

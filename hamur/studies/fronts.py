@@ -5,6 +5,7 @@
     per_task            the same with a tower a task: no trade-off to steer, so no claim of control
     published           the public code's network and loss on the same rows
     single task         one model a task, equal budget: what per_task is held against
+    posthoc             a shared score computed from per_task's probabilities: no hyper-network
 
 Losses are expected ones under the true probabilities of the test rows, so that label noise is not
 in them.  All but `published` are judged with averaged weights.  An arm whose result is
@@ -105,7 +106,7 @@ def run_study(config: StudyConfig) -> dict:
 def summary(content, tasks) -> tuple:
     """Header and rows of the table: the worst figure over seeds in each cell."""
     header = ["arm", "Spearman", "hv / reference", "hv / exact", "span / reference"]
-    header += ["regret", "non-dominated", "required figures"]
+    header += ["regret", "non-dominated", "degenerate", "required figures"]
     rows, seeds = [], [entry["measures"] for entry in content["seeds"]]
     for arm in seeds[0]:
         entries = [seed[arm] for seed in seeds]
@@ -121,7 +122,9 @@ def summary(content, tasks) -> tuple:
         exact = min(e["hv_fraction_exact"] for e in entries)
         row = [arm, "no spread" if spearman is None else f"{spearman:.3f}"]
         row += [f"{figures[1]:.3f}", f"{exact:.3f}", f"{figures[2]:.2f}"]
-        row += [f"{figures[3]:.4f}", f"{figures[4]:.2f}", verdict(arm, figures, tasks)]
+        flat = [e["front_degenerate"] for e in entries]
+        flat = "" if None in flat else f"{sum(flat)} of {len(flat)}"
+        row += [f"{figures[3]:.4f}", f"{figures[4]:.2f}", flat, verdict(arm, figures, tasks)]
         rows.append(row)
     return header, rows
 
