@@ -4,7 +4,7 @@ import numpy as np
 
 from hamur.data import encode, splits
 from hamur.data.encode import MISSING, Vocabulary
-from hamur.data.errors import EmptySplitError, JoinError
+from hamur.data.errors import DataFormatError, EmptySplitError, JoinError
 from hamur.data.pair.behaviours import CATEGORY, ITEM, USER
 from hamur.data.pair.pair import FIELDS, LABEL, Interactions, Pair
 from hamur.data.schema import SPARSE, FieldSpec, Schema
@@ -30,7 +30,8 @@ def join_pair(
     Users of both domains stay, those with too few target rows leave.  Vocabularies hold what
     training may see: target training rows, and source rows before the user's validation row;
     vocabulary="all" takes every row, as the public code does.  found: entries for schema.split.
-    Raises:  JoinError: no common user; EmptySplitError.
+    Raises:  JoinError: no common user; DataFormatError: there would be some with columns exchanged;
+        EmptySplitError.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; use one of {SPLITS}")
@@ -84,7 +85,18 @@ def join_pair(
         | fitted[1].names("target"),
         valid_time=np.concatenate([[0], valid_time[trained]]),
         timed=timed,
+        ratings=_ratings(source, target, parts),
     )
+
+
+def _ratings(
+    source: Interactions, target: Interactions, parts: splits.Index
+) -> dict[str, np.ndarray]:
+    """Pair.ratings; empty where one domain has none."""
+    if source.rating is None or target.rating is None:
+        return {}
+    divided = {name: target.rating[part] for name, part in zip(splits.PARTS, parts)}
+    return {"source": source.rating, **divided}
 
 
 def _common_users(
@@ -96,11 +108,13 @@ def _common_users(
         source.user.values, target.user.values, assume_unique=True, return_indices=True
     )
     if not len(both):
-        raise JoinError(
+        text = (
             f"0 users in both files: {len(source.user.values)} in {source.name}, "
-            f"{len(target.user.values)} in {target.name}{_exchanged(source, target)}",
-            remedy=_REMEDY,
+            f"{len(target.user.values)} in {target.name}"
         )
+        if exchanged := _exchanged(source, target):
+            raise DataFormatError(text + exchanged, remedy="exchange the two columns there")
+        raise JoinError(text, remedy=_REMEDY)
     positions = []
     for column, at in ((source.user, at_source), (target.user, at_target)):
         position = np.full(len(column.values), MISSING)
@@ -116,9 +130,10 @@ def _exchanged(source: Interactions, target: Interactions) -> str:
         f"the target ({target.name})": (source.user, target.item),
         "both tables": (source.item, target.item),
     }.items():
-        shared = len(np.intersect1d(a.values, b.values)) if a.values.dtype == b.values.dtype else 0
+        alike = a.values.dtype.kind == b.values.dtype.kind  # not dtype: text has its width there
+        shared = len(np.intersect1d(a.values, b.values)) if alike else 0
         if shared:
-            return f"; with user and item exchanged in {what} {shared} would be shared"
+            return f"; with the columns user and item exchanged in {what} {shared} would be shared"
     return ""
 
 
