@@ -77,9 +77,13 @@ class Log:
         if not resume:
             path.write_text("", encoding="utf-8")
 
-    def __call__(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """In the file alone."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(text + "\n")
+
+    def __call__(self, text: str) -> None:
+        self.note(text)
         if not self.quiet:
             print(text, flush=True)
 
@@ -106,7 +110,7 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
         )
     say = Log(log / "logging.txt", config.quiet, config.resume)
     (log / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
-    session = CrossDomainSession(pair, config, harmful, log, checkpoint, say)
+    session = CrossDomainSession(pair, config, harmful, log, checkpoint, say, say.note)
     results.write_json(log / "config.json", description(config, script, pair))
     announce(say, config, pair, session)
     result = session.fit()

@@ -14,6 +14,9 @@ from hamur.data.datasets import DATASETS
 from hamur.data.files import download
 from hamur.data.files.rejects import MODES, Policy
 from hamur.data.movielens.genres import GENRES
+from hamur.data.pair.cache import open_pair
+from hamur.data.pair.export import FOLDER as EXPORT
+from hamur.data.pair.export import export_biao_json
 from hamur.data.pair.join import VOCABULARIES
 from hamur.data.preparing.prepare import prepare
 from hamur.data.preparing.statistics import as_table
@@ -109,6 +112,10 @@ class PrepareConfig:
     strict_meta: bool = flag(
         False, "amazon: also parse the meta data of items that nobody reviewed", group="checks"
     )
+    export: str | None = flag(
+        None, "amazon: also write the files that the public BIAO code reads, to OUT/biao_json",
+        group="data", choices=(EXPORT,), default_text="none",
+    )  # fmt: skip
     download: bool = flag(
         False, "ml-1m: fetch it from its official address into --raw first", group="data"
     )
@@ -132,6 +139,10 @@ class PrepareConfig:
         for name in ("raw", "out"):
             if getattr(self, name) is None:
                 raise ValueError(f"--{name} is missing: prepare_data needs --raw DIR --out DIR.")
+        if self.export and self.dataset != "amazon":
+            raise ValueError(f"--export does not apply to --dataset {self.dataset}.")
+        if self.export and self.vocabulary != "all":
+            raise ValueError(f"--export {EXPORT} needs --vocabulary all: an id for every item.")
 
     def fetch(self) -> Path:
         """The folder of the raw files, which --download and --zip fill.
@@ -200,6 +211,8 @@ def prepare_data(config: PrepareConfig, script: str) -> None:
     )
     if config.verify:
         cache.open_cache(made.folder, verify=True)
+    if config.export:
+        export_biao_json(open_pair(made.folder), made.folder / EXPORT)
     print(as_table(made.stats))
     done = f"{made.jobs_done} jobs done, {made.jobs_reused} found done" if made.jobs_done else ""
     print(f"\n{made.folder}" + (f" ({done})" if done else ""))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hamur import metrics
 from hamur.reporting import results
 from hamur.reporting.tables import UNDEFINED, text_table
 
@@ -24,6 +25,7 @@ def evaluate(session, config) -> tuple[dict, np.ndarray]:
         "preset": config.preset,
         "arm": config.arm,
         "dataset": session.rows.pair.target_schema.name,
+        "fingerprint": results.fingerprint(session.rows.pair.target),
         "seed": config.seed,
         "git_commit": results.git_commit(),
         "best_epoch": result.best_epoch,
@@ -34,7 +36,7 @@ def evaluate(session, config) -> tuple[dict, np.ndarray]:
         "eval_draws": config.eval_draws,
         "collapsed": result.collapsed,
         "restarts": result.restarts,
-        "planted": None,
+        "planted": planted_of_fixed_weights(session),
         "upper": {
             "count": len(updates),
             "mean_ms": 1000 * result.upper_seconds / later if updates else None,
@@ -65,14 +67,29 @@ def report_weights(session, log: Path, title: str) -> dict:
     )  # fmt: skip
     session.say(weights.category_table(weights.by_category(columns)))
     for name, value in summary["spearman"].items():
-        text = UNDEFINED if value is None else f"{value:.3f}"
-        session.say(f"rank correlation of weight and influence over {name}: {text}")
+        session.say(f"rank correlation of weight and influence over {name}: {_text(value)}")
     if summary["planted"]:
         session.say(
             f"clean against harmful (synthetic, planted by category): AUC of the weight "
-            f"{summary['planted']['auc_weight']:.3f}"
+            f"{_text(summary['planted']['auc_weight'])}, of the influence "
+            f"{_text(summary['planted']['auc_influence'])}"
         )
     return summary
+
+
+def planted_of_fixed_weights(session) -> dict | None:
+    """What metrics.json says where the truth is known, but no weight is learned."""
+    if session.harmful is None or session.upper is not None or session.model.towers == 1:
+        return None
+    clean = 1 - session.harmful.astype(int)
+    weight = clean if session.config.arm == "oracle" else np.ones(len(clean))
+    value = metrics.auc(clean, weight)
+    auc = None if np.isnan(value) else value
+    return {"auc_weight": auc, "auc_influence": None, "behaviours": len(clean)}
+
+
+def _text(value: float | None) -> str:
+    return UNDEFINED if value is None else f"{value:.3f}"
 
 
 def results_table(content: dict) -> str:

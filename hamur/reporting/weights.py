@@ -123,7 +123,13 @@ def plot_weights(path: Path, columns: Mapping[str, np.ndarray], title: str) -> N
                 colour = HARMFUL_COLOUR if share > 0.5 else CLEAN_COLOUR
             size = 12 + 40 * row["behaviours"] / max(r["behaviours"] for r in categories)
             left.scatter(row["influence"], row["relative_weight"], s=size, color=colour, alpha=0.7)
-            left.annotate(row["category"], (row["influence"], row["relative_weight"]), fontsize=6)
+            left.annotate(
+                f"{row['category']} ({row['behaviours']:,})",
+                (row["influence"], row["relative_weight"]),
+                xytext=(4, 3),
+                textcoords="offset points",
+                fontsize=6,
+            )
         left.axhline(1.0, color=TRAINING_COLOUR, linewidth=0.8, linestyle=":")
         left.set_xlabel("mean influence on the user's development row")
         left.set_ylabel("mean weight (1 = uniform)")
@@ -161,7 +167,9 @@ def plot_history(path: Path, history: Sequence[Mapping], title: str) -> None:
         axes[0].xaxis.get_major_locator().set_params(integer=True)
         if not updates:
             axes[1].set_title("no upper update in this run", fontsize=8)
+            axes[1].set_axis_off()
         if not axes[2].has_data():
             axes[2].set_title("no Hessian, no residual", fontsize=8)
+            axes[2].set_axis_off()
         figure.suptitle(title)
         _save(figure, temporary)

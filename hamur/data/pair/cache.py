@@ -19,7 +19,9 @@ _OWN = ("source_categories", "target_categories", "valid_time")
 def arrays_of(pair: Pair) -> dict[str, np.ndarray]:
     """File below the cache, without .npy -> array."""
     found = {f"{FOLDER}/{name}": getattr(pair, name) for name in _OWN}
-    found |= {f"{FOLDER}/names/{name}": values for name, values in pair.names.items()}
+    for group in ("names", "ratings"):
+        own = getattr(pair, group)
+        found |= {f"{FOLDER}/{group}/{name}": values for name, values in own.items()}
     tables = {"source": pair.source} | dict(zip(PARTS, pair.target))
     for part, table in tables.items():
         found |= {f"{FOLDER}/{part}/{name}": column for name, column in table.columns().items()}
@@ -53,21 +55,24 @@ def open_pair(folder: Path, verify: bool = False) -> Pair:
         for path in sorted((folder / FOLDER).rglob("*.npy"))
     }
 
+    def below(name: str) -> dict[str, np.ndarray]:
+        begin = f"{name}/"
+        return {k.removeprefix(begin): a for k, a in arrays.items() if k.startswith(begin)}
+
     def table(part: str) -> Table:
-        begin = f"{part}/"
-        return Table(**{k.removeprefix(begin): a for k, a in arrays.items() if k.startswith(begin)})
+        return Table(**below(part))
 
     source_schema, target_schema = (
         Schema.from_json(json.dumps(found[name])) for name in ("source", "target")
     )
-    names = {k.removeprefix("names/"): a for k, a in arrays.items() if k.startswith("names/")}
     return Pair(
         source=table("source"),
         target=Splits(*map(table, PARTS)),
         source_schema=source_schema,
         target_schema=target_schema,
-        names=names,
+        names=below("names"),
         timed=found["timed"],
+        ratings=below("ratings"),
         **{name: arrays[name] for name in _OWN},
     )
 

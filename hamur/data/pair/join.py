@@ -5,7 +5,7 @@ import numpy as np
 from hamur.data import encode, splits
 from hamur.data.encode import Vocabulary
 from hamur.data.pair.behaviours import CATEGORY, ITEM, USER
-from hamur.data.pair.match import match
+from hamur.data.pair.match import Matched, match
 from hamur.data.pair.pair import FIELDS, LABEL, Interactions, Pair
 from hamur.data.schema import SPARSE, FieldSpec, Schema
 from hamur.data.table import Splits, Table
@@ -28,7 +28,8 @@ def join_pair(
     Users of both domains stay, those with too few target rows leave.  Vocabularies hold what
     training may see: target training rows, and source rows before the user's validation row;
     vocabulary="all" takes every row, as the public code does.  found: entries for schema.split.
-    Raises:  JoinError: no common user; EmptySplitError.
+    Raises:  JoinError: no common user; DataFormatError: there would be some with columns exchanged;
+        EmptySplitError.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; use one of {SPLITS}")
@@ -66,7 +67,16 @@ def join_pair(
         names={"user": _named(rows.users)} | fitted[0].names("source") | fitted[1].names("target"),
         valid_time=rows.valid_time,
         timed=rows.timed,
+        ratings=_ratings(rows),
     )
+
+
+def _ratings(rows: Matched) -> dict[str, np.ndarray]:
+    """Pair.ratings; empty where one domain has none."""
+    if rows.source.rating is None or rows.target.rating is None:
+        return {}
+    divided = {n: rows.target.rating[part] for n, part in zip(splits.PARTS, rows.parts)}
+    return {"source": rows.source.rating, **divided}
 
 
 def _mask(rows: np.ndarray, length: int) -> np.ndarray:

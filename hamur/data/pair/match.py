@@ -6,7 +6,7 @@ import numpy as np
 
 from hamur.data import splits
 from hamur.data.encode import MISSING
-from hamur.data.errors import EmptySplitError, JoinError
+from hamur.data.errors import DataFormatError, EmptySplitError, JoinError
 from hamur.data.pair.pair import Interactions
 
 MIN_ROWS = 3  # of a user in the target domain: one each for training, validation and test
@@ -76,11 +76,13 @@ def _common_users(
         source.user.values, target.user.values, assume_unique=True, return_indices=True
     )
     if not len(both):
-        raise JoinError(
+        text = (
             f"0 users in both files: {len(source.user.values)} in {source.name}, "
-            f"{len(target.user.values)} in {target.name}{_exchanged(source, target)}",
-            remedy=_REMEDY,
+            f"{len(target.user.values)} in {target.name}"
         )
+        if exchanged := _exchanged(source, target):
+            raise DataFormatError(text + exchanged, remedy="exchange the two columns there")
+        raise JoinError(text, remedy=_REMEDY)
     positions = []
     for column, at in ((source.user, at_source), (target.user, at_target)):
         position = np.full(len(column.values), MISSING)
@@ -96,9 +98,10 @@ def _exchanged(source: Interactions, target: Interactions) -> str:
         f"the target ({target.name})": (source.user, target.item),
         "both tables": (source.item, target.item),
     }.items():
-        shared = len(np.intersect1d(a.values, b.values)) if a.values.dtype == b.values.dtype else 0
+        alike = a.values.dtype.kind == b.values.dtype.kind  # not dtype: text has its width there
+        shared = len(np.intersect1d(a.values, b.values)) if alike else 0
         if shared:
-            return f"; with user and item exchanged in {what} {shared} would be shared"
+            return f"; with the columns user and item exchanged in {what} {shared} would be shared"
     return ""
 
 

@@ -41,6 +41,7 @@ def with_negatives(pair: Pair, number: int, seed: int) -> Pair:
         target=Splits(*parts),
         source_schema=_noted(pair.source_schema, found),
         target_schema=_noted(pair.target_schema, found),
+        ratings={},  # added rows have none
     )
 
 

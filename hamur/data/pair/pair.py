@@ -7,7 +7,7 @@ belongs to training, validation or test; the source rows that a model may use fo
 time, see `Pair.pool`.  `hamur.data.pair.join` makes a pair of the rows of any two data sets.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -70,6 +70,8 @@ class Pair:
     valid_time (U,) int64: when a user's validation begins (index: user id); training may use no
         source row from then on.
     timed: False where there is no time; times are then positions, and pools are whole.
+    ratings: "source", "train", "valid", "test" -> (N,) float32 the ratings of these rows, in their
+        order; empty where there are none.
     """
 
     source: Table
@@ -81,6 +83,7 @@ class Pair:
     names: dict[str, np.ndarray]
     valid_time: np.ndarray
     timed: bool = True
+    ratings: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def num_users(self) -> int:

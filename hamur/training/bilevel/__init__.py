@@ -6,6 +6,7 @@ behaviours.
     session, steps   the lower level's loop      upper, head     an upper update
     rows, batch  what both levels read       parts, state    built from a configuration; on disk
     evaluate, weights        predictions and metrics; what the upper level learned
+    journal      lines of the log
     config, presets, *_flags the options
 
 Layers of the networks are in `hamur.layers` and `hamur.models.conet`.

@@ -124,6 +124,17 @@ class Gradients(nn.Cell):
         return self.gradients(*arguments)
 
 
+class SecondDerivatives(Gradients):
+    """Gradients of a loss that holds a gradient itself.
+
+    Raises:  RuntimeError: called outside of compiled code.
+    """
+
+    def __call__(self, *arguments):
+        compiled_only()
+        return super().__call__(*arguments)
+
+
 class InnerProduct(nn.Cell):
     """< gradient of the loss at `positions`, v >; the first len(positions) arguments are v."""
 
@@ -147,7 +158,7 @@ def second_order(loss, positions, wanted):
     influence, those of phi the mixed derivative.
     """
     shifted = tuple(position + len(positions) for position in wanted)
-    return Gradients(InnerProduct(loss, positions), shifted)
+    return SecondDerivatives(InnerProduct(loss, positions), shifted)
 
 
 class PhiProduct(nn.Cell):

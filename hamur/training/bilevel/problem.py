@@ -23,6 +23,14 @@ def tensor(array) -> Tensor:
     return Tensor(array if array.dtype.kind == "i" else array.astype(np.float32))
 
 
+def perceptron_inputs(batch: Batch) -> tuple:
+    """What `BehaviourPerceptron` takes of a batch."""
+    return (
+        Tensor(batch.ids), tensor(batch.known), Tensor(batch.category), Tensor(batch.history),
+        tensor(batch.real), tensor(batch.effect), tensor(batch.share),
+    )  # fmt: skip
+
+
 class ProblemGraphs:
     """The compiled cells of one run; each has one shape and is compiled at its first call.
 

@@ -12,6 +12,7 @@ from hamur.training.bilevel.batch import Batch
 from hamur.training.bilevel.check import self_test
 from hamur.training.bilevel.evaluate import Evaluator
 from hamur.training.bilevel.graphs import compiled_only
+from hamur.training.bilevel.journal import lower_lines, upper_line
 from hamur.training.bilevel.parts import (
     build_model,
     build_perceptron,
@@ -38,13 +39,16 @@ class CollapseError(ValueError):
 
 class CrossDomainSession:
     """One run of one arm.  pair: `hamur.data.pair.Pair`; config: resolved; harmful: (source rows,)
-    bool of a generated pair, or None; log, checkpoint: folders, None = nothing is written.
+    bool of a generated pair, or None; log, checkpoint: folders, None = nothing is written; say: a
+    line for everybody; note: a line for who reads the log.
     """
 
-    def __init__(self, pair, config, harmful=None, log=None, checkpoint=None, say=print):
+    def __init__(
+        self, pair, config, harmful=None, log=None, checkpoint=None, say=print, note=str
+    ):  # fmt: skip
         compiled_only()
         config = config.fitted(len(pair.target.train))
-        self.config, self.say, self.harmful = config, say, harmful
+        self.config, self.say, self.note, self.harmful = config, say, note, harmful
         self.log, self.checkpoint = log, checkpoint
         self.rows = PairRows(pair, row_rules(config))
         self.evaluator = Evaluator(self.rows, config)
@@ -116,6 +120,8 @@ class CrossDomainSession:
         if not math.isfinite(losses):
             raise ValueError(f"the loss is not finite in epoch {result.epochs}; lower --lr.")
         self.guard(losses, report["auc"], spread)
+        if self.result is not result:
+            return  # begun again: these weights and figures belong to the model that collapsed
         value = -1.0 if report["auc"] is None else report["auc"]
         if value > result.best or self.best is None:
             result.best, result.best_epoch = value, result.epochs
@@ -138,10 +144,12 @@ class CrossDomainSession:
             losses.append(self.lower_steps(rate, group))
             weight += [batch.mask.sum() for batch in group]
             result.lower_steps += len(group)
+            for line in lower_lines(self, group, losses[-1]):
+                self.note(line)
             due = result.lower_steps % config.interval == 0 and epoch > config.pre_epoch
             if config.learns and due:
                 self.upper_update(epoch, float(losses[-1].asnumpy().ravel()[-1]))
-        values = np.concatenate([loss.asnumpy().ravel() for loss in losses])
+        values = np.concatenate([loss.asnumpy().reshape(-1, 2)[:, 0] for loss in losses])
         return float(np.average(values, weights=weight))
 
     def groups(self, batches: Iterable[Batch]) -> Iterator[list[Batch]]:
@@ -160,7 +168,8 @@ class CrossDomainSession:
         yield from ([each] for each in group)
 
     def lower_steps(self, rate: Tensor, batches: list[Batch]) -> Tensor:
-        """theta moves once a batch; returns the mean target loss of each."""
+        """theta moves once a batch; returns (2,) or (batches, 2): the mean target loss of each, and
+        the whole one."""
         columns = [self.step_inputs(batch) for batch in batches]
         if len(batches) == 1:
             return self.step(rate, *map(tensor, columns[0]))
@@ -200,6 +209,7 @@ class CrossDomainSession:
         else:
             self.result.upper_seconds += seconds
         self.result.history.append(row)
+        self.note(upper_line(row))
 
     def guard(self, loss: float, auc: float | None, spread: float) -> None:
         """Note a model that predicts a constant, and do what on_collapse says."""

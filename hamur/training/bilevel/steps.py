@@ -22,7 +22,8 @@ class LowerLoss(nn.Cell):
 
 
 class LowerStep(nn.Cell):
-    """One Adam update of theta for given weights of the rows; returns the mean target loss."""
+    """One Adam update of theta for given weights of the rows; returns (2,): the mean target loss,
+    and the whole loss."""
 
     def __init__(self, model, optimizer):
         super().__init__(auto_prefix=False)
@@ -30,8 +31,8 @@ class LowerStep(nn.Cell):
         self.gradients = ops.value_and_grad(self.loss, None, optimizer.parameters, has_aux=True)
 
     def construct(self, learning_rate, ids, known, labels, weights):
-        (_, target), gradients = self.gradients(ids, known, labels, weights)
-        return ops.depend(target, self.optimizer(gradients, learning_rate))
+        (whole, target), gradients = self.gradients(ids, known, labels, weights)
+        return ops.depend(ops.stack((target, whole)), self.optimizer(gradients, learning_rate))
 
 
 class WeighedStep(nn.Cell):
@@ -51,7 +52,7 @@ class WeighedStep(nn.Cell):
 class StepsInOneCall(nn.Cell):
     """`count` steps one after the other in one graph: each call of a small graph waits for other
     threads, which on a busy machine costs more than its work.  columns: the step's arguments with
-    an axis of steps in front.  Outputs: (count,) losses.
+    an axis of steps in front.  Outputs: (count, 2) losses.
     """
 
     def __init__(self, step, count):
@@ -103,7 +104,7 @@ class AttachedStep(nn.Cell):
     def construct(
         self, learning_rate, ids, known, labels, category, history, real, effect, share
     ):  # fmt: skip
-        (_, target), gradients = self.gradients(
+        (whole, target), gradients = self.gradients(
             ids, known, labels, category, history, real, effect, share
         )  # fmt: skip
-        return ops.depend(target, self.optimizer(gradients, learning_rate))
+        return ops.depend(ops.stack((target, whole)), self.optimizer(gradients, learning_rate))

@@ -10,7 +10,13 @@ from hamur.data.pair.behaviours import USER
 from hamur.training.bilevel import estimators
 from hamur.training.bilevel.batch import Batch
 from hamur.training.bilevel.head import VectorAdam, adam_fit, head_rate, newton_fit
-from hamur.training.bilevel.problem import CoNetProblem, FirstOrder, ProblemGraphs, tensor
+from hamur.training.bilevel.problem import (
+    CoNetProblem,
+    FirstOrder,
+    ProblemGraphs,
+    perceptron_inputs,
+    tensor,
+)
 from hamur.training.bilevel.reads import Features
 from hamur.training.bilevel.rows import DEV, UPPER, PairRows, stream
 
@@ -41,17 +47,17 @@ class UpperLevel:
         )
         self.spectrum = estimators.Spectrum()
         self.updates = 0
+        self.last_weights = np.zeros(0)  # n w of the last update's behaviours, for the log
         self.optimizer, self.head_adam = VectorAdam(), VectorAdam()
         width = model.config.hidden[-1]
         self.head = np.append(
             model.replace_weight.asnumpy().ravel(), model.replace_bias.asnumpy()
         ).astype(np.float64)
         assert len(self.head) == width + 1
-        table = rows.dev if config.dev_mode == "holdout" else rows.train
         held_out = config.dev_mode == "holdout"
-        order = np.arange(len(table))
+        self.dev_table = rows.dev if held_out else rows.train
+        order = np.arange(len(self.dev_table))
         # Training rows are read in order, as published; held-out ones in one fixed permutation.
-        self.dev_table = table
         self.dev_order = stream(config.seed, DEV).permutation(order) if held_out else order
         self.first_of_user = np.searchsorted(
             rows.train.sparse[:, USER], np.arange(rows.sizes.user + 1)
@@ -64,7 +70,7 @@ class UpperLevel:
         return order[(begin + np.arange(min(number, len(order)))) % len(order)]
 
     def update(self, lower_loss: float) -> dict:
-        """One upper update; returns its line of history.csv."""
+        """One upper update; its line of history.csv.  lower_loss: L_low of the last lower step."""
         config, started = self.config, time.perf_counter()
         rng = stream(config.seed, UPPER, self.updates)
         chosen = self.cyclic(self.dev_order, config.meta_batchsize)
@@ -96,7 +102,7 @@ class UpperLevel:
         self.updates += 1
         real = lower.effect * lower.mask > 0
         relative = (problem.source_weights / np.maximum(lower.share, 1e-30))[real]  # n w
-        c = result.influence[real]
+        self.last_weights, c = relative, result.influence[real]
         return {
             "update": self.updates,
             "dev_loss": problem.dev_loss,
@@ -237,13 +243,6 @@ class UpperLevel:
         self.spectrum.vector = upper["spectrum"] if len(upper["spectrum"]) else None
         largest = float(upper["largest"][0])
         self.spectrum.largest = None if np.isnan(largest) else largest
-
-
-def perceptron_inputs(batch: Batch) -> tuple:
-    return (
-        Tensor(batch.ids), tensor(batch.known), Tensor(batch.category), Tensor(batch.history),
-        tensor(batch.real), tensor(batch.effect), tensor(batch.share),
-    )  # fmt: skip
 
 
 def mean(values: np.ndarray) -> float | None:

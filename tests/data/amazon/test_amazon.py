@@ -5,11 +5,15 @@ import gzip
 import json
 import random
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from hamur.commands.prepare_data import main_prepare
 from hamur.data import cache, load_amazon, load_amazon_pair
 from hamur.data.amazon import raw as amazon_raw
 from hamur.data.amazon.files import _meta, _review
@@ -34,6 +38,7 @@ from tests.data.pair.pair_reference import Reference, read_categories, read_revi
 from tests.data.pair.test_pair import assert_equal, listed
 
 NAMES = ("SynBooks", "SynToys")
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +120,9 @@ def test_items_without_meta_data_or_path(folder):
     assert found >= 5
     others = load_amazon_pair(folder, missing_meta="others")
     assert (others.target_categories[1:] > 0).all()
-    with pytest.raises(JoinError, match=rf"{found} items have no meta data.*Remedy"):
+    with pytest.raises(JoinError, match=rf"{found} items have no meta data.*Remedy") as caught:
         load_amazon_pair(folder, missing_meta="error")
+    assert len(caught.value.value) == 5 and not set(caught.value.value) & known
 
 
 def test_one_table_of_both_domains(made):
@@ -454,12 +460,107 @@ def test_a_prepared_pair_is_the_pair(made, folder, tmp_path):
     assert schema.fields == known.fields
     assert np.array_equal(splits.train.sparse, whole.train.sparse)
     assert found.stats["splits"]["train"]["users"] == pair.num_users
-    again = prepare(DATASETS["amazon"], made[0], tmp_path / "two", options, workers=2, quiet=True)
-    for path in sorted(found.folder.rglob("*.npy")):
-        assert path.read_bytes() == (again.folder / path.relative_to(found.folder)).read_bytes()
+    (tmp_path / "packed").mkdir()
+    for path in made[0].iterdir():
+        (tmp_path / "packed" / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+    again = prepare(
+        DATASETS["amazon"], tmp_path / "packed", tmp_path / "two", options, workers=2, quiet=True
+    )
+    files = sorted(path.relative_to(found.folder) for path in found.folder.rglob("*.npy"))
+    assert Path("pair/ratings/source.npy") in files and Path("pair/valid_time.npy") in files
+    for path in files:
+        assert (found.folder / path).read_bytes() == (again.folder / path).read_bytes()
     (tmp_path / "out" / "pair" / "valid_time.npy").write_bytes(b"short")
     with pytest.raises(CacheError, match="another size"):
         load_amazon_pair(tmp_path / "out")
+
+
+def public_lists(folder):
+    """The files of the public BIAO code from raw ones, with dictionaries; ids ascend by value."""
+    rows = [read_reviews(reviews(folder, name)) for name in NAMES]
+    category = [read_categories(meta(folder, name)) for name in NAMES]
+    of_user = [{}, {}]
+    for side in range(2):
+        for row in sorted(rows[side], key=lambda row: (row[3], row[4])):
+            of_user[side].setdefault(row[0], []).append(row)
+    users = sorted(u for u in of_user[0] if len(of_user[1].get(u, [])) >= 3)
+    user_id = {u: n for n, u in enumerate(users, 1)}
+    found = {"users": user_id, "train_set": [], "valid_set": [], "test_set": []}
+    found |= {"source_user_behavior": {}, "target_user_behavior": {}, "source_pos_neg": {}}
+    item_id = []
+    for name, side in (("source", 0), ("target", 1)):
+        items = sorted({row[1] for u in users for row in of_user[side][u]})
+        named = sorted({category[side][i] for i in items if i in category[side]})
+        item_id.append({i: n for n, i in enumerate(items, 1)})
+        category_id = {c: n for n, c in enumerate(named, 1)}
+        found |= {f"{name}_item": item_id[side], f"{name}_cate2id": category_id}
+        found[f"{name}_item_cate"] = {
+            str(n): category_id.get(category[side].get(i), 0) for i, n in item_id[side].items()
+        }
+    for u in users:
+        target, number = of_user[1][u], user_id[u]
+        pool = [row for row in of_user[0][u] if row[3] < target[-2][3]]
+        liked = [
+            [item_id[side][row[1]] for row in part if row[2] > 3]
+            for side, part in ((0, pool), (1, target[:-2]))
+        ]
+        found["source_pos_neg"][str(number)] = [[row[2], item_id[0][row[1]]] for row in pool]
+        for name, items in zip(("source", "target"), liked):
+            found[f"{name}_user_behavior"][str(number)] = items
+        for part, some in (("train", target[:-2]), ("valid", target[-2:-1]), ("test", target[-1:])):
+            found[f"{part}_set"] += [
+                [number, item_id[1][row[1]], row[2], liked[1], liked[0]] for row in some
+            ]
+    return found
+
+
+def test_the_exported_files_equal_lists_made_by_hand(made, tmp_path, capsys):
+    flags = ["--dataset", "amazon", "--raw", str(made[0]), "--out", str(tmp_path / "out")]
+    flags += ["--export", "biao_json", "--quiet", "--workers", "1"]
+    with pytest.raises(SystemExit):
+        main_prepare("prepare_data.py", "", flags)
+    assert "--vocabulary all" in capsys.readouterr().err
+    assert main_prepare("prepare_data.py", "", [*flags, "--vocabulary", "all"]) == 0
+    written = {
+        path.stem: json.loads(path.read_text())
+        for path in (tmp_path / "out" / "biao_json").iterdir()
+    }
+    expected = public_lists(made[0])
+    assert len(written) == 13 and written.keys() == expected.keys()
+    for name, content in expected.items():
+        assert written[name] == content, name
+    pools = sum(map(len, written["source_pos_neg"].values()))
+    assert 0 < pools < len(load_amazon_pair(made[0]).source)  # later behaviours are in no pool
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_reviews_read(tmp_path):
+    """Text fields are dropped at once: 200,000 lines of 2,000 characters need at most 200 MiB more
+    than 20,000."""
+    peaks = []
+    for lines in (20_000, 200_000):
+        path = tmp_path / f"{lines}.json.gz"
+        with gzip.open(path, "wt", compresslevel=1) as file:
+            for n in range(lines):
+                record = {"reviewerID": f"A{n // 10:013d}", "asin": f"B{n % 5_000:09d}"}
+                record |= {"reviewText": f"{n} " * (2_000 // (len(str(n)) + 1)), "overall": 5.0}
+                record |= {"unixReviewTime": 1_300_000_000 + 86_400 * (n % 900)}
+                file.write(json.dumps(record) + "\n")
+        script = (
+            "import sys; from pathlib import Path\n"
+            "from hamur.data.amazon.files import read_reviews\n"
+            "from hamur.data.files.rejects import Policy, Rejects\n"
+            "from hamur.reporting.results import peak_rss_mib\n"
+            "path = Path(sys.argv[1])\n"
+            "print(len(read_reviews(path, 'Books', Rejects(path, Policy()))), peak_rss_mib())"
+        )
+        command = [sys.executable, "-c", script, str(path)]
+        rows, peak = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert int(rows) == lines
+        peaks.append(float(peak))
+    assert peaks[1] - peaks[0] <= 200
 
 
 def test_preparing_names_the_bad_line_and_lists_what_it_skips(folder, tmp_path):

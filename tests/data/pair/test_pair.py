@@ -20,6 +20,7 @@ from hamur.data.errors import (
 )
 from hamur.data.pair import Interactions, join_pair
 from hamur.data.pair.behaviours import ITEM, USER, Behaviours
+from hamur.data.pair.export import export_biao_json
 from hamur.data.pair.tables import parse_columns
 from tests.data.pair.pair_reference import Reference
 
@@ -279,6 +280,23 @@ def test_files_without_header_tabs_parquet_and_milliseconds(tmp_path, small):
     assert [r[:2] for r in expected[0]] == [r[:2] for r in listed(small.source)]
 
 
+def test_what_the_public_files_cannot_say_is_not_exported(tmp_path, small):
+    paths = tmp_path / "books.csv", tmp_path / "toys.csv"
+
+    def refused(pair, text):
+        with pytest.raises(ValueError, match=rf"--export biao_json: the pair needs {text}"):
+            export_biao_json(pair, tmp_path / "out")
+
+    refused(small, "an id for every item: prepare it with --vocabulary all")
+    whole = dict(columns=COLUMNS, vocabulary="all")
+    refused(load_pair(*paths, **whole, split="global_time"), "the split leave_two_out")
+    assert len(export_biao_json(load_pair(*paths, **whole), tmp_path / "out")) == 13
+    whole["columns"] = COLUMNS.replace("rating=rating,", "")
+    refused(load_pair(*paths, **whole), "the ratings of its rows")
+    whole["columns"] = COLUMNS.replace("=timestamp", "=none")
+    refused(load_pair(*paths, **whole), "times")
+
+
 # ---- bad input
 
 
@@ -337,10 +355,22 @@ def test_no_common_user_and_what_an_exchange_would_give(tmp_path):
     source = write(tmp_path / "a.csv", SOURCE)
     with pytest.raises(JoinError, match=r"0 users in both files: 5 in a, 6 in b\. Remedy"):
         load_pair(source, write(tmp_path / "b.csv", strangers), columns=COLUMNS)
-    with pytest.raises(JoinError, match=r"exchanged in the target \(b\) 5 would be shared"):
-        load_pair(source, write(tmp_path / "b.csv", turned), columns=COLUMNS)
-    with pytest.raises(JoinError, match=r"exchanged in the source \(b\) 5 would be shared"):
-        load_pair(tmp_path / "b.csv", source, columns=COLUMNS)
+    target = write(tmp_path / "b.csv", turned)
+    text = "0 users in both files.*columns user and item exchanged in {} 5 would be shared"
+    with pytest.raises(DataFormatError, match=text.format(r"the target \(b\)")):
+        load_pair(source, target, columns=COLUMNS)
+    with pytest.raises(DataFormatError, match=text.format(r"the source \(b\)")):
+        load_pair(target, source, columns=COLUMNS)
+    # Users and items are texts of different lengths.
+    turned = [(f"{i} of the books", u, *rest) for u, i, *rest in SOURCE]
+    with pytest.raises(DataFormatError, match=text.format("both tables")):
+        load_pair(write(tmp_path / "c.csv", turned), target, columns=COLUMNS)
+    long = [(f"{u}, a customer", *rest) for u, *rest in TARGET]
+    turned = [(i, f"{u}, a customer", *rest) for u, i, *rest in SOURCE]
+    for path, rows in (("c.csv", turned), ("d.csv", long)):
+        write(tmp_path / path, [[f'"{cell}"' for cell in row[:2]] + [*row[2:]] for row in rows])
+    with pytest.raises(DataFormatError, match=text.format(r"the source \(c\)")):
+        load_pair(tmp_path / "c.csv", tmp_path / "d.csv", columns=COLUMNS)
 
 
 def test_too_few_rows_ratings_that_are_none_same_file_missing_columns(tmp_path):

@@ -4,6 +4,8 @@ L_low = sum_j w_j (x_j theta - y_j)^2 / 2 + rho |theta|^2 / 2,   w_j = 2 sigmoid
 L_dev = mean (x theta - y)^2 / 2 on development rows,  theta at the minimum of L_low
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,6 @@ from hamur.training.bilevel.estimators import (
     clipped,
     conjugate_gradient,
     hypergradient,
-    power_iteration,
 )
 
 ROWS, WIDTH, FEATURES, DEV_ROWS, RHO = 64, 10, 5, 128, 0.05
@@ -94,19 +95,20 @@ def test_the_exact_hypergradient_is_that_of_the_closed_form(ridge):
         / (2 * step)
         for unit in np.eye(FEATURES)
     ]
-    np.testing.assert_allclose(ridge.exact(), differences, atol=1e-7, rtol=1e-6)
+    np.testing.assert_allclose(ridge.exact(), differences, atol=1e-7, rtol=0)
 
 
 def test_converged_estimators_reach_the_exact_hypergradient(ridge):
-    assert error(ridge, estimator="cg", cg_iters=10, tolerance=1e-7) <= 1e-3
-    assert error(ridge, estimator="neumann", terms=60, alpha=1 / ridge.largest()) <= 1e-3
+    assert error(ridge, estimator="cg", cg_iters=10, tolerance=1e-7) <= 1e-6
+    assert error(ridge, estimator="cg", cg_iters=10) <= 1e-3  # at the tolerance of a run
+    assert error(ridge, estimator="neumann", terms=60, alpha=1 / ridge.largest()) <= 1e-6
 
 
-def test_the_error_of_the_neumann_series_falls_with_every_term(ridge):
+def test_the_error_of_the_neumann_series_falls_with_more_terms(ridge):
     alpha = 1 / ridge.largest()
     errors = [error(ridge, estimator="neumann", terms=k, alpha=alpha) for k in (0, 3, 10, 30)]
-    assert errors == sorted(errors, reverse=True)
-    assert errors[-1] <= 1e-2 < errors[0]
+    assert all(fewer > more for fewer, more in pairwise(errors))
+    assert errors[-1] <= 3e-4 and errors[0] > 0.1
 
 
 def test_one_step_points_the_same_way(ridge):
@@ -124,14 +126,17 @@ def test_the_published_series_lacks_its_factor(ridge):
 
 
 def test_power_iteration_finds_the_largest_eigenvalue(ridge):
-    largest, vector = 0.0, np.ones(WIDTH)
-    for _ in range(3):  # warm starts, as between upper updates
-        found, vector = power_iteration(ridge.hvp, vector, 8)
-        largest = max(largest, found)
-    assert abs(largest / ridge.largest() - 1) <= 0.05
-    spectrum = Spectrum()
-    result = hypergradient(ridge, HyperOptions(estimator="neumann", alpha=1e9), spectrum)
-    assert result.alpha < 1 / (0.9 * ridge.largest()) and spectrum.calls == 1
+    options, spectrum = HyperOptions(estimator="neumann", alpha=1e9, refresh=1), Spectrum()
+    first = hypergradient(ridge, options, spectrum)
+    # A Rayleigh quotient is never too large; a step of 2 / largest would still converge.
+    assert 0.75 <= first.largest_eigenvalue / ridge.largest() <= 1 + 1e-6
+    assert first.alpha == pytest.approx(0.9 / first.largest_eigenvalue)
+    for _ in range(2):  # each begins where the last ended, as between upper updates
+        result = hypergradient(ridge, options, spectrum)
+    assert abs(result.largest_eigenvalue / ridge.largest() - 1) <= 0.05
+    assert spectrum.calls == 3
+    stale = HyperOptions(estimator="neumann", alpha=1e9, refresh=20)
+    assert hypergradient(ridge, stale, spectrum).largest_eigenvalue == result.largest_eigenvalue
 
 
 def test_residuals_tell_how_well_the_system_is_solved(ridge):
@@ -159,13 +164,14 @@ def test_indefinite_hessian_and_diverging_series_are_told_and_finite():
     problem = Indefinite(0)
     cg = hypergradient(problem, HyperOptions(estimator="cg"))
     assert cg.flags["negative_curvature"] and np.isfinite(cg.p).all()
+    assert cg.residual > 1
     for guard in (True, False):
         options = HyperOptions(
             estimator="neumann", terms=6, alpha=5 / 3, power_steps=0, guard=guard
         )
         series = hypergradient(problem, options, with_residual=True)
         assert series.flags["diverged"] and np.isfinite(series.p).all()
-        assert series.residual > (1 if not guard else 0)
+        assert series.residual > 1 and series.iterations == (0 if guard else 6)
 
 
 def test_conjugate_gradient_returns_v_where_the_first_direction_curves_down():
