@@ -180,7 +180,7 @@ def test_gradients_equal_central_differences_of_the_restatement(eager, name, pre
 
 
 def test_steps_of_the_published_preset_are_adam_with_l2_on_every_parameter(eager):
-    """PyTorch's formula in NumPy; the decay is so strong that a norm scale without it shows."""
+    """PyTorch's formula in NumPy; a decay so strong that a norm scale without it would show."""
     decay, rate, rows = 0.1, 1e-2, 12
     model = randomise(make_model("pomoe", "published"), seed=5)
     inputs, domain = make_inputs(rows), np.zeros(rows, np.int32)

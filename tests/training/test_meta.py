@@ -71,6 +71,20 @@ def test_the_outer_gradient_equals_differences_of_the_outer_loss(
         values.append(float(slopes[1](*batch)[0].asnumpy()))
     expected = (values[0] - values[1]) / (2 * step)
     assert abs(second[index] - expected) < 0.1 * abs(second[index] - first[index])
+    along, values = second / np.linalg.norm(second), []
+    for sign in (1, -1):
+        model.task_embedding.set_data(Tensor((z + sign * step * along).astype(np.float32)))
+        values.append(float(slopes[1](*batch)[0].asnumpy()))
+    expected = (values[0] - values[1]) / (2 * step)
+    print(
+        "ALONG",
+        training_mode,
+        np.linalg.norm(second),
+        expected,
+        np.linalg.norm(first),
+        (first * along).sum(),
+    )
+    assert np.linalg.norm(second) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.slow
