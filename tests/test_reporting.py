@@ -10,6 +10,7 @@ from scipy import stats
 
 from hamur import metrics
 from hamur.commands.ranking_config import RankingConfig
+from hamur.data.files.whole import replacing
 from hamur.layers import AdapterConfig
 from hamur.reporting import plots, results, seeds, tables
 
@@ -37,7 +38,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     results.write_json(path, {"auc": 0.5})
     with pytest.raises(ValueError, match="nan"):
         results.write_json(path, {"auc": math.nan})
-    with pytest.raises(RuntimeError), results.replacing(path) as temporary:
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert json.loads(path.read_text()) == {"auc": 0.5}

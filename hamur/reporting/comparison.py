@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hamur.data.files.whole import replacing
 from hamur.metrics import protocols
 from hamur.reporting import results
 from hamur.reporting.seeds import spread
@@ -21,7 +22,7 @@ def write_comparison(folder: Path, content: list[dict]) -> None:
     results.write_history(folder / "comparison.csv", rows)
     shown = [[_shown(value) for value in row.values()] for row in rows]
     table = markdown_table([name.replace("_", " ") for name in rows[0]], shown)
-    with results.replacing(folder / "comparison.md") as temporary:
+    with replacing(folder / "comparison.md") as temporary:
         temporary.write_text(table + "\n", encoding="utf-8")
     print(table)
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from hamur import metrics
 from hamur.commands.script import run_script, select_device
 from hamur.config import check_fields, data_flag, model_flag, run_flag, training_flag
+from hamur.data.files.whole import replacing
 from hamur.reporting import results, seeds, tables
 
 # The rows of the table of differences: fields that mean one thing change together.
@@ -262,7 +263,7 @@ def write_table(folder: Path, rows: list[dict], config: AblationConfig, schema) 
     header = ["arm", "seeds", "parameters", *shown, "against", "difference", "95 %", "verdict"]
     lines = [_line(row, shown) for row in rows]
     title = f"Ablation of {config.backbone}_adp on {schema.name}, test split (mean ± std)\n\n"
-    with results.replacing(folder / "ablation.md") as temporary:
+    with replacing(folder / "ablation.md") as temporary:
         temporary.write_text(title + tables.markdown_table(header, lines) + "\n")
     print(title + tables.markdown_table(header, lines))
 

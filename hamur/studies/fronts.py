@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hamur.commands.script import run_script, select_device
 from hamur.config import check_fields, data_flag, model_flag, run_flag, training_flag
+from hamur.data.files.whole import replacing
 from hamur.reporting import results, tables
 
 ARMS = ("linear", "smooth_tchebycheff", "published", "per_task")
@@ -95,7 +96,7 @@ def run_study(config: StudyConfig) -> dict:
         content["seeds"].append(study.run())
     header, rows = summary(content, config.task_num)
     text = tables.markdown_table(header, rows)
-    with results.replacing(folder / f"study-tasks{config.task_num}.md") as temporary:
+    with replacing(folder / f"study-tasks{config.task_num}.md") as temporary:
         temporary.write_text(text + "\n")
     results.write_json(folder / f"study-tasks{config.task_num}.json", content)
     study_plot(folder / f"study-tasks{config.task_num}.png", content)

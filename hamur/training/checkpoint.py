@@ -7,7 +7,8 @@ import numpy as np
 from mindspore import Tensor, nn
 from safetensors.numpy import load_file, save_file
 
-from hamur.reporting.results import replacing, write_json
+from hamur.data.files.whole import replacing
+from hamur.reporting.results import write_json
 
 STATE, PROGRESS = "state-{}.safetensors", "progress.json"
 
