@@ -23,6 +23,8 @@ def load(config):
     ]
     if any(tables):
         pair = _load_tables(config, given, options)
+    elif config.format == "abxi":
+        pair = _load_abxi(config, given, options)
     elif config.genres is not None:
         pair = _load_movielens(config, given, options)
     else:
@@ -42,11 +44,8 @@ def _load_tables(config, given, options):
             "--source_table and --target_table go together, without --in_root, --pair and "
             f"--genres; given are {', '.join('--' + name for name in given)}."
         )
-    if "rating" not in parse_columns(config.columns) and not config.train_negatives:
-        raise ValueError(
-            "--columns has no rating: every row would be a positive one. Name the column, as "
-            "rating=stars, or let unobserved items be negative ones, as --train_negatives 4."
-        )
+    if "rating" not in parse_columns(config.columns):
+        check_negatives(config, "--columns has no rating")
     return load_pair(
         config.source_table,
         config.target_table,
@@ -60,6 +59,25 @@ def _load_tables(config, given, options):
         allow_same=config.allow_same,
         **options,
     )
+
+
+def _load_abxi(config, given, options):
+    from hamur.data.pair.abxi import load_abxi_pair
+
+    if given != ["in_root"]:
+        raise ValueError("--format abxi needs --in_root, and no --pair, --genres or tables.")
+    check_negatives(config, "ABXI files have no ratings")
+    split_seed = config.split_seed
+    return load_abxi_pair(config.in_root, config.source_domain, split_seed=split_seed, **options)
+
+
+def check_negatives(config, why: str) -> None:
+    """Raises ValueError where no row would be a negative one."""
+    if not config.train_negatives:
+        raise ValueError(
+            f"{why}: every row would be a positive one. Let unobserved items be negative ones, as "
+            "--train_negatives 4, or name a column of ratings, as --columns ...,rating=stars."
+        )
 
 
 def _load_movielens(config, given, options):

@@ -12,8 +12,16 @@ class DataFlags:
     in_root: str | None = data_flag(
         None,
         "folder of raw Amazon files (reviews_<Category>_5.json[.gz], meta_<Category>.json[.gz]), "
-        "or of MovieLens-1M with --genres",
+        "of MovieLens-1M with --genres, or of an ABXI pair with --format abxi",
         default_text="the generated sample that comes with the repository",
+    )
+    format: str = data_flag(
+        "amazon",
+        "what --in_root holds; the sequence files of abxi have no ratings, see --train_negatives",
+        choices=("amazon", "abxi"),
+    )
+    source_domain: int = data_flag(
+        0, "number of the source domain in ABXI files", at_least=0, below=2
     )
     pair: str | None = data_flag(
         None, "source and target category, as Books,Toys_and_Games", default_text="the only pair"
