@@ -1,10 +1,13 @@
 """Tiny pairs for the tests of bi-level training."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from hamur.data.encode import Codes
 from hamur.data.pair import Interactions
 from hamur.data.pair.join import join_pair
+from hamur.data.table import Table
 from hamur.training.bilevel.config import CrossDomainConfig
 
 
@@ -38,6 +41,17 @@ def random_pair(seed, users=12, items=(9, 14), most=(9, 12), days=20):
         time = 10**9 + 86_400 * rng.integers(0, days, len(user))
         domains.append(interactions(name, user, item, item % 3, rating, time))
     return join_pair(domains[1], domains[0])
+
+
+def with_flipped_label(pair, part, row):
+    """The pair with the other label in one row of "source" or of a part of the target."""
+    table = pair.source if part == "source" else getattr(pair.target, part)
+    labels = table.labels.copy()
+    labels[row] = 1 - labels[row]
+    table = Table(**{**table.columns(), "labels": labels})
+    if part == "source":
+        return replace(pair, source=table)
+    return replace(pair, target=pair.target._replace(**{part: table}))
 
 
 def options(**changes):

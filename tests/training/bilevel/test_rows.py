@@ -7,7 +7,7 @@ from hamur.data.errors import EmptySplitError
 from hamur.data.pair.behaviours import CATEGORY, ITEM, USER
 from hamur.training.bilevel.batch import NONE
 from hamur.training.bilevel.rows import PairRows, RowRules, stream
-from tests.training.bilevel.pairs import random_pair
+from tests.training.bilevel.pairs import random_pair, with_flipped_label
 
 SEEDS = range(200)
 LENGTH = 5
@@ -58,6 +58,39 @@ def test_rows_see_strictly_earlier_behaviours_only(pool):
                 np.testing.assert_array_equal(np.arange(begin[r], end[r]), allowed)
                 assert (drawn[r] in allowed) if len(allowed) else drawn[r] == NONE
             check_histories(pair, rows, batch, table)
+
+
+def seen_by(batch, row):
+    """All that a weight is made of."""
+    real = batch.real[:, row] > 0
+    history = [batch.history[side, row][real[side]].tolist() for side in range(2)]
+    return batch.ids[:, row].tolist(), batch.category[row], batch.effect[row], history
+
+
+def test_a_flipped_label_changes_nothing_that_its_row_sees():
+    """Any three rows of 200 pairs; as published it does, see below."""
+    checked = 0
+    for seed in SEEDS:
+        pair = random_pair(seed)
+        rules = RowRules(length=LENGTH, seed=seed)
+        try:
+            rows = PairRows(pair, rules)
+        except EmptySplitError:
+            continue
+        drawn = rows.draw(rows.train, stream(seed))
+        batch = rows.assemble(rows.train, drawn)
+        places = np.flatnonzero(np.isin(pair.target.train.row_id, rows.train.row_id))
+        chosen = stream(seed, 1).permutation(np.flatnonzero(drawn != NONE))[:3]
+        for row in chosen:
+            for part, place in (("train", places[row]), ("source", drawn[row])):
+                flipped = PairRows(with_flipped_label(pair, part, place), rules)
+                table = flipped.train.take([row])
+                assert table.row_id == rows.train.row_id[row]
+                again = flipped.assemble(table, drawn[[row]])
+                assert (again.labels[:, 0] != batch.labels[:, row]).sum() == 1
+                assert seen_by(again, 0) == seen_by(batch, row)
+                checked += 1
+    assert checked > 800
 
 
 def test_development_rows_are_the_last_training_rows_and_leave_training():
