@@ -376,7 +376,10 @@ def test_the_log_has_the_lines_of_the_public_code(pair):
     assert lines(99, plain) == [] == lines(101, plain)
     assert lines(100, plain) == ["iteration 100: target loss 0.25000"]
     assert lines(103, plain, 5) == ["iteration 103: target loss 0.25000"]
-    for session, text in ((plain, "min 0.000 max 1.000"), (learned, "mean 1.000 min 0.500 max 1.500")):
+    for session, text in (
+        (plain, "min 0.000 max 1.000"),
+        (learned, "mean 1.000 min 0.500 max 1.500"),
+    ):
         told = lines(2000, session)
         assert len(told) == 2 and text in told[1]
         assert len(told[1].split("the first ")[1].split()) == 8
