@@ -4,35 +4,47 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hamur.commands.cross_domain import main
+from hamur.studies import planted
+from hamur.training.bilevel import session
 from hamur.training.bilevel.config import CrossDomainConfig
-from hamur.training.bilevel.presets import CORRECTED, PUBLISHED
+from hamur.training.bilevel.presets import CORRECTED, DEAD_KEYS, PUBLISHED
+from hamur.training.checkpoint import load_weights
 
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "run_amazon_cross_domain.py"
 SMALL = "--epochs 1 --interval 20 --meta_batchsize 32 --bootstrap 20 --embed_dim 4 --eval_draws 2"
 TABLES = ["--source_table", "s.csv", "--target_table", "t.csv"]
 
 
-@pytest.fixture(scope="module")
-def record(tmp_path_factory):
-    """The record of one run on the bundled sample, through the real script."""
-    folder = tmp_path_factory.mktemp("record")
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        "--exp_name",
-        "smoke",
-        *SMALL.split(),
-        "--export_mindir",
-    ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+UPPER = "update dev_loss lower_loss norm_v norm_p norm_gradient clip prior weight_mean weight_min "
+UPPER += "weight_max influence_mean influence_negative iterations diverged negative_curvature "
+UPPER += "head_seconds solve_seconds phi_seconds"  # always; of an estimator with H also:
+OF_HESSIAN = "residual alpha largest_eigenvalue"
+EPOCH = "epoch target_loss valid_auc valid_logloss prior seconds upper_seconds rows_per_second"
+WEIGHTS = "user item category label g relative_weight influence influence_count"
+METRICS = "preset arm seed git_commit dataset fingerprint best_epoch valid test ranking eval_draws "
+METRICS += "collapsed restarts upper planted weights train"
+SPLIT = "auc auc_ci logloss ece gauc_item gauc_category gauc_user rows positives"
+BEHAVIOURS = 4796  # source rows of the sample's users
+
+
+def run_script(folder, *flags):
+    """(record of a run on the bundled sample through the real script, what it printed)"""
+    command = [sys.executable, str(SCRIPT), "--exp_name", "smoke", *flags]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return folder / "conet_record" / "SynBooks-SynToys", done.stdout
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    return run_script(tmp_path_factory.mktemp("record"), *SMALL.split(), "--export_mindir")
 
 
 def table(path):
@@ -40,34 +52,137 @@ def table(path):
         return list(csv.DictReader(file))
 
 
+def finite(rows, columns):
+    return all(np.isfinite(float(row[name])) for row in rows for name in columns.split())
+
+
+def check_outputs(log, checkpoint, epochs, updates):
+    """Every file of a run exists, parses and is complete."""
+    metrics = json.loads((log / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert set(METRICS.split()) <= metrics.keys()
+    assert all(set(SPLIT.split()) <= metrics[name].keys() for name in ("valid", "test"))
+    assert metrics["upper"]["count"] == updates and metrics["upper"].keys() == {
+        "count", "mean_ms", "share_of_epoch_time", "diverged", "negative_curvature"
+    }  # fmt: skip
+    low, high = metrics["test"]["auc_ci"]
+    assert low <= metrics["test"]["auc"] <= high and metrics["test"]["rows"] == 240
+    assert metrics["test"]["gauc_user"]["value"] is None and metrics["test"]["gauc_user"]["reason"]
+    assert metrics["ranking"]["negatives"] == 99 and metrics["planted"] is None
+    config = json.loads((log / "config.json").read_text())
+    assert config["data"]["fingerprint"] == metrics["fingerprint"] and config["versions"]["numpy"]
+    assert config["options"].keys() == set(CrossDomainConfig.__dataclass_fields__)
+    history = table(log / "history.csv")
+    rows = {kind: [row for row in history if row["kind"] == kind] for kind in ("upper", "epoch")}
+    assert (len(rows["upper"]), len(rows["epoch"])) == (updates, epochs)
+    assert finite(rows["upper"], UPPER) and finite(rows["epoch"], EPOCH)
+    assert set(OF_HESSIAN.split()) <= history[0].keys()
+    weights, categories = table(log / "weights.csv"), table(log / "weights_by_category.csv")
+    assert len(weights) == BEHAVIOURS and set(WEIGHTS.split()) == weights[0].keys()
+    assert finite(weights, "label g relative_weight influence_count")
+    assert finite([row for row in weights if row["influence_count"] == "1"], "influence")
+    assert all(row["influence"] == "" for row in weights if row["influence_count"] == "0")
+    assert sum(int(row["behaviours"]) for row in categories) == len(weights)
+    assert finite(categories, "relative_weight influence positive_rate")
+    for name in ("weights.png", "history.png"):
+        assert (log / name).read_bytes().startswith(b"\x89PNG\r\n")
+    arrays = load_weights(checkpoint / "best_predictor.safetensors")
+    assert {"table", "phi.query", "upper.head"} <= arrays.keys()
+    assert json.loads((checkpoint / "last" / "progress.json").read_text())["epoch"] == epochs
+    return metrics
+
+
 def test_a_run_leaves_every_documented_file(record):
     folder, printed = record
     log, checkpoint = folder / "log" / "smoke", folder / "checkpoint" / "smoke"
-    metrics = json.loads((log / "metrics.json").read_text())
-    assert metrics["test"]["rows"] == 240 and metrics["test"]["gauc_user"]["value"] is None
-    assert metrics["ranking"]["negatives"] == 99 and metrics["upper"]["count"] == 1
-    low, high = metrics["test"]["auc_ci"]
-    assert low <= metrics["test"]["auc"] <= high
+    metrics = check_outputs(log, checkpoint, epochs=1, updates=1)
     lines = (log / "logging.txt").read_text().splitlines()
     assert lines[-1] == f"auc: {metrics['test']['auc']:.6f}" == printed.splitlines()[-1]
-    assert any("training set number:" in line for line in lines)
+    text = "\n".join(lines)
+    for words in ("training set number:", "upper update 1: main loss", "preset corrected"):
+        assert words in text
+    assert "upper update" not in printed  # in the file alone
+    assert all(
+        words in printed for words in ("current auc", "best auc", "best epoch", "target loss")
+    )
+    assert "rank correlation of weight and influence over categories" in printed
     options = json.loads((log / "config.json").read_text())["options"]
     assert options["arm"] == "perceptron" and options["upper_batchsize"] == 32
-    history = table(log / "history.csv")
-    assert [row["kind"] for row in history] == ["upper", "epoch"]
-    assert float(history[0]["dev_loss"]) > 0 and history[0]["residual"] == ""
-    weights = table(log / "weights.csv")
-    assert len(weights) == 4796
-    assert np.isfinite([float(row["relative_weight"]) for row in weights]).all()
-    categories = table(log / "weights_by_category.csv")
-    assert sum(int(row["behaviours"]) for row in categories) == len(weights)
-    for name in (
-        log / "weights.png",
-        log / "history.png",
-        checkpoint / "best_predictor.safetensors",
-        checkpoint / "target_scorer.mindir",
-    ):
-        assert name.stat().st_size > 1000
+    assert (checkpoint / "target_scorer.mindir").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_two_epochs_on_the_sample_take_less_than_90_seconds(tmp_path):
+    """With every default, on two idle cores."""
+    sample = str(SCRIPT.parents[1] / "data" / "amazon-sample")
+    begin = time.perf_counter()
+    folder, _ = run_script(tmp_path, "--in_root", sample, "--epochs", "2")
+    seconds = time.perf_counter() - begin
+    check_outputs(folder / "log" / "smoke", folder / "checkpoint" / "smoke", epochs=2, updates=5)
+    assert seconds <= 90
+
+
+TIMES = ("seconds", "rows_per_second", "mean_ms", "share_of_epoch_time", "peak_rss_mib")
+
+
+def outcome(folder):
+    """What a run left, but how long it took."""
+
+    def timeless(content):
+        if isinstance(content, dict):
+            return {k: timeless(v) for k, v in content.items() if not k.endswith(TIMES)}
+        return content
+
+    folder = folder / "conet_record" / "SynBooks-SynToys"
+    log, checkpoint = folder / "log" / "run", folder / "checkpoint" / "run"
+    found = {"history": [timeless(row) for row in table(log / "history.csv")]}
+    found["metrics"] = timeless(json.loads((log / "metrics.json").read_text()))
+    for path in (*log.glob("weights*.csv"), log / "test_probabilities.npy"):
+        found[path.name] = path.read_bytes()
+    arrays = load_weights(checkpoint / "best_predictor.safetensors")
+    return found | {name: value.tobytes() for name, value in arrays.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["conet_biao", "conet"])
+def test_a_killed_run_resumes_to_the_files_of_an_uninterrupted_one(model, tmp_path, monkeypatch):
+    """Killed after the first of three epochs.  Two whole runs are equal as well."""
+    flags = f"--exp_name run --model_name {model} --quiet {SMALL} --epochs 3 --patience 0".split()
+
+    def run(name, *more):
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / name)
+        return main("x.py", "", [*flags, *more])
+
+    def killed(state):
+        save(state)
+        if state.result.epochs == 1:
+            raise KeyboardInterrupt
+
+    assert run("one") == run("two") == 0
+    save = session.save
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "save", killed)
+        assert run("killed") == 130
+    assert not list((tmp_path / "killed").rglob("metrics.json"))
+    assert run("killed", "--resume") == 0
+    whole = outcome(tmp_path / "one")
+    assert len(whole["history"]) >= 3 and (model == "conet") == ("phi.query" not in whole)
+    for name in ("two", "killed"):
+        found = outcome(tmp_path / name)
+        assert found.keys() == whole.keys()
+        for key, value in whole.items():
+            assert found[key] == value, (name, key)
+
+
+@pytest.mark.slow
+def test_the_planted_study_lists_every_arm(tmp_path, monkeypatch):
+    """Weights that are all equal find nothing, those that know the truth find everything."""
+    monkeypatch.chdir(tmp_path)
+    flags = "--users 150 --arms uniform,annealed,scalar,oracle --seeds 3 --epochs 1 --quiet"
+    assert planted.main("x.py", "", [*flags.split(), "--bootstrap", "20"]) == 0
+    log = tmp_path / "conet_record" / "planted" / "log" / "planted"
+    found = {row["arm"]: float(row["weight_auc"]) for row in table(log / "comparison.csv")}
+    assert found == {"uniform": 0.5, "annealed": 0.5, "scalar": 0.5, "oracle": 1.0}
 
 
 def test_an_earlier_run_is_not_replaced_silently(record, monkeypatch, capsys):
@@ -105,6 +220,8 @@ def test_flags_override_the_file_and_the_file_the_preset(tmp_path):
     [
         (["--interval", "0"], ["--interval", "at least 1", "0"]),
         (["--convlr", "0"], ["--convlr", "greater than 0"]),
+        (["--convlr", "-1"], ["--convlr", "greater than 0"]),
+        (["--dev_fraction", "0"], ["--dev_fraction", "greater than 0"]),
         (["--neumann_k", "-1"], ["--neumann_k", "at least 0"]),
         (["--dev_fraction", "1"], ["--dev_fraction", "less than 1"]),
         (["--embed_dim", "0"], ["--embed_dim", "at least 1"]),
@@ -153,7 +270,10 @@ def test_wrong_usage_is_one_line_and_exit_code_2(flags, words, tmp_path, monkeyp
     ("content", "words"),
     [
         ('{"lrr": 1}', ["unknown key 'lrr'", "lr"]),
-        ('{"hidden_dims": [256]}', ["hidden_dims", "no effect in the public code; remove it"]),
+        *[
+            (json.dumps({key: 1}), [key, "no effect in the public code; remove it"])
+            for key in DEAD_KEYS
+        ],
         ('{"interval": 0}', ["--interval", "at least 1"]),
         ("{", ["no JSON"]),
         ("[1]", ["no object"]),
@@ -164,7 +284,8 @@ def test_a_wrong_file_of_options_is_told(content, words, tmp_path, monkeypatch, 
     path.write_text(content)
     monkeypatch.chdir(tmp_path)
     assert main("x.py", "", ["--config", str(path)]) == 2
-    text = capsys.readouterr().err
+    text = capsys.readouterr().err.strip()
+    assert len(text.splitlines()) == 1
     for word in words:
         assert word in text
 

@@ -8,8 +8,8 @@ from mindspore import Tensor
 from hamur.layers.perceptron import Importance, initial_phi, phi_shapes
 from tests import cross_domain_oracle as oracle
 
-E, B, L, CATEGORIES = 4, 5, 7, 3
-LENGTHS = np.array([[0, 1, 7, 3, 6], [2, 0, 7, 1, 5]])
+E, B, L, CATEGORIES = 4, 5, 50, 3
+LENGTHS = np.array([[0, 1, 50, 3, 6], [2, 0, 50, 1, 37]])
 
 
 def t(array):
@@ -73,9 +73,10 @@ def test_a_weight_does_not_depend_on_the_other_rows(inputs):
     candidate = inputs["candidate"].copy()
     candidate[1:] = 3.0
     g = score(importance, inputs), score(importance, inputs, candidate=candidate)
-    assert abs(g[0][0] - g[1][0]) <= 1e-7
+    assert abs(g[0][0] - g[1][0]) <= 1e-7 and (np.abs(g[0][1:] - g[1][1:]) > 1e-3).all()
     effect, share = np.array([1, 0, 1, 1, 1.0]), np.full(B, 1 / B)
-    w = importance.weigh([None] * 13, t(g[0]), t(effect), t(share)).asnumpy()
+    w, other = (importance.weigh([None] * 13, t(each), t(effect), t(share)).asnumpy() for each in g)
+    assert abs(w[0] - other[0]) <= 1e-7
     np.testing.assert_allclose(w, oracle.corrected_weights(g[0], effect, np.ones(B)), rtol=1e-5)
     assert w[1] == 0 and (w <= 2 / B).all()
 

@@ -38,7 +38,8 @@ def expected(model, ids):
     return oracle.conet(*parts(model), ids[0], target, source, slope)
 
 
-@pytest.mark.parametrize(("dim", "batch"), [(4, 1), (4, 64), (10, 2), (16, 64)])
+@pytest.mark.parametrize("dim", [4, 10, 16])
+@pytest.mark.parametrize("batch", [1, 2, 64])
 @pytest.mark.parametrize("config", [CoNetConfig(), CoNetConfig.published()])
 def test_logits_equal_the_restatement(config, dim, batch):
     model = CoNet(SIZES, CoNetConfig(**{**vars(config), "embed_dim": dim}), seed=3)
@@ -52,54 +53,75 @@ def test_logits_equal_the_restatement(config, dim, batch):
     )
 
 
-def test_the_target_tower_alone_equals_a_network_without_cross_connections():
-    model = CoNetS(SIZES, CoNetConfig(embed_dim=4), seed=3)
-    ids = rows(6)
-    x = np.concatenate([t[i] for t, i in zip(joined_tables(model).values(), ids)], axis=1)
-    for weight in model.tower:
-        z = x @ weight.asnumpy()
-        x = np.where(z > 0, z, 0.05 * z)
-    z = x @ model.head_weight.asnumpy()[:, 0] + model.head_bias.asnumpy()
+def single(theta, ids, slope):
+    """Logits (B,) of CoNet-S; theta: its parameters by name, float64."""
+    tables = np.split(theta["table"], np.cumsum(SIZES[:3])[:-1])
+    x = np.concatenate([table[i] for table, i in zip(tables, ids)], axis=1)
+    for name in (name for name in theta if name.startswith("tower")):
+        z = x @ theta[name]
+        x = np.where(z > 0, z, slope * z)
+    return x @ theta["head.weight"][:, 0] + theta["head.bias"]
+
+
+@pytest.mark.parametrize("dim", [4, 10, 16])
+@pytest.mark.parametrize("batch", [1, 2, 64])
+@pytest.mark.parametrize("config", [CoNetConfig(), CoNetConfig.published()])
+def test_the_target_tower_alone_equals_a_network_without_cross_connections(config, dim, batch):
+    model = CoNetS(SIZES, CoNetConfig(**{**vars(config), "embed_dim": dim}), seed=3)
+    ids = rows(batch)
     found = model.construct(*(Tensor(array[1:]) for array in inputs(ids))).asnumpy()
-    np.testing.assert_allclose(found, z[None], rtol=1e-5, atol=1e-6)
+    expected = single(theta_of(model), ids, config.slope)
+    np.testing.assert_allclose(found, expected[None], rtol=1e-5, atol=1e-5)
     assert len(joined_tables(model)) == 3  # it has no source table
 
 
-def test_gradients_equal_central_differences():
-    model = CoNet(SIZES, CoNetConfig(embed_dim=4), seed=3)
+def theta_of(model):
+    return {each.name: each.asnumpy().astype(np.float64) for each in model.theta()}
+
+
+def double(theta, ids, slope):
+    """Logits (2, B) of CoNet, source first."""
+    tables = np.split(theta["table"], np.cumsum(SIZES)[:-1])
+    cross = [value for name, value in theta.items() if name.startswith("cross")]
+    layers = [(p[0].T, p[1].T, h.T) for p, h in zip(cross[::2], cross[1::2])]
+    w, b = theta["head.weight"][..., 0], theta["head.bias"][:, 0, 0]
+    z_s, z_t, _ = oracle.conet(
+        tables, layers, list(zip(w, b)), ids[0], (ids[1], ids[2]), (ids[3], ids[4]), slope
+    )
+    return np.stack([z_s, z_t])
+
+
+@pytest.mark.parametrize("slope", [0.05, 0.0])
+@pytest.mark.parametrize(("kind", "restated"), [(CoNet, double), (CoNetS, single)])
+def test_gradients_equal_central_differences(kind, restated, slope):
+    model = kind(SIZES, CoNetConfig(embed_dim=4, slope=slope), seed=3)
     ids = rows(8)
     ids[3][0] = ids[4][0] = 0  # a row without source behaviour
-    weight = np.random.default_rng(1).random((2, 8))
+    towers = model.towers
+    weight = np.random.default_rng(1).random((towers, 8))
+    arrays = [Tensor(array[2 - towers :]) for array in inputs(ids)]
 
     def loss(*theta):
-        return (model(*map(Tensor, inputs(ids))) * Tensor(weight.astype(np.float32))).sum()
+        return (model(*arrays) * Tensor(weight.astype(np.float32))).sum()
 
-    parameters = ms.ParameterTuple(model.theta())
-    gradients = ms.grad(loss, None, parameters)()
-    tables, layers, heads = parts(model)
-
-    def value(tables, layers):
-        z_s, z_t, _ = oracle.conet(
-            tables, layers, heads, ids[0], (ids[1], ids[2]), (ids[3], ids[4]), 0.05
+    found = ms.grad(loss, None, ms.ParameterTuple(model.theta()))()
+    found = {each.name: gradient.asnumpy() for each, gradient in zip(model.theta(), found)}
+    rng = np.random.default_rng(2)
+    read = np.unique(np.concatenate([i + o for i, o in zip(ids, SIZES.offsets)][: 3 * towers - 1]))
+    padding = SIZES.offsets[: 3 * towers - 1]
+    assert (found["table"][padding] == 0).all()  # padding never moves
+    for name, gradient in found.items():
+        entries = [
+            (name, tuple(rng.integers(0, size) for size in gradient.shape)) for _ in range(60)
+        ]
+        if name == "table":
+            moving = np.setdiff1d(read, padding)
+            entries = [(name, (rng.choice(moving), rng.integers(0, 4))) for _ in range(60)]
+        expected = oracle.numerical_gradient(
+            lambda theta: (restated(theta, ids, slope) * weight).sum(), theta_of(model), entries
         )
-        return (np.stack([z_s, z_t]) * weight).sum()
-
-    tables = [table.astype(np.float64) for table in tables]
-    table_gradient = np.split(gradients[0].asnumpy(), np.cumsum(SIZES)[:-1])
-    for field in range(5):
-        entry, step = (ids[field][1], 2), 1e-6
-        tables[field][entry] += step
-        up = value(tables, layers)
-        tables[field][entry] -= 2 * step
-        down = value(tables, layers)
-        tables[field][entry] += step
-        assert table_gradient[field][entry] == pytest.approx((up - down) / (2 * step), rel=1e-4)
-        assert (table_gradient[field][0] == 0).all()  # padding never moves
-    shared = gradients[2].asnumpy()
-    layers[0][2][5, 3] += 1e-6
-    up = value(tables, layers)
-    layers[0][2][5, 3] -= 2e-6
-    assert shared[3, 5] == pytest.approx((up - value(tables, layers)) / 2e-6, rel=1e-4)
+        values = np.array([gradient[index] for _, index in entries])
+        assert np.linalg.norm(values - expected) <= 1e-5 * np.linalg.norm(expected), name
 
 
 def test_sizes_and_initial_values_are_the_published_ones():

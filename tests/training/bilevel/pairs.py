@@ -29,7 +29,7 @@ def interactions(name, user, item, category, rating, time):
     )  # fmt: skip
 
 
-def random_pair(seed, users=12, items=(9, 14), most=(9, 12), days=20):
+def random_pair(seed, users=12, items=(9, 14), most=(9, 12), days=20, **joined):
     """A pair with ties in time, users of few rows, and items of both labels."""
     rng = np.random.default_rng(seed)
     domains = []
@@ -40,7 +40,7 @@ def random_pair(seed, users=12, items=(9, 14), most=(9, 12), days=20):
         rating = rng.integers(1, 6, len(user))
         time = 10**9 + 86_400 * rng.integers(0, days, len(user))
         domains.append(interactions(name, user, item, item % 3, rating, time))
-    return join_pair(domains[1], domains[0])
+    return join_pair(domains[1], domains[0], **joined)
 
 
 def with_flipped_label(pair, part, row):

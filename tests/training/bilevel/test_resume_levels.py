@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from mindspore.graph.api import _cell_graph_executor
 
 from hamur.training.bilevel.session import CrossDomainSession
 from hamur.training.bilevel.state import resume
@@ -16,20 +17,42 @@ def pair():
     return random_pair(2, users=24)
 
 
+@pytest.fixture
+def compilations(monkeypatch):
+    """Names of the cells that were compiled so far."""
+    names, compile_once = [], _cell_graph_executor.compile
+
+    def counted(cell, *arguments, **options):
+        phase, new = compile_once(cell, *arguments, **options)
+        if new:
+            names.append(type(cell).__name__)
+        return phase, new
+
+    monkeypatch.setattr(_cell_graph_executor, "compile", counted)
+    return names
+
+
+ALL_NEUMANN = dict(estimator="neumann", hyper_scope="all", row_normalise=0, residual_every=2)
+
+
 @pytest.mark.parametrize(
-    ("arm", "fresh"),
+    ("arm", "fresh", "estimator"),
     [
-        ("perceptron", False),
-        pytest.param("perceptron", True, marks=pytest.mark.slow),
-        pytest.param("uniform", True, marks=pytest.mark.slow),
+        ("perceptron", False, {}),
+        pytest.param("perceptron", False, ALL_NEUMANN, marks=pytest.mark.slow),
+        pytest.param("perceptron", True, {}, marks=pytest.mark.slow),
+        pytest.param("uniform", True, {}, marks=pytest.mark.slow),
     ],
 )
-def test_a_resumed_run_equals_an_uninterrupted_one(pair, tmp_path, arm, fresh):
-    """fresh: in another session; else in the one that went on, whose every state must go back."""
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    pair, tmp_path, compilations, arm, fresh, estimator
+):
+    """fresh: in another session; else in the one that went on, whose every state must go back.
+    After the first epoch, which uses every function, nothing is compiled."""
 
     def begin():
         model = "conet" if arm == "uniform" else "conet_biao"
-        config = options(model_name=model, arm=arm, epochs=3, patience=0)
+        config = options(model_name=model, arm=arm, epochs=3, patience=0, **estimator)
         return CrossDomainSession(pair, config, None, tmp_path / "log", tmp_path / "state", str)
 
     def outcome(session):
@@ -46,7 +69,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one(pair, tmp_path, arm, fresh):
     session = begin()
     session.epoch()
     shutil.copytree(tmp_path / "state", tmp_path / "after the first")
+    first_epoch = list(compilations)
     whole = outcome(session)
+    assert compilations == first_epoch
+    used = {"LowerStep"} if arm == "uniform" else {"WeighedStep", "Features", "Gradients"}
+    used |= {"SecondDerivatives"} if estimator else {"Logits"}
+    assert used <= set(first_epoch)
     shutil.rmtree(tmp_path / "state")
     (tmp_path / "after the first").rename(tmp_path / "state")
     session = begin() if fresh else session
