@@ -9,6 +9,7 @@ import numpy as np
 from hamur.commands.multi_task_config import TaskConfig
 from hamur.commands.multi_task_data import data_rows, load_data, unknown_counts
 from hamur.commands.script import open_run, run_script, select_device, train_block
+from hamur.files import write_json
 from hamur.metrics import fronts
 from hamur.reporting import front_evaluation, results, tables
 
@@ -119,7 +120,7 @@ def judge(config, model, splits, schema, entropy, truth) -> dict:
 
 def front_parts(config, content, model, splits, schema, entropy, logits, preferences, truth):
     """Add posthoc, reference, exact and front_measures to the content."""
-    from hamur.studies.fronts_compared import exact_entries, posthoc_entries, reference_entries
+    from hamur.commands.multi_task_fronts import exact_entries, posthoc_entries, reference_entries
 
     names, table = schema.labels, splits.test
     content["posthoc"] = content["reference"] = content["exact"] = []
@@ -161,7 +162,7 @@ def write(folder, content, config, schema, say) -> None:
         front.write_front(folder / "front.csv", sources, names)
         title = f"{config.model_name} ({config.preset}, {config.head}) on {schema.name}{note}"
         front.front_plot(folder / "front.png", sources, names, title)
-    results.write_json(folder / "metrics.json", content)
+    write_json(folder / "metrics.json", content)
     say(f"\nresults in {folder}; best epoch {run['best_epoch']} of {run['epochs']}")
     say(f"test split{note}:\n")
     entries = content.get("front") or [

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.data.files.whole import replacing
+from hamur.files import replacing, write_history
 from hamur.metrics import protocols
-from hamur.reporting import results
 from hamur.reporting.seeds import spread
 from hamur.reporting.tables import UNDEFINED, markdown_table
 
@@ -19,7 +18,7 @@ def write_comparison(folder: Path, content: list[dict]) -> None:
         name = "conet_s" if run["model"] == "conet_s" else run["arm"]
         arms.setdefault(name, {})[run["seed"]] = run
     rows = [comparison_row(name, seeds, arms.get("uniform", {})) for name, seeds in arms.items()]
-    results.write_history(folder / "comparison.csv", rows)
+    write_history(folder / "comparison.csv", rows)
     shown = [[_shown(value) for value in row.values()] for row in rows]
     table = markdown_table([name.replace("_", " ") for name in rows[0]], shown)
     with replacing(folder / "comparison.md") as temporary:

@@ -9,7 +9,7 @@ matplotlib.use("Agg")  # no window, no display needed
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hamur.data.files.whole import replacing
+from hamur.files import replacing
 from hamur.reporting.plots import STYLE, TOTAL_COLOUR, _save
 from hamur.reporting.tables import text_table
 

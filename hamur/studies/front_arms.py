@@ -11,8 +11,9 @@ from hamur.commands import multi_task_training as task_training
 from hamur.commands.multi_task_presets import AVERAGING
 from hamur.data.synthetic.exact_front import exact_front, oracle_losses
 from hamur.data.synthetic.task_conflict import make_task_conflict
+from hamur.files import write_json
 from hamur.metrics import fronts
-from hamur.reporting import front_evaluation, results
+from hamur.reporting import front_evaluation
 from hamur.training.checkpoint import restore, snapshot
 from hamur.training.multi_task.samplers import evaluation_preferences
 from hamur.training.multi_task.step import RepeatedStep
@@ -70,7 +71,7 @@ class SeedStudy:
             if stored["options"] == asked:
                 return stored
         found = {"options": asked, **train()}
-        results.write_json(path, found)
+        write_json(path, found)
         if not self.config.quiet:
             print(f"seed {self.seed}: {name} done", flush=True)
         return found

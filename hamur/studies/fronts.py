@@ -18,8 +18,8 @@ from pathlib import Path
 
 from hamur.commands.script import run_script, select_device
 from hamur.config import check_fields, data_flag, model_flag, run_flag, training_flag
-from hamur.data.files.whole import replacing
-from hamur.reporting import results, tables
+from hamur.files import replacing, write_json
+from hamur.reporting import tables
 
 ARMS = ("linear", "smooth_tchebycheff", "published", "per_task")
 # What an arm of head shared_score must reach, by number of tasks: Spearman, share of the
@@ -98,7 +98,7 @@ def run_study(config: StudyConfig) -> dict:
     text = tables.markdown_table(header, rows)
     with replacing(folder / f"study-tasks{config.task_num}.md") as temporary:
         temporary.write_text(text + "\n")
-    results.write_json(folder / f"study-tasks{config.task_num}.json", content)
+    write_json(folder / f"study-tasks{config.task_num}.json", content)
     study_plot(folder / f"study-tasks{config.task_num}.png", content)
     print(tables.text_table(header, rows))
     return content

@@ -8,8 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from hamur.data.batches import DomainBatches, ShuffledBatches
+from hamur.files import write_history
 from hamur.layers import InstanceEmbedding
-from hamur.reporting.results import write_history
 from hamur.training.averaging import EVERY, WeightAverage
 from hamur.training.checkpoint import (
     clear_state,

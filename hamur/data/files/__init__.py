@@ -3,7 +3,6 @@
 lines, text   blocks of delimited lines -> typed columns, fast when all is well
 sources       large files, plain, compressed or in archives, as ranges of lines
 checks        allowed values, unique keys, partners
-whole         files that appear whole or not at all
 rejects       the first bad row stops, or bad rows are counted and listed
 fetch, download  a file over https, resumed; MovieLens-1M's official archive
 """

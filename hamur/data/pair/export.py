@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.data.files.whole import replacing
 from hamur.data.pair.behaviours import ITEM, USER
 from hamur.data.pair.pair import Pair
 from hamur.data.splits import PARTS
+from hamur.files import replacing
 
 FOLDER = "biao_json"
 
