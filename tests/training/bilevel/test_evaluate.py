@@ -9,6 +9,7 @@ from mindspore import Tensor
 from hamur.data.pair.behaviours import CATEGORY, ITEM, USER
 from hamur.data.table import Table
 from hamur.reporting.cross_domain import results_table
+from hamur.reporting.tables import UNDEFINED
 from hamur.training.bilevel.batch import NONE
 from hamur.training.bilevel.evaluate import TEST, VALID, Evaluator
 from hamur.training.bilevel.parts import build_model, row_rules
@@ -94,7 +95,7 @@ def test_a_split_of_one_class_has_no_auc_and_says_why(pair):
     assert np.isfinite(entry["logloss"])
     assert made.validate()[0]["auc"] is None
     content = {"valid": made.report(VALID)[0], "test": entry, "ranking": None}
-    assert "1.0" not in results_table(content).splitlines()[-1].split()[2]
+    assert results_table(content).splitlines()[-1].split()[2] == UNDEFINED
 
 
 def test_ranking_equals_a_loop_over_users(pair):
