@@ -136,8 +136,8 @@ def hostile(folder):
     put(folder, 1, f"{{'asin': {attack}, 'also': '{asin}'}}", META)
 
 
-def without_meta(folder):
-    (folder / META).write_text("\n".join(lines(folder, META)[9:]) + "\n")
+def as_it_is(folder):
+    """The sample lacks the meta data of three source items."""
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,11 @@ def without_meta(folder):
         (lambda folder: put(folder, 7, "{'reviewerID': "), "", [f"{REVIEWS}:7", "neither a JSON"]),
         (truncated, "", [f"{REVIEWS}.gz", "last complete line is"]),
         (hostile, "", [f"{META}:1", "neither a JSON object nor a literal"]),
-        (without_meta, "--missing_meta error", [META, "items have no meta data", "'asin'"]),
+        (
+            as_it_is,
+            "--missing_meta error",
+            ["meta_SynBooks.json", "'asin'", "3 items have no meta"],
+        ),
         (strangers, "", ["0 users in both files: ", " in SynBooks, ", " in SynToys"]),
         (rows_of_each_user(2), "", ["no user has 3 rows in SynToys"]),
         (rows_of_each_user(3), "", ["dev_mode holdout", "--dev_mode reuse"]),
