@@ -178,7 +178,7 @@ def test_a_killed_run_resumes_to_the_files_of_an_uninterrupted_one(model, tmp_pa
 def test_the_planted_study_lists_every_arm(tmp_path, monkeypatch):
     """Weights that are all equal find nothing, those that know the truth find everything."""
     monkeypatch.chdir(tmp_path)
-    flags = "--users 150 --arms uniform,annealed,scalar,oracle --seeds 3 --epochs 1 --quiet"
+    flags = "--users 500 --arms uniform,annealed,scalar,oracle --seeds 3 --epochs 1 --quiet"
     assert planted.main("x.py", "", [*flags.split(), "--bootstrap", "20"]) == 0
     log = tmp_path / "conet_record" / "planted" / "log" / "planted"
     found = {row["arm"]: float(row["weight_auc"]) for row in table(log / "comparison.csv")}

@@ -40,6 +40,27 @@ def test_the_interval_covers_the_true_auc_as_often_as_it_says():
     assert 0.90 <= covered / 200 <= 0.99
 
 
+@pytest.mark.slow
+def test_the_interval_covers_the_true_auc_of_users_with_alike_rows():
+    """1,000 resamplings of users, as a run makes; five rows of a user share half of their noise and
+    often their label, so that resampling rows would cover too seldom."""
+    users, rows = 120, 5
+    covered = {"users": 0, "rows": 0}
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        user = np.repeat(np.arange(users), rows)
+        own = rng.integers(0, 2, users)[user]
+        labels = np.where(rng.random(len(user)) < 0.8, own, rng.integers(0, 2, len(user)))
+        shared, noise = rng.standard_normal(users)[user], rng.standard_normal(len(user))
+        scores = labels + np.sqrt(0.5) * (shared + noise)
+        for name, units in (("users", user), ("rows", np.arange(len(user)))):
+            samples = protocols.bootstrap_auc(labels, [scores], units, 1000, seed)
+            low, high = protocols.interval(samples[:, 0])
+            covered[name] += low <= 0.7602 <= high
+    assert 0.90 <= covered["users"] / 200 <= 0.99
+    assert covered["rows"] < covered["users"]
+
+
 def test_one_class_has_no_interval():
     samples = protocols.bootstrap_auc(np.ones(5), [np.arange(5.0)], np.arange(5), 3)
     assert np.isnan(samples).all() and protocols.interval(samples[:, 0]) is None

@@ -114,7 +114,7 @@ def plot_weights(path: Path, columns: Mapping[str, np.ndarray], title: str) -> N
     categories = by_category(columns)
     with plt.rc_context(STYLE), replacing(path) as temporary:
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.9), layout="constrained")
-        for row in categories:
+        for place, row in enumerate(categories):
             if row["influence"] is None:
                 continue
             share = row.get("harmful")
@@ -126,7 +126,7 @@ def plot_weights(path: Path, columns: Mapping[str, np.ndarray], title: str) -> N
             left.annotate(
                 f"{row['category']} ({row['behaviours']:,})",
                 (row["influence"], row["relative_weight"]),
-                xytext=(4, 3),
+                xytext=(4, -8 if place % 2 else 3),  # neighbours in weight apart
                 textcoords="offset points",
                 fontsize=6,
             )
@@ -149,8 +149,21 @@ def plot_weights(path: Path, columns: Mapping[str, np.ndarray], title: str) -> N
         _save(figure, temporary)
 
 
+def plot_weight_range(axis, updates: Sequence[Mapping]) -> None:
+    """Mean, least and largest weight of the behaviours of each upper update."""
+    names = ("update", "weight_mean", "weight_min", "weight_max")
+    rows = [[row[name] for name in names] for row in updates if row["weight_mean"] is not None]
+    if rows:
+        update, mean, low, high = zip(*rows)
+        axis.plot(update, mean, linewidth=1, label="mean")
+        axis.fill_between(update, low, high, alpha=0.2, label="least to largest")
+        axis.legend(fontsize=8)
+    axis.set_ylabel("weight (1 = uniform)")
+
+
 def plot_history(path: Path, history: Sequence[Mapping], title: str) -> None:
-    """Validation AUC an epoch; prior, development loss and residual an upper update."""
+    """Validation AUC an epoch; prior, development loss and residual an upper update, or where no
+    system is solved, the weights."""
     epochs = [row for row in history if row["kind"] == "epoch"]
     updates = [row for row in history if row["kind"] == "upper"]
     with plt.rc_context(STYLE), replacing(path) as temporary:
@@ -168,8 +181,8 @@ def plot_history(path: Path, history: Sequence[Mapping], title: str) -> None:
         if not updates:
             axes[1].set_title("no upper update in this run", fontsize=8)
             axes[1].set_axis_off()
-        if not axes[2].has_data():
-            axes[2].set_title("no Hessian, no residual", fontsize=8)
             axes[2].set_axis_off()
+        elif not axes[2].has_data():
+            plot_weight_range(axes[2], updates)
         figure.suptitle(title)
         _save(figure, temporary)

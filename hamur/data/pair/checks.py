@@ -84,14 +84,14 @@ def check_exchanged(path: Path, rows: Rows, roles: dict[str, str]) -> None:
     """Raises DataFormatError where users look like Amazon's products and items like its users."""
     if not len(rows):
         return  # every row was bad, which is told at the end of the file
-    shares = []
+    looked, found = min(len(rows), LOOKED_AT), []
     for role, pattern in (("user", _ASIN), ("item", _REVIEWER)):
         cells = rows.columns[role][:LOOKED_AT]
-        shares.append(np.mean([bool(pattern.fullmatch(str(cell))) for cell in cells]))
-    if min(shares) >= _MOST:
+        found.append(sum(bool(pattern.fullmatch(str(cell))) for cell in cells))
+    if min(found) >= _MOST * looked:
         raise DataFormatError(
             f"user and item columns look swapped: column {roles['user']!r} holds product numbers "
-            f"and {roles['item']!r} reviewer ids",
+            f"and {roles['item']!r} reviewer ids in {min(found)} of the first {looked} rows",
             file=path,
             column=roles["user"],
             value=str(rows.columns["user"][0]),
