@@ -3,7 +3,8 @@ should be.
 
 ``data`` loads tables, ``layers`` holds the published ideas, ``models`` the networks, ``training``
 the trainer, ``metrics`` plain functions of arrays, ``reporting`` what ends on disk, ``commands``
-the way of a script, ``studies`` comparisons of many runs.
+the way of a script, ``studies`` comparisons of many runs; ``config`` makes flags, ``files`` writes
+whole files.
 """
 
 from importlib import import_module

@@ -20,13 +20,13 @@ REVIEWS, META = "reviews_SynToys_5.json", "meta_SynToys.json"
 COLUMNS = "user=who,item=what,rating=stars,timestamp=when,category=kind"
 
 
-def write_table(path, users, prefix):
+def write_table(path, users, prefix, items=5):
     """Six rows a user: ratings 3 and 4 in turn, times in milliseconds."""
     lines = ["who;what;stars;when;kind"]
     for number, user in enumerate(users):
         for row in range(6):
             when = 1_300_000_000_000 + 86_400_000 * (7 * row + number)
-            item = f"{prefix}{(row + number) % 5}"
+            item = f"{prefix}{(row + number) % items}"
             lines.append(f"{user};{item};{3 + row % 2};{when};k{row % 2}")
     path.write_text("\n".join(lines) + "\n")
 
@@ -49,6 +49,37 @@ def test_any_two_tables_are_a_pair(tables):
     assert everything.target.train.labels.all()
 
 
+IMPLICIT = "user=who,item=what,rating=none,timestamp=when,category=kind"
+
+
+@pytest.fixture
+def wide_tables(tables, tmp_path):
+    """With items that a user does not have."""
+    write_table(tmp_path / "s.csv", "abcdef", "book", 9)
+    write_table(tmp_path / "t.csv", "abcdef", "toy", 9)
+
+
+def test_tables_without_ratings_get_negatives_in_every_part(wide_tables):
+    given = dict(**TABLES, columns=IMPLICIT, time_unit="ms", train_negatives=2)
+    pair, _ = load(CrossDomainConfig(**given).resolved())
+    for part, rows in zip((pair.source, *pair.target), (36, 24, 6, 6)):
+        labels = part.labels[:, 0]
+        assert labels.sum() == rows and 0 < (labels == 0).sum() <= 2 * rows
+
+
+@pytest.mark.slow
+def test_a_run_on_tables_without_ratings_ends_with_both_protocols(wide_tables, tmp_path):
+    given = [part for name, value in TABLES.items() for part in (f"--{name}", value)]
+    given += ["--columns", IMPLICIT, "--time_unit", "ms", "--train_negatives", "2"]
+    small = "--epochs 1 --interval 3 --meta_batchsize 4 --t_batchsize 8 --embed_dim 4 --quiet"
+    protocols = "--eval_draws 2 --rank_negatives 1000"
+    assert main("x.py", "", [*given, *small.split(), *protocols.split()]) == 0
+    metrics = json.loads((tmp_path / "conet_record/s-t/log/debug/metrics.json").read_text())
+    assert metrics["test"]["positives"] == 6 < metrics["test"]["rows"]
+    assert metrics["test"]["auc"] is not None and metrics["upper"]["count"] > 0
+    assert metrics["ranking"]["users"] == 6 and metrics["ranking"]["negatives"] == 8
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -56,6 +87,7 @@ def test_any_two_tables_are_a_pair(tables):
         (["--time_unit", "ms", "--rating_max", "3"], ["s.csv:3", "rating_max", "4"]),
         (["--time_unit", "ms", "--target_table", "s.csv"], ["the same file for both domains"]),
         (["--time_unit", "ms", "--sep", ","], ["s.csv"]),
+        (["--time_unit", "ms", "--train_negatives", "1"], ["no user lacks an item", "t"]),
         (["--time_unit", "ms", "--source_table", "other.csv"], ["0 users in both files"]),
     ],
 )

@@ -10,6 +10,7 @@ from scipy import stats
 
 from hamur import metrics
 from hamur.commands.ranking_config import RankingConfig
+from hamur.files import replacing, write_history, write_json
 from hamur.layers import AdapterConfig
 from hamur.reporting import plots, results, seeds, tables
 
@@ -34,10 +35,10 @@ def history(epochs: int) -> list[dict]:
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "deep" / "metrics.json"
-    results.write_json(path, {"auc": 0.5})
+    write_json(path, {"auc": 0.5})
     with pytest.raises(ValueError, match="nan"):
-        results.write_json(path, {"auc": math.nan})
-    with pytest.raises(RuntimeError), results.replacing(path) as temporary:
+        write_json(path, {"auc": math.nan})
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert json.loads(path.read_text()) == {"auc": 0.5}
@@ -45,7 +46,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def test_history_has_every_column_and_gaps_stay_empty(tmp_path):
-    results.write_history(tmp_path / "history.csv", [{"epoch": 1, "auc": None}, {"b": 2}])
+    write_history(tmp_path / "history.csv", [{"epoch": 1, "auc": None}, {"b": 2}])
     with (tmp_path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert rows == [{"epoch": "1", "auc": "", "b": ""}, {"epoch": "", "auc": "", "b": "2"}]
@@ -176,9 +177,9 @@ def write_run(folder, report, *, model, seed, fingerprint="same", shift=0.0):
     report = report | {name: report[name] + shift for name in ("auc", "macro_auc", "worst_auc")}
     run = {"model": model, "preset": "best", "dataset": "tiny", "seed": seed}
     run |= {"test": report, "valid": report, "train": {"parameters": 1234}}
-    results.write_json(folder / f"{model}-{seed}" / "metrics.json", run)
+    write_json(folder / f"{model}-{seed}" / "metrics.json", run)
     description = {"data": {"fingerprint": fingerprint}}
-    results.write_json(folder / f"{model}-{seed}" / "config.json", description)
+    write_json(folder / f"{model}-{seed}" / "config.json", description)
 
 
 def test_tables_over_seeds(tmp_path, report, capsys):

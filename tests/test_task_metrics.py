@@ -84,7 +84,7 @@ def test_bootstrap_brackets_the_figure_and_sees_a_degenerate_front():
     same = front_evaluation.bootstrap(
         preferences, np.repeat(logits[:, :1], 3, axis=1), table, entropy, 5, seed=1
     )
-    assert same["span_ne"] == [[0.0, 0.0], [0.0, 0.0]]
+    assert same["span_ne"] == [[0.0, 0.0], [0.0, 0.0]] and same["front_degenerate"] is True
     with pytest.raises(ValueError, match="no group"):
         front_evaluation.bootstrap(preferences, logits, table_of(labels, None), entropy, 2, 1)
 

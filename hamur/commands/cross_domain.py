@@ -10,6 +10,7 @@ import numpy as np
 
 from hamur.commands.cross_domain_data import load
 from hamur.commands.script import run_script, select_device
+from hamur.files import write_json
 from hamur.reporting import results
 from hamur.reporting.comparison import write_comparison
 from hamur.reporting.cross_domain import evaluate, report_weights, results_table
@@ -111,7 +112,7 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
     say = Log(log / "logging.txt", config.quiet, config.resume)
     (log / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
     session = CrossDomainSession(pair, config, harmful, log, checkpoint, say, say.note)
-    results.write_json(log / "config.json", description(config, script, pair))
+    write_json(log / "config.json", description(config, script, pair))
     announce(say, config, pair, session)
     result = session.fit()
     content, probabilities = evaluate(session, config)
@@ -124,7 +125,7 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
     if config.export_mindir:
         say(f"target scorer: {export_cross_domain(session.model, checkpoint / 'target_scorer')}")
     np.save(log / "test_probabilities.npy", probabilities)
-    results.write_json(log / "metrics.json", content)
+    write_json(log / "metrics.json", content)
     say(results_table(content))
     value = content["test"]["auc"]
     say(f"auc: {value:.6f}" if value is not None else "auc: undefined")

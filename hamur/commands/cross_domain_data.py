@@ -23,10 +23,16 @@ def load(config):
     ]
     if any(tables):
         pair = _load_tables(config, given, options)
+    elif config.format == "abxi":
+        pair = _load_abxi(config, given, options)
     elif config.genres is not None:
         pair = _load_movielens(config, given, options)
     else:
         pair = _load_amazon(config, options)
+    if config.train_negatives:
+        from hamur.data.pair.negatives import with_negatives
+
+        pair = with_negatives(pair, config.train_negatives, config.split_seed)
     return pair, read_truth(config.truth, pair)
 
 
@@ -39,10 +45,7 @@ def _load_tables(config, given, options):
             f"--genres; given are {', '.join('--' + name for name in given)}."
         )
     if "rating" not in parse_columns(config.columns):
-        raise ValueError(
-            "--columns has no rating: every row would be a positive one, and the model learns the "
-            "polarity of ratings. Name the column, as rating=stars."
-        )
+        check_negatives(config, "--columns has no rating")
     return load_pair(
         config.source_table,
         config.target_table,
@@ -56,6 +59,25 @@ def _load_tables(config, given, options):
         allow_same=config.allow_same,
         **options,
     )
+
+
+def _load_abxi(config, given, options):
+    from hamur.data.pair.abxi import load_abxi_pair
+
+    if given != ["in_root"]:
+        raise ValueError("--format abxi needs --in_root, and no --pair, --genres or tables.")
+    check_negatives(config, "ABXI files have no ratings")
+    split_seed = config.split_seed
+    return load_abxi_pair(config.in_root, config.source_domain, split_seed=split_seed, **options)
+
+
+def check_negatives(config, why: str) -> None:
+    """Raises ValueError where no row would be a negative one."""
+    if not config.train_negatives:
+        raise ValueError(
+            f"{why}: every row would be a positive one. Let unobserved items be negative ones, as "
+            "--train_negatives 4, or name a column of ratings, as --columns ...,rating=stars."
+        )
 
 
 def _load_movielens(config, given, options):

@@ -9,6 +9,7 @@ import numpy as np
 from hamur.commands.multi_task_config import TaskConfig
 from hamur.commands.multi_task_data import data_rows, load_data, unknown_counts
 from hamur.commands.script import open_run, run_script, select_device, train_block
+from hamur.files import write_json
 from hamur.metrics import fronts
 from hamur.reporting import front_evaluation, results, tables
 
@@ -119,7 +120,7 @@ def judge(config, model, splits, schema, entropy, truth) -> dict:
 
 def front_parts(config, content, model, splits, schema, entropy, logits, preferences, truth):
     """Add posthoc, reference, exact and front_measures to the content."""
-    from hamur.studies.fronts_compared import exact_entries, posthoc_entries, reference_entries
+    from hamur.commands.multi_task_fronts import exact_entries, posthoc_entries, reference_entries
 
     names, table = schema.labels, splits.test
     content["posthoc"] = content["reference"] = content["exact"] = []
@@ -129,8 +130,9 @@ def front_parts(config, content, model, splits, schema, entropy, logits, prefere
         content["reference"] = reference_entries(config, splits, schema, entropy)
     if truth is not None and config.head == "shared_score":
         content["exact"] = exact_entries(truth, splits.train, entropy, names, preferences)
-    known = [*content["posthoc"], *content["reference"], *content["exact"]]
-    measures = front_evaluation.measures(content["front"], names, known)
+    known = [*content["posthoc"], *content["reference"]]
+    ideal = config.numbers("ideal")
+    measures = front_evaluation.measures(content["front"], names, known, ideal)
     for source in ("reference", "exact"):
         if content[source]:
             losses, _ = front_evaluation.arrays(content[source], names)
@@ -160,7 +162,7 @@ def write(folder, content, config, schema, say) -> None:
         front.write_front(folder / "front.csv", sources, names)
         title = f"{config.model_name} ({config.preset}, {config.head}) on {schema.name}{note}"
         front.front_plot(folder / "front.png", sources, names, title)
-    results.write_json(folder / "metrics.json", content)
+    write_json(folder / "metrics.json", content)
     say(f"\nresults in {folder}; best epoch {run['best_epoch']} of {run['epochs']}")
     say(f"test split{note}:\n")
     entries = content.get("front") or [

@@ -8,6 +8,7 @@ from hamur import metrics
 from hamur.commands.ranking_config import RankingConfig
 from hamur.commands.script import open_run, run_script, select_device, train_block
 from hamur.data.table import drop_fields
+from hamur.files import write_json
 from hamur.reporting import results, tables
 
 DATA_OPTIONS = ("split", "split_seed", "fit_on", "on_bad_rows", "genres", "multi", "pool_weight")
@@ -72,7 +73,7 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
         )
     if config.plot:
         draw(folder, config, schema, run, reports)
-    results.write_json(folder / "metrics.json", content)
+    write_json(folder / "metrics.json", content)
     say(f"\nresults in {folder}; best epoch {run.best_epoch} of {run.epochs}; test split:\n")
     print(tables.metrics_table(reports["test"], schema.domain_names))
     return content
@@ -111,6 +112,7 @@ def make_trainer(config: RankingConfig):
         weight_decay=config.weight_decay,
         decay=config.decay,
         embedding_decay=config.embedding_decay,
+        embeddings=config.embeddings,
         schedule=None if config.schedule == "constant" else config.schedule,
         averaging=config.averaging,
         patience=config.patience,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hamur.config import from_flags, parse_device
+from hamur.files import write_json
 from hamur.reporting import results
 
 # Options that a resumed run may change: they do not alter what an epoch computes.
@@ -78,7 +79,7 @@ def open_run(config, description: dict, model, say: Callable) -> dict:
     folder = Path(config.save_dir)
     if config.resume:
         check_resumable(folder / "config.json", description)
-    results.write_json(folder / "config.json", description)
+    write_json(folder / "config.json", description)
     (folder / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
     counts = models.parameter_counts(model)
     say(

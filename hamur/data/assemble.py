@@ -72,43 +72,16 @@ def assemble(
     fitted: a dictionary that receives vocabularies and scalers, as `cache.write_cache` keeps them.
     Raises:  EmptySplitError; LeakageError.
     """
-    rows = dict(zip(splits.PARTS, map(len, parts)))
-    splits.check_parts(rows, split["rule"])
-    train = parts[0]
-    vocabularies = {
-        name: _vocabulary(column, train, encoding) for name, column in raw.sparse.items()
-    }
-    lists = {}
-    for each, column in raw.multi.items():
-        of_train = column.take(train).codes if encoding.fit_on == "train" else column.codes
-        vocabularies[each] = _vocabulary(of_train, np.arange(len(of_train.codes)), encoding)
-        lists[each] = column.encode(vocabularies[each], encoding.fit_on == "train")
-    scalers = {
-        name: encode.fit_scaler(column, train, encoding.fit_on, encoding.keep_unit)
-        for name, column in raw.dense.items()
-    }
+    splits.check_parts(dict(zip(splits.PARTS, map(len, parts))), split["rule"])
+    fit = _fit(raw, parts[0], encoding)
     if fitted is not None:
-        fitted |= {f"vocab/{name}": each.values for name, each in vocabularies.items()}
-        fitted["scaler"] = np.array([[s.low, s.high] for s in scalers.values()]).reshape(-1, 2)
-    tables = Splits(
-        *(_table(raw, rows, vocabularies, scalers, domain_field, lists) for rows in parts)
-    )
-    split = {
-        **split,
-        "fit_on": encoding.fit_on,
-        "rows": rows,
-        "row_ids_sha256": {p: splits.fingerprint(t.row_id) for p, t in zip(splits.PARTS, tables)},
-        "unknown": _unknown(tables, raw) if encoding.fit_on == "train" else {},
-        "clipped": {
-            name: [scaler.outside(raw.dense[name][rows]) for rows in parts]
-            for name, scaler in scalers.items()
-        },
-        "constant": [name for name, scaler in scalers.items() if scaler.low == scaler.high],
-        "files": {each.path.name: each.counts() for each in rejects},
-    }
+        fitted |= fit.arrays()
+    tables = Splits(*(_table(raw, rows, fit, domain_field) for rows in parts))
+    split = {**split, "fit_on": encoding.fit_on, **_found(raw, parts, tables, fit, encoding)}
+    split["files"] = {each.path.name: each.counts() for each in rejects}
     schema = Schema(
         name=name,
-        fields=_fields(raw, vocabularies, len(domain_names) if domain_field else 0),
+        fields=_fields(raw, fit.vocabularies, len(domain_names) if domain_field else 0),
         labels=tuple(raw.labels),
         domain_names=domain_names,
         domain_field=DOMAIN_FIELD if domain_field else None,
@@ -120,28 +93,68 @@ def assemble(
     return tables, schema
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """What the training rows determine, by name of the column."""
+
+    vocabularies: dict[str, Vocabulary]
+    scalers: dict[str, Scaler]
+    lists: dict[str, Ragged]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        arrays = {f"vocab/{name}": each.values for name, each in self.vocabularies.items()}
+        bounds = [[scaler.low, scaler.high] for scaler in self.scalers.values()]
+        return arrays | {"scaler": np.array(bounds).reshape(-1, 2)}
+
+
+def _fit(raw: RawColumns, train: np.ndarray, encoding: Encoding) -> _Fit:
+    by_train = encoding.fit_on == "train"
+    vocabularies = {
+        name: _vocabulary(column, train, encoding) for name, column in raw.sparse.items()
+    }
+    lists = {}
+    for name, column in raw.multi.items():
+        codes = column.take(train).codes if by_train else column.codes
+        vocabularies[name] = _vocabulary(codes, np.arange(len(codes.codes)), encoding)
+        lists[name] = column.encode(vocabularies[name], by_train)
+    scalers = {
+        name: encode.fit_scaler(column, train, encoding.fit_on, encoding.keep_unit)
+        for name, column in raw.dense.items()
+    }
+    return _Fit(vocabularies, scalers, lists)
+
+
+def _found(
+    raw: RawColumns, parts: splits.Index, tables: Splits, fit: _Fit, encoding: Encoding
+) -> dict:
+    """What the Schema's split entry tells of the rows."""
+    return {
+        "rows": dict(zip(splits.PARTS, map(len, parts))),
+        "row_ids_sha256": {p: splits.fingerprint(t.row_id) for p, t in zip(splits.PARTS, tables)},
+        "unknown": _unknown(tables, raw) if encoding.fit_on == "train" else {},
+        "clipped": {
+            name: [scaler.outside(raw.dense[name][rows]) for rows in parts]
+            for name, scaler in fit.scalers.items()
+        },
+        "constant": [name for name, scaler in fit.scalers.items() if scaler.low == scaler.high],
+    }
+
+
 def _vocabulary(column: Codes, train: np.ndarray, encoding: Encoding) -> Vocabulary:
     if encoding.identity:
         return encode.identity_vocabulary(column, train)
     return encode.fit_vocabulary(column, train, encoding.order, encoding.min_count, encoding.fit_on)
 
 
-def _table(
-    raw: RawColumns,
-    rows: np.ndarray,
-    vocabularies: dict[str, Vocabulary],
-    scalers: dict[str, Scaler],
-    domain_field: bool,
-    lists: dict[str, Ragged],
-) -> Table:
+def _table(raw: RawColumns, rows: np.ndarray, fit: _Fit, domain_field: bool) -> Table:
     sparse = np.empty((len(rows), len(raw.sparse) + domain_field), np.int32)
     for f, (name, column) in enumerate(raw.sparse.items()):
-        sparse[:, f] = vocabularies[name].encode(column.take(rows))
+        sparse[:, f] = fit.vocabularies[name].encode(column.take(rows))
     if domain_field:
         sparse[:, -1] = raw.domain[rows]
     dense = np.empty((len(rows), len(raw.dense)), np.float32)
     for c, (name, column) in enumerate(raw.dense.items()):
-        dense[:, c] = scalers[name].scale(column[rows])
+        dense[:, c] = fit.scalers[name].scale(column[rows])
     return Table(
         sparse=sparse,
         dense=dense,
@@ -150,7 +163,7 @@ def _table(
         group=None if raw.group is None else raw.group[rows].astype(np.int64),
         time=None if raw.time is None else raw.time[rows].astype(np.int64),
         row_id=raw.row_id[rows].astype(np.int64),
-        lists=tuple(replace(column, rows=column.rows[rows]) for column in lists.values()),
+        lists=tuple(replace(column, rows=column.rows[rows]) for column in fit.lists.values()),
     )
 
 

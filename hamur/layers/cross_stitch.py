@@ -42,11 +42,3 @@ def single_tower(x, weights, slope):
     for weight in weights:
         x = leaky(product(x, weight), slope)
     return x
-
-
-def logit_losses(logits, labels):
-    """Binary cross entropy a row: relu(z) - z y + log(1 + exp(-|z|)).
-
-    The fused kernels have no second derivative.  Equal shapes in, the same shape out.
-    """
-    return ops.relu(logits) - logits * labels + ops.log1p(ops.exp(-ops.abs(logits)))

@@ -26,6 +26,10 @@ class InstanceEmbedding(nn.Cell):
     with w_j from the batch: 0 fills a list up to its fixed length, 1 or the entry's value counts.
 
     multi: (vocab_size, max_len) of each field of lists.
+    lazy: set it before the first step, and the table's gradient is a RowTensor of the rows that a
+    training batch reads, (ids (B*(F+S),), values (B*(F+S), E)), in place of a dense one.  It pays
+    for tables of millions of rows, see `hamur.training.optimizer.Adam`.
+
     Inputs:  sparse (B, F) int32, ids of field f in 0..vocab_sizes[f]-1; keep: None or a dropout
         mask (B, (F+M)*E); multi_ids (B, S) int32 and multi_weight (B, S) float32, the M lists side
         by side, S the sum of their max_len.
@@ -53,10 +57,16 @@ class InstanceEmbedding(nn.Cell):
         self.membership = Tensor(np.repeat(np.eye(len(lengths), dtype=np.float32), lengths, axis=0))
         self.width = len(vocab_sizes) * embed_dim
         self.dropout = Dropout(dropout)
+        self.lazy = False
+        self.lookup = ops.EmbeddingLookup().set_device("CPU")  # the form with a sparse gradient
 
     def construct(self, sparse, layout, keep=None, multi_ids=None, multi_weight=None):
         ids = ops.concat((sparse, multi_ids), 1) if self.sections else sparse
-        embedded = ops.gather(self.table, ids + self.offsets, 0)  # (B, F+S, E)
+        ids = ids + self.offsets
+        if self.lazy and self.training:
+            embedded = self.lookup(self.table, ids, 0)
+        else:
+            embedded = ops.gather(self.table, ids, 0)  # (B, F+S, E)
         if self.sections:
             embedded = self.pool(embedded, multi_weight)
         return self.dropout((embedded.reshape(-1, self.width),), layout, keep)[0]

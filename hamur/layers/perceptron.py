@@ -22,6 +22,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from hamur.layers.products import product
+from hamur.layers.softplus import softplus
 
 NUM_HEADS = 4
 GATE_WIDTHS = (32, 16, 1)
@@ -182,8 +183,7 @@ class Importance(nn.Cell):
         if self.prior == "fixed":
             prior = 1.0
         elif self.prior == "learned":
-            prior = ops.log1p(ops.exp(-ops.abs(phi[12]))) + ops.relu(phi[12])
-            prior = prior * (1.0 / math.log(2.0))
+            prior = softplus(phi[12]) * (1.0 / math.log(2.0))
         else:
             prior = ops.relu(phi[12])
         if self.sigmoid:

@@ -10,6 +10,8 @@ from scipy.stats import rankdata
 
 NO_SPREAD = "no spread"
 LEAST_SPAN = 1e-4
+IDEAL_MARGIN = 0.01  # below the best loss that was seen
+LEAST_RANGE = 1e-3
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
@@ -132,13 +134,23 @@ def regret(preferences: np.ndarray, losses: np.ndarray, known: np.ndarray) -> fl
     return float((own - best).mean())
 
 
-def front_measures(preferences, losses, areas, known=None) -> dict:
+def normalised(losses, ideal) -> tuple[np.ndarray, np.ndarray]:
+    """NE (R, T) on the scale from the ideal (T,), 0, to the constant predictor, 1; and that range
+    (T,).  Never below 1e-3."""
+    ideal = np.asarray(ideal, np.float64)
+    ranges = np.maximum(1.0 - ideal, LEAST_RANGE)
+    return np.maximum((losses - ideal) / ranges, LEAST_RANGE), ranges
+
+
+def front_measures(preferences, losses, areas, known=None, ideal=None) -> dict:
     """All measures of a model's front for metrics.json; losses are NE and areas AUC, both (R, T).
 
-    known: (K, T) NE of other points for the regret.  None in place of an undefined number.
+    known: (K, T) NE of other points for the regret.  ideal: (T,) NE from which cross_angle and
+    sparsity measure; None = 0.01 below the front's best.  None in place of an undefined number.
     """
     tasks = losses.shape[1]
     known = np.empty((0, tasks)) if known is None else known
+    scaled, _ = normalised(losses, losses.min(axis=0) - IDEAL_MARGIN if ideal is None else ideal)
     undefined = not np.isfinite(areas).all()
     correlation = spearman(preferences, losses)
     return {
@@ -148,9 +160,9 @@ def front_measures(preferences, losses, areas, known=None) -> dict:
         "span_ne": span(losses),
         "span_auc": None if undefined else span(areas),
         "spearman": correlation,
-        "cross_angle": cross_angle(losses, preferences),
+        "cross_angle": cross_angle(scaled, preferences),
         "nondominated_share": nondominated_share(losses),
-        "sparsity": sparsity(losses),
+        "sparsity": sparsity(scaled),
         "regret": regret(preferences, losses, known),
     } | ({"reason": NO_SPREAD} if None in correlation else {})
 

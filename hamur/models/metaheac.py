@@ -11,6 +11,7 @@ from hamur.layers.mlp import uniform_init
 from hamur.layers.preference import PlainDense
 from hamur.layers.products import product
 from hamur.layers.routing import single_layout
+from hamur.layers.softplus import softplus
 from hamur.models.multi_task import MultiTaskModel
 
 NUM_CRITICS = 5
@@ -114,7 +115,7 @@ class MetaHeac(MultiTaskModel):
 
 
 def log_sigmoid(x):
-    return -(ops.relu(-x) + ops.log1p(ops.exp(-ops.abs(x))))
+    return -softplus(-x)
 
 
 def log_sum_exp(x):

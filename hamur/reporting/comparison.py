@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hamur.files import replacing, write_history
 from hamur.metrics import protocols
-from hamur.reporting import results
 from hamur.reporting.seeds import spread
 from hamur.reporting.tables import UNDEFINED, markdown_table
 
@@ -18,10 +18,10 @@ def write_comparison(folder: Path, content: list[dict]) -> None:
         name = "conet_s" if run["model"] == "conet_s" else run["arm"]
         arms.setdefault(name, {})[run["seed"]] = run
     rows = [comparison_row(name, seeds, arms.get("uniform", {})) for name, seeds in arms.items()]
-    results.write_history(folder / "comparison.csv", rows)
+    write_history(folder / "comparison.csv", rows)
     shown = [[_shown(value) for value in row.values()] for row in rows]
     table = markdown_table([name.replace("_", " ") for name in rows[0]], shown)
-    with results.replacing(folder / "comparison.md") as temporary:
+    with replacing(folder / "comparison.md") as temporary:
         temporary.write_text(table + "\n", encoding="utf-8")
     print(table)
 

@@ -9,8 +9,8 @@ matplotlib.use("Agg")  # no window, no display needed
 import matplotlib.pyplot as plt
 import numpy as np
 
+from hamur.files import replacing
 from hamur.reporting.plots import STYLE, TOTAL_COLOUR, _save
-from hamur.reporting.results import replacing
 from hamur.reporting.tables import text_table
 
 COLUMNS = ("auc", "logloss", "ne", "gauc")

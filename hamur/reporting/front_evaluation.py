@@ -32,12 +32,12 @@ def arrays(entries, names) -> tuple[np.ndarray, np.ndarray]:
     return values("ne"), values("auc")
 
 
-def measures(entries, names, known=()) -> dict:
+def measures(entries, names, known=(), ideal=None) -> dict:
     """`fronts.front_measures` of these entries; known: entries of other fronts for the regret."""
     losses, areas = arrays(entries, names)
     preferences = np.array([entry["preference"] for entry in entries])
     others = arrays(known, names)[0] if len(known) else None
-    return fronts.front_measures(preferences, losses, areas, others)
+    return fronts.front_measures(preferences, losses, areas, others, ideal)
 
 
 def posthoc_logits(logits, preferences, offsets, entropy) -> np.ndarray:
@@ -79,7 +79,7 @@ def bootstrap(preferences, logits, table, entropy, resamples, seed) -> dict:
         "hv_ne": _interval(volumes),
         "span_ne": _interval(spans),
         "auc": _interval(aucs),
-        "front_degenerate": bool((np.array(full) < LEAST_ERRORS * errors).all()),
+        "front_degenerate": bool((np.array(full) <= LEAST_ERRORS * errors).all()),
     }
 
 

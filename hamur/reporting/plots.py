@@ -9,7 +9,7 @@ matplotlib.use("Agg")  # no window, no display needed
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hamur.reporting.results import replacing
+from hamur.files import replacing
 
 STYLE = {
     "figure.dpi": 130,

@@ -1,57 +1,22 @@
 """Results on disk.  Every file appears whole or not at all: written aside, then renamed."""
 
-import contextlib
-import csv
 import dataclasses
 import hashlib
-import json
 import math
-import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
 from hamur.data.schema import thaw
+from hamur.files import replacing
 
 PACKAGES = ("mindspore", "numpy", "hamur")
 FINGERPRINT_ROWS = 1_000_000
 FINGERPRINT_LISTS = 20_000  # rows whose lists are read: they are long
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, which takes its place if the block succeeds."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.touch()
-    mode = temporary.stat().st_mode
-    try:
-        yield temporary
-        os.chmod(temporary, mode)  # some writers make their files private
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Mapping) -> None:
-    """Indented JSON.  NaN and infinity are errors: nothing but Python would read them."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def write_history(path: Path, rows: Sequence[Mapping]) -> None:
-    """history.csv: a line an epoch; the header names every key that occurs, gaps stay empty."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def write_predictions(path: Path, table, probabilities: np.ndarray) -> None:

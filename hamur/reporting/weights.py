@@ -7,8 +7,8 @@ import numpy as np
 from scipy import stats
 
 from hamur import metrics
+from hamur.files import replacing, write_history
 from hamur.reporting.plots import STYLE, TOTAL_COLOUR, TRAINING_COLOUR, _save, plt
-from hamur.reporting.results import replacing, write_history
 from hamur.reporting.tables import markdown_table
 
 COLUMNS = (

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from hamur import metrics
 from hamur.commands.script import run_script, select_device
 from hamur.config import check_fields, data_flag, model_flag, run_flag, training_flag
+from hamur.files import replacing, write_history, write_json
 from hamur.reporting import results, seeds, tables
 
 # The rows of the table of differences: fields that mean one thing change together.
@@ -144,7 +145,7 @@ def run_study(config: AblationConfig, load: Callable) -> list[dict]:
         for arm in arms:
             path = folder / "arms" / slug(arm.name) / f"{seed}.json"
             if not path.exists():
-                results.write_json(path, run_arm(arm, config, splits, schema, seed))
+                write_json(path, run_arm(arm, config, splits, schema, seed))
             found[arm.name, seed] = json.loads(path.read_text())
             if not config.quiet:
                 report = found[arm.name, seed]["test"]
@@ -171,7 +172,7 @@ def remember(path: Path, config: AblationConfig, splits, schema) -> None:
     if before != study:
         raise ValueError(f"{path.parent} holds another study: {before}. Use another --save_dir.")
     about = {"versions": results.versions(), "git_commit": results.git_commit()}
-    results.write_json(path, {"study": study, "all_options": dataclasses.asdict(config), **about})
+    write_json(path, {"study": study, "all_options": dataclasses.asdict(config), **about})
 
 
 def run_arm(arm: Arm, config: AblationConfig, splits, schema, seed: int) -> dict:
@@ -256,13 +257,13 @@ def difference(arm: Arm, runs: dict, found: dict) -> dict:
 
 def write_table(folder: Path, rows: list[dict], config: AblationConfig, schema) -> None:
     """ablation.json, ablation.csv and ablation.md; the last is also printed."""
-    results.write_json(folder / "ablation.json", {"backbone": config.backbone, "rows": rows})
-    results.write_history(folder / "ablation.csv", rows)
+    write_json(folder / "ablation.json", {"backbone": config.backbone, "rows": rows})
+    write_history(folder / "ablation.csv", rows)
     shown = [name for name in rows[0] if f"{name}_std" in rows[0]]
     header = ["arm", "seeds", "parameters", *shown, "against", "difference", "95 %", "verdict"]
     lines = [_line(row, shown) for row in rows]
     title = f"Ablation of {config.backbone}_adp on {schema.name}, test split (mean ± std)\n\n"
-    with results.replacing(folder / "ablation.md") as temporary:
+    with replacing(folder / "ablation.md") as temporary:
         temporary.write_text(title + tables.markdown_table(header, lines) + "\n")
     print(title + tables.markdown_table(header, lines))
 

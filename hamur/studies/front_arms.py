@@ -11,14 +11,17 @@ from hamur.commands import multi_task_training as task_training
 from hamur.commands.multi_task_presets import AVERAGING
 from hamur.data.synthetic.exact_front import exact_front, oracle_losses
 from hamur.data.synthetic.task_conflict import make_task_conflict
+from hamur.files import write_json
 from hamur.metrics import fronts
-from hamur.reporting import results
+from hamur.reporting import front_evaluation
 from hamur.training.checkpoint import restore, snapshot
 from hamur.training.multi_task.samplers import evaluation_preferences
 from hamur.training.multi_task.step import RepeatedStep
 from hamur.training.predict import graph_mode, predictor_of
 
 SIZES = dict(embed_dim=16, expert_dims=(64, 32), tower_dims=(32, 16))
+OWN_TOWERS = ("published", "per_task")  # a tower a task: no point that one score could reach
+RESAMPLES = 40  # of search pages, to tell a span from noise
 EXPERTS = {2: 4}  # with more tasks: one for each corner, each edge from one to another, the centre
 FREE = (
     "arms",
@@ -46,31 +49,35 @@ class SeedStudy:
 
     def run(self) -> dict:
         exact, _ = exact_front(self.truth.probability, self.offsets, self.preferences, self.entropy)
-        reference = self.kept("reference", self.train_reference)
         found = {"preferences": self.preferences.tolist(), "exact": exact.tolist()}
-        found |= {"reference": reference, "arms": {}}
+        found["reference"] = self.kept("reference", self.train_reference)["losses"]
+        found |= {"arms": {}, "front_degenerate": {}}
         for arm in self.config.arm_names:
-            found["arms"][arm] = self.kept(arm, partial(self.train_arm, arm))
+            kept = self.kept(arm, partial(self.train_arm, arm))
+            found["arms"][arm] = kept["losses"]
+            found["front_degenerate"][arm] = kept.get("front_degenerate")
+            if "posthoc" in kept:
+                found["posthoc"] = kept["posthoc"]
         if "per_task" in found["arms"]:
-            found["single_task"] = self.kept("single_task", self.train_single)
+            found["single_task"] = self.kept("single_task", self.train_single)["losses"]
         return found | {"measures": self.measures(found)}
 
     def kept(self, name, train):
-        """The NE of an arm from disk, or trained now."""
+        """What train() returns of an arm, its NE as "losses" first of all; from disk if there."""
         path = self.folder / f"{name}.json"
         asked = {k: v for k, v in vars(self.config).items() if k not in FREE}
         if path.exists():
             stored = json.loads(path.read_text())
             if stored["options"] == asked:
-                return stored["losses"]
-        losses = train()
-        results.write_json(path, {"options": asked, "losses": losses})
+                return stored
+        found = {"options": asked, **train()}
+        write_json(path, found)
         if not self.config.quiet:
             print(f"seed {self.seed}: {name} done", flush=True)
-        return losses
+        return found
 
     def train_reference(self):
-        return self.train_fixed("shared_score", self.preferences)
+        return {"losses": self.train_fixed("shared_score", self.preferences)}
 
     def train_fixed(self, head, preferences):
         """NE (R, T) as lists of one model a preference, which never sees another."""
@@ -78,19 +85,31 @@ class SeedStudy:
         start = snapshot(model)
         for preference in np.asarray(preferences, np.float64).tolist():
             restore(model, start)
-            found += self.train("linear", model, tuple(preference), repeated)
+            found += self.losses(self.train("linear", model, tuple(preference), repeated))
         return found
 
     def train_arm(self, arm):
-        if arm == "published":
-            return self.train("published", self.make_model("published"))
+        """NE at all preferences, and whether their spans are noise; of per_task also the front
+        that a shared score computed from its probabilities reaches."""
+        head = "per_task" if arm in OWN_TOWERS else "shared_score"
+        model = self.make_model("published" if arm == "published" else "pareto", head)
+        logits = self.train("linear" if arm == "per_task" else arm, model)
+        noise = front_evaluation.bootstrap(
+            self.preferences, logits, self.splits.test, self.entropy, RESAMPLES, self.seed
+        )
+        found = {"losses": self.losses(logits), "front_degenerate": noise["front_degenerate"]}
         if arm == "per_task":
-            return self.train("linear", self.make_model("pareto", "per_task"))
-        return self.train(arm, self.make_model("pareto", "shared_score"))
+            even = self.preferences.max(axis=1).argmin()
+            scores = front_evaluation.posthoc_logits(
+                logits[:, even], self.preferences, self.offsets, self.entropy
+            )
+            found["posthoc"] = self.losses(scores)
+        return found
 
     def train_single(self):
         """NE of each task by a model that trains for it alone."""
-        return np.diag(self.train_fixed("per_task", np.eye(self.config.task_num))).tolist()
+        losses = self.train_fixed("per_task", np.eye(self.config.task_num))
+        return {"losses": np.diag(losses).tolist()}
 
     def make_model(self, preset, head="per_task"):
         """The network of one arm, the same initial values for all arms of its form."""
@@ -103,7 +122,8 @@ class SeedStudy:
         return model
 
     def train(self, scalarisation, model, fixed=None, step=training.preference_step):
-        """Train one model; NE (R, T) as lists at all preferences, or at the fixed one."""
+        """Train one model; its logits (N, R, T) on the test rows, at all preferences or the fixed
+        one."""
         config, published = self.config, scalarisation == "published"
         judged = self.preferences if fixed is None else np.array([fixed], np.float32)
         criterion = "hypervolume" if fixed is None else "weighted_loss"
@@ -124,9 +144,12 @@ class SeedStudy:
         )
         trainer.fit(model, self.splits.train, self.splits.valid)
         with graph_mode():
-            logits = predictor_of(model).logits(self.splits.test, judged)
+            return predictor_of(model).logits(self.splits.test, judged)
+
+    def losses(self, logits):
+        """NE (R, T) as lists, expected under the true probabilities."""
         q = self.truth.probability
-        losses = [oracle_losses(logits[:, r], q) / self.entropy for r in range(len(judged))]
+        losses = [oracle_losses(logits[:, r], q) / self.entropy for r in range(logits.shape[1])]
         return [row.tolist() for row in losses]
 
     def options(self, scalarisation, fixed):
@@ -143,23 +166,30 @@ class SeedStudy:
         )
 
     def measures(self, found):
-        """{arm: measures}, the reference's own and the exact front's beside them."""
-        reference, exact = np.array(found["reference"]), np.array(found["exact"])
-        one = np.ones(self.config.task_num)
-        volumes = [fronts.hypervolume(points, one) for points in (reference, exact)]
-        known = np.vstack([reference, *(np.array(a) for a in found["arms"].values())])
-        measured = {}
-        for arm, losses in {"reference": reference, "exact": exact, **found["arms"]}.items():
-            losses = np.array(losses)
+        """{arm: measures}; beside the arms the reference, the exact front and the post-hoc one.
+
+        The regret is against every known point of a shared score but the exact front's.
+        """
+        fronts_of = {name: np.array(found[name]) for name in ("reference", "exact")}
+        fronts_of |= {arm: np.array(losses) for arm, losses in found["arms"].items()}
+        if "posthoc" in found:
+            fronts_of["posthoc"] = np.array(found["posthoc"])
+        known = np.vstack([v for k, v in fronts_of.items() if k not in ("exact", *OWN_TOWERS)])
+        volumes = [
+            fronts.hypervolume(fronts_of[name], np.ones(self.config.task_num)) or np.nan
+            for name in ("reference", "exact")
+        ]
+        spans, measured = np.array(fronts.span(fronts_of["reference"])), {}
+        for arm, losses in fronts_of.items():
             entry = fronts.front_measures(
                 self.preferences, losses, np.full_like(losses, np.nan), known
             )
-            entry["hv_fraction"] = entry["hv_ne"] / (volumes[0] or np.nan)
-            entry["hv_fraction_exact"] = entry["hv_ne"] / (volumes[1] or np.nan)
-            spans = np.array(fronts.span(reference))
+            entry["hv_fraction"] = entry["hv_ne"] / volumes[0]
+            entry["hv_fraction_exact"] = entry["hv_ne"] / volumes[1]
             entry["span_fraction"] = (np.array(entry["span_ne"]) / spans).tolist()
+            entry["front_degenerate"] = found["front_degenerate"].get(arm)
             measured[arm] = entry
         if "single_task" in found:
-            gap = np.abs(np.array(found["arms"]["per_task"]) - np.array(found["single_task"]))
+            gap = np.abs(fronts_of["per_task"] - np.array(found["single_task"]))
             measured["per_task"]["largest_gap_to_single_task"] = float(gap.max())
         return measured

@@ -5,6 +5,7 @@
     per_task            the same with a tower a task: no trade-off to steer, so no claim of control
     published           the public code's network and loss on the same rows
     single task         one model a task, equal budget: what per_task is held against
+    posthoc             a shared score computed from per_task's probabilities: no hyper-network
 
 Losses are expected ones under the true probabilities of the test rows, so that label noise is not
 in them.  All but `published` are judged with averaged weights.  An arm whose result is
@@ -17,7 +18,8 @@ from pathlib import Path
 
 from hamur.commands.script import run_script, select_device
 from hamur.config import check_fields, data_flag, model_flag, run_flag, training_flag
-from hamur.reporting import results, tables
+from hamur.files import replacing, write_json
+from hamur.reporting import tables
 
 ARMS = ("linear", "smooth_tchebycheff", "published", "per_task")
 # What an arm of head shared_score must reach, by number of tasks: Spearman, share of the
@@ -94,9 +96,9 @@ def run_study(config: StudyConfig) -> dict:
         content["seeds"].append(study.run())
     header, rows = summary(content, config.task_num)
     text = tables.markdown_table(header, rows)
-    with results.replacing(folder / f"study-tasks{config.task_num}.md") as temporary:
+    with replacing(folder / f"study-tasks{config.task_num}.md") as temporary:
         temporary.write_text(text + "\n")
-    results.write_json(folder / f"study-tasks{config.task_num}.json", content)
+    write_json(folder / f"study-tasks{config.task_num}.json", content)
     study_plot(folder / f"study-tasks{config.task_num}.png", content)
     print(tables.text_table(header, rows))
     return content
@@ -105,7 +107,7 @@ def run_study(config: StudyConfig) -> dict:
 def summary(content, tasks) -> tuple:
     """Header and rows of the table: the worst figure over seeds in each cell."""
     header = ["arm", "Spearman", "hv / reference", "hv / exact", "span / reference"]
-    header += ["regret", "non-dominated", "required figures"]
+    header += ["regret", "non-dominated", "degenerate", "required figures"]
     rows, seeds = [], [entry["measures"] for entry in content["seeds"]]
     for arm in seeds[0]:
         entries = [seed[arm] for seed in seeds]
@@ -121,7 +123,9 @@ def summary(content, tasks) -> tuple:
         exact = min(e["hv_fraction_exact"] for e in entries)
         row = [arm, "no spread" if spearman is None else f"{spearman:.3f}"]
         row += [f"{figures[1]:.3f}", f"{exact:.3f}", f"{figures[2]:.2f}"]
-        row += [f"{figures[3]:.4f}", f"{figures[4]:.2f}", verdict(arm, figures, tasks)]
+        flat = [e["front_degenerate"] for e in entries]
+        flat = "" if None in flat else f"{sum(flat)} of {len(flat)}"
+        row += [f"{figures[3]:.4f}", f"{figures[4]:.2f}", flat, verdict(arm, figures, tasks)]
         rows.append(row)
     return header, rows
 

@@ -7,7 +7,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from safetensors.numpy import load_file, save_file
 
-from hamur.reporting.results import replacing, write_json
+from hamur.files import replacing, write_json
 
 STATE, PROGRESS = "state-{}.safetensors", "progress.json"
 

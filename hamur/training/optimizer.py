@@ -20,6 +20,13 @@ class Adam(nn.Cell):
     do (``epsilon="corrected"``); eps_t = eps is the form of MindSpore's ``nn.Adam``
     (``"uncorrected"``).  The fused kernel takes eps as an input, so both cost the same.
 
+    lazy: the gradient of the embedding table is a RowTensor (`InstanceEmbedding.lazy`), and a step
+        touches the rows of its batch only, fillers included: w, m and v of every other row stand
+        still, where Adam would go on moving w by the remembered m.  No decay on the table.  With
+        uniform ids, 4096 rows of 24 fields and E = 16 on 2 cores, gather and update of a table of
+        10 million rows take 95 ms in place of 194 (and as much again for L2), of 1.3 million 70 in
+        place of 45: an option for large tables.
+
     Inputs:  gradients, one a parameter; learning_rate scalar tensor; terms: None, or what
         ``decay_terms`` returned before the forward pass.  (A parameter that is read before and
         after something was written is copied by the runtime, which for a large embedding table
@@ -33,6 +40,7 @@ class Adam(nn.Cell):
         decay="coupled",
         epsilon="corrected",
         embedding_decay=None,
+        lazy=False,
     ):
         super().__init__()
         for name, value, valid in (
@@ -51,6 +59,9 @@ class Adam(nn.Cell):
             Tensor(1.0, ms.float32), name="beta2_power", requires_grad=False
         )
         embedding_decay = weight_decay if embedding_decay is None else embedding_decay
+        if lazy:
+            embedding_decay = 0.0
+        self.by_rows = tuple(lazy and _is_table(parameter) for parameter in self.parameters)
         self.decays = tuple(
             _decay_of(parameter, weight_decay, embedding_decay, decay)
             for parameter in self.parameters
@@ -58,6 +69,7 @@ class Adam(nn.Cell):
         self.coupled = decay == "coupled"
         self.corrected = epsilon == "corrected"
         self.update = ops.Adam()
+        self.update_rows = ops.FusedSparseLazyAdam().set_device("CPU")
 
     def state(self):
         """The optimiser's own parameters, without those that it updates."""
@@ -89,18 +101,12 @@ class Adam(nn.Cell):
                 gradient = ops.depend(
                     gradient, ops.assign(parameter, parameter * (1.0 - learning_rate * decay))
                 )
-            step = self.update(
-                parameter,
-                self.first[number],
-                self.second[number],
-                power1,
-                power2,
-                learning_rate,
-                BETA1,
-                BETA2,
-                epsilon,
-                gradient,
-            )
+            state = (parameter, self.first[number], self.second[number])
+            rates = (power1, power2, learning_rate, BETA1, BETA2, epsilon)
+            if self.by_rows[number]:
+                step = self.update_rows(*state, *rates, gradient.values, gradient.indices)
+            else:
+                step = self.update(*state, *rates, gradient)
             done = done + (step,)
         done = ops.depend(ops.assign(self.beta1_power, power1), done)
         return ops.depend(ops.assign(self.beta2_power, power2), done)
@@ -110,8 +116,12 @@ def _decay_of(parameter, weight_decay, embedding_decay, decay):
     """Coupled L2 acts on every parameter, as published; decoupled decay on tables and kernels
     only."""
     name = parameter.name
-    if name.endswith("table"):
+    if _is_table(parameter):
         return float(embedding_decay)
     if decay == "decoupled" and not (name.endswith("weight") or ".w_" in name):
         return 0.0
     return float(weight_decay)
+
+
+def _is_table(parameter):
+    return parameter.name.endswith("table")

@@ -8,7 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from hamur.data.batches import DomainBatches, ShuffledBatches
-from hamur.reporting.results import write_history
+from hamur.files import write_history
+from hamur.layers import InstanceEmbedding
 from hamur.training.averaging import EVERY, WeightAverage
 from hamur.training.checkpoint import (
     clear_state,
@@ -38,11 +39,14 @@ class Session:
             shuffle = model.config.batches != "ordered"
             self.batches = ShuffledBatches(train, size, seed, shuffle)
         self.check_batches(train)
+        lazy = trainer.embeddings == "lazy"
+        set_lazy(model, lazy)
         self.optimizer = Adam(
             model.trainable_params(),
             trainer.weight_decay,
             trainer.decay,
             embedding_decay=trainer.embedding_decay,
+            lazy=lazy,
         )
         self.step = trainer.step(model, self.optimizer, self.batches.quotas, trainer.seed)
         self.average = WeightAverage(model, trainer.averaging) if trainer.averaging else None
@@ -217,3 +221,18 @@ class Session:
         restore(self.model, self.best_weights)
         self.model.set_train(False)
         return self.run
+
+
+def set_lazy(model, lazy):
+    """Choose the form of the table's gradient.
+
+    Raises:  ValueError: lazy, and the model's embedding is no `InstanceEmbedding`.
+    """
+    embedding = getattr(model, "embedding", None)
+    if isinstance(embedding, InstanceEmbedding):
+        embedding.lazy = lazy
+    elif lazy:
+        raise ValueError(
+            "Trainer.embeddings lazy needs a model whose `embedding` is an InstanceEmbedding; "
+            f"{type(model).__name__} has none."
+        )

@@ -4,16 +4,14 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from hamur.layers.softplus import cross_entropies
+
 MASK_LEVELS = 65536  # a dropout rate is rounded to a multiple of 1/65536
 
 
 def logit_loss(logits, labels, weight):
-    """sum(w (relu(z) - z y + log(1 + exp(-|z|)))) / sum(w);  all (B,) float32 -> scalar.
-
-    Written out because the fused cross entropies of MindSpore have no second derivative.
-    """
-    losses = ops.relu(logits) - logits * labels + ops.log1p(ops.exp(-ops.abs(logits)))
-    return (weight * losses).sum() / weight.sum()
+    """sum(w (log(1 + e^z) - z y)) / sum(w);  all (B,) float32 -> scalar."""
+    return (weight * cross_entropies(logits, labels)).sum() / weight.sum()
 
 
 class RankingLoss(nn.Cell):

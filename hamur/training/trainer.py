@@ -9,6 +9,7 @@ from hamur.training.predict import graph_mode
 from hamur.training.session import Session
 
 SCHEDULES = (None, "cosine")
+EMBEDDINGS = ("dense", "lazy")
 
 
 @dataclass
@@ -36,6 +37,8 @@ class Trainer:
         "worst_auc", over the domains that have both classes.
     seed:  of shuffling and dropout; initialisation and split have their own.
     weight_decay, decay, embedding_decay:  see Adam; embedding_decay None = weight_decay.
+    embeddings:  "dense", or "lazy": only the rows of a batch are updated, without decay; for
+        ranking models, see Adam.
     schedule:  None (constant, as published) or "cosine" to 0 over all epochs.
     averaging:  decay of the exponential moving average of the weights a step, 0 = off; validation,
         best checkpoint and final weights are then the average's (from the second epoch on).
@@ -52,6 +55,7 @@ class Trainer:
     weight_decay: float = 1e-5
     decay: str = "coupled"
     embedding_decay: float | None = None
+    embeddings: str = "dense"
     schedule: str | None = None
     averaging: float = 0.0
     patience: int | None = 10
@@ -63,7 +67,11 @@ class Trainer:
 
     def __post_init__(self):
         evaluation = getattr(self.evaluation, "func", self.evaluation)  # behind a partial
-        for name, valid in (("criterion", evaluation.criteria), ("schedule", SCHEDULES)):
+        for name, valid in (
+            ("criterion", evaluation.criteria),
+            ("schedule", SCHEDULES),
+            ("embeddings", EMBEDDINGS),
+        ):
             if getattr(self, name) not in valid:
                 names = ", ".join(str(item) for item in valid)
                 raise ValueError(

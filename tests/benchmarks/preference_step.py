@@ -1,5 +1,5 @@
 """Time of POMoE at the published size: a training step against the public code's mathematics in
-PyTorch, more preferences against one, and a whole front against one point.
+PyTorch, more preferences against one, and a whole front against one point; and a front's memory.
 
     python tests/benchmarks/preference_step.py
 
@@ -12,18 +12,22 @@ Inputs are random numbers of the published shape.
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from peak_memory import resident
 from train_step import PAUSE, machine
 from workers import Worker
 
 FIELDS = (10, 4, 7, 2, 3, 5, 51, 9, 8, 3, 3, 3, 3, 3, 3, 3)  # of the order of the public sample
 NUM_DENSE, EXPERTS, WIDTH = 63, 6, 17 * 128
 RATES = (0.2, 0.05)
+MIB = 2**20
+SPARE_MIB = 200  # that an evaluation may take beyond model, batch and result
 
 
 def parse(argv=None):
@@ -33,7 +37,7 @@ def parse(argv=None):
     parser.add_argument("--warmup", type=int, default=10, help="untimed steps of each")
     parser.add_argument("--rows", type=int, default=20_480, help="rows of the evaluation")
     parser.add_argument("--passes", type=int, default=5, help="timed pairs of the evaluation")
-    parser.add_argument("--only", nargs="*", default=["train", "preferences", "front"])
+    parser.add_argument("--only", nargs="*", default=["train", "preferences", "front", "memory"])
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args(argv)
 
@@ -120,7 +124,8 @@ def products(form, batch):
 
 
 def front(number, form, rows):
-    """One pass over a table that gives the logits of so many preferences."""
+    """One pass over a table that gives the logits of so many preferences; the facts say what the
+    process held before the first one, and what that may add."""
     from hamur.training.multi_task.samplers import evaluation_preferences
     from hamur.training.predict import graph_mode, predictor_of
 
@@ -131,7 +136,18 @@ def front(number, form, rows):
         with graph_mode():
             predictor.logits(table, preferences)
 
-    return step, {"rows": rows}
+    numbers = sum(parameter.size for parameter in model.get_parameters())
+    numbers += predictor.batch_size * (len(FIELDS) + NUM_DENSE) + rows * number * 2
+    before, allowed = resident(os.getpid()) / MIB, 4 * numbers / MIB + SPARE_MIB
+    return step, {"rows": rows, "before_mib": before, "allowed_mib": allowed}
+
+
+def evaluation_memory(number, form, rows):
+    """MiB that a first evaluation, compilation included, added to a process that held model and
+    table; and model + batch + result + 200 MiB."""
+    with Worker(front, number, form, rows) as worker:
+        added = worker.peak_mib() - worker.facts["before_mib"]
+        return {"added_mib": added, "allowed_mib": worker.facts["allowed_mib"]}
 
 
 def duel(first, second, pairs, warmup):
@@ -202,6 +218,11 @@ def main(argv=None):
         results[name] = figures = duel(first, second, pairs, min(options.warmup, 2 * pairs))
         times = f"{figures['second_ms']:8.1f} ms / {figures['first_ms']:8.1f} ms"
         print(f"{figures['ratio']:6.2f}  {times}  {name}", flush=True)
+    if "memory" in options.only:
+        for number, form in ((1, "plain"), (25, "plain"), (25, "factored")):
+            name = f"memory of a front of {number} points, {form}"
+            results[name] = figures = evaluation_memory(number, form, options.rows)
+            print("{added_mib:.0f} MiB of {allowed_mib:.0f}".format(**figures), name, flush=True)
     print(f"{time.time() - start:.0f} s")
     if options.json:
         content = {"machine": machine(), "batch": options.batch, "results": results}

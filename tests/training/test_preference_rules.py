@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from hamur.metrics import fronts
 from hamur.training.multi_task import scalarise
+from hamur.training.multi_task.epo import epo_weights
 from hamur.training.multi_task.samplers import (
     Sampler,
     check_preference,
@@ -16,7 +17,8 @@ from hamur.training.multi_task.samplers import (
 )
 
 DESCENDING = [name for name in scalarise.SCALARISATIONS if name != "published"]
-ALIEXPRESS_US = np.array([[0.1007, 0.00381]])  # published log losses of a good model
+ALIEXPRESS_US = np.array([[0.1007, 0.00381]])  # published log losses of good models
+ALIEXPRESS_NL, ALIEXPRESS_ES = np.array([[0.1077, 0.00606]]), np.array([[0.1203, 0.0045]])
 
 
 @st.composite
@@ -46,15 +48,46 @@ def test_no_task_is_ever_ascended(name, situation):
     np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-5)
 
 
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(situations(), st.integers(0, 2**32 - 1))
+def test_epo_ascends_no_task_whatever_the_gradients(situation, seed):
+    losses, preferences = (part[:1] for part in situation)
+    slopes = np.random.default_rng(seed).normal(size=(1, losses.shape[1], 6))
+    grams = slopes @ slopes.swapaxes(1, 2)
+    weights, _ = epo_weights(grams, losses, preferences, np.full(losses.shape[1], 0.3))
+    assert np.isfinite(weights).all() and (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-5)
+
+
 def test_the_published_rule_ascends_the_rare_task():
     preferences = published_preferences()
     expected = [[0.9088, 0.0912], [0.6784, 0.3216], [0.5, 0.5], [0.3216, 0.6784], [0.0912, 0.9088]]
     np.testing.assert_allclose(preferences, expected, atol=1e-4)
     found = scalarise.scalarise("published", np.repeat(ALIEXPRESS_US, 5, 0), preferences)
     np.testing.assert_allclose(found[:, 1], [-0.400, -0.118, 0.163, 0.483, 0.878], atol=1e-3)
+
+
+def test_the_published_loss_is_about_clicks_alone():
+    """r . L at the five preferences, and how often a draw would give both tasks the same part."""
+    parts = published_preferences() * ALIEXPRESS_US
+    shares = parts[:, 0] / parts.sum(axis=1)
+    np.testing.assert_allclose(shares, [0.996, 0.982, 0.964, 0.926, 0.726], atol=1e-3)
     draws = np.random.default_rng(0).dirichlet([1, 1.2], 20_000)
-    many = scalarise.scalarise("published", np.repeat(ALIEXPRESS_US, len(draws), 0), draws)
-    assert np.mean(many[:, 1] < 0) == pytest.approx(0.33, abs=0.02)
+    assert np.mean(draws[:, 1] > 0.964) == pytest.approx(0.043, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("losses", "turn", "share"),
+    [(ALIEXPRESS_US, 0.599, 0.33), (ALIEXPRESS_NL, 0.620, 0.31), (ALIEXPRESS_ES, 0.645, 0.29)],
+    ids=["US", "NL", "ES"],
+)
+def test_the_published_rule_turns_at_a_preference_and_in_a_third_of_the_draws(losses, turn, share):
+    first = np.array([turn - 2e-3, turn + 2e-3])
+    near = scalarise.scalarise("published", losses.repeat(2, 0), np.stack([first, 1 - first], 1))
+    assert near[0, 1] > 0 > near[1, 1]
+    draws = np.random.default_rng(0).dirichlet([1, 1.2], 20_000)
+    many = scalarise.scalarise("published", losses.repeat(len(draws), 0), draws)
+    assert np.mean(many[:, 1] < 0) == pytest.approx(share, abs=0.01)
 
 
 def test_smooth_tchebycheff_lies_between_tchebycheff_and_linear():
@@ -113,6 +146,28 @@ def test_the_sweep_equals_the_slicing_recursion():
         assert found == pytest.approx(fronts.hypervolume(points, np.ones(2)), abs=1e-12)
 
 
+def test_hypervolume_equals_moocore():
+    moocore = pytest.importorskip("moocore", reason="moocore is an optional check")
+    rng = np.random.default_rng(7)
+    for tasks in (2, 3, 4):
+        points, reference = rng.random((15, tasks)), np.full(tasks, 0.9)
+        expected = moocore.hypervolume(points, ref=reference)
+        assert fronts.hypervolume(points, reference) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 4])
+def test_hypervolume_ignores_order_duplicates_and_dominated_points(tasks):
+    rng, one = np.random.default_rng(9), np.ones(tasks)
+    points = rng.random((10, tasks))
+    volume = fronts.hypervolume(points, one)
+    for changed in (
+        rng.permutation(points),
+        np.vstack([points, points[3]]),
+        np.vstack([points, points[3] + 0.05]),
+    ):
+        assert fronts.hypervolume(changed, one) == pytest.approx(volume, abs=1e-12)
+
+
 @pytest.mark.parametrize("tasks", [3, 4])
 def test_hypervolume_equals_the_share_of_random_points_it_covers(tasks):
     rng = np.random.default_rng(3)
@@ -159,9 +214,26 @@ def test_measures_of_a_known_front():
     )
     measures = fronts.front_measures(preferences, losses, 1 - losses / 2)
     assert measures["outside"] == 0 and measures["hv_ne"] > 0 and "reason" not in measures
+    assert measures["hv_auc"] == pytest.approx(fronts.hypervolume(losses / 2, np.full(2, 0.5)))
+    assert measures["span_auc"] == pytest.approx([0.1, 0.1])
     assert fronts.published_hypervolume(np.array([[0.7049, 0.8701]])) == pytest.approx(
         0.6133, abs=1e-4
     )
+
+
+def test_angle_and_sparsity_are_those_of_losses_above_the_ideal():
+    """On NE itself, all within (.75, 1), no front could come near 1/r."""
+    first, ideal = np.linspace(0.2, 0.8, 4), np.array([0.75, 0.7])
+    preferences = np.column_stack([first, 1 - first])
+    scaled = 0.15 / preferences
+    losses = ideal + (1 - ideal) * scaled
+    measures = fronts.front_measures(preferences, losses, 1 - losses / 2, ideal=ideal)
+    assert measures["cross_angle"] == pytest.approx(0.0, abs=1e-4)
+    assert measures["sparsity"] == pytest.approx(fronts.sparsity(scaled))
+    assert fronts.cross_angle(losses, preferences) > 10
+    guessed = fronts.front_measures(preferences, losses, 1 - losses / 2)
+    own = losses.min(axis=0) - 0.01
+    assert guessed["sparsity"] == pytest.approx(fronts.sparsity((losses - own) / (1 - own)))
 
 
 # preferences
@@ -183,7 +255,9 @@ def test_annealing_goes_from_the_centre_to_the_corners():
     sampler = Sampler("annealed", 2, 8)
     np.testing.assert_allclose(sampler(0, 100), 0.5)
     assert sampler(99, 100).max() > 0.99
-    assert Sampler("annealed", 3, 8)(99, 100).max() > 0.99
+    three = Sampler("annealed", 3, 8)
+    np.testing.assert_allclose(three(0, 100), 1 / 3, rtol=1e-6)
+    assert three(99, 100).max() > 0.99
 
 
 def test_the_lattice_of_three_tasks_with_25_points_has_28():
@@ -195,7 +269,11 @@ def test_the_lattice_of_three_tasks_with_25_points_has_28():
 
 def test_a_preference_off_the_simplex_is_refused():
     for wrong in ([0.5, 0.4], [1.2, -0.2], [np.nan, 1.0], [0.2, 0.3, 0.5], [1.0], 1.0):
-        with pytest.raises(ValueError, match="preference"):
+        with pytest.raises(ValueError, match="preference") as caught:
             check_preference(wrong, 2)
+        assert str(wrong) in str(caught.value)
+    check_preference([0.49995, 0.49996], 2)
+    with pytest.raises(ValueError, match="sums to 1"):
+        check_preference([0.49994, 0.49994], 2)
     np.testing.assert_allclose(check_preference([0.50004, 0.5], 2).sum(), 1.0)
     np.testing.assert_array_equal(check_preference([[1, 0], [0, 1]], 2), np.eye(2))

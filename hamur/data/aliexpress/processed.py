@@ -27,8 +27,8 @@ def read_processed(rejects: Rejects) -> Columns:
     rows = text.read_rows(rejects.path, CSV, rejects)
     for name in LABELS:
         rows = checks.allowed(rows, name, (0, 1), rejects)
+    rows = checks.purchases_clicked(rows, *LABELS, rejects)
     rejects.settle()
-    rows = checks.drop_impossible(rows, "click", "conversion", rejects)
     columns = {
         name: column.astype(np.float32) if name in DENSE_COLUMNS else column
         for name, column in rows.columns.items()

@@ -110,12 +110,19 @@ def with_partner(
     return rows.keep(rejects.add_where(alone, rows.lines, reason, error))
 
 
-def drop_impossible(rows: Rows, click: str, purchase: str, rejects: Rejects) -> Rows:
-    """The rows without a purchase that was not clicked.
+def purchases_clicked(rows: Rows, click: str, purchase: str, rejects: Rejects) -> Rows:
+    """The rows but those with a purchase that was not clicked; DataValueError for them."""
 
-    By definition no defect of a row's form: dropped in both modes, as by everyone, and counted.
-    """
-    impossible = (rows.columns[purchase] == 1) & (rows.columns[click] == 0)
-    if impossible.any():
-        rejects.excluded["dropped_click0_conversion1"] += int(impossible.sum())
-    return rows.keep(~impossible)
+    def error(row: int) -> DataValueError:
+        return DataValueError(
+            f"{purchase} without {click}",
+            file=rejects.path,
+            line=int(rows.lines[row]),
+            column=purchase,
+            value=1,
+            expected=f"0 where {click} is 0",
+            remedy=SKIP_REMEDY,
+        )
+
+    bad = (rows.columns[purchase] == 1) & (rows.columns[click] == 0)
+    return rows.keep(rejects.add_where(bad, rows.lines, f"{purchase} without {click}", error))

@@ -3,7 +3,8 @@
     pair        Pair and Interactions        join    rows of two domains -> a Pair
     behaviours  what each user did, by time  tables  any two csv, tsv or parquet tables -> a Pair
     checks      times and repeated rows      cache   a Pair in a prepared cache
-    export      a Pair as the files of the public BIAO code
+    match       common users and the split   negatives  unobserved items as negative rows
+    abxi        the sequence files of ABXI      export  a Pair as the files of the public BIAO code
 
 Readers of one data set live in its own folder.
 """

@@ -8,7 +8,7 @@ import numpy as np
 from hamur.data.pair.behaviours import ITEM, USER
 from hamur.data.pair.pair import Pair
 from hamur.data.splits import PARTS
-from hamur.reporting.results import replacing
+from hamur.files import replacing
 
 FOLDER = "biao_json"
 

@@ -12,8 +12,16 @@ class DataFlags:
     in_root: str | None = data_flag(
         None,
         "folder of raw Amazon files (reviews_<Category>_5.json[.gz], meta_<Category>.json[.gz]), "
-        "or of MovieLens-1M with --genres",
+        "of MovieLens-1M with --genres, or of an ABXI pair with --format abxi",
         default_text="the generated sample that comes with the repository",
+    )
+    format: str = data_flag(
+        "amazon",
+        "what --in_root holds; the sequence files of abxi have no ratings, see --train_negatives",
+        choices=("amazon", "abxi"),
+    )
+    source_domain: int = data_flag(
+        0, "number of the source domain in ABXI files", at_least=0, below=2
     )
     pair: str | None = data_flag(
         None, "source and target category, as Books,Toys_and_Games", default_text="the only pair"
@@ -31,8 +39,8 @@ class DataFlags:
     )
     columns: str = data_flag(
         "user=user,item=item,rating=rating,timestamp=timestamp",
-        "columns of both tables by role, by name or by number from 1; also category=..., and "
-        "timestamp=none where there is none",
+        "columns of both tables by role, by name or by number from 1; also category=...; "
+        "timestamp=none and rating=none where there is none",
     )
     sep: str | None = data_flag(
         None, "separator of both tables", default_text="comma, or tab in .tsv and .dat"
@@ -41,6 +49,12 @@ class DataFlags:
     time_unit: str = data_flag("s", "unit of the timestamps", choices=("s", "ms"))
     rating_max: float = data_flag(5.0, "highest rating of the tables", above=0)
     positive_above: float = data_flag(3.0, "ratings of the tables above this are positive")
+    train_negatives: int = data_flag(
+        0,
+        "unobserved items added after each positive row, as negative ones, in both domains; for "
+        "tables without ratings, where validation and test get them too",
+        at_least=0,
+    )
     allow_same: bool = data_flag(False, "both tables may be the same file")
     split_seed: int = data_flag(
         2022, "seed of validation and test rows where there is no time", at_least=0

@@ -10,6 +10,7 @@ import numpy as np
 
 from hamur import metrics
 from hamur.data.pair.behaviours import CATEGORY, ITEM, USER
+from hamur.data.pair.negatives import observed
 from hamur.data.table import Table
 from hamur.metrics import protocols
 from hamur.training.bilevel.batch import NONE
@@ -138,20 +139,25 @@ class Evaluator:
         negatives = np.full(items.shape, np.nan)
         negatives[row, place] = scores
         report = protocols.ranking_report(positive, negatives)
-        report["negatives"] = number
-        report["users_skipped"] = {"negative test row": len(test) - len(chosen)}
+        report["negatives"] = items.shape[1]
+        skipped = int(observed(test).sum()) - len(chosen)
+        report["users_skipped"] = {"negative test row": skipped}
         report["users_with_fewer_negatives"] = fewer
         report["test_items_unseen_in_training"] = int((positives.sparse[:, ITEM] == 0).sum())
         return report
 
     def negative_items(self, positives: Table, number: int) -> tuple[np.ndarray, int]:
-        """(U, number) item ids, 0 where a user has fewer eligible ones, and how many have fewer."""
-        everything = [part.sparse[:, :2] for part in self.target]
+        """(U, number) item ids, 0 where a user has fewer eligible ones, and how many have fewer.
+
+        A number above that of the items is all of them.
+        """
+        everything = [part.sparse[observed(part), :2] for part in self.target]
         user, item = np.concatenate(everything).T
         order = np.argsort(user, kind="stable")
         user, item = user[order], item[order]
-        known = np.unique(self.rows.train.sparse[:, ITEM])
+        known = np.unique(self.rows.train.sparse[observed(self.rows.train), ITEM])
         known = known[known > 0]
+        number = min(number, len(known))
         chosen = np.zeros((len(positives), number), np.int32)
         fewer = 0
         for row, person in enumerate(positives.sparse[:, USER]):

@@ -9,8 +9,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from hamur.layers.cross_stitch import logit_losses
 from hamur.layers.perceptron import Importance, initial_phi
+from hamur.layers.softplus import cross_entropies
 from hamur.models.conet import conet_logits, embed
 
 NUM_PHI = 13  # tensors of phi
@@ -90,7 +90,7 @@ class TowerLoss(nn.Cell):
     def construct(self, rows, weights, ids, known, labels, head_weight, head_bias, *cross):
         x = embed(rows, ids, known, True)
         logits = conet_logits(x, cross, head_weight, head_bias, self.slope)
-        return (logit_losses(logits, labels) * weights).sum()
+        return (cross_entropies(logits, labels) * weights).sum()
 
 
 class AttachedTowerLoss(nn.Cell):
@@ -110,7 +110,7 @@ class AttachedTowerLoss(nn.Cell):
         w = attached_weights(self.importance, phi, x, embedded, real, category, effect, share)
         logits = conet_logits(x, cross, head_weight, head_bias, self.slope)
         both = ops.stack((w * self.prior_weight, share))
-        return (logit_losses(logits, labels) * both).sum()
+        return (cross_entropies(logits, labels) * both).sum()
 
 
 class Gradients(nn.Cell):

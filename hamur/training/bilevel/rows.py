@@ -13,6 +13,7 @@ import numpy as np
 
 from hamur.data.errors import EmptySplitError
 from hamur.data.pair.behaviours import CATEGORY, ITEM, USER, Behaviours
+from hamur.data.pair.negatives import observed
 from hamur.data.table import Table
 from hamur.models.conet import FieldSizes
 from hamur.training.bilevel.batch import NONE, Batch, cut
@@ -75,10 +76,11 @@ class PairRows:
         """
         if not self.rules.hold_out:
             return train, train
-        user = train.sparse[:, USER]
+        own = np.flatnonzero(observed(train))
+        user = train.sparse[own, USER]
         last = np.flatnonzero(np.append(user[1:] != user[:-1], True))
         counts = np.diff(np.append(-1, last))
-        able = last[counts >= MIN_DEV_ROWS]
+        able = own[last[counts >= MIN_DEV_ROWS]]
         number = round(self.rules.hold_out * len(able))
         if not number:
             raise EmptySplitError(
@@ -88,9 +90,8 @@ class PairRows:
                 remedy="use --dev_mode reuse, or a pair with more rows",
             )
         chosen = np.sort(stream(self.rules.seed, HOLD_OUT).permutation(able)[:number])
-        held = np.zeros(len(train), bool)
-        held[chosen] = True
-        return train.take(np.flatnonzero(~held)), train.take(chosen)
+        held = np.isin(train.row_id, train.row_id[chosen])  # with the negatives of a row
+        return train.take(np.flatnonzero(~held)), train.take(np.flatnonzero(held))
 
     def pool(self, rows: Table) -> tuple[np.ndarray, np.ndarray]:
         """(begin, end) (N,): positions in the source table of each target row's candidates."""

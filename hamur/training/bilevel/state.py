@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from hamur.reporting.results import write_history
+from hamur.files import write_history
 from hamur.training.checkpoint import (
     clear_state,
     load_state,

@@ -3,7 +3,7 @@ weights, or weights that theta may move too, as published."""
 
 from mindspore import nn, ops
 
-from hamur.layers.cross_stitch import logit_losses
+from hamur.layers.softplus import cross_entropies
 from hamur.models.conet import conet_logits, embed
 from hamur.training.bilevel.graphs import attached_weights
 
@@ -17,7 +17,7 @@ class LowerLoss(nn.Cell):
         self.model = model
 
     def construct(self, ids, known, labels, weights):
-        losses = logit_losses(self.model(ids, known), labels) * weights
+        losses = cross_entropies(self.model(ids, known), labels) * weights
         return losses.sum(), losses[-1].sum()
 
 
@@ -89,7 +89,7 @@ class AttachedLoss(nn.Cell):
         w = attached_weights(
             self.importance, self.perceptron.phi, x, embedded, real, category, effect, share
         )
-        losses = logit_losses(logits, labels) * ops.stack((w * self.prior_weight, share))
+        losses = cross_entropies(logits, labels) * ops.stack((w * self.prior_weight, share))
         return losses.sum(), losses[-1].sum()
 
 

@@ -115,7 +115,8 @@ class UpperFlags:
     rank_negatives: int | None = preset_flag(
         evaluation_flag,
         "rank_negatives",
-        "sampled negatives a positive test row in the ranking protocol, 0 = none",
+        "sampled negatives a positive test row in the ranking protocol, 0 = none; more than there "
+        "are items = all that the user does not have",
         at_least=0,
     )
     test_batchsize: int | None = preset_flag(

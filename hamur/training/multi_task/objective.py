@@ -4,6 +4,7 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from hamur.layers.products import product
+from hamur.layers.softplus import cross_entropies
 from hamur.training.multi_task.scalarise import COSINE_EPSILON, PUBLISHED_WEIGHT
 
 
@@ -13,7 +14,7 @@ def task_losses(logits, labels, weight):
     rows, number, tasks = logits.shape
     z = logits.reshape(rows, -1)
     y = ops.tile(labels, (1, number))
-    each = ops.relu(z) - z * y + ops.log1p(ops.exp(-ops.abs(z)))
+    each = cross_entropies(z, y)
     share = (weight / weight.sum()).reshape(1, -1)
     return product(share, each).reshape(number, tasks)
 

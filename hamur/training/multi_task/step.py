@@ -14,6 +14,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from hamur.metrics import fronts
 from hamur.training.multi_task.epo import EpoRule
 from hamur.training.multi_task.masks import draw_masks
 from hamur.training.multi_task.objective import TaskObjective
@@ -22,8 +23,6 @@ from hamur.training.multi_task.scalarise import step_weights
 
 LOSS_NORMS = ("entropy", "range", "none")
 SMOOTHING = 0.98
-IDEAL_MARGIN = 0.01
-LEAST_RANGE = 1e-3
 HYPERVOLUME_WARM_UP = 0.1
 
 
@@ -191,9 +190,8 @@ class PreferenceStep:
         ideal = self.options.ideal
         if ideal is None:
             known = np.where(smoothed == 0, np.inf, smoothed)
-            ideal = known.min(axis=0) - IDEAL_MARGIN
-        ranges = np.maximum(1.0 - np.asarray(ideal, np.float64), LEAST_RANGE)
-        return np.maximum((seen - ideal) / ranges, LEAST_RANGE), ranges
+            ideal = known.min(axis=0) - fronts.IDEAL_MARGIN
+        return fronts.normalised(seen, ideal)
 
     def remember(self):
         """Move the smoothed NE of the last step's slots towards its losses."""

@@ -1,6 +1,7 @@
 """AliExpress: columns, join, split by page, bad input, mutated lines, the generator."""
 
 import csv
+import hashlib
 import math
 import random
 import re
@@ -25,6 +26,7 @@ from hamur.data.errors import (
 )
 from hamur.data.synthetic.aliexpress import make_aliexpress
 from hamur.data.synthetic.planted import expected_auc
+from hamur.metrics.tasks import label_entropy
 
 SIZES = dict(rows=400, test_rows=150, rates=(0.3, 0.1), signal=1.5)
 
@@ -202,21 +204,60 @@ def test_column_order_crlf_byte_order_mark_and_last_line_end_do_not_matter(
     assert_same(whole, load_aliexpress(processed, cache_dir=tmp_path / "c")[0])
 
 
-def test_purchases_without_a_click_are_dropped_and_counted(processed, set_cell, tmp_path):
+def test_purchases_without_a_click_are_refused_or_counted(processed, set_cell, tmp_path):
     set_cell(processed / "test.csv", 5, "click", "0")
     set_cell(processed / "test.csv", 5, "conversion", "1")
-    splits, schema = load_aliexpress(processed, cache_dir=tmp_path / "c")
+    with pytest.raises(DataValueError, match=r"test\.csv:5: .*conversion without click.*Remedy"):
+        load_aliexpress(processed, cache_dir=tmp_path / "c")
+    splits, schema = load_aliexpress(processed, on_bad_rows="skip", cache_dir=tmp_path / "c")
     assert len(splits.test) == 149
-    assert schema.split["files"]["test.csv"]["dropped"] == {"dropped_click0_conversion1": 1}
+    assert schema.split["files"]["test.csv"]["dropped"] == {"conversion without click": 1}
 
 
 def test_click_alone_and_unknown_categories(processed, set_cell, tmp_path):
-    set_cell(processed / "test.csv", 3, "categorical_7", "4711")
-    set_cell(processed / "test.csv", 4, "categorical_7", "")
+    """Above the values of the training rows, missing, and inside their range."""
+    for line, row in enumerate(cells(processed / "train.csv")[1:], start=2):
+        if row[7] == "3":  # after search_id come the categories
+            set_cell(processed / "train.csv", line, "categorical_7", "2")
+    for line, value in ((3, "4711"), (4, ""), (5, "3")):
+        set_cell(processed / "test.csv", line, "categorical_7", value)
     splits, schema = load_aliexpress(processed, labels=("click",), cache_dir=tmp_path / "c")
     assert schema.labels == ("click",) and splits.train.labels.shape[1] == 1
-    assert splits.test.sparse[1:3, 6].tolist() == [0, 0]
-    assert schema.split["unknown"]["categorical_7"][2] >= 2
+    known = {int(row[7]) for row in cells(processed / "train.csv")[1:] if row[7]}
+    assert min(known) < 3 < max(known) < 4711 and 3 not in known
+    assert splits.test.sparse[1:4, 6].tolist() == [0, 0, 0]
+    assert (splits.test.sparse[1:4] > 0).any()  # row 0 of that field, not of all
+    assert schema.split["unknown"]["categorical_7"][2] >= 3
+
+
+def test_what_training_decides_ignores_the_other_rows(processed, set_cell, tmp_path):
+    """Vocabularies, scaling, training rows, and the base rates with their entropies."""
+
+    def digest(name):
+        splits, schema = load_aliexpress(processed, cache_dir=tmp_path / name)
+        train = columns(splits.train)  # the ids of known cells: the vocabularies
+        parts = [train[name].tobytes() for name in sorted(train)]
+        parts += [repr((schema.fields, schema.split["constant"])).encode()]
+        rates = splits.train.labels.mean(axis=0, dtype=np.float64)
+        parts += [rates.tobytes(), label_entropy(splits.train.labels).tobytes()]
+        return hashlib.sha256(b"".join(parts)).hexdigest(), splits
+
+    before, splits = digest("before")
+    first_of_validation = len(splits.train) + 2
+    for file, line in (("test.csv", 3), ("train.csv", first_of_validation)):
+        for column, value in (
+            ("categorical_7", "4711"), ("categorical_9", "0"), ("numerical_30", "7.5"),
+            ("numerical_58", "0.5"), ("click", "1"), ("conversion", "1"),
+        ):  # fmt: skip
+            set_cell(processed / file, line, column, value)
+    path = processed / "test.csv"
+    path.write_text(path.read_text() + path.read_text().splitlines()[4] + "\n")
+    after, changed_splits = digest("after")
+    assert after == before
+    assert len(changed_splits.test) == len(splits.test) + 1
+    assert changed_splits.valid.sparse[0, 6] == 0 and changed_splits.valid.labels[0].all()
+    set_cell(processed / "train.csv", 3, "categorical_7", "4711")
+    assert digest("control")[0] != before
 
 
 # ---- bad input
@@ -233,6 +274,7 @@ def change(path, line, column, value):
 BAD_CELLS = [
     ("nl_item_train.csv", 49, "3", "item_49"),
     ("nl_item_train.csv", 49, "", "item_49"),
+    ("nl_item_test.csv", 49, "1.5", "item_49"),
     ("nl_item_test.csv", 2, "x", "item_2"),
     ("nl_item_train.csv", 3, "nan", "item_3"),
     ("nl_item_train.csv", 3, "inf", "item_3"),
@@ -251,6 +293,27 @@ def test_bad_cells_name_file_line_and_column(raw, tmp_path, name, column, value,
     found = caught.value
     assert (str(found.file), found.line, found.column) == (str(raw / name), 8, column_name)
     assert "Remedy: " in str(found) and "\n" not in str(found)
+
+
+BAD_PROCESSED = [
+    ("click", "2"),
+    ("conversion", ""),
+    ("numerical_5", "nan"),
+    ("numerical_63", "-inf"),
+    ("categorical_3", "-1"),
+    ("categorical_16", "0.5"),
+]
+
+
+@pytest.mark.parametrize(("column", "value"), BAD_PROCESSED)
+def test_bad_cells_of_processed_files_too(processed, set_cell, tmp_path, column, value):
+    set_cell(processed / "train.csv", 8, column, value)
+    with pytest.raises(DataValueError, match=r"train\.csv:8: .*Remedy: ") as caught:
+        load_aliexpress(processed, cache_dir=tmp_path / "c")
+    assert (caught.value.line, caught.value.column) == (8, column)
+    _, schema = load_aliexpress(processed, on_bad_rows="skip", cache_dir=tmp_path / "c")
+    counts = schema.split["files"]["train.csv"]
+    assert counts["rows_read"] == counts["rows_kept"] + 1 == 400
 
 
 def test_bad_cells_are_skipped_and_counted_one_by_one(raw, tmp_path):

@@ -58,6 +58,14 @@ def test_frozen_uniform_weights_are_plain_conet_bit_for_bit(both):
     assert frozen.upper.updates == 3 and frozen.rows.steps(8) < 40  # short last batches as well
 
 
+def test_the_learned_common_factor_leaves_its_start(pair):
+    """It starts where the usual way to write a softplus has no gradient."""
+    session = session_of(pair, arm="scalar")
+    weights_after(session, steps=6)
+    assert session.upper.updates == 2
+    assert abs(session.upper.prior() - 1.0) > 1e-4
+
+
 def random_phi(session):
     rng = np.random.default_rng(0)
     for parameter in session.perceptron.phi:
