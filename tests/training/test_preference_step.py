@@ -157,6 +157,17 @@ def test_more_preferences_than_a_block_are_padded_and_kept_in_order(trained, dat
     )
 
 
+def test_a_batch_of_many_preferences_has_fewer_rows(trained, data, monkeypatch):
+    from hamur.training.multi_task import prediction as task_prediction
+
+    model, table = trained[0], data[0].test
+    whole = training.predict(model, table, preference=PREFERENCES)
+    monkeypatch.setattr(task_prediction, "POINTS", 3 * 32)
+    predictor = task_prediction.TaskPredictor(model)
+    np.testing.assert_allclose(predictor(table, PREFERENCES), whole, atol=1e-6)
+    assert predictor.rows == {3: 32}
+
+
 def test_predictions_above_the_limit_are_mapped_from_disk(trained, data, monkeypatch):
     from hamur.training.multi_task import prediction as task_prediction
 

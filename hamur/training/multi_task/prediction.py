@@ -9,6 +9,7 @@ from hamur.data.batches import prefetch
 from hamur.training.multi_task.samplers import check_preference
 
 BATCH_SIZE = 4096
+POINTS = 2**15  # rows times preferences of a batch: more take memory (15 KiB each) and no less time
 BLOCK = 32  # preferences that share one pass; their hidden units live at the same time
 MEMORY_MAP_BYTES = 2**30
 
@@ -33,7 +34,7 @@ class TaskPredictor:
     def __init__(self, model, batch_size=BATCH_SIZE):
         self.model, self.batch_size = model, batch_size
         self.forward = TaskForward(model)
-        self.rows = 0
+        self.rows = {}  # of a batch, by the number of preferences that share it
 
     def logits(self, table, preferences=None):
         """(N, R, T) float32 in the table's order, in a memory map above 1 GiB.
@@ -47,10 +48,8 @@ class TaskPredictor:
         blocks = _blocks(preferences[:number])
         result = _allocate((len(table), number, self.model.num_tasks))
         self.forward.set_train(False)
-        # Larger tables than the last one keep its batch, so that nothing is compiled again.
-        if not 0 < self.rows <= len(table):
-            self.rows = min(self.batch_size, len(table))
-        for positions, sparse, dense in prefetch(self.batches(table)):
+        rows = self.batch_rows(len(table), len(blocks[0][1]))
+        for positions, sparse, dense in prefetch(self.batches(table, rows)):
             inputs = Tensor(sparse), Tensor(dense)
             for start, block in blocks:
                 out = self.forward(*inputs, Tensor(block)).asnumpy()
@@ -58,12 +57,23 @@ class TaskPredictor:
                 result[positions, start : start + out.shape[1]] = out
         return result
 
-    def batches(self, table):
+    def batch_rows(self, rows, preferences):
+        """Rows of a batch: tables larger than the last one keep its batch, so that nothing is
+        compiled again."""
+        kept = self.rows.get(preferences, 0)
+        if not 0 < kept <= rows:
+            size = self.batch_size
+            while size > 1 and size * preferences > POINTS:
+                size //= 2
+            kept = self.rows[preferences] = min(size, rows)
+        return kept
+
+    def batches(self, table, rows):
         """(positions, sparse, dense): the last batch is filled with repeated rows."""
-        for start in range(0, len(table), self.rows):
-            rows = np.arange(start, start + self.rows)
-            real = rows[rows < len(table)]
-            index = rows % len(table)
+        for start in range(0, len(table), rows):
+            taken = np.arange(start, start + rows)
+            real = taken[taken < len(table)]
+            index = taken % len(table)
             sparse = np.asarray(table.sparse).take(index, axis=0).astype(np.int32, copy=False)
             yield real, sparse, np.asarray(table.dense).take(index, axis=0).astype(np.float32)
 
