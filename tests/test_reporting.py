@@ -205,3 +205,18 @@ def test_no_runs_is_an_error_of_one_line(tmp_path, capsys):
     assert seeds.main([str(tmp_path)]) == 2
     assert "no metrics.json below" in capsys.readouterr().err
     assert seeds.main([]) == 2
+
+
+def test_panels_of_the_front_study_name_the_seeds_that_ran(tmp_path, monkeypatch):
+    from hamur.reporting import front
+
+    shown = []
+    monkeypatch.setattr(front, "_save", lambda figure, _: shown.append(figure))
+    points = [[0.9, 0.8], [0.8, 0.9]]
+    entry = {"exact": points, "reference": points, "posthoc": points, "arms": {"linear": points}}
+    entry["preferences"] = [[0.0, 1.0], [1.0, 0.0]]
+    content = {"options": {"task_num": 2, "first_seed": 3}, "seeds": [entry, entry]}
+    front.study_plot(tmp_path / "study.png", content)
+    axes = shown[0].axes[:2]
+    assert [axis.get_title() for axis in axes] == [f"synthetic data, seed {n}" for n in (3, 4)]
+    assert "post-hoc from a per-task model" in axes[0].get_legend_handles_labels()[1]

@@ -120,7 +120,8 @@ def study_plot(path: Path, content: dict) -> None:
             len(pairs), len(seeds), figsize=size, layout="constrained", squeeze=False
         )
         for row, pair in zip(axes, pairs):
-            for seed, (axis, entry) in enumerate(zip(row, seeds)):
+            first = content["options"]["first_seed"]
+            for seed, (axis, entry) in enumerate(zip(row, seeds), first):
                 shown = _study_panel(axis, entry, pair)
                 axis.set_title(f"synthetic data, seed {seed}")
             figure.colorbar(shown, ax=row.tolist(), label=f"preference for task {pair[0] + 1}")
@@ -130,7 +131,7 @@ def study_plot(path: Path, content: dict) -> None:
 
 def _study_panel(axis, entry, pair):
     places = list(pair)
-    for source in ("exact", "reference"):
+    for source in filter(entry.get, ("exact", "reference", "posthoc")):
         points = np.array(entry[source])[:, places]
         if len(entry["exact"][0]) > 2:  # a surface, no line
             axis.scatter(
