@@ -167,6 +167,10 @@ WRONG = [
     (["--model_name", "mmoe", "--calibrator", "0.6"], "--calibrator is for aitm"),
     (["--model_name", "pomoe", "--dirichlet_alpha", "1,x"], "give numbers such as 1,1.2"),
     (["--model_name", "pomoe", "--ideal", ".8,.8"], "non-linear"),
+    (
+        ["--model_name", "pomoe", "--scalarisation", "tchebycheff", "--ideal", ".8,.8,.8"],
+        "--ideal is '.8,.8,.8'; give 2 numbers, one a task",
+    ),
     (["--task_num", "3"], "--task_num is 3, but the data have 2 label columns: click, conversion"),
     (["--tasks", "click,cart"], "--tasks names 'cart'; the data have click, conversion"),
     (["--model_name", "ple", "--expert_num", "1"], "--expert_num must be at least 2 for ple"),

@@ -38,6 +38,7 @@ def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:
     select_device(config.device)
     warn(config)
     splits, schema, truth = load_data(config, load)
+    config.check_numbers(len(schema.labels))
     config = config.resolved(script, len(splits.train))
     folder = Path(config.save_dir)
     say = (lambda *_: None) if config.quiet else print

@@ -85,6 +85,15 @@ class TaskPresets:
         except ValueError:
             raise ValueError(f"--{name} is {text!r}; give numbers such as 1,1.2.") from None
 
+    def check_numbers(self, tasks: int) -> None:
+        """ValueError for a flag of one number a task that has another number of them."""
+        for name in ("ideal", "dirichlet_alpha"):
+            values = self.numbers(name)
+            if values is not None and len(values) != tasks:
+                raise ValueError(
+                    f"--{name} is {getattr(self, name)!r}; give {tasks} numbers, one a task."
+                )
+
     def resolved(self, script: str, train_rows: int) -> "TaskPresets":
         """A copy with the value that is used in place of every None that has one."""
         averaged = self.model_name == "pomoe" and self.preset == "pareto"
