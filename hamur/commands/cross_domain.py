@@ -155,12 +155,14 @@ def with_test_rows(content: dict, probabilities: np.ndarray, pair) -> dict:
 
 
 def where(config) -> str:
+    """The source of the pair, as the log tells it."""
     if config.source_table:
         return f"{config.source_table}, {config.target_table}"
     return config.in_root or "the bundled synthetic sample"
 
 
 def title(config, pair) -> str:
+    """The heading of the plots: model, arm, data and whether they are synthetic, seed."""
     data = pair.target_schema.name
     if config.truth or not (config.in_root or config.source_table):
         data += ", synthetic"
@@ -187,6 +189,7 @@ def description(config, script: str, pair) -> dict:
 
 
 def announce(say: Callable, config, pair, session) -> None:
+    """Tell what will be trained: the pair, its rows, and the number of parameters."""
     source, target = pair.target_schema.domain_names
     say(f"{source} -> {target}: {where(config)}")
     say(

@@ -115,6 +115,7 @@ class MetaHeac(MultiTaskModel):
 
 
 def log_sigmoid(x):
+    """log(1 / (1 + e^-x))."""
     return -softplus(-x)
 
 

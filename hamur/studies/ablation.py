@@ -156,6 +156,7 @@ def run_study(config: AblationConfig, load: Callable) -> list[dict]:
 
 
 def load_data(config: AblationConfig, load: Callable) -> tuple:
+    """(Splits, Schema) of --dataset_path, or generated rows whose domains disagree."""
     from hamur.data.synthetic.conflict import make_conflict
 
     if config.dataset_path is not None:

@@ -48,6 +48,7 @@ class SeedStudy:
         self.preferences = evaluation_preferences(config.task_num, config.points)
 
     def run(self) -> dict:
+        """Train what is missing; the losses of every arm and their measures."""
         exact, _ = exact_front(self.truth.probability, self.offsets, self.preferences, self.entropy)
         found = {"preferences": self.preferences.tolist(), "exact": exact.tolist()}
         found["reference"] = self.kept("reference", self.train_reference)["losses"]
@@ -77,6 +78,7 @@ class SeedStudy:
         return found
 
     def train_reference(self):
+        """NE of one model a preference."""
         return {"losses": self.train_fixed("shared_score", self.preferences)}
 
     def train_fixed(self, head, preferences):

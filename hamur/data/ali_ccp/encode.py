@@ -154,6 +154,7 @@ def _write_values(folder: Path, pieces, rows: int, scales: list) -> dict:
 
 
 def write_labels(folder: Path, rows: Rows, names: tuple[str, ...]) -> dict:
+    """A job: the labels of these names, (N, T) int8."""
     columns = [{"click": "click", "purchase": "conversion"}[name] for name in names]
     blocks = (
         np.stack([column(batch, name)[places] for name in columns], axis=1)
@@ -163,16 +164,19 @@ def write_labels(folder: Path, rows: Rows, names: tuple[str, ...]) -> dict:
 
 
 def write_domain(folder: Path, rows: Rows, _: None) -> dict:
+    """A job: the domain of every row, (N,) int8."""
     blocks = (domain for _, _, domain, _ in rows.blocks())
     return write_array(folder / ARRAY, "int8", (rows.rows,), blocks)
 
 
 def write_pointer(folder: Path, rows: Rows, _: None) -> dict:
+    """A job: where each row's common features stand, (N,) int32."""
     blocks = (column(batch, "common")[places] for batch, places, _, _ in rows.blocks())
     return write_array(folder / ARRAY, "int32", (rows.rows,), blocks)
 
 
 def write_row_id(folder: Path, rows: Rows, _: None) -> dict:
+    """A job: the id of every row, (N,) int32, or int64 where that is too narrow."""
     last = rows.first_id + sum(part.lines for part in rows.parts)
     dtype = "int32" if last < 2**31 else "int64"
     return write_array(

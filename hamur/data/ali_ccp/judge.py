@@ -79,6 +79,7 @@ def _judge_feature(feature: bytes, form: Form) -> tuple[type[DataError], str, st
 
 
 def torn(rejects: Rejects, line: int, error: DataError) -> TruncatedFileError:
+    """The error of a last line that ends too early."""
     return TruncatedFileError(
         f"the file ends inside this line ({error.parts['problem']})",
         file=rejects.path,

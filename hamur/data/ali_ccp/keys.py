@@ -56,6 +56,7 @@ def sort_keys(folder: Path, name: str, parts: list[RawPart]) -> dict:
 
 
 def check_keys(reports: list[dict], rejects: list[Rejects]) -> None:
+    """Reject repeated keys of the common features; one report of a file each."""
     for report, each in zip(reports, rejects):
         _reject_doubled(report, KEY, each)
 
@@ -78,6 +79,8 @@ def _reject_doubled(report: dict, key: str, rejects: Rejects) -> None:
 
 
 def find_doubled_samples(space, part: str, parts: list[RawPart], rejects: Rejects) -> Path | None:
+    """The folder that lists repeated sample ids, None without any; looked for only where ids do not
+    ascend from part to part."""
     last = None
     for each in parts:
         if each.first_id is None:

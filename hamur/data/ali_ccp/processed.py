@@ -72,12 +72,14 @@ def divide(rows: list[int], split: str, split_seed: int) -> splits.Index:
 
 
 def domain_names(domain_map: dict[int, int]) -> tuple[str, ...]:
+    """A name a domain, from the codes that it is made of."""
     domains = range(max(domain_map.values()) + 1)
     codes = [[str(code) for code, d in domain_map.items() if d == domain] for domain in domains]
     return tuple(f"{DOMAIN_COLUMN}={'|'.join(names)}" for names in codes)
 
 
 def read(rejects: Rejects, domain_map: dict[int, int]) -> text.Rows:
+    """The usable rows of one file.  Raises DataError, see `Rejects`."""
     rows = text.read_rows(rejects.path, CSV, rejects)
     for name in LABELS:
         rows = checks.allowed(rows, name, (0, 1), rejects)
@@ -95,6 +97,8 @@ def read(rejects: Rejects, domain_map: dict[int, int]) -> text.Rows:
 def raw_columns(
     pieces: list[text.Rows], labels: tuple[str, ...], domain_map: dict[int, int]
 ) -> assemble.RawColumns:
+    """The rows of all files before encoding."""
+
     def column(name: str) -> np.ndarray:
         return np.concatenate([piece.columns[name] for piece in pieces])
 

@@ -39,10 +39,13 @@ class Fitted:
     max_lens: dict[str, int]
 
     def without_lists(self, names) -> list[str]:
+        """Those names whose field keeps one id a row."""
         return [name for name in names if name not in self.max_lens]
 
 
 def fit(space: Workspace, rows, common_parts: dict, options: Options) -> Fitted:
+    """Vocabularies and scales of the training impressions, for each of which its common features
+    count."""
     weights = "weights/train"
     num_common = sum(part.rows for part in common_parts["train"])
     space.run(

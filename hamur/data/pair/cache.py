@@ -78,4 +78,5 @@ def open_pair(folder: Path, verify: bool = False) -> Pair:
 
 
 def is_pair_cache(folder: Path) -> bool:
+    """Whether a folder is a prepared cache that holds a pair."""
     return (folder / "schema.json").is_file() and (folder / FOLDER).is_dir()

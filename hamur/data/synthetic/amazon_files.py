@@ -97,6 +97,7 @@ def _lines(path: Path, compressed: bool, lines: Iterator[str]) -> None:
 
 
 def write_reviews(out: Path, domain: Domain, rows: Rows, rng, compressed: bool, d: int) -> None:
+    """Write reviews_<Name>_5.json[.gz], an object a line."""
     words = rng.integers(len(_WORDS), size=(len(rows.user), 4))
     unnamed = rng.random(len(rows.user)) < _WITHOUT_NAME
     dates = np.datetime64(_FIRST_DAY, "s") + rows.day * np.timedelta64(_DAY, "s")

@@ -11,6 +11,7 @@ COSINE_FITS = 1000  # head fits over which the published step size falls to 0
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
+    """1 / (1 + e^-z), z clipped to +-LOGIT_LIMIT."""
     return 1.0 / (1.0 + np.exp(-np.clip(z, -LOGIT_LIMIT, LOGIT_LIMIT)))
 
 

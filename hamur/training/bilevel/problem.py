@@ -209,12 +209,15 @@ class FirstOrder:
 
 
 def flat(rows: np.ndarray, cross: list[np.ndarray]) -> np.ndarray:
+    """Table rows and cross matrices as one float64 vector."""
     return np.concatenate([part.ravel() for part in (rows, *cross)]).astype(np.float64)
 
 
 def first(value):
+    """The first of a tuple, or the value itself."""
     return value[0] if isinstance(value, tuple) else value
 
 
 def tensor_of(value):
+    """A tensor or parameter as it is, anything else as a tensor."""
     return value if isinstance(value, (ms.Parameter, Tensor)) else tensor(value)

@@ -246,4 +246,5 @@ class UpperLevel:
 
 
 def mean(values: np.ndarray) -> float | None:
+    """None of no values."""
     return float(np.mean(values)) if len(values) else None
