@@ -7,6 +7,7 @@ from mindspore import Tensor, nn
 
 from hamur import models
 from hamur.data.synthetic.task_conflict import make_task_conflict
+from hamur.training.multi_task import serving
 from hamur.training.multi_task.serving import PreferenceCache, export_preference_model
 
 SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3))
@@ -37,6 +38,23 @@ def test_kept_features_give_the_same_logits_and_the_oldest_goes(served):
     assert list(cache.kept) == [(0.3, 0.7), (0.0, 1.0)]
     with pytest.raises(ValueError, match="sums to 1"):
         cache(table.sparse, table.dense, [0.3, 0.3])
+
+
+def test_rows_with_preferences_of_their_own(served, monkeypatch):
+    monkeypatch.setattr(serving, "SEVERAL", 3)
+    model, table, _ = served
+    cache = PreferenceCache(model)
+    preferences = np.array([[0.3, 0.7], [1, 0], [0.3, 0.7], [0, 1], [1, 0], [0.5, 0.5], [1, 0]])
+    found = cache(table.sparse, table.dense, preferences)
+    for row, preference in enumerate(preferences):
+        own = slice(row, row + 1)
+        alone = cache(table.sparse[own], table.dense[own], preference)
+        np.testing.assert_allclose(found[own], alone, atol=1e-6)
+    assert len(cache.kept) == 4
+    # any number of rows: 1 and 3 at one preference, 3 and 1 at several
+    assert [len(cell.compile_cache) for cell in (cache.one, cache.several)] == [1, 1]
+    with pytest.raises(ValueError, match="7 rows have 3 preferences"):
+        cache(table.sparse, table.dense, preferences[:3])
 
 
 def test_the_exported_graphs_equal_the_model(served, tmp_path):

@@ -15,6 +15,7 @@ from hamur.training.multi_task.samplers import check_preference
 from hamur.training.predict import graph_mode
 
 DECIMALS = 4  # preferences that agree so far share an entry
+SEVERAL = 64  # rows, and preferences, of a call whose rows have preferences of their own
 
 
 class FeatureScores(nn.Cell):
@@ -32,39 +33,71 @@ class FeatureScores(nn.Cell):
 
 
 class PreferenceCache:
-    """Logits for one request at a time, with the features of the last preferences kept.
+    """Logits for requests that bring a preference, with the features of the last ones kept.
 
-    cache(sparse (B, F), dense (B, C), preference (T,)) -> logits (B, T) float32.  A preference is
-    rounded to 1e-4 and checked on the simplex; `capacity` of them are kept, the least recently used
-    goes first.  The model must not be trained while it is served.
+    cache(sparse (B, F) int32, dense (B, C) float32, preference (T,) or (B, T)) -> logits (B, T)
+    float32.  A preference is rounded to 1e-4 and checked on the simplex; `capacity` of them are
+    kept, the least recently used goes first.
+
+    With one preference a row, the rows of a preference that at least SEVERAL rows share are scored
+    together; of the others SEVERAL rows meet all their preferences at once, and each keeps its own
+    logits: the experts, which cost most, see a row once.  One graph serves each of both ways, for
+    any number of rows, compiled at its first call.  The model must not be trained while served.
     Raises:  ValueError: a model without preference features (preset "published"), a preference that
-        is not on the simplex.
+        is not on the simplex, another number of preferences than rows.
     """
 
     def __init__(self, model, capacity=256):
         _check(model)
         self.model, self.capacity = model, capacity
-        self.scores = FeatureScores(model)
-        model.set_train(False)
-        self.scores.set_train(False)
+        self.one, self.several = served_scores(model, 1), served_scores(model, SEVERAL)
         self.kept = OrderedDict()
 
     def __call__(self, sparse, dense, preference):
+        preference = check_preference(preference, self.model.num_tasks)
         with graph_mode():
-            v = Tensor(self.features_of(preference))
-            return self.scores(Tensor(sparse), Tensor(dense), v).asnumpy()[:, 0]
+            if preference.ndim == 1:
+                features = Tensor(self.features_of(preference))
+                return self.one(Tensor(sparse), Tensor(dense), features).asnumpy()[:, 0]
+            if len(preference) != len(sparse):
+                raise ValueError(
+                    f"{len(sparse)} rows have {len(preference)} preferences; give one for all, or "
+                    "one a row."
+                )
+            return self.each(sparse, dense, preference)
 
-    def features_of(self, preference):
-        """Features (1, V) of a preference, from the cache where they are there."""
-        r = check_preference(preference, self.model.num_tasks)
-        key = tuple(np.round(r.astype(np.float64), DECIMALS).tolist())
-        if key not in self.kept:
-            rounded = check_preference(np.array([key]), self.model.num_tasks)
-            self.kept[key] = self.model.features(Tensor(rounded)).asnumpy()
-            if len(self.kept) > self.capacity:
-                self.kept.popitem(last=False)
-        self.kept.move_to_end(key)
-        return self.kept[key]
+    def each(self, sparse, dense, preferences):
+        """(B, T) at one preference a row (B, T)."""
+        keys = preferences.astype(np.float64).round(DECIMALS)
+        distinct, group, rows = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+        features = self.features_of(distinct)
+        logits = np.empty(preferences.shape, np.float32)
+        for number in np.flatnonzero(rows >= SEVERAL):
+            own, alike = np.flatnonzero(group == number), Tensor(features[number : number + 1])
+            logits[own] = self.one(Tensor(sparse[own]), Tensor(dense[own]), alike).asnumpy()[:, 0]
+        few = np.flatnonzero(rows[group] < SEVERAL)
+        for begin in range(0, len(few), SEVERAL):
+            own = few[begin : begin + SEVERAL]
+            theirs = Tensor(features[np.resize(group[own], SEVERAL)])
+            all_pairs = self.several(Tensor(sparse[own]), Tensor(dense[own]), theirs).asnumpy()
+            logits[own] = all_pairs[np.arange(len(own)), np.arange(len(own))]
+        return logits
+
+    def features_of(self, preferences):
+        """Features (R, V) of preferences (R, T), from the cache where they are there."""
+        rounded = np.atleast_2d(check_preference(preferences, self.model.num_tasks))
+        keys = list(map(tuple, rounded.astype(np.float64).round(DECIMALS).tolist()))
+        new = list(dict.fromkeys(key for key in keys if key not in self.kept))
+        for begin in range(0, len(new), SEVERAL):
+            part = new[begin : begin + SEVERAL]
+            filled = check_preference(np.resize(part, (SEVERAL, len(part[0]))), len(part[0]))
+            self.kept |= zip(part, self.model.features(Tensor(filled)).asnumpy())
+        found = np.stack([self.kept[key] for key in keys])
+        for key in keys:
+            self.kept.move_to_end(key)
+        while len(self.kept) > self.capacity:
+            self.kept.popitem(last=False)
+        return found
 
 
 def export_preference_model(model, folder):
@@ -77,19 +110,31 @@ def export_preference_model(model, folder):
     _check(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    schema, scores = model.schema, FeatureScores(model)
-    model.set_train(False)
-    scores.set_train(False)
-    inputs = (
-        Tensor(shape=(None, schema.num_sparse), dtype=ms.int32),
-        Tensor(shape=(None, schema.num_dense), dtype=ms.float32),
-        Tensor(np.zeros((1, model.features.width), np.float32)),
-    )
+    scores = served_scores(model, 1)
     paths = folder / "scores.mindir", folder / "features.mindir"
-    ms.export(scores, *inputs, file_name=str(paths[0]), file_format="MINDIR")
+    ms.export(scores, *any_rows(model, 1), file_name=str(paths[0]), file_format="MINDIR")
     preference = Tensor(np.zeros((1, model.num_tasks), np.float32))
     ms.export(model.features, preference, file_name=str(paths[1]), file_format="MINDIR")
     return paths
+
+
+def any_rows(model, preferences):
+    """Inputs of FeatureScores with the number of rows open."""
+    schema = model.schema
+    return (
+        Tensor(shape=(None, schema.num_sparse), dtype=ms.int32),
+        Tensor(shape=(None, schema.num_dense), dtype=ms.float32),
+        Tensor(np.zeros((preferences, model.features.width), np.float32)),
+    )
+
+
+def served_scores(model, preferences):
+    """FeatureScores in evaluation mode, for any number of rows."""
+    scores = FeatureScores(model)
+    model.set_train(False)
+    scores.set_train(False)
+    scores.set_inputs(*any_rows(model, preferences))
+    return scores
 
 
 def _check(model):
