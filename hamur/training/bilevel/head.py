@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 NEWTON_STEPS = 6
+HALVINGS = 30  # of a Newton step at most
 LOGIT_LIMIT = 30.0
 COSINE_FITS = 1000  # head fits over which the published step size falls to 0
 
@@ -20,17 +21,31 @@ def newton_fit(
 ) -> np.ndarray:
     """min over (w, b) of mean cross entropy + l2/2 |(w, b)|^2, from the last solution.
 
-    features (N, H), labels (N,), solution (H + 1,), the bias last; float64.
+    features (N, H), labels (N,), solution (H + 1,), the bias last; float64.  A step is halved until
+    the loss falls: whole steps diverge from a start far off the minimum, as the last solution is
+    when many lower steps have moved the features.
     """
     x = np.concatenate([features, np.ones((len(features), 1))], axis=1).astype(np.float64)
-    solution = solution.astype(np.float64).copy()
+
+    def loss(at: np.ndarray) -> float:
+        z = x @ at
+        return float((np.logaddexp(0.0, z) - labels * z).mean() + 0.5 * l2 * (at @ at))
+
+    solution = min((solution.astype(np.float64), np.zeros(x.shape[1])), key=loss)
+    value = loss(solution)
     for _ in range(NEWTON_STEPS):
         probability = sigmoid(x @ solution)
         gradient = x.T @ (probability - labels) / len(x) + l2 * solution
         curvature = probability * (1.0 - probability) / len(x)
         hessian = (x * curvature[:, None]).T @ x + l2 * np.eye(len(solution))
         # Without L2 a dead feature makes the system singular; the smallest step solves it then.
-        solution -= np.linalg.lstsq(hessian, gradient, rcond=1e-12)[0]
+        step = np.linalg.lstsq(hessian, gradient, rcond=1e-12)[0]
+        for _ in range(HALVINGS):
+            if loss(solution - step) <= value:
+                solution = solution - step
+                value = loss(solution)
+                break
+            step = step / 2.0
     return solution
 
 

@@ -98,7 +98,9 @@ class UpperLevel:
         )
         solved = time.perf_counter()
         gradient, norm, factor = estimators.clipped(result.gradient, CLIP)
-        self.move(gradient)
+        finite = bool(np.isfinite(norm))
+        if finite:  # else phi stays where it is
+            self.move(gradient)
         self.updates += 1
         real = lower.effect * lower.mask > 0
         relative = (problem.source_weights / np.maximum(lower.share, 1e-30))[real]  # n w
@@ -121,7 +123,7 @@ class UpperLevel:
             "alpha": result.alpha,
             "largest_eigenvalue": result.largest_eigenvalue,
             "iterations": result.iterations,
-            "diverged": int(result.flags.get("diverged", False)),
+            "diverged": int(result.flags.get("diverged", False) or not finite),
             "negative_curvature": int(result.flags.get("negative_curvature", False)),
             "head_seconds": fitted - started,
             "solve_seconds": solved - fitted,
@@ -133,7 +135,7 @@ class UpperLevel:
         train, config = self.rows.train, self.config
         if config.aligned:
             users = dev_rows.sparse[:, USER]
-            users = users[: config.upper_batchsize]
+            users = np.resize(users, config.upper_batchsize)  # some twice, where they are fewer
             begin, end = self.first_of_user[users], self.first_of_user[users + 1]
             chosen = begin + (rng.random(len(users)) * (end - begin)).astype(np.int64)
         else:

@@ -66,6 +66,16 @@ def test_the_learned_common_factor_leaves_its_start(pair):
     assert abs(session.upper.prior() - 1.0) > 1e-4
 
 
+def test_a_hypergradient_that_is_not_finite_moves_nothing(pair, monkeypatch):
+    session = session_of(pair, arm="scalar")
+    monkeypatch.setattr(session.upper, "fit_head", lambda _: session.upper.head.fill(np.nan))
+    before = {each.name: each.asnumpy().copy() for each in session.perceptron.phi}
+    assert session.upper.update(0.5)["diverged"] == 1
+    for each in session.perceptron.phi:
+        np.testing.assert_array_equal(each.asnumpy(), before[each.name])
+    assert session.upper.optimizer.steps == 0
+
+
 def random_phi(session):
     rng = np.random.default_rng(0)
     for parameter in session.perceptron.phi:
@@ -309,7 +319,7 @@ def test_the_annealed_arm_follows_the_published_decay_alone(pair):
 def test_development_rows_rotate_through_the_whole_set(monkeypatch):
     """20 updates cover 19 meta_batchsize + head_rows rows of the head's fit."""
     upper = session_of(
-        random_pair(2, users=170), meta_batchsize=2, upper_batchsize=2, head_rows=3
+        random_pair(2, users=170), meta_batchsize=2, upper_batchsize=6, head_rows=3
     ).upper  # fmt: skip
     fitted, size = [], len(upper.dev_table)
     assert 2 * 19 < size <= 2 * 19 + 3
@@ -327,8 +337,9 @@ def test_development_rows_rotate_through_the_whole_set(monkeypatch):
         assert fitted[-1][:2] == upper.dev_table.row_id[chosen].tolist()
         dev_rows = upper.dev_table.take(chosen)
         batch = upper.lower_batch(dev_rows, stream(update))
-        users = dev_rows.sparse[:, 0]
-        np.testing.assert_array_equal(batch.ids[1, :, 0], users)  # aligned, user by user
+        users = dev_rows.sparse[:, 0]  # aligned, user by user, and three rows of each
+        np.testing.assert_array_equal(batch.ids[1, :, 0], np.tile(users, 3))
+        assert batch.mask.sum() == 6
         upper.updates += 1
     assert {len(set(rows)) for rows in fitted} == {3}
     seen = {row for rows in fitted for row in rows}
