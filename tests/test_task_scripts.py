@@ -162,7 +162,7 @@ WRONG = [
         ["--model_name", "pomoe", "--preset", "published", "--head", "per_task"],
         "published has its own",
     ),
-    (["--model_name", "pomoe", "--anneal_power", "5"], "for --sampler annealed, not grid"),
+    (["--model_name", "pomoe", "--anneal_power", "5"], "for --sampler annealed, not angles"),
     (["--model_name", "mmoe", "--gate_anchor", "5"], "--gate_anchor is for --model_name pomoe"),
     (["--model_name", "mmoe", "--calibrator", "0.6"], "--calibrator is for aitm"),
     (["--model_name", "pomoe", "--dirichlet_alpha", "1,x"], "give numbers such as 1,1.2"),

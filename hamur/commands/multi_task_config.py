@@ -131,7 +131,7 @@ class TaskConfig(TaskPresets):
         None,
         "pomoe: the preferences of a step",
         choices=_lazy("hamur.training.multi_task.samplers", "SAMPLERS"),
-        default_text="grid",
+        default_text="angles",
     )
     anneal_power: float | None = front_flag(
         None, "how far annealed preferences spread", above=0, default_text="2"

@@ -15,7 +15,7 @@ PARETO = dict(
     tower_norm="conditional",
     scalarisation="linear",
     loss_norm="entropy",
-    sampler="grid",
+    sampler="angles",
     preferences_per_step=8,
     eval_preferences=25,
 )
@@ -65,9 +65,9 @@ class TaskPresets:
 
     def check_unused(self):
         """Refuse flags that another flag has switched off."""
-        if self.anneal_power is not None and (self.sampler or "grid") != "annealed":
+        if self.anneal_power is not None and (self.sampler or "angles") != "annealed":
             raise ValueError(
-                f"--anneal_power is for --sampler annealed, not {self.sampler or 'grid'}."
+                f"--anneal_power is for --sampler annealed, not {self.sampler or 'angles'}."
             )
         published = self.model_name == "pomoe" and self.preset == "published"
         if self.dirichlet_alpha is not None and not published and self.sampler != "dirichlet":

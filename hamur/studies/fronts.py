@@ -52,7 +52,9 @@ class StudyConfig:
     learning_rate: float = training_flag(2e-3, "step size of Adam", above=0)
     preferences_per_step: int = training_flag(8, "preferences of a step", at_least=1)
     sampler: str = training_flag(
-        "grid", "preferences of a step", choices=("annealed", "grid", "dirichlet")
+        "angles",
+        "preferences of a step",
+        choices=("angles", "annealed", "grid", "dirichlet"),
     )
     device: str = run_flag("cpu", "cpu, gpu or ascend, with a card as in ascend:1")
     save_dir: str = run_flag("runs/front_study", "folder of the results; also what is reused")

@@ -23,7 +23,7 @@ PAIR = ("SynBooks", "SynToys")
 STUCK_LOSS, STUCK_EPOCH, OTHER_SEED = 0.69, 8, 100
 DEFAULTS = dict(
     exp_name="planted", arms=ALL_ARMS, seeds="0,1,2", source_pool="before_valid", interval=10,
-    meta_batchsize=512, epochs=16, patience=0,
+    meta_batchsize=512, upper_batchsize=2048, epochs=16, patience=0,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from hamur.metrics import fronts
 from hamur.training.multi_task import scalarise
 from hamur.training.multi_task.epo import epo_weights
 from hamur.training.multi_task.samplers import (
+    SAMPLERS,
     Sampler,
     check_preference,
     evaluation_preferences,
@@ -118,7 +119,7 @@ def test_corners_are_finite(name, corner):
 def test_unknown_rules_name_the_choices():
     with pytest.raises(ValueError, match="--scalarisation is 'sum'; known are linear, tchebycheff"):
         scalarise.scalarise("sum", np.ones((1, 2)), np.ones((1, 2)))
-    with pytest.raises(ValueError, match="--sampler is 'sum'; known are annealed"):
+    with pytest.raises(ValueError, match="--sampler is 'sum'; known are angles, annealed"):
         Sampler("sum", 2, 4)
     with pytest.raises(ValueError, match="--dirichlet_alpha needs 2 positive numbers"):
         Sampler("dirichlet", 2, 4, alpha=(1, 2, 3))
@@ -239,7 +240,7 @@ def test_angle_and_sparsity_are_those_of_losses_above_the_ideal():
 # preferences
 
 
-@pytest.mark.parametrize("name", ["grid", "annealed", "dirichlet"])
+@pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize(("tasks", "number"), [(2, 8), (3, 8), (3, 25), (4, 8)])
 def test_samplers_stay_on_the_simplex_and_repeat(name, tasks, number):
     draws = [Sampler(name, tasks, number, seed=4)(t, 100) for t in (0, 50, 99)]
@@ -249,6 +250,17 @@ def test_samplers_stay_on_the_simplex_and_repeat(name, tasks, number):
         np.testing.assert_allclose(one.sum(axis=1), 1.0, atol=1e-6)
         np.testing.assert_array_equal(one, other)
     assert len({len(draw) for draw in draws}) == 1
+
+
+def test_angles_are_equal_steps_of_hellingers_distance_from_corner_to_corner():
+    nodes = Sampler("angles", 2, 8)(0, 100)
+    np.testing.assert_array_equal(nodes[[0, -1]], [[0, 1], [1, 0]])
+    similar = (np.sqrt(nodes[1:]) * np.sqrt(nodes[:-1])).sum(axis=1)
+    np.testing.assert_allclose(np.arccos(similar), np.pi / 14, rtol=1e-4)
+    np.testing.assert_array_equal(Sampler("angles", 2, 1)(0, 100), [[0.5, 0.5]])
+    three = [Sampler(name, 3, 8)(0, 100) for name in ("angles", "grid")]
+    np.testing.assert_array_equal(*three)
+    np.testing.assert_allclose(Sampler("grid", 2, 8)(0, 100)[:, 0], np.linspace(0.01, 0.99, 8))
 
 
 def test_annealing_goes_from_the_centre_to_the_corners():

@@ -5,7 +5,7 @@ from math import comb
 
 import numpy as np
 
-SAMPLERS = ("annealed", "grid", "dirichlet")
+SAMPLERS = ("angles", "annealed", "grid", "dirichlet")
 TOLERANCE = 1e-4
 GRID_ENDS = 0.01
 
@@ -60,8 +60,10 @@ class Sampler:
     step.
 
     "grid": fixed, r_1 = linspace(.01, .99, R) for two tasks, else the simplex lattice with at least
-    R points.  "annealed": each node to the power a t and renormalised, t = step / last step, so
-    that all start at the centre and spread to the corners.  "dirichlet": drawn from (seed, step).
+    R points.  "angles": for two tasks r_1 = sin(i pi / (2 (R-1)))^2 in place of it, equal steps of
+    Hellinger's distance with both corners: a front changes fastest near its ends.  "annealed": each
+    node of the grid to the power a t and renormalised, t = step / last step, so that all start at
+    the centre and spread to the corners.  "dirichlet": drawn from (seed, step).
     Attributes: nodes (R, T), the grid; number R.
     Raises:  ValueError: an unknown name or a number out of range.
     """
@@ -73,6 +75,8 @@ class Sampler:
         if num_tasks == 2:
             ends = (GRID_ENDS, 1.0 - GRID_ENDS) if number > 1 else (0.5, 0.5)
             first = np.linspace(*ends, number)
+            if name == "angles" and number > 1:
+                first = (1.0 - np.cos(np.linspace(0.0, np.pi, number))) / 2.0
             self.nodes = np.column_stack([first, 1.0 - first])
         else:
             self.nodes = lattice(num_tasks, number)

@@ -38,7 +38,7 @@ class PreferenceOptions:
     total_steps: int
     scalarisation: str = "linear"
     loss_norm: str = "entropy"
-    sampler: str = "grid"
+    sampler: str = "angles"
     number: int = 8
     anneal_power: float = 2.0
     dirichlet_alpha: tuple[float, ...] | None = None
