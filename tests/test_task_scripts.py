@@ -280,7 +280,8 @@ def test_a_task_of_one_class_is_named(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["valid", "test"])
-@pytest.mark.parametrize("model", ["sharedbottom", "pomoe"])
+@pytest.mark.parametrize("model", ["sharedbottom", "pomoe", "published"])
+@pytest.mark.filterwarnings("ignore:a task has one class only")
 def test_a_split_of_one_class_gives_null_and_a_reason(model, part, tmp_path):
     def load(*arguments, **options):
         splits, schema = load_aliexpress(*arguments, **options)
@@ -289,7 +290,8 @@ def test_a_split_of_one_class_gives_null_and_a_reason(model, part, tmp_path):
         labels[:, 1] = 0
         return splits._replace(**{part: dataclasses.replace(table, labels=labels)}), schema
 
-    flags = ["--model_name", model, "--save_dir", str(tmp_path)]
+    chosen = ["pomoe", "--preset", model] if model == "published" else [model]
+    flags = ["--model_name", *chosen, "--save_dir", str(tmp_path)]
     assert main(load, "a_script.py", "", [*QUICK, *flags]) == 0
     content = read(tmp_path)
     bought = content[part]["tasks"]["conversion"]

@@ -1,6 +1,8 @@
 """What a training looks at after each epoch: one object per family of models, made from (model,
 validation table), whose report holds the criterion that picks the best epoch."""
 
+import warnings
+
 import numpy as np
 
 from hamur import metrics
@@ -53,7 +55,8 @@ class TaskEvaluation:
     """Several tasks, and several preferences where the model takes them.
 
     hypervolume: of the validation points in NE space below (1, ..., 1); minus the mean NE while all
-    points are outside.  auc_hypervolume: the public code's measure.  negative_loss: minus mean NE.
+    points are outside.  auc_hypervolume: the public code's measure; minus the mean NE where a task
+    has one class only, and no AUC.  negative_loss: minus mean NE.
     weighted_loss: minus the NE weighed by ``weights`` (T,), for a model of one fixed preference.
     preferences (R, T), entropy (T,) of the training rows.
     """
@@ -65,16 +68,16 @@ class TaskEvaluation:
         self.preferences, self.entropy = preferences, entropy
         self.weights = np.ones(len(entropy)) if weights is None else np.asarray(weights)
         self.predictor = predictor_of(model)
+        low, high = table.labels.min(0), table.labels.max(0)
+        self.areas_defined = bool((low == 0).all() and (high == 1).all())
 
     def check(self, criterion):
-        labels = self.table.labels
-        if (
-            criterion == "auc_hypervolume"
-            and not ((labels.min(0) == 0) & (labels.max(0) == 1)).all()
-        ):
-            raise ValueError(
-                "a task has one class only in the validation split, so that its AUC, which the "
-                "published rule selects by, is undefined; use --preset pareto or other rows."
+        """Warns where the criterion has no AUC to go by."""
+        if criterion == "auc_hypervolume" and not self.areas_defined:
+            warnings.warn(
+                "a task has one class only in the validation split, and no AUC there: the epoch is "
+                "chosen by the mean loss in place of the published rule.",
+                stacklevel=2,
             )
 
     def __call__(self):
@@ -87,8 +90,8 @@ class TaskEvaluation:
         report["negative_loss"] = -float(losses.mean())
         report["weighted_loss"] = -float((losses.mean(axis=0) * self.weights).sum())
         report["hypervolume"] = volume if volume > 0 else report["negative_loss"]
-        report["auc_hypervolume"] = None
-        if (labels.min(0) == 0).all() and (labels.max(0) == 1).all():
+        report["auc_hypervolume"] = report["negative_loss"]
+        if self.areas_defined:
             all_areas = task_metrics.areas(labels, logits)
             report["auc_hypervolume"] = fronts.published_hypervolume(all_areas)
         return report
