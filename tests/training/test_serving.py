@@ -57,6 +57,14 @@ def test_rows_with_preferences_of_their_own(served, monkeypatch):
         cache(table.sparse, table.dense, preferences[:3])
 
 
+def test_rounding_takes_no_preference_off_the_simplex():
+    schema = make_task_conflict(400, 3, seed=3)[1]
+    cache = PreferenceCache(models.MULTI_TASK["pomoe"](schema, **SIZES), capacity=10)
+    preferences = np.random.default_rng(0).dirichlet(np.ones(3), 150)
+    assert cache.features_of(preferences).shape == (150, cache.model.features.width)
+    assert len(cache.kept) == 10
+
+
 def test_the_exported_graphs_equal_the_model(served, tmp_path):
     model, table, expected = served
     scores, features = (

@@ -31,7 +31,8 @@ def newton_fit(
         z = x @ at
         return float((np.logaddexp(0.0, z) - labels * z).mean() + 0.5 * l2 * (at @ at))
 
-    solution = min((solution.astype(np.float64), np.zeros(x.shape[1])), key=loss)
+    start = np.nan_to_num(solution.astype(np.float64))
+    solution = min((np.zeros(x.shape[1]), start), key=loss)
     value = loss(solution)
     for _ in range(NEWTON_STEPS):
         probability = sigmoid(x @ solution)

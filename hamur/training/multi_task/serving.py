@@ -69,8 +69,10 @@ class PreferenceCache:
     def each(self, sparse, dense, preferences):
         """(B, T) at one preference a row (B, T)."""
         keys = preferences.astype(np.float64).round(DECIMALS)
-        distinct, group, rows = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
-        features = self.features_of(distinct)
+        _, first, group, rows = np.unique(
+            keys, axis=0, return_index=True, return_inverse=True, return_counts=True
+        )
+        features = self.features_of(preferences[first])
         logits = np.empty(preferences.shape, np.float32)
         for number in np.flatnonzero(rows >= SEVERAL):
             own, alike = np.flatnonzero(group == number), Tensor(features[number : number + 1])
@@ -90,7 +92,8 @@ class PreferenceCache:
         new = list(dict.fromkeys(key for key in keys if key not in self.kept))
         for begin in range(0, len(new), SEVERAL):
             part = new[begin : begin + SEVERAL]
-            filled = check_preference(np.resize(part, (SEVERAL, len(part[0]))), len(part[0]))
+            filled = np.resize(part, (SEVERAL, len(part[0])))  # one shape, compiled once
+            filled = (filled / filled.sum(axis=1, keepdims=True)).astype(np.float32)
             self.kept |= zip(part, self.model.features(Tensor(filled)).asnumpy())
         found = np.stack([self.kept[key] for key in keys])
         for key in keys:

@@ -32,7 +32,7 @@ def test_a_fit_never_ends_above_its_start_nor_above_a_constant(seed, far):
     assert reached <= np.log(2.0) + 1e-12  # of the solution 0
 
 
-@pytest.mark.parametrize("start", [0.0, 1.0, -40.0])
+@pytest.mark.parametrize("start", [0.0, 1.0, -40.0, np.nan])
 def test_a_fit_from_anywhere_is_the_regularised_logistic_regression(start):
     features, labels = problem(3)
     found = np.full(5, start)
