@@ -42,9 +42,9 @@ def newton_fit(
         # Without L2 a dead feature makes the system singular; the smallest step solves it then.
         step = np.linalg.lstsq(hessian, gradient, rcond=1e-12)[0]
         for _ in range(HALVINGS):
-            if loss(solution - step) <= value:
-                solution = solution - step
-                value = loss(solution)
+            nearer = solution - step
+            if (reached := loss(nearer)) <= value:
+                solution, value = nearer, reached
                 break
             step = step / 2.0
     return solution
