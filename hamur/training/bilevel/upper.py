@@ -135,7 +135,7 @@ class UpperLevel:
         train, config = self.rows.train, self.config
         if config.aligned:
             users = dev_rows.sparse[:, USER]
-            users = np.resize(users, config.upper_batchsize)  # some twice, where they are fewer
+            users = np.resize(users, config.upper_batchsize)  # more than once, where they are fewer
             begin, end = self.first_of_user[users], self.first_of_user[users + 1]
             chosen = begin + (rng.random(len(users)) * (end - begin)).astype(np.int64)
         else:

@@ -40,7 +40,7 @@ class UpperFlags:
     meta_batchsize: int = upper_flag(256, "development rows of an upper update", at_least=1)
     upper_batchsize: int | None = upper_flag(
         None,
-        "training rows of an upper update",
+        "training rows of an upper update; more than --meta_batchsize: several of each user",
         at_least=1,
         default_text="published 64, corrected --meta_batchsize",
     )

@@ -54,26 +54,23 @@ class PreferenceCache:
         self.kept = OrderedDict()
 
     def __call__(self, sparse, dense, preference):
-        preference = check_preference(preference, self.model.num_tasks)
+        keys = self.keys_of(preference)
         with graph_mode():
-            if preference.ndim == 1:
-                features = Tensor(self.features_of(preference))
+            if np.ndim(preference) == 1:
+                features = Tensor(self.kept_features(keys))
                 return self.one(Tensor(sparse), Tensor(dense), features).asnumpy()[:, 0]
-            if len(preference) != len(sparse):
+            if len(keys) != len(sparse):
                 raise ValueError(
-                    f"{len(sparse)} rows have {len(preference)} preferences; give one for all, or "
-                    "one a row."
+                    f"{len(sparse)} rows have {len(keys)} preferences; give one for all, or one a "
+                    "row."
                 )
-            return self.each(sparse, dense, preference)
+            return self.each(sparse, dense, keys)
 
-    def each(self, sparse, dense, preferences):
-        """(B, T) at one preference a row (B, T)."""
-        keys = preferences.astype(np.float64).round(DECIMALS)
-        _, first, group, rows = np.unique(
-            keys, axis=0, return_index=True, return_inverse=True, return_counts=True
-        )
-        features = self.features_of(preferences[first])
-        logits = np.empty(preferences.shape, np.float32)
+    def each(self, sparse, dense, keys):
+        """(B, T) at one rounded preference a row (B, T)."""
+        distinct, group, rows = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+        features = self.kept_features(distinct)
+        logits = np.empty(keys.shape, np.float32)
         for number in np.flatnonzero(rows >= SEVERAL):
             own, alike = np.flatnonzero(group == number), Tensor(features[number : number + 1])
             logits[own] = self.one(Tensor(sparse[own]), Tensor(dense[own]), alike).asnumpy()[:, 0]
@@ -85,10 +82,18 @@ class PreferenceCache:
             logits[own] = all_pairs[np.arange(len(own)), np.arange(len(own))]
         return logits
 
+    def keys_of(self, preferences):
+        """Checked preferences (T,) or (R, T) as they are kept: (R, T) float64, rounded."""
+        checked = check_preference(preferences, self.model.num_tasks)
+        return np.atleast_2d(checked).astype(np.float64).round(DECIMALS)
+
     def features_of(self, preferences):
         """Features (R, V) of preferences (R, T), from the cache where they are there."""
-        rounded = np.atleast_2d(check_preference(preferences, self.model.num_tasks))
-        keys = list(map(tuple, rounded.astype(np.float64).round(DECIMALS).tolist()))
+        return self.kept_features(self.keys_of(preferences))
+
+    def kept_features(self, rounded):
+        """The same of what `keys_of` gave."""
+        keys = list(map(tuple, rounded.tolist()))
         new = list(dict.fromkeys(key for key in keys if key not in self.kept))
         for begin in range(0, len(new), SEVERAL):
             part = new[begin : begin + SEVERAL]
