@@ -1,4 +1,11 @@
-"""Towers that know the preference: layer norms whose scale and shift depend on it."""
+"""Towers that know the preference: layer norms whose scale and shift depend on it.
+
+Rows times preferences are the longest axis there is in a mixture, and MindSpore's LayerNorm is the
+slowest kernel on it, so the norm's three steps are done where they are cheap: the mean is taken
+from the columns of the weights before (all of it is linear), the variance is a product with ones
+or, of a mixture of a few experts' outputs, a quadratic form of the gates, and the scale and shift
+are one pass over (B, R H).
+"""
 
 import mindspore as ms
 import numpy as np
@@ -34,13 +41,37 @@ class AffineRelu(nn.Cell):
         return d * scale, product_ta(ones, d * x), product_ta(ones, d)
 
 
+class UnitVariance(nn.Cell):
+    """x / sqrt(mean(x^2) + 1e-5) over the last axis, a layer norm of rows whose mean is 0.
+
+    Inputs:  x (N, H).   Outputs: the same shape, and the factors (N, 1), for the derivative only.
+    """
+
+    def __init__(self, width):
+        super().__init__()
+        self.mean = Tensor(np.full((width, 1), 1.0 / width, np.float32))
+
+    def construct(self, x):
+        factor = ops.rsqrt(product(x * x, self.mean) + NORM_EPSILON)
+        return x * factor, factor
+
+    def bprop(self, x, out, dout):
+        normed, factor = out
+        d = dout[0]
+        return ((d - normed * product(d * normed, self.mean)) * factor,)
+
+
 class PreferenceNorm(nn.Cell):
-    """relu(norm(x)) for hidden units x (B, R, H) of R preferences.
+    """relu(norm(x)) for hidden units of R preferences, and the linear layer before it made ready.
 
     "conditional": layer norm with scale 1 + Dense(v) and shift Dense(v), both zero at the start;
     "layer": layer norm with one scale and shift; "batch": batch norm over the rows of all
     preferences, so that running statistics do not depend on the order of preferences.
-    Inputs:  x, v (R, 64), weight (B,).   Outputs: (B, R, H).
+
+    centred: weight (in, H) or bias (1, H) of the layer before -> with which its outputs have the
+        mean 0 over H, as the two layer norms expect them.
+    Inputs:  x (B, R, H), centred, v (R, 64), weight (B,), and whether x has variance 1 already.
+    Outputs: (B, R, H).
     """
 
     def __init__(self, width, kind):
@@ -48,21 +79,24 @@ class PreferenceNorm(nn.Cell):
         if kind not in TOWER_NORMS:
             raise ValueError(f"tower_norm is {kind!r}; known are {', '.join(TOWER_NORMS)}.")
         self.kind, self.width = kind, width
-        if kind == "batch":
+        self.by_row = kind != "batch"
+        if not self.by_row:
             self.batch = GroupNorm(width, relu=True)
             return
-        self.norm = ops.LayerNorm(2, 2, NORM_EPSILON)
-        self.ones = Tensor(np.ones(width, np.float32))
-        self.zeros = Tensor(np.zeros(width, np.float32))
+        self.centring = Tensor((np.eye(width) - 1.0 / width).astype(np.float32))
+        self.unit_variance = UnitVariance(width)
         self.affine = AffineRelu()
         inputs = FEATURES if kind == "conditional" else 0
         # The last row is the part that all preferences share.
         empty = np.zeros((inputs + 1, 2 * width), np.float32)
         self.heads = Parameter(Tensor(empty), name="heads")
 
-    def construct(self, x, v, weight):
+    def centred(self, weight):
+        return product(weight, self.centring) if self.by_row else weight
+
+    def construct(self, x, v, weight, normed=False):
         number = x.shape[1]
-        if self.kind == "batch":
+        if not self.by_row:
             each = ops.tile(weight.reshape(-1, 1), (1, number)).reshape(-1)
             flat = self.batch((x.reshape(-1, self.width),), single_layout(None, each))[0]
             return flat.reshape(-1, number, self.width)
@@ -72,18 +106,22 @@ class PreferenceNorm(nn.Cell):
         heads = product(heads, self.heads)  # (R, 2 H)
         scale = 1.0 + heads[:, : self.width].reshape(1, -1)
         shift = heads[:, self.width :].reshape(1, -1)
-        normed = self.norm(x, self.ones, self.zeros)[0].reshape(-1, number * self.width)
-        return self.affine(normed, scale, shift).reshape(-1, number, self.width)
+        if not normed:
+            x = self.unit_variance(x.reshape(-1, self.width))[0]
+        x = self.affine(x.reshape(-1, number * self.width), scale, shift)
+        return x.reshape(-1, number, self.width)
 
 
 class PreferenceTower(nn.Cell):
     """z = Dense(h_L),  h_l = dropout(relu(norm(Dense(h_{l-1})))),  h_0 = sum_i g_i F_i.
 
     The mixture and the first Dense commute; with more preferences than experts the Dense is applied
-    to the experts' outputs, once for all preferences.  One dropout mask serves all preferences.
+    to the experts' outputs, once for all preferences, and so is its layer norm: what Dense makes of
+    F_i is P_i, centred, and the variance of sum_i g_i P_i is g' (P P' / H) g, by which the gates
+    are divided in place of the hidden units.  One dropout mask serves all preferences.
 
-    Inputs:  gates (B, R, X), outputs (B, X, H), v (R, 64), weight (B,), keep () or (B, width)
-    masks. Outputs: logits (B, R).
+    Inputs:  gates (B, R, X), each summing to 1, outputs (B, X, H), v (R, 64), weight (B,), keep ()
+    or (B, width) masks.   Outputs: logits (B, R).
     """
 
     def __init__(self, rng, in_dim, dims, dropout, norm):
@@ -98,20 +136,38 @@ class PreferenceTower(nn.Cell):
         self.scale = float(1.0 / (1.0 - dropout))
 
     def construct(self, gates, outputs, v, weight, keep=()):
-        number, experts = gates.shape[1], outputs.shape[1]
-        if number > experts:
-            x = mix(gates, apply(outputs, self.weights[0]))
-        else:
-            x = apply(mix(gates, outputs), self.weights[0])
+        x, normed = self.first(gates, outputs)
         for layer in range(len(self.norms)):
-            x = self.norms[layer](x + self.biases[layer], v, weight)
+            x = self.norms[layer](x, v, weight, normed and layer == 0)
             if self.training and keep:
                 x = x * (keep[layer].astype(ms.float32) * self.scale).expand_dims(1)
-            x = apply(x, self.weights[layer + 1])
-        return (x + self.biases[-1]).squeeze(-1)
+            if layer + 1 < len(self.norms):
+                x = self.dense(x, layer + 1)
+        return apply(x, self.weights[-1], self.biases[-1]).squeeze(-1)
+
+    def first(self, gates, outputs):
+        """Dense(h_0) (B, R, H), centred for its norm, and whether its variance is 1 already."""
+        if gates.shape[1] <= outputs.shape[1]:
+            return self.dense(mix(gates, outputs), 0), False
+        each = self.dense(outputs, 0)  # (B, X, H); the gates sum to 1, so the bias may come here
+        if not self.norms[0].by_row:
+            return mix(gates, each), False
+        return mix(unit_variance_gates(gates, each), each), True
+
+    def dense(self, x, layer):
+        """(B, R, in) -> (B, R, H), centred for the norm that follows."""
+        norm, bias = self.norms[layer], self.biases[layer].reshape(1, -1)
+        return apply(x, norm.centred(self.weights[layer]), norm.centred(bias))
 
 
-def apply(x, weight):
-    """x (B, R, in) @ weight (in, out)."""
-    flat = product(x.reshape(-1, x.shape[-1]), weight)
+def unit_variance_gates(gates, centred):
+    """g / sqrt(var(sum_i g_i P_i) + 1e-5): gates (B, R, X), centred P (B, X, H) -> (B, R, X)."""
+    covariance = ops.bmm(centred, centred.swapaxes(1, 2)) * (1.0 / centred.shape[2])
+    variance = (ops.bmm(gates, covariance) * gates).sum(-1, keepdims=True)
+    return gates * ops.rsqrt(ops.relu(variance) + NORM_EPSILON)  # rounding may leave it below 0
+
+
+def apply(x, weight, bias):
+    """x (B, R, in) @ weight (in, out) + bias, of any shape of size out."""
+    flat = ops.bias_add(product(x.reshape(-1, x.shape[-1]), weight), bias.reshape(-1))
     return flat.reshape(-1, x.shape[1], weight.shape[1])
