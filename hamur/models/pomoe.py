@@ -198,11 +198,10 @@ class ParetoMixture(MultiTaskModel):
             logits = ops.tanh(logits) + nearness.reshape(1, number, experts, 1)
         if self.barred is not None:
             logits = logits + self.barred
-        gates = ()
-        for task in range(self.num_gates):
-            by_row = logits[task].reshape(number * experts, -1).T
-            gates = gates + (ops.softmax(by_row.reshape(-1, number, experts), -1),)
-        return gates
+        by_row = logits.reshape(self.num_gates * number * experts, -1).T
+        gates = ops.softmax(by_row.reshape(-1, self.num_gates * number, experts), -1)
+        # An index in place of the split copies in single rows.
+        return (gates,) if self.num_gates == 1 else ops.split(gates, number, 1)
 
 
 def preference_mixture(schema, config, seed):
