@@ -27,7 +27,8 @@ def cross_unit(x, private, shared, slope):
     """One layer.  x (2, B, in); private (2, in, out) = W_s, W_t; shared (in, out) = H."""
     rows, width = x.shape[1], private.shape[2]
     crossed = product(x.reshape(2 * rows, -1), shared).reshape(2, rows, width)
-    return leaky(ops.bmm(x, private) + ops.stack((crossed[1], crossed[0])), slope)
+    source, target = ops.unstack(crossed)  # an index copies number by number
+    return leaky(ops.bmm(x, private) + ops.stack((target, source)), slope)
 
 
 def cross_towers(x, weights, slope):

@@ -106,7 +106,7 @@ class AttachedTowerLoss(nn.Cell):
     ):  # fmt: skip
         cross, phi = rest[:-NUM_PHI], rest[-NUM_PHI:]
         x = embed(rows, ids, known, True)
-        share = weights[1]
+        _, share = ops.unstack(weights)
         w = attached_weights(self.importance, phi, x, embedded, real, category, effect, share)
         logits = conet_logits(x, cross, head_weight, head_bias, self.slope)
         both = ops.stack((w * self.prior_weight, share))

@@ -60,11 +60,14 @@ class StepsInOneCall(nn.Cell):
         self.step, self.count = step, count
 
     def construct(self, learning_rate, *columns):
+        unstacked = ()  # an index in its place copies number by number
+        for column in columns:
+            unstacked = unstacked + (ops.unstack(column),)
         losses = ()
         for number in range(self.count):
             arguments = ()
-            for column in columns:
-                arguments = arguments + (column[number],)
+            for parts in unstacked:
+                arguments = arguments + (parts[number],)
             losses = losses + (self.step(learning_rate, *arguments),)
         return ops.stack(losses)
 
