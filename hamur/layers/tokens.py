@@ -2,9 +2,9 @@
 
     e = [E_1(sparse_1) | ... | E_F(sparse_F) | Dense(dense)]        width (F + 1) E
 
-e is linear in x = [one-hot of every field | dense], so a linear layer on e is a product with x of
+e is linear in x = [one-hot of every field | dense | 1], so a linear layer on e is a product with x:
 
-    e W + b = x (A W) + b_n W_last + b,     A = blockdiag(E_1, ..., E_F, W_n)
+    e W = x (A W),     A = blockdiag(E_1, ..., E_F, [W_n; b_n])
 
 With vocabularies of a few hundred values x is ten times narrower than e, and so is the product;
 `TokenEmbedding` takes the cheaper form.  Both compute the same sums in another order.
@@ -53,22 +53,25 @@ class TokenEmbedding(nn.Cell):
         self.width = self.num_tokens * embed_dim
         # Building x costs as much as a narrow product; where it saves less than half, e is built.
         self.factored = form == "factored" or (form == "auto" and 2 * rows < self.width)
+        self.one_hot = ops.OneHot()
+        self.one, self.zero = Tensor(np.float32(1.0)), Tensor(np.float32(0.0))
 
     def construct(self, sparse, dense):
-        places = sparse + self.offsets
         if not self.factored:
-            fields = ops.gather(self.table, places, 0).reshape(-1, self.width - self.embed_dim)
+            fields = ops.gather(self.table, sparse + self.offsets, 0).reshape(
+                -1, self.width - self.embed_dim
+            )
             return ops.concat(
                 (fields, ops.bias_add(product(dense, self.numeric_weight), self.numeric_bias)), 1
             )
-        return ops.concat((self.multi_hot(places), dense), 1)
+        ones = ops.ones((dense.shape[0], 1), ms.float32)
+        return ops.concat((*self.one_hots(sparse), dense, ones), 1)
 
-    def multi_hot(self, places):
-        """(B, rows) float32 with F ones a row: each field's id in its own range of columns."""
-        columns = ops.arange(0, self.rows).astype(ms.int32).reshape(1, -1)
-        hot = (places[:, 0:1] == columns).astype(ms.float32)
-        for field in range(1, self.num_tokens - 1):
-            hot = hot + (places[:, field : field + 1] == columns).astype(ms.float32)
+    def one_hots(self, sparse):
+        """A tuple of (B, V_f) float32, one a field."""
+        hot = ()
+        for size, ids in zip(self.vocab_sizes, ops.split(sparse, 1, 1)):
+            hot = hot + (self.one_hot(ids.reshape(-1), size, self.one, self.zero),)
         return hot
 
     def project(self, instance, weight):
@@ -81,14 +84,14 @@ class TokenEmbedding(nn.Cell):
         for field in range(self.num_tokens - 1):
             rows = rows + (product(tables[field], blocks[field]),)
         rows = rows + (product(self.numeric_weight, blocks[-1]),)
-        shift = product(self.numeric_bias.reshape(1, -1), blocks[-1])
-        return ops.bias_add(product(instance, ops.concat(rows, 0)), shift.reshape(-1))
+        rows = rows + (product(self.numeric_bias.reshape(1, -1), blocks[-1]),)
+        return product(instance, ops.concat(rows, 0))
 
     def embedded(self, instance):
         """e itself, (B, width)."""
         if not self.factored:
             return instance
-        hot, dense = instance[:, : self.rows], instance[:, self.rows :]
+        hot, dense = instance[:, : self.rows], instance[:, self.rows : -1]
         tables = ops.split(self.table, self.vocab_sizes, 0)
         parts = ops.split(hot, self.vocab_sizes, 1)
         tokens = ()
@@ -101,5 +104,5 @@ class TokenEmbedding(nn.Cell):
         """Mean over the tokens, (B, E)."""
         if not self.factored:
             return instance.reshape(-1, self.num_tokens, self.embed_dim).mean(1)
-        rows = ops.concat((self.table, self.numeric_weight), 0)
-        return ops.bias_add(product(instance, rows), self.numeric_bias) / self.num_tokens
+        rows = (self.table, self.numeric_weight, self.numeric_bias.reshape(1, -1))
+        return product(instance, ops.concat(rows, 0)) / self.num_tokens
