@@ -13,6 +13,7 @@ from hamur.commands.ranking_config import RankingConfig
 from hamur.files import replacing, write_history, write_json
 from hamur.layers import AdapterConfig
 from hamur.reporting import plots, results, seeds, tables
+from hamur.reporting.weights import label_levels
 
 NAMES = ("young", "middle", "old")
 
@@ -220,3 +221,10 @@ def test_panels_of_the_front_study_name_the_seeds_that_ran(tmp_path, monkeypatch
     axes = shown[0].axes[:2]
     assert [axis.get_title() for axis in axes] == [f"synthetic data, seed {n}" for n in (3, 4)]
     assert "post-hoc from a per-task model" in axes[0].get_legend_handles_labels()[1]
+
+
+def test_labels_of_neighbours_stand_on_lines_of_their_own():
+    places = [(0.0, 1.0), (0.01, 1.0), (0.02, 1.0), (1.0, 1.0), (0.0, 5.0)]
+    rows = [{"influence": x, "relative_weight": y} for x, y in places]
+    assert label_levels(rows) == [0, 1, 2, 0, 0]
+    assert label_levels([]) == []

@@ -17,6 +17,7 @@ COLUMNS = (
 )  # fmt: skip
 HARMFUL_COLOUR, CLEAN_COLOUR = "#c0392b", "#2469a6"
 SHOWN = 10  # categories at either end
+LABELLED = 16  # categories of the plot: more names would hide the circles
 
 
 def mean_or_none(values: np.ndarray) -> float | None:
@@ -109,28 +110,44 @@ def _text(value) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
+def label_levels(rows: Sequence[Mapping]) -> list[int]:
+    """How many lines above its point each label stands: none where no neighbour's label is."""
+    points = np.array([(row["influence"], row["relative_weight"]) for row in rows])
+    sizes = np.array([0.3, 0.1]) * np.ptp(points, axis=0) if len(rows) else 1.0
+    levels = []
+    for number, point in enumerate(points):
+        near = (np.abs(points[:number] - point) <= sizes).all(axis=1)
+        taken = {level for level, is_near in zip(levels, near) if is_near}
+        levels.append(next(level for level in range(number + 1) if level not in taken))
+    return levels
+
+
 def plot_weights(path: Path, columns: Mapping[str, np.ndarray], title: str) -> None:
-    """Left: mean weight against mean influence, a circle a category; right: all weights."""
+    """Left: mean weight against mean influence, a circle a category, the largest ones named;
+    right: all weights."""
     categories = by_category(columns)
     with plt.rc_context(STYLE), replacing(path) as temporary:
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.9), layout="constrained")
-        for place, row in enumerate(categories):
-            if row["influence"] is None:
-                continue
+        known = [row for row in categories if row["influence"] is not None]
+        known.sort(key=lambda row: -row["behaviours"])
+        labelled = known[:LABELLED]
+        for row in known:
             share = row.get("harmful")
             colour = TOTAL_COLOUR
             if share is not None:
                 colour = HARMFUL_COLOUR if share > 0.5 else CLEAN_COLOUR
             size = 12 + 40 * row["behaviours"] / max(r["behaviours"] for r in categories)
             left.scatter(row["influence"], row["relative_weight"], s=size, color=colour, alpha=0.7)
+        for row, level in zip(labelled, label_levels(labelled)):
             left.annotate(
                 f"{row['category']} ({row['behaviours']:,})",
                 (row["influence"], row["relative_weight"]),
-                xytext=(4, -8 if place % 2 else 3),  # neighbours in weight apart
+                xytext=(4, 4 + 7 * level),
                 textcoords="offset points",
                 fontsize=6,
             )
         left.axhline(1.0, color=TRAINING_COLOUR, linewidth=0.8, linestyle=":")
+        left.margins(0.15)  # room for the labels
         left.set_xlabel("mean influence on the user's development row")
         left.set_ylabel("mean weight (1 = uniform)")
         parts = {"all behaviours": np.full(len(columns["g"]), True)}
@@ -162,8 +179,8 @@ def plot_weight_range(axis, updates: Sequence[Mapping]) -> None:
 
 
 def plot_history(path: Path, history: Sequence[Mapping], title: str) -> None:
-    """Validation AUC an epoch; prior, development loss and residual an upper update, or where no
-    system is solved, the weights."""
+    """Validation AUC an epoch; prior, if it is learned, development loss and residual an upper
+    update, or where no system is solved, the weights."""
     epochs = [row for row in history if row["kind"] == "epoch"]
     updates = [row for row in history if row["kind"] == "upper"]
     with plt.rc_context(STYLE), replacing(path) as temporary:
@@ -173,7 +190,8 @@ def plot_history(path: Path, history: Sequence[Mapping], title: str) -> None:
         curves = ((axes[1], "dev_loss"), (axes[1], "prior"), (axes[2], "residual"))
         for axis, name in curves:
             points = [(r["update"], r[name]) for r in updates if r[name] is not None]
-            if points:
+            fixed = name == "prior" and len({value for _, value in points}) == 1
+            if points and not fixed:
                 axis.plot(*zip(*points), label=name.replace("_", " "), linewidth=1)
                 axis.legend(fontsize=8)
             axis.set_xlabel("upper update")
