@@ -146,7 +146,10 @@ class PreferenceTower(nn.Cell):
         return apply(x, self.weights[-1], self.biases[-1]).squeeze(-1)
 
     def first(self, gates, outputs):
-        """Dense(h_0) (B, R, H), centred for its norm, and whether its variance is 1 already."""
+        """Dense(h_0) (B, R, H), centred for its norm, and whether its variance is 1 already; of a
+        tower without hidden layers h_0."""
+        if len(self.norms) == 0:  # the last Dense is the first
+            return mix(gates, outputs), False
         if gates.shape[1] <= outputs.shape[1]:
             return self.dense(mix(gates, outputs), 0), False
         each = self.dense(outputs, 0)  # (B, X, H); the gates sum to 1, so the bias may come here

@@ -125,3 +125,14 @@ def test_rows_of_variance_one():
     x -= x.mean(axis=1, keepdims=True)
     scaled = UnitVariance(H)(Tensor(x.astype(np.float32)))[0].asnumpy()
     np.testing.assert_allclose(scaled, normal(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [FEW, MANY])
+def test_a_tower_without_hidden_layers_is_linear(number):
+    tower, inputs = (
+        PreferenceTower(np.random.default_rng(5), H, (), 0.0, "layer"),
+        make_inputs(number),
+    )
+    weight, bias = (p[0].asnumpy() for p in (tower.weights, tower.biases))
+    expected = np.einsum("brx,bxh,ho->br", inputs["gates"], inputs["outputs"], weight) + bias[0]
+    np.testing.assert_allclose(found(tower, **inputs), expected, rtol=1e-5, atol=1e-5)
