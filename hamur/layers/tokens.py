@@ -58,12 +58,10 @@ class TokenEmbedding(nn.Cell):
 
     def construct(self, sparse, dense):
         if not self.factored:
-            fields = ops.gather(self.table, sparse + self.offsets, 0).reshape(
-                -1, self.width - self.embed_dim
-            )
-            return ops.concat(
-                (fields, ops.bias_add(product(dense, self.numeric_weight), self.numeric_bias)), 1
-            )
+            fields = ops.gather(self.table, sparse + self.offsets, 0)
+            fields = fields.reshape(-1, self.width - self.embed_dim)
+            numeric = ops.bias_add(product(dense, self.numeric_weight), self.numeric_bias)
+            return ops.concat((fields, numeric), 1)
         ones = ops.ones((dense.shape[0], 1), ms.float32)
         return ops.concat((*self.one_hots(sparse), dense, ones), 1)
 
