@@ -86,9 +86,13 @@ class Generated(nn.Cell):
 class LinearGate(nn.Cell):
     """Logits W_k(r) e + b_k(r) with W_k (X, in) generated.
 
-    All gates have: Inputs embedding TokenEmbedding, instance, outputs (B, X, H), v (R, 64).
+    All gates have: Inputs embedding TokenEmbedding, instance, outputs (B, X, H), v (R, 64), None or
+    TokenEmbedding.embedded_weight of `instance_weight`, the weight (in, .) that the instance meets
+    whatever the preference (None: there is none).
     Outputs: logits (G * R, X, B), gate after gate.
     """
+
+    instance_weight = None
 
     def __init__(self, rng, in_dim, num_experts, num_gates, output_dim):
         super().__init__()
@@ -97,7 +101,7 @@ class LinearGate(nn.Cell):
         self.bias = Generated(rng, size, in_dim)
         self.num_gates, self.num_experts, self.in_dim = num_gates, num_experts, in_dim
 
-    def construct(self, embedding, instance, outputs, v):
+    def construct(self, embedding, instance, outputs, v, embedded=None):
         weight = self.by_gate(self.weight(v), self.in_dim).reshape(-1, self.in_dim)
         logits = embedding.project(instance, weight.T)  # (B, G R X)
         logits = logits + self.by_gate(self.bias(v), 1).reshape(1, -1)
@@ -125,9 +129,9 @@ class DeepGate(nn.Cell):
         self.num_gates, self.num_experts = num_gates, num_experts
         self.width, self.hidden = width, hidden
 
-    def construct(self, embedding, instance, outputs, v):
+    def construct(self, embedding, instance, outputs, v, embedded=None):
         hidden, experts = self.hidden, self.num_experts
-        u = ops.bias_add(embedding.project(instance, self.reduce), self.reduce_bias)
+        u = ops.bias_add(embedding.project(instance, self.reduce, embedded), self.reduce_bias)
         u = ops.relu(self.norm(u))
         # The row axis stays last, so that nothing large is transposed; a column of ones carries
         # the bias, whose broadcast would have a slow gradient.
@@ -138,6 +142,10 @@ class DeepGate(nn.Cell):
         second = self.by_gate(self.second(v), experts, hidden).reshape(-1, experts, hidden)
         logits = ops.bmm(second, inner.reshape(self.num_gates * v.shape[0], hidden, -1))
         return logits + self.by_gate(self.second_bias(v), experts, 1).reshape(-1, experts, 1)
+
+    @property
+    def instance_weight(self):
+        return self.reduce
 
     def by_gate(self, generated, out_dim, width):
         """(R, G out width) -> (G, R, out, width)."""
@@ -157,10 +165,10 @@ class AttentionGate(nn.Cell):
         self.of_task = Parameter(Tensor(tasks), name="task")
         self.width, self.num_experts = width, num_experts
 
-    def construct(self, embedding, instance, outputs, v):
+    def construct(self, embedding, instance, outputs, v, embedded=None):
         keys = self.keys(outputs.reshape(-1, outputs.shape[-1]))
         keys = keys.reshape(-1, self.num_experts, self.width)
-        by_row = embedding.project(instance, self.of_instance)  # (B, A), once for all preferences
+        by_row = embedding.project(instance, self.of_instance, embedded)  # (B, A), once for all
         base = ops.bmm(keys, by_row.expand_dims(2))  # (B, X, 1)
         query = self.of_task.expand_dims(1) + self.of_preference(v).expand_dims(0)  # (G, R, A)
         query = query.reshape(-1, self.width)
@@ -168,6 +176,10 @@ class AttentionGate(nn.Cell):
         shape = (self.of_task.shape[0] * v.shape[0], -1, self.num_experts)
         logits = logits.reshape(shape) + base.swapaxes(0, 2).swapaxes(1, 2)
         return logits.swapaxes(1, 2) / np.sqrt(self.width).item()
+
+    @property
+    def instance_weight(self):
+        return self.of_instance
 
 
 GATES = {"linear": LinearGate, "deep": DeepGate, "attention": AttentionGate}

@@ -51,6 +51,7 @@ class TokenEmbedding(nn.Cell):
         self.vocab_sizes, self.rows = tuple(vocab_sizes), rows
         self.num_tokens, self.embed_dim = len(vocab_sizes) + 1, embed_dim
         self.width = self.num_tokens * embed_dim
+        self.columns = rows + num_dense + 1  # of x
         # Building x costs as much as a narrow product; where it saves less than half, e is built.
         self.factored = form == "factored" or (form == "auto" and 2 * rows < self.width)
         self.one_hot = ops.OneHot()
@@ -72,10 +73,13 @@ class TokenEmbedding(nn.Cell):
             hot = hot + (self.one_hot(ids.reshape(-1), size, self.one, self.zero),)
         return hot
 
-    def project(self, instance, weight):
-        """e W for weight (width, out) -> (B, out)."""
+    def project(self, instance, weight, embedded=None):
+        """e W for weight (width, out) -> (B, out).  embedded: A W of `embedded_weight`, where it is
+        kept for many batches."""
         if not self.factored:
             return product(instance, weight)
+        if embedded is not None:
+            return product(instance, embedded)
         blocks = ops.split(weight, self.embed_dim, 0)
         tables = ops.split(self.table, self.vocab_sizes, 0)
         rows = ()
@@ -84,6 +88,19 @@ class TokenEmbedding(nn.Cell):
         rows = rows + (product(self.numeric_weight, blocks[-1]),)
         rows = rows + (product(self.numeric_bias.reshape(1, -1), blocks[-1]),)
         return product(instance, ops.concat(rows, 0))
+
+    def embedded_weight(self, weight):
+        """A W (columns of x, out) float32 of the present values, outside of any graph.
+
+        It costs as much as the product with a few hundred rows, and a graph room for a copy of W.
+        """
+        ends = np.cumsum(self.vocab_sizes)[:-1]
+        *blocks, numeric = np.split(weight.asnumpy(), self.num_tokens)
+        tables = np.split(self.table.asnumpy(), ends)
+        rows = [table @ block for table, block in zip(tables, blocks, strict=True)]
+        rows.append(self.numeric_weight.asnumpy() @ numeric)
+        rows.append(self.numeric_bias.asnumpy().reshape(1, -1) @ numeric)
+        return np.concatenate(rows)
 
     def embedded(self, instance):
         """e itself, (B, width)."""

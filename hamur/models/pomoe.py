@@ -162,11 +162,22 @@ class ParetoMixture(MultiTaskModel):
         outputs = self.expert_outputs(instance, weight, expert_keep)
         return self.from_outputs(instance, outputs, preferences, weight, tower_keep)
 
-    def expert_outputs(self, instance, weight, keep=()):
-        """F (B, X, H), once a batch whatever the number of preferences."""
+    def instance_weights(self):
+        """The weights that multiply the instance and that no preference changes: the experts' first
+        layer, the gate's; None where there is none."""
+        first = self.experts.layers[0].weight if self.cross is None else None
+        return first, self.gate.instance_weight
+
+    def expert_outputs(self, instance, weight, keep=(), embedded=None):
+        """F (B, X, H), once a batch whatever the number of preferences.
+
+        embedded, here and below: of one of the `instance_weights`, see TokenEmbedding.project.
+        """
         layout = single_layout(None, weight)
         if self.cross is None:
-            outputs = self.experts.on_instance(self.embedding, instance, layout, keep)
+            first = self.experts.layers[0].weight
+            first = self.embedding.project(instance, first, embedded)
+            outputs = self.experts(first, layout, keep)
         else:
             crossed = self.cross((self.embedding.embedded(instance),), layout)[0]
             first = product(crossed, self.experts.layers[0].weight)
@@ -177,10 +188,10 @@ class ParetoMixture(MultiTaskModel):
         """All that depends on the preferences: logits (B, R, T)."""
         return self.from_features(instance, outputs, self.features(preferences), weight, keep)
 
-    def from_features(self, instance, outputs, features, weight, keep=()):
+    def from_features(self, instance, outputs, features, weight, keep=(), embedded=None):
         """The same from the preferences' features (R, 64 + X), all that is read of them."""
         v = features[:, :FEATURES]
-        gates = self.gate_weights(instance, outputs, v, features[:, FEATURES:])
+        gates = self.gate_weights(instance, outputs, v, features[:, FEATURES:], embedded)
         logits = ()
         for task in range(self.num_gates):
             score = self.towers[task](gates[task], outputs, v, weight, keep)
@@ -189,9 +200,9 @@ class ParetoMixture(MultiTaskModel):
             return ops.concat(logits, -1)
         return logits[0] + self.offsets.reshape(1, 1, -1)
 
-    def gate_weights(self, instance, outputs, v, nearness):
+    def gate_weights(self, instance, outputs, v, nearness, embedded=None):
         """A tuple of (B, R, X), one a gate; every row sums to 1."""
-        logits = self.gate(self.embedding, instance, outputs, v)  # (G R, X, B)
+        logits = self.gate(self.embedding, instance, outputs, v, embedded)  # (G R, X, B)
         number, experts = v.shape[0], self.experts.num_experts
         logits = logits.reshape(self.num_gates, number, experts, -1)
         if self.anchored:

@@ -16,6 +16,7 @@ from hamur.layers.preference import FEATURES
 from hamur.models import MULTI_TASK, MultiTaskConfig
 from hamur.training import Adam, PreferenceOptions, preference_step
 from hamur.training.multi_task.objective import TaskObjective
+from hamur.training.multi_task.scores import FeatureScores
 from tests import oracle
 from tests.networks import randomise
 from tests.task_oracle import Oracle, losses, mixture, published_total
@@ -283,6 +284,24 @@ def test_many_preferences_equal_one_at_a_time_and_share_the_experts(eager, monke
     np.testing.assert_allclose(
         call(model, make_inputs(), preferences[::-1]), together[:, ::-1], atol=1e-5
     )
+
+
+@pytest.mark.parametrize("form", ["plain", "factored"])
+@pytest.mark.parametrize(
+    "more",
+    [{}, dict(gate="linear"), dict(gate="attention"), dict(expert_kind="cross")],
+    ids=lambda more: "-".join(more.values()) or "default",
+)
+def test_scores_from_features_equal_the_model_and_follow_its_weights(eager, more, form):
+    model = randomise(make_model("pomoe", first_layer=form, **more))
+    scores = FeatureScores(model)
+    inputs, r = make_inputs(), PREFERENCES[2]
+    for seed in (5, 6):
+        randomise(model, seed)
+        model.set_train(False)
+        scores.refresh()
+        found = scores(*map(Tensor, inputs), scores.read(r)).asnumpy()
+        np.testing.assert_allclose(found, call(model, inputs, r), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("gate", ["linear", "deep", "attention"])

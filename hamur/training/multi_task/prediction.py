@@ -7,6 +7,7 @@ from mindspore import Tensor, nn
 
 from hamur.data.batches import prefetch
 from hamur.training.multi_task.samplers import check_preference
+from hamur.training.multi_task.scores import FeatureScores
 
 BATCH_SIZE = 4096
 POINTS = 2**15  # rows times preferences of a batch: more take memory (15 KiB each) and no less time
@@ -21,6 +22,13 @@ class TaskForward(nn.Cell):
         super().__init__(auto_prefix=False)
         self.model = model
 
+    def refresh(self):
+        """Nothing is kept of the weights; compare FeatureScores."""
+
+    def read(self, preferences):
+        """The last input of the forward pass, of preferences (R, T) float32."""
+        return Tensor(preferences)
+
     def construct(self, sparse, dense, preferences):
         if self.model.takes_preferences:
             return self.model(sparse, dense, preferences)
@@ -33,7 +41,8 @@ class TaskPredictor:
 
     def __init__(self, model, batch_size=BATCH_SIZE):
         self.model, self.batch_size = model, batch_size
-        self.forward = TaskForward(model)
+        forward = FeatureScores if hasattr(model, "from_features") else TaskForward
+        self.forward = forward(model)
         self.rows = {}  # of a batch, by the number of preferences that share it
 
     def logits(self, table, preferences=None):
@@ -48,11 +57,13 @@ class TaskPredictor:
         blocks = _blocks(preferences[:number])
         result = _allocate((len(table), number, self.model.num_tasks))
         self.forward.set_train(False)
-        rows = self.batch_rows(len(table), len(blocks[0][1]))
+        self.forward.refresh()
+        blocks = [(start, self.forward.read(block)) for start, block in blocks]
+        rows = self.batch_rows(len(table), blocks[0][1].shape[0])
         for positions, sparse, dense in prefetch(self.batches(table, rows)):
             inputs = Tensor(sparse), Tensor(dense)
             for start, block in blocks:
-                out = self.forward(*inputs, Tensor(block)).asnumpy()
+                out = self.forward(*inputs, block).asnumpy()
                 out = out[: len(positions), : number - start]
                 result[positions, start : start + out.shape[1]] = out
         return result

@@ -9,27 +9,14 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor
 
 from hamur.training.multi_task.samplers import check_preference
+from hamur.training.multi_task.scores import FeatureScores
 from hamur.training.predict import graph_mode
 
 DECIMALS = 4  # preferences that agree so far share an entry
 SEVERAL = 64  # rows, and preferences, of a call whose rows have preferences of their own
-
-
-class FeatureScores(nn.Cell):
-    """sparse (B, F) int32, dense (B, C), features (R, V) -> logits (B, R, T)."""
-
-    def __init__(self, model):
-        super().__init__(auto_prefix=False)
-        self.model = model
-
-    def construct(self, sparse, dense, features):
-        instance = self.model.embedding(sparse, dense)
-        weight = ops.ones_like(dense[:, 0])
-        outputs = self.model.expert_outputs(instance, weight)
-        return self.model.from_features(instance, outputs, features, weight)
 
 
 class PreferenceCache:
@@ -137,8 +124,9 @@ def any_rows(model, preferences):
 
 
 def served_scores(model, preferences):
-    """FeatureScores in evaluation mode, for any number of rows."""
+    """FeatureScores of the present weights in evaluation mode, for any number of rows."""
     scores = FeatureScores(model)
+    scores.refresh()
     model.set_train(False)
     scores.set_train(False)
     scores.set_inputs(*any_rows(model, preferences))
