@@ -185,6 +185,35 @@ def test_the_planted_study_lists_every_arm(tmp_path, monkeypatch):
     assert found == {"uniform": 0.5, "annealed": 0.5, "scalar": 0.5, "oracle": 1.0}
 
 
+@pytest.mark.slow
+def test_every_seed_trains_on_each_of_the_pairs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(planted, "stuck", lambda run: False)  # every run is, after one epoch
+    flags = "--users 500 --arms uniform,conet_s --seeds 3,4 --pairs 0,1 --epochs 1 --quiet"
+    assert planted.main("x.py", "", [*flags.split(), "--bootstrap", "20"]) == 0
+    root = tmp_path / "conet_record" / "planted"
+    assert len(list((root / "data").glob("*.truth.npz"))) == 2
+    rows = {row["arm"]: row for row in table(root / "log" / "planted" / "comparison.csv")}
+    found = {
+        arm: {
+            (pair, seed): json.loads((path / "metrics.json").read_text())["test"]["auc"]
+            for pair in (0, 1)
+            for seed in (3, 4)
+            for path in [root / "log" / "planted" / f"{arm}-{seed}-pair-{pair}"]
+        }
+        for arm in ("uniform", "conet_s")
+    }
+    differences = [found["conet_s"][key] - auc for key, auc in found["uniform"].items()]
+    assert len(set(found["uniform"].values())) == 4 == int(rows["conet_s"]["runs"])
+    assert float(rows["conet_s"]["difference"]) == pytest.approx(np.mean(differences), abs=1e-9)
+    half = 3.1824 * np.std(differences, ddof=1) / 2  # Student's t, 3 degrees of freedom
+    assert float(rows["conet_s"]["runs_high"]) == pytest.approx(
+        np.mean(differences) + half, abs=1e-5
+    )
+    assert planted.main("x.py", "", [*flags.replace("0,1", "a").split()]) == 2
+    assert "--pairs has 'a'" in capsys.readouterr().err
+
+
 def test_an_earlier_run_is_not_replaced_silently(record, monkeypatch, capsys):
     monkeypatch.chdir(record[0].parents[1])
     assert main("x.py", "", ["--exp_name", "smoke"]) == 2

@@ -50,23 +50,31 @@ def plan(config: CrossDomainConfig) -> list[tuple[CrossDomainConfig, str]]:
     if config.arms is None and config.seeds is None:
         return [(config, config.exp_name)]
     arms = config.arms.split(",") if config.arms else [config.arm]
-    seeds = config.seeds.split(",") if config.seeds else [str(config.seed)]
+    seeds = seed_list("--seeds", config.seeds) if config.seeds else [config.seed]
     for arm in arms:
         if arm not in STUDY_ARMS:
             raise ValueError(f"--arms has {arm!r}; known are {', '.join(STUDY_ARMS)}.")
-    for seed in seeds:
-        if not seed.isdigit():
-            raise ValueError(f"--seeds has {seed!r}; whole numbers from 0, as 0,1,2.")
     runs = []
     for seed in seeds:
         for arm in arms:
             model = MODEL_OF_ARM.get(arm, "conet_biao")
             changes = dict(model_name=model, arm="uniform" if arm == "conet_s" else arm)
-            changes |= dict(seed=int(seed), arms=None, seeds=None)
+            changes |= dict(seed=seed, arms=None, seeds=None)
             changes |= dict(use_meta=int(model == "conet_biao"), only_target=int(arm == "conet_s"))
             each = dataclasses.replace(config, **changes)
             runs.append((each, f"{config.exp_name}/{arm}-{seed}"))
     return runs
+
+
+def seed_list(flag: str, text: str) -> list[int]:
+    """Seeds as 0,1,2.
+
+    Raises:  ValueError: one of them is no whole number from 0; names the flag.
+    """
+    for seed in text.split(","):
+        if not seed.isdigit():
+            raise ValueError(f"{flag} has {seed!r}; whole numbers from 0, as 0,1,2.")
+    return [int(seed) for seed in text.split(",")]
 
 
 class Log:

@@ -1,4 +1,4 @@
-"""Several cross-domain runs beside each other: means over seeds, and each arm against uniform."""
+"""Several cross-domain runs beside each other: means over runs, and each arm against uniform."""
 
 import math
 from pathlib import Path
@@ -7,17 +7,22 @@ import numpy as np
 
 from hamur.files import replacing, write_history
 from hamur.metrics import protocols
-from hamur.reporting.seeds import spread
+from hamur.reporting.seeds import compare, spread
 from hamur.reporting.tables import UNDEFINED, markdown_table
+
+Key = tuple[int | None, int]  # pair of domains, seed
 
 
 def write_comparison(folder: Path, content: list[dict]) -> None:
-    """comparison.csv and comparison.md: means over seeds, and each arm against uniform."""
-    arms: dict[str, dict[int, dict]] = {}
+    """comparison.csv and comparison.md: means over runs, and each arm against uniform.
+
+    Runs are paired by seed, and by "pair" where a study has several pairs of domains.
+    """
+    arms: dict[str, dict[Key, dict]] = {}
     for run in content:
         name = "conet_s" if run["model"] == "conet_s" else run["arm"]
-        arms.setdefault(name, {})[run["seed"]] = run
-    rows = [comparison_row(name, seeds, arms.get("uniform", {})) for name, seeds in arms.items()]
+        arms.setdefault(name, {})[run.get("pair"), run["seed"]] = run
+    rows = [comparison_row(name, runs, arms.get("uniform", {})) for name, runs in arms.items()]
     write_history(folder / "comparison.csv", rows)
     shown = [[_shown(value) for value in row.values()] for row in rows]
     table = markdown_table([name.replace("_", " ") for name in rows[0]], shown)
@@ -26,22 +31,27 @@ def write_comparison(folder: Path, content: list[dict]) -> None:
     print(table)
 
 
-def comparison_row(name: str, seeds: dict[int, dict], uniform: dict[int, dict]) -> dict:
-    """Mean and spread of an arm, its difference to uniform with an interval over users."""
-    auc = spread(run["test"]["auc"] for run in seeds.values())
-    planted = spread((run["planted"] or {}).get("auc_weight") for run in seeds.values())
-    row = {"arm": name, "seeds": len(seeds), "test_auc": auc.mean, "std": auc.std}
-    row |= {"valid_auc": spread(run["valid"]["auc"] for run in seeds.values()).mean}
-    row |= {"difference": None, "low": None, "high": None}
-    common = sorted(seeds.keys() & uniform.keys())
+def comparison_row(name: str, runs: dict[Key, dict], uniform: dict[Key, dict]) -> dict:
+    """Mean and spread of an arm, and its difference to uniform with two 95 % intervals.
+
+    low, high: over users, resampled, the models as they are.  runs_low, runs_high: Student's, over
+    runs, which holds the noise of training.
+    """
+    tested = {key: run["test"]["auc"] for key, run in runs.items()}
+    auc = spread(tested.values())
+    planted = spread((run["planted"] or {}).get("auc_weight") for run in runs.values())
+    row = {"arm": name, "runs": len(runs), "test_auc": auc.mean, "std": auc.std}
+    row |= {"valid_auc": spread(run["valid"]["auc"] for run in runs.values()).mean}
+    row |= dict.fromkeys(("difference", "low", "high", "runs_low", "runs_high"))
+    common = sorted(runs.keys() & uniform.keys())
     if common and name != "uniform":
-        samples = [paired(seeds[seed], uniform[seed]) for seed in common]
-        means = np.mean(samples, axis=0)
-        auc = [seeds[s]["test"]["auc"] - uniform[s]["test"]["auc"] for s in common]
-        span = protocols.interval(means) or [None, None]
-        row |= {"difference": float(np.mean(auc)), "low": span[0], "high": span[1]}
+        means = np.mean([paired(runs[key], uniform[key]) for key in common], axis=0)
+        row["low"], row["high"] = protocols.interval(means) or (None, None)
+        over_runs = compare({key: run["test"]["auc"] for key, run in uniform.items()}, tested)
+        row |= {"difference": over_runs.difference}
+        row |= {"runs_low": over_runs.low, "runs_high": over_runs.high}
     row |= {"weight_auc": None if math.isnan(planted.mean) else planted.mean}
-    row |= {"collapsed": sum(run["collapsed"] for run in seeds.values())}
+    row |= {"collapsed": sum(run["collapsed"] for run in runs.values())}
     return row
 
 

@@ -10,7 +10,7 @@ MovieLens-1M the standard error of one test AUC is about 1.3e-3, as large as mos
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,11 +63,14 @@ def spread(values: Iterable[float | None]) -> Spread:
 
 
 def compare(
-    baseline: Mapping[int, float], candidate: Mapping[int, float], confidence: float = 0.95
+    baseline: Mapping[Hashable, float],
+    candidate: Mapping[Hashable, float],
+    confidence: float = 0.95,
 ) -> Comparison:
     """Candidate minus baseline, paired by seed, with Student's t interval of the mean difference.
 
-    Pairing takes out what a seed does to both.  Keys are seeds; only common ones count.
+    Pairing takes out what a seed does to both.  Keys are seeds (or what else tells runs
+    apart); only common ones count.
     Raises:  ValueError: no common seed.
     """
     seeds = sorted(baseline.keys() & candidate.keys())

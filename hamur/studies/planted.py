@@ -1,9 +1,10 @@
 """The study on generated pairs whose harmful source behaviours are known: do learned weights find
 them, and does the target gain?
 
-For every seed a pair of its own is generated; all arms then see the same rows, initial weights and
-batches.  All figures are of synthetic data.  The plant goes by source category, so that a category
-bias has an easy task: --category_bias 0 is the harder one.
+For every seed a pair of its own is generated, or every seed trains on each of --pairs; all arms
+then see the same rows, initial weights and batches.  All figures are of synthetic data.  The plant
+goes by source category, so that a category bias has an easy task: --category_bias 0 is the harder
+one.
 """
 
 import dataclasses
@@ -31,6 +32,11 @@ DEFAULTS = dict(
 class PlantedConfig(CrossDomainConfig):
     """Options of the study: those of a run, and of the generator."""
 
+    pairs: str | None = data_flag(
+        None,
+        "generator seeds of the pairs, as 0,1,2; every one of --seeds trains on each",
+        default_text="one pair a seed",
+    )
     users: int = data_flag(2000, "users of a generated pair", at_least=50)
     plant: str = data_flag(
         "independent",
@@ -48,38 +54,43 @@ def main(script: str, description: str, argv: Sequence[str] | None = None) -> in
 
 
 def study(config: PlantedConfig, script: str) -> None:
-    """All arms on every seed's pair, and the table that compares them."""
+    """All arms on every pair, and the table that compares them."""
     config = config.resolved()
     runs = cross_domain.plan(config)
+    pairs = [None] if config.pairs is None else cross_domain.seed_list("--pairs", config.pairs)
     select_device(config.device)
     by_seed: dict[int, list] = {}
     for each, _ in runs:
         by_seed.setdefault(each.seed, []).append(each)
     content = []
     for seed, arms in by_seed.items():
-        found = one_seed(arms, seed, config, script)
-        if any(stuck(each) for each in found):
-            print(
-                f"seed {seed}: an arm had a training loss above {STUCK_LOSS} after epoch "
-                f"{STUCK_EPOCH}; replaced by seed {seed + OTHER_SEED} for all arms"
-            )
-            found = one_seed(arms, seed + OTHER_SEED, config, script)
-        content += found
+        for pair in pairs:
+            found = one_seed(arms, seed, pair, config, script)
+            if any(stuck(each) for each in found):
+                print(
+                    f"seed {seed}: an arm had a training loss above {STUCK_LOSS} after epoch "
+                    f"{STUCK_EPOCH}; replaced by seed {seed + OTHER_SEED} for all arms"
+                )
+                found = one_seed(arms, seed + OTHER_SEED, pair, config, script)
+            content += found
     folder = Path(config.record) / "planted" / "log" / config.exp_name
     write_comparison(folder, content)
 
 
-def one_seed(arms: list, seed: int, config: PlantedConfig, script: str) -> list[dict]:
-    """metrics.json of every arm on the pair of one seed."""
+def one_seed(
+    arms: list, seed: int, number: int | None, config: PlantedConfig, script: str
+) -> list[dict]:
+    """metrics.json of every arm on one pair, that of the seed where it has no number."""
     from hamur.data import load_amazon_pair
     from hamur.data.synthetic.amazon import make_amazon_pair
 
     record = Path(config.record) / "planted"
-    folder = record / "data" / f"{config.plant}-{config.users}-{config.harmful_categories}-{seed}"
+    drawn = seed if number is None else number
+    folder = record / "data" / f"{config.plant}-{config.users}-{config.harmful_categories}-{drawn}"
     truth = folder.with_name(folder.name + ".truth.npz")
     if not truth.exists():
         make_amazon_pair(
-            folder, config.users, seed, PAIR, config.plant, config.harmful_categories
+            folder, config.users, drawn, PAIR, config.plant, config.harmful_categories
         )  # fmt: skip
     pair = load_amazon_pair(folder, pair=PAIR, vocabulary=config.vocab)
     harmful = read_truth(str(truth), pair)
@@ -87,8 +98,9 @@ def one_seed(arms: list, seed: int, config: PlantedConfig, script: str) -> list[
     for each in arms:
         each = dataclasses.replace(each, seed=seed, in_root=str(folder), truth=str(truth))
         arm = "conet_s" if each.model_name == "conet_s" else each.arm
-        name = f"{config.exp_name}/{arm}-{seed}"
-        found.append(cross_domain.run_one(each, pair, harmful, record, name, script))
+        name = f"{config.exp_name}/{arm}-{seed}" + ("" if number is None else f"-pair-{number}")
+        content = cross_domain.run_one(each, pair, harmful, record, name, script)
+        found.append({**content, "pair": number})
     return found
 
 
