@@ -77,19 +77,11 @@ def make_amazon_pair(
     out.mkdir(parents=True, exist_ok=True)
     members = np.arange(users + extra), np.append(np.arange(users), np.arange(users + extra, total))
     for d, domain in enumerate(domains):
-        category = rng.integers(domain.categories, size=domain.items)
-        bad = np.zeros(domain.categories, bool)
-        if d == 0 and plant != "none":
-            bad[rng.permutation(domain.categories)[:harmful_categories]] = True
+        planted = harmful_categories if d == 0 and plant != "none" else None
+        category, bad = _categories(rng, domain, planted)
         rows = _rows(rng, domain, members[d])
         harmful = bad[category[rows[1]]] | (bad_user[rows[0]] if d == 0 else False)
-        rows = _rated(rng, rows, category, factors, harmful, plant, domain)
-        rows = rows.take(_core(rows.user, rows.item))
-        if not len(rows.user):
-            raise ValueError(
-                f"no row of {domain.name} is left in the 5-core of {users} users and "
-                f"{domain.items} items; use more users or fewer items"
-            )
+        rows = _in_core(_rated(rng, rows, category, factors, harmful, plant, domain), domain, users)
         write_reviews(out, domain, rows, rng, compressed, d)
         write_meta(
             out, domain, np.unique(rows.item), category, rng, missing_meta_share, compressed, d
@@ -131,6 +123,15 @@ def generate(
 def make_amazon_sample(out: str | Path, seed: int) -> None:
     """The bundled sample: 240 users of both categories and 144 of one only."""
     make_amazon_pair(out, 240, seed, extra_users=0.3, items=(240, 160), truth=False)
+
+
+def _categories(rng, domain: Domain, planted: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Category (items,) of every item, and (categories,) bool: it is one of the planted ones."""
+    category = rng.integers(domain.categories, size=domain.items)
+    bad = np.zeros(domain.categories, bool)
+    if planted is not None:
+        bad[rng.permutation(domain.categories)[:planted]] = True
+    return category, bad
 
 
 def _rows(rng: np.random.Generator, domain: Domain, members: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -186,6 +187,20 @@ def _rated(
     rating = 1 + np.searchsorted(thresholds, score)
     probability = ndtr((mean - thresholds[2]) / noise)
     return Rows(user, item, day, probability, rating, harmful)
+
+
+def _in_core(rows: Rows, domain: Domain, users: int) -> Rows:
+    """The rows of users and items with at least five.
+
+    Raises:  ValueError: there are none; names the sizes that were asked for.
+    """
+    rows = rows.take(_core(rows.user, rows.item))
+    if not len(rows.user):
+        raise ValueError(
+            f"no row of {domain.name} is left in the 5-core of {users} users and "
+            f"{domain.items} items; use more users or fewer items"
+        )
+    return rows
 
 
 def _core(user: np.ndarray, item: np.ndarray) -> np.ndarray:
