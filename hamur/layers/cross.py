@@ -44,6 +44,8 @@ class CrossNetwork(nn.Cell):
         return out
 
     def cross(self, x, weight, bias):
+        """x (rows, P), weight and bias (L, P): the layers' result is x times a factor a row plus an
+        offset, so that x is passed over once."""
         dots = product_tb(x, weight)  # (rows, L)
         factor = ops.ones_like(dots[:, 0:1])
         offset = ops.zeros_like(bias[0])

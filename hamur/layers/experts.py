@@ -41,6 +41,7 @@ class ExpertLayer(nn.Cell):
         return self.dropout(self.norm((out,), layout, self.bias), layout, keep)[0]
 
     def products(self, xs):
+        """Each expert's own input times its own matrix, side by side."""
         matrices = ops.unstack(self.weight)
         out = ()
         for x, matrix in zip(xs, matrices):

@@ -62,6 +62,8 @@ class RankingModel(nn.Cell):
             self.adapter = self.make_adapter(adapter_seed)
 
     def make_adapter(self, seed):
+        """The HyperAdapter of this network; sizes that the configuration leaves open are the data
+        set's."""
         config, sizes = self.config, self.sizes
         repeat = config.bn_repeat or self.num_domains
         return HyperAdapter(
@@ -122,6 +124,7 @@ class RankingModel(nn.Cell):
         return leave(self.network(embeddings, dense, context), layout).reshape(-1)
 
     def split_keep(self, keep):
+        """Dropout masks -> (that of the embeddings or None, those of the hidden layers)."""
         if keep and self.config.embedding_dropout > 0:
             return keep[0], keep[1:]
         return None, keep
@@ -131,6 +134,7 @@ class RankingModel(nn.Cell):
         return self.join(embeddings, dense)
 
     def join(self, embeddings, dense):
+        """The embedded instance with its dense columns."""
         return ops.concat((embeddings, dense), -1) if self.num_dense else embeddings
 
     def deep(self, xs, context):
@@ -147,6 +151,7 @@ class RankingModel(nn.Cell):
         return xs
 
     def apply_cell(self, adapter_cell, xs, instance, layout, weight, quotas):
+        """The cell on the towers' rows xs, in the form of rows that it reads."""
         if adapter_cell.routed == (layout[KIND] != "single"):
             return adapter_cell.on_towers(xs, instance, layout)
         hidden = leave(xs, layout)

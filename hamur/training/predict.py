@@ -53,6 +53,7 @@ class Predictor:
         self.warned = False
 
     def batches(self, table):
+        """The table in batches whose composition is compiled already, where it fits one."""
         config = self.model.config
         if config.enabled and config.norm_inference == "batch":
             self.check_batch_statistics(len(table))
@@ -79,6 +80,10 @@ class Predictor:
         return rows - own_rows <= max(0.25 * own_rows, min(sum(self.quotas), 4 * own_rows))
 
     def check_batch_statistics(self, rows):
+        """Warn once that scores depend on the batch.
+
+        Raises:  ValueError: a batch of one row, which has no variance.
+        """
         last = rows % self.batch_size
         if rows < 2 or last == 1:
             raise ValueError(

@@ -55,6 +55,8 @@ class Session:
         self.train_rows = len(train)
 
     def check_tables(self, train, valid):
+        """Raises:  ValueError: an empty split, rows that do not fit the model's schema, a criterion
+        that the evaluation does not have."""
         for name, table in (("training", train), ("validation", valid)):
             if len(table) == 0:
                 raise ValueError(f"the {name} split has no rows.")

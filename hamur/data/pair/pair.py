@@ -42,6 +42,8 @@ class Interactions:
         return len(self.row_id)
 
     def take(self, rows: np.ndarray) -> "Interactions":
+        """Those rows, in that order."""
+
         def part(column):
             return None if column is None else column[rows]
 

@@ -102,6 +102,7 @@ class CoNetProblem:
         return np.concatenate([np.repeat(rows, self.dim, axis=1).ravel(), cross])
 
     def known(self, batch: Batch) -> np.ndarray:
+        """Which rows of the tables count: all, unless row 0 is fixed at zero."""
         zero = self.cells.model.config.zero_padding
         return batch.known if zero else np.ones_like(batch.known)
 
@@ -118,6 +119,8 @@ class CoNetProblem:
         return float(value.asnumpy()), rows, [part.asnumpy() for part in cross]
 
     def dev_gradient(self) -> np.ndarray:
+        """v = dL_dev/dtheta (N,) float64 inside the scope, on the rows of the lower batch; sets
+        dev_loss."""
         weights = np.stack([np.zeros_like(self.dev.share), self.dev.share])
         self.dev_loss, rows, cross = self.occurrence_gradients(self.dev, weights, self.head)
         place = np.searchsorted(self.unique, self.dev.ids.ravel())
@@ -135,6 +138,7 @@ class CoNetProblem:
         )  # fmt: skip
 
     def attached_arguments(self):
+        """The same and all that the weights are made of, for weights inside the graph of theta."""
         lower, perceptron = self.lower, self.cells.perceptron
         history = self.cells.rows(Tensor(lower.history.reshape(-1)))
         embedded = history.reshape(*lower.history.shape[:3], 2 * self.dim)
@@ -144,6 +148,7 @@ class CoNetProblem:
         )  # fmt: skip
 
     def vectors(self, x: np.ndarray) -> list[Tensor]:
+        """A vector (N,) as table rows and cross matrices."""
         rows, *cross = np.split(
             x, np.cumsum([self.places * self.dim, *self.cross_sizes[:-1]])
         )  # fmt: skip
@@ -163,6 +168,7 @@ class CoNetProblem:
         return self.mask * flat(rows.asnumpy(), [part.asnumpy() for part in cross])
 
     def precondition(self, p: np.ndarray) -> np.ndarray:
+        """p (N,), with rows of length 1 where they are normalised."""
         if not self.normalise:
             return p
         rows = p[: self.places * self.dim].reshape(self.places, self.dim)
@@ -170,6 +176,8 @@ class CoNetProblem:
         return np.concatenate([rows.ravel(), p[self.places * self.dim :]])
 
     def influence(self, p: np.ndarray) -> np.ndarray:
+        """c (B,) float64, c_j = p . d(source loss of behaviour j)/dtheta: how much more weight on
+        behaviour j would lower the development loss."""
         if self.first_order:
             weights = np.stack([self.lower.mask, np.zeros_like(self.lower.mask)])
             _, rows, _ = self.occurrence_gradients(self.lower, weights, self.own_head)
@@ -184,6 +192,7 @@ class CoNetProblem:
         return self.prior_weight * self.lower.effect * self.lower.mask * c
 
     def phi_gradient(self, influence: np.ndarray, p: np.ndarray) -> dict[str, np.ndarray]:
+        """-d<w(phi), c>/dphi by name, c constant; sets source_weights."""
         lower, phi = self.lower, self.cells.perceptron.phi
         if self.cells.attached:
             self.source_weights = self.weights[0]

@@ -98,6 +98,7 @@ class CrossDomainSession:
         return self.result
 
     def finished(self) -> bool:
+        """Whether all epochs are trained, or `patience` of them brought nothing."""
         result, patience = self.result, self.config.patience
         stale = patience and result.epochs - result.best_epoch >= patience
         return result.epochs >= self.config.epochs or bool(stale)
@@ -201,6 +202,7 @@ class CrossDomainSession:
         return np.stack([source * np.float32(config.prior_weight), batch.share])
 
     def upper_update(self, epoch: int, loss: float) -> None:
+        """phi moves once; its figures become a row of the history."""
         started = time.perf_counter()
         row = {"kind": "upper", "epoch": epoch + 1} | self.upper.update(loss)
         seconds = time.perf_counter() - started
@@ -242,6 +244,7 @@ class CrossDomainSession:
         return arrays
 
     def restore_best(self) -> None:
+        """Put the weights of the best epoch back."""
         arrays = dict(self.best)
         if self.upper is not None:
             self.upper.head = arrays.pop("upper.head")

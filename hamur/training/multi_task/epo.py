@@ -147,6 +147,8 @@ class EpoRule:
         self.grams.set_data(Tensor(grams.astype(np.float32)))
 
     def weights(self, losses, preferences, ranges):
+        """Coefficients (R, T) of the losses (R, T), from the gradients' last inner products; counts
+        linear programs without a solution."""
         grams = self.grams.asnumpy().astype(np.float64)
         weights, failed = epo_weights(grams, losses, preferences, ranges)
         self.infeasible += failed
