@@ -70,7 +70,7 @@ def test_every_model_trains_on_both_samples(script, model, tmp_path):
     assert done.stdout.rstrip().splitlines()[-1].startswith("worst domain")
 
 
-def test_all_results_of_a_longer_run(tmp_path):
+def test_all_results_of_a_longer_run(tmp_path, monkeypatch, capsys):
     flags = ["--model_name", "mlp", "--epoch", "3", "--save_dir", "here", "--plot"]
     done = run(MOVIELENS, tmp_path, *flags, "--save_predictions", "--seed", "3", "--init_seed", "4")
     assert done.returncode == 0, done.stderr
@@ -89,6 +89,19 @@ def test_all_results_of_a_longer_run(tmp_path):
     for name in ("learning_curve.png", "domains.png", "predictions.parquet"):
         assert (folder / name).stat().st_size > 1000
     assert not list(folder.rglob("*.pkl"))
+
+    # The folder holds a finished run now: one of other options replaces it only if told to.
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    monkeypatch.chdir(tmp_path)
+    other = ["--model_name", "mlp", "--epoch", "1", "--save_dir", "here", "--seed", "3", "--quiet"]
+    assert main(load_movielens, "x.py", "", other, patience=10) == 2
+    found = capsys.readouterr().err
+    assert "x.py: error: here holds a finished run, which had --epoch 3, this one 1" in found
+    assert "--overwrite" in found and len(found.splitlines()) == 1
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert main(load_movielens, "x.py", "", [*other, "--overwrite"], patience=10) == 0
+    assert read(folder, "metrics.json")["train"]["epochs"] == 1
+    assert main(load_movielens, "x.py", "", other, patience=10) == 0  # the same run again
 
 
 @pytest.mark.slow

@@ -164,7 +164,10 @@ def write(folder, content, config, schema, say) -> None:
         title = f"{config.model_name} ({config.preset}, {config.head}) on {schema.name}{note}"
         front.front_plot(folder / "front.png", sources, names, title)
     write_json(folder / "metrics.json", content)
-    say(f"\nresults in {folder}; best epoch {run['best_epoch']} of {run['epochs']}")
+    say(
+        f"\nresults in {folder}; weights of epoch {run['best_epoch']} of {run['epochs']}, the best "
+        f"on {config.select_on}"
+    )
     say(f"test split{note}:\n")
     entries = content.get("front") or [
         {"preference": [1 / len(names)] * len(names), **content["test"]}

@@ -195,11 +195,14 @@ class TaskConfig(TaskPresets):
     resume: bool = training_flag(
         False, "continue the interrupted run in --save_dir; the result equals an uninterrupted run"
     )
-    device: str = run_flag("cpu", "cpu, gpu or ascend, with a card as in ascend:1")
+    device: str = run_flag("cpu", "cpu, gpu or ascend (only cpu is tested), with a card: ascend:1")
     save_dir: str | None = run_flag(
         None,
         "folder of the results, created if missing",
         default_text="runs/<script>/<model>-<seed>",
+    )
+    overwrite: bool = run_flag(
+        False, "replace a finished run of other data or options in --save_dir"
     )
     quiet: bool = run_flag(False, "print nothing but the table of results")
     debug: bool = run_flag(False, "show the traceback of an error in data or options")

@@ -74,7 +74,10 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     if config.plot:
         draw(folder, config, schema, run, reports)
     write_json(folder / "metrics.json", content)
-    say(f"\nresults in {folder}; best epoch {run.best_epoch} of {run.epochs}; test split:\n")
+    say(
+        f"\nresults in {folder}; weights of epoch {run.best_epoch} of {run.epochs}, the best on "
+        "validation; test split:\n"
+    )
     print(tables.metrics_table(reports["test"], schema.domain_names))
     return content
 

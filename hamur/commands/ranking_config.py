@@ -188,12 +188,16 @@ class RankingConfig:
     )
     device: str = run_flag(
         "cpu",
-        "cpu, gpu or ascend, with a card number as in ascend:1; cuda:0 and npu:0 are understood",
+        "cpu, gpu or ascend (only cpu is tested), with a card number as in ascend:1; cuda:0 and "
+        "npu:0 are understood",
     )
     save_dir: str | None = run_flag(
         None,
         "folder of the results, created if missing",
         default_text="runs/<script>/<model>-<seed>",
+    )
+    overwrite: bool = run_flag(
+        False, "replace a finished run of other data or options in --save_dir"
     )
     save_predictions: bool = run_flag(
         False, "also write predictions.parquet with every test row's probability"

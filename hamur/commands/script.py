@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from hamur.reporting import results
 
 # Options that a resumed run may change: they do not alter what an epoch computes.
 FREE_OPTIONS = ("dataset_path", "epoch", "patience", "resume", "device", "save_dir")
-FREE_OPTIONS += ("save_predictions", "plot", "quiet", "debug")
+FREE_OPTIONS += ("save_predictions", "plot", "quiet", "debug", "overwrite")
+LENGTH = ("epoch", "patience")  # that a resumed run may change, and a finished run is told by
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
@@ -34,6 +36,8 @@ def run_script(
     os.environ.setdefault("GLOG_v", "3")  # MindSpore's C++ log, unless the user wants it
     config = from_flags(config_class, argv, description, **defaults)
     name = Path(script).stem
+    shown = Path(script).name  # as argparse names it
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         complete = work(config, name)
     except KeyboardInterrupt:
@@ -42,10 +46,10 @@ def run_script(
         if config.debug:
             raise
         text = " ".join(str(error).split())
-        print(f"{name}: error: {text}", file=sys.stderr)
+        print(f"{shown}: error: {text}", file=sys.stderr)
         return 2
     if complete is False:
-        print(f"{name}: interrupted; {go_on}", file=sys.stderr)
+        print(f"{shown}: interrupted; {go_on}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -72,13 +76,16 @@ def select_device(text: str) -> None:
 def open_run(config, description: dict, model, say: Callable) -> dict:
     """config.json of a run that begins, or goes on; returns the parameter counts, and says them.
 
-    Raises:  ValueError: --resume, but the run in --save_dir is another one.
+    Raises:  ValueError: --resume, but the run in --save_dir is another one; or a finished run of
+        other data or options is there, and neither --resume nor --overwrite is given.
     """
     from hamur import models
 
     folder = Path(config.save_dir)
     if config.resume:
         check_resumable(folder / "config.json", description)
+    elif (folder / "metrics.json").exists() and not config.overwrite:
+        check_same(folder / "config.json", description)
     write_json(folder / "config.json", description)
     (folder / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
     counts = models.parameter_counts(model)
@@ -93,16 +100,31 @@ def check_resumable(path: Path, description: dict) -> None:
     """ValueError if the run in this folder had other data, or options that change its course."""
     if not path.exists():
         raise ValueError(f"--resume: no run in {path.parent}, which has no config.json.")
+    difference = first_difference(path, description, FREE_OPTIONS)
+    if difference:
+        raise ValueError(f"--resume: the run in {path.parent} had {difference}.")
+
+
+def check_same(path: Path, description: dict) -> None:
+    """ValueError if these results, which would be replaced, are not those of the same command."""
+    free = [name for name in FREE_OPTIONS if name not in LENGTH]
+    difference = first_difference(path, description, free) if path.exists() else None
+    if difference:
+        raise ValueError(
+            f"{path.parent} holds a finished run, which had {difference}; choose another "
+            "--save_dir, or --overwrite it."
+        )
+
+
+def first_difference(path: Path, description: dict, free: Sequence[str]) -> str | None:
+    """What the run of a config.json had otherwise than this one, apart from the free options."""
     before, now = json.loads(path.read_text()), json.loads(json.dumps(description))
     if before["data"]["fingerprint"] != now["data"]["fingerprint"]:
-        raise ValueError(f"--resume: the run in {path.parent} had other data or another split.")
-    differing = {
-        name: (before["options"].get(name), value)
-        for name, value in now["options"].items()
-        if name not in FREE_OPTIONS and before["options"].get(name) != value
-    }
-    for name, (old, new) in differing.items():
-        raise ValueError(f"--resume: the run in {path.parent} had --{name} {old}, this one {new}.")
+        return "other data or another split"
+    for name, value in now["options"].items():
+        if name not in free and before["options"].get(name) != value:
+            return f"--{name} {before['options'].get(name)}, this one {value}"
+    return None
 
 
 def train_block(run) -> dict:

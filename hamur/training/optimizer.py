@@ -69,7 +69,7 @@ class Adam(nn.Cell):
         self.coupled = decay == "coupled"
         self.corrected = epsilon == "corrected"
         self.update = ops.Adam()
-        self.update_rows = ops.FusedSparseLazyAdam().set_device("CPU")
+        self.update_rows = ops.FusedSparseLazyAdam().set_device("CPU") if lazy else None
 
     def state(self):
         """The optimiser's own parameters, without those that it updates."""

@@ -36,7 +36,8 @@ def find_files(source: Path, val_needed: bool = True) -> list[Path]:
             "no such folder",
             file=source,
             expected="a folder of " + ", ".join(_FILE_SETS[0]),
-            remedy=f"make the processed files from the data of {PAGE} and pass their folder",
+            remedy=f"fetch the data from {PAGE} and pass the folder of the raw files, or of the "
+            "processed ones",
         )
     found = [names for names in _FILE_SETS if any((source / name).is_file() for name in names)]
     if len(found) != 1:

@@ -221,9 +221,10 @@ class CrossDomainSession:
             result.collapsed = False
             return
         result.collapsed = True
+        shown = "undefined" if auc is None else f"{auc:.3f}"
         text = (
             f"the model predicts a constant after epoch {result.epochs} (standard deviation of the "
-            f"logits {spread:.1e}, validation AUC {auc})"
+            f"logits {spread:.1e}, validation AUC {shown})"
         )
         if config.on_collapse == "error":
             raise CollapseError(text + "; try another --seed, or --on_collapse restart.")
@@ -234,7 +235,7 @@ class CrossDomainSession:
             self.best = None
             self.begin_again(restarts)
         else:
-            self.say(f"warning: {text}")
+            self.say(f"warning: {text}; most runs leave this state within a few epochs")
 
     def weights(self) -> dict[str, np.ndarray]:
         """theta, phi and the development head."""
