@@ -79,6 +79,7 @@ class SyntheticConfig:
         "raw", "raw files, or the processed CSVs of ali-ccp and aliexpress", group="data",
         choices=("raw", "processed"),
     )  # fmt: skip
+    overwrite: bool = flag(False, "write into --out though it is not empty", group="run")
     debug: bool = flag(False, "show the traceback of an error", group="run")
 
     def __post_init__(self):
@@ -88,7 +89,13 @@ class SyntheticConfig:
 
 
 def make_synthetic(config: SyntheticConfig, script: str) -> None:
-    """Writes the files and, beside the folder, what only the generator knows."""
+    """Writes the files and, beside the folder, what only the generator knows.
+
+    Raises:  ValueError: the folder holds files, and --overwrite is not given.
+    """
+    out = Path(config.out)
+    if not config.overwrite and out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"--out {out} is not empty; choose another folder, or --overwrite.")
     names = (
         "test_rows", "signal", "domain_shift", "list_entries", "conversion",
         "countries", "task_conflict",
@@ -100,7 +107,6 @@ def make_synthetic(config: SyntheticConfig, script: str) -> None:
     truth = synthetic.generate(
         config.dataset, config.format, config.out, config.rows, config.seed, given
     )
-    out = Path(config.out)
     print(f"{out}: {config.rows:,} rows, generated from seed {config.seed}; no row is real")
     for part, figures in truth.items():
         best = figures["bayes_auc"]
@@ -109,4 +115,6 @@ def make_synthetic(config: SyntheticConfig, script: str) -> None:
 
 def main_synthetic(script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """The exit code: 0 when the files are written."""
-    return run_script(SyntheticConfig, make_synthetic, script, description, argv, "run it again")
+    return run_script(
+        SyntheticConfig, make_synthetic, script, description, argv, "run it again with --overwrite"
+    )
