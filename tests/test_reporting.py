@@ -13,6 +13,7 @@ from hamur.commands.ranking_config import RankingConfig
 from hamur.files import replacing, write_history, write_json
 from hamur.layers import AdapterConfig
 from hamur.reporting import plots, results, seeds, tables
+from hamur.reporting.comparison import comparison_row
 from hamur.reporting.weights import label_levels
 
 NAMES = ("young", "middle", "old")
@@ -152,6 +153,26 @@ def test_spread_uses_the_sample_deviation():
     assert value.std == pytest.approx(0.1 / math.sqrt(2))
     assert str(value) == "0.8500 ± 0.0707"
     assert str(seeds.spread([0.8])) == "0.8000" and str(seeds.spread([None])) == "-"
+
+
+def cross_domain_run(auc, seed, pair=None, rows=40):
+    rng = np.random.default_rng(seed)
+    table = {"labels": rng.integers(0, 2, rows), "users": np.arange(rows)}
+    figures = {"test": {"auc": auc}, "valid": {"auc": auc}, "planted": None, "collapsed": False}
+    return {**table, **figures, "seed": seed, "pair": pair, "probabilities": rng.random(rows)}
+
+
+def test_arms_are_paired_by_pair_and_seed_where_both_have_an_auc():
+    keys = [(pair, seed) for pair in (0, 1) for seed in (3, 4)]
+    uniform = {key: cross_domain_run(0.7, key[1]) for key in keys}
+    arm = {key: cross_domain_run(0.7 + 0.01 * n, key[1]) for n, key in enumerate(keys)}
+    row = comparison_row("item", arm, uniform)
+    assert row["runs"] == 4 and row["difference"] == pytest.approx(0.015)
+    half = stats.t.ppf(0.975, 3) * np.std([0, 0.01, 0.02, 0.03], ddof=1) / 2
+    assert (row["runs_low"], row["runs_high"]) == pytest.approx((0.015 - half, 0.015 + half))
+    uniform[1, 4]["test"]["auc"] = None  # a test split of one class
+    assert comparison_row("item", arm, uniform)["difference"] == pytest.approx(0.01)
+    assert comparison_row("item", arm, {})["difference"] is None
 
 
 def test_comparison_is_scipys_paired_t_interval():

@@ -37,22 +37,28 @@ def comparison_row(name: str, runs: dict[Key, dict], uniform: dict[Key, dict]) -
     low, high: over users, resampled, the models as they are.  runs_low, runs_high: Student's, over
     runs, which holds the noise of training.
     """
-    tested = {key: run["test"]["auc"] for key, run in runs.items()}
+    tested, baseline = defined_auc(runs), defined_auc(uniform)
     auc = spread(tested.values())
     planted = spread((run["planted"] or {}).get("auc_weight") for run in runs.values())
     row = {"arm": name, "runs": len(runs), "test_auc": auc.mean, "std": auc.std}
     row |= {"valid_auc": spread(run["valid"]["auc"] for run in runs.values()).mean}
     row |= dict.fromkeys(("difference", "low", "high", "runs_low", "runs_high"))
-    common = sorted(runs.keys() & uniform.keys())
+    common = sorted(tested.keys() & baseline.keys())
     if common and name != "uniform":
         means = np.mean([paired(runs[key], uniform[key]) for key in common], axis=0)
         row["low"], row["high"] = protocols.interval(means) or (None, None)
-        over_runs = compare({key: run["test"]["auc"] for key, run in uniform.items()}, tested)
+        over_runs = compare(baseline, tested)
         row |= {"difference": over_runs.difference}
         row |= {"runs_low": over_runs.low, "runs_high": over_runs.high}
     row |= {"weight_auc": None if math.isnan(planted.mean) else planted.mean}
     row |= {"collapsed": sum(run["collapsed"] for run in runs.values())}
     return row
+
+
+def defined_auc(runs: dict[Key, dict]) -> dict[Key, float]:
+    """Test AUC of the runs that have one."""
+    found = {key: run["test"]["auc"] for key, run in runs.items()}
+    return {key: auc for key, auc in found.items() if auc is not None}
 
 
 def paired(run: dict, baseline: dict, times: int = 1000) -> np.ndarray:
