@@ -102,6 +102,10 @@ def test_all_results_of_a_longer_run(tmp_path, monkeypatch, capsys):
     assert main(load_movielens, "x.py", "", [*other, "--overwrite"], patience=10) == 0
     assert read(folder, "metrics.json")["train"]["epochs"] == 1
     assert main(load_movielens, "x.py", "", other, patience=10) == 0  # the same run again
+    (folder / "metrics.json").unlink()  # as if it had been killed
+    assert main(load_movielens, "x.py", "", other, patience=10) == 2
+    assert "unfinished run; --resume continues it" in capsys.readouterr().err
+    assert main(load_movielens, "x.py", "", [*other, "--resume"], patience=10) == 0
 
 
 @pytest.mark.slow

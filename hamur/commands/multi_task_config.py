@@ -202,7 +202,7 @@ class TaskConfig(TaskPresets):
         default_text="runs/<script>/<model>-<seed>",
     )
     overwrite: bool = run_flag(
-        False, "replace a finished run of other data or options in --save_dir"
+        False, "replace an unfinished run, or one of other data or options, in --save_dir"
     )
     quiet: bool = run_flag(False, "print nothing but the table of results")
     debug: bool = run_flag(False, "show the traceback of an error in data or options")

@@ -197,7 +197,7 @@ class RankingConfig:
         default_text="runs/<script>/<model>-<seed>",
     )
     overwrite: bool = run_flag(
-        False, "replace a finished run of other data or options in --save_dir"
+        False, "replace an unfinished run, or one of other data or options, in --save_dir"
     )
     save_predictions: bool = run_flag(
         False, "also write predictions.parquet with every test row's probability"

@@ -76,16 +76,16 @@ def select_device(text: str) -> None:
 def open_run(config, description: dict, model, say: Callable) -> dict:
     """config.json of a run that begins, or goes on; returns the parameter counts, and says them.
 
-    Raises:  ValueError: --resume, but the run in --save_dir is another one; or a finished run of
-        other data or options is there, and neither --resume nor --overwrite is given.
+    Raises:  ValueError: --resume, but the run in --save_dir is another one; or an unfinished run,
+        or a finished one of other data or options, and neither --resume nor --overwrite is given.
     """
     from hamur import models
 
     folder = Path(config.save_dir)
     if config.resume:
         check_resumable(folder / "config.json", description)
-    elif (folder / "metrics.json").exists() and not config.overwrite:
-        check_same(folder / "config.json", description)
+    elif not config.overwrite:
+        check_free(folder, description)
     write_json(folder / "config.json", description)
     (folder / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
     counts = models.parameter_counts(model)
@@ -105,14 +105,22 @@ def check_resumable(path: Path, description: dict) -> None:
         raise ValueError(f"--resume: the run in {path.parent} had {difference}.")
 
 
-def check_same(path: Path, description: dict) -> None:
-    """ValueError if these results, which would be replaced, are not those of the same command."""
-    free = [name for name in FREE_OPTIONS if name not in LENGTH]
-    difference = first_difference(path, description, free) if path.exists() else None
-    if difference:
+def check_free(folder: Path, description: dict) -> None:
+    """ValueError if this run would replace another one's results, unless it is the same command
+    again."""
+    from hamur.training.checkpoint import PROGRESS
+
+    if (folder / "metrics.json").exists() and (folder / "config.json").exists():
+        free = [name for name in FREE_OPTIONS if name not in LENGTH]
+        difference = first_difference(folder / "config.json", description, free)
+        if difference:
+            raise ValueError(
+                f"{folder} holds a finished run, which had {difference}; choose another "
+                "--save_dir, or --overwrite it."
+            )
+    elif (folder / "last" / PROGRESS).exists():
         raise ValueError(
-            f"{path.parent} holds a finished run, which had {difference}; choose another "
-            "--save_dir, or --overwrite it."
+            f"{folder} holds an unfinished run; --resume continues it, --overwrite begins anew."
         )
 
 
