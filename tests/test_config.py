@@ -1,12 +1,14 @@
 """Flags: the public names, clear errors of one line, and --help as documentation."""
 
 import dataclasses
+import warnings
 
 import pytest
 
 from hamur import config
 from hamur.commands import ranking_config
 from hamur.commands.ranking_config import RankingConfig
+from hamur.commands.script import run_script
 from hamur.config import from_flags, parse_device
 
 PUBLIC = {
@@ -152,3 +154,14 @@ def test_a_flag_needs_a_help_text_and_a_group():
         assert field.metadata["help"] and field.metadata["group"]
         assert (field.default is None) == (field.metadata["default_text"] is not None)
     assert config.__doc__ and ranking_config.__doc__
+
+
+def test_a_script_says_warnings_and_errors_in_one_line_each(monkeypatch, capsys):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back afterwards
+
+    def work(config, name):
+        raise ValueError("too\nodd")
+
+    assert run_script(RankingConfig, work, "folder/x.py", "", []) == 2
+    assert capsys.readouterr().err == "x.py: error: too odd\n"
+    assert warnings.formatwarning("odd", UserWarning, "f.py", 3) == "warning: odd\n"

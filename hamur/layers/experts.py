@@ -76,9 +76,11 @@ class ExpertStack(nn.Cell):
             out = self.layers[number](columns(out, self.num_experts), layout, mask)
         return out
 
-    def on_instance(self, embedding, instance, layout, keep=()):
-        """The experts' outputs (B, X * dims[-1]) for an instance of a TokenEmbedding."""
-        return self.construct(embedding.project(instance, self.layers[0].weight), layout, keep)
+    def on_instance(self, embedding, instance, layout, keep=(), embedded=None):
+        """The experts' outputs (B, X * dims[-1]) for an instance of a TokenEmbedding; embedded: of
+        the first weights, see TokenEmbedding.project."""
+        first = embedding.project(instance, self.layers[0].weight, embedded)
+        return self.construct(first, layout, keep)
 
     def masks(self, keep):
         """A model's masks -> (those of the experts, the others)."""

@@ -168,7 +168,7 @@ class AttentionGate(nn.Cell):
     def construct(self, embedding, instance, outputs, v, embedded=None):
         keys = self.keys(outputs.reshape(-1, outputs.shape[-1]))
         keys = keys.reshape(-1, self.num_experts, self.width)
-        by_row = embedding.project(instance, self.of_instance, embedded)  # (B, A), once for all
+        by_row = embedding.project(instance, self.of_instance, embedded)  # (B, A), for all r
         base = ops.bmm(keys, by_row.expand_dims(2))  # (B, X, 1)
         query = self.of_task.expand_dims(1) + self.of_preference(v).expand_dims(0)  # (G, R, A)
         query = query.reshape(-1, self.width)

@@ -175,9 +175,7 @@ class ParetoMixture(MultiTaskModel):
         """
         layout = single_layout(None, weight)
         if self.cross is None:
-            first = self.experts.layers[0].weight
-            first = self.embedding.project(instance, first, embedded)
-            outputs = self.experts(first, layout, keep)
+            outputs = self.experts.on_instance(self.embedding, instance, layout, keep, embedded)
         else:
             crossed = self.cross((self.embedding.embedded(instance),), layout)[0]
             first = product(crossed, self.experts.layers[0].weight)
