@@ -249,3 +249,7 @@ def test_labels_of_neighbours_stand_on_lines_of_their_own():
     rows = [{"influence": x, "relative_weight": y} for x, y in places]
     assert label_levels(rows) == [0, 1, 2, 0, 0]
     assert label_levels([]) == []
+    # The third circle is away from the others, but not from the second one's name, which was moved.
+    places = [(0.0, 0.0), (0.0, 0.0), (0.0, 0.11), (1.0, 1.0)]
+    rows = [{"influence": x, "relative_weight": y} for x, y in places]
+    assert label_levels(rows) == [0, 1, 1, 0]

@@ -17,6 +17,7 @@ COLUMNS = (
 )  # fmt: skip
 HARMFUL_COLOUR, CLEAN_COLOUR = "#c0392b", "#2469a6"
 SHOWN = 10  # categories at either end
+LABEL_WIDTH, LABEL_HEIGHT = 0.25, 0.06  # of a name, in shares of the range of the circles
 LABELLED = 16  # categories of the plot: more names would hide the circles
 
 
@@ -113,12 +114,16 @@ def _text(value) -> str:
 def label_levels(rows: Sequence[Mapping]) -> list[int]:
     """How many lines above its point each label stands: none where no neighbour's label is."""
     points = np.array([(row["influence"], row["relative_weight"]) for row in rows])
-    sizes = np.array([0.3, 0.1]) * np.ptp(points, axis=0) if len(rows) else 1.0
+    span = np.ptp(points, axis=0) if len(rows) else np.ones(2)
+    x, y = (points / np.where(span > 0, span, 1.0)).T if len(rows) else ((), ())
     levels = []
-    for number, point in enumerate(points):
-        near = (np.abs(points[:number] - point) <= sizes).all(axis=1)
-        taken = {level for level, is_near in zip(levels, near) if is_near}
-        levels.append(next(level for level in range(number + 1) if level not in taken))
+    for number in range(len(rows)):
+        beside = np.flatnonzero(np.abs(x[:number] - x[number]) <= LABEL_WIDTH)
+        taken = [y[other] + levels[other] * LABEL_HEIGHT for other in beside]
+        level = 0
+        while any(abs(y[number] + level * LABEL_HEIGHT - at) < 0.9 * LABEL_HEIGHT for at in taken):
+            level += 1
+        levels.append(level)
     return levels
 
 
