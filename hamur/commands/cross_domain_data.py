@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-_DATA_OPTIONS = ("split", "on_bad_rows", "max_bad_fraction")
+_DATA_OPTIONS = ("split", "id_order", "on_bad_rows", "max_bad_fraction")
 
 
 def load(config):

@@ -17,7 +17,7 @@ from hamur.data.movielens.genres import GENRES
 from hamur.data.pair.cache import open_pair
 from hamur.data.pair.export import FOLDER as EXPORT
 from hamur.data.pair.export import export_biao_json
-from hamur.data.pair.join import VOCABULARIES
+from hamur.data.pair.join import ID_ORDERS, VOCABULARIES
 from hamur.data.preparing.prepare import prepare
 from hamur.data.preparing.statistics import as_table
 
@@ -105,6 +105,11 @@ class PrepareConfig:
         None, "amazon: rows for vocabularies", group="encoding", choices=VOCABULARIES,
         default_text="train",
     )  # fmt: skip
+    id_order: str | None = flag(
+        None, "amazon: ids of items and categories ascend with their names, or public: by first "
+        "appearance, as the public BIAO code numbers them", group="encoding", choices=ID_ORDERS,
+        default_text="value",
+    )  # fmt: skip
     missing_meta: str | None = flag(
         None, "amazon: what an item without meta data is", group="checks", choices=MISSING_META,
         default_text="unknown",
@@ -165,7 +170,9 @@ class PrepareConfig:
         given = {"policy": Policy(self.on_bad_rows, self.max_bad_fraction)}
         for name in ("split", "split_seed", "fit_on", "min_count", "limit_rows"):
             given[name] = getattr(self, name)
-        for name in ("valid_fraction", "vocabulary", "missing_meta", "multi", "max_len", "genres"):
+        for name in ("valid_fraction", "vocabulary", "id_order", "missing_meta", "multi"):
+            given[name] = getattr(self, name)
+        for name in ("max_len", "genres"):
             given[name] = getattr(self, name)
         given["strict_meta"] = self.strict_meta or None
         for name in ("pair", "countries"):

@@ -107,24 +107,29 @@ class _Names:
         return Codes(rank[column], values[order])
 
 
-def read_categories(path: Path, items: np.ndarray, rejects: Rejects, strict: bool = False) -> Codes:
-    """The category of each of these items: second element of its first path.
+def read_categories(
+    path: Path, items: np.ndarray, rejects: Rejects, strict: bool = False
+) -> tuple[Codes, np.ndarray]:
+    """The category of each of these items: second element of its first path; and the rank (number
+    of categories,) of the categories by their first line.
 
     items (n,): asins, ascending.  Items whose first path is shorter, or that have none, are
-    "others"; items without a line are missing (-1).  strict: parse the lines of other items too.
+    "others"; items without a line are missing (-1).  strict: parse the lines of other items too,
+    which then count in the rank.
     """
     wanted = {item: position for position, item in enumerate(items.tolist())}
     found: dict[str, int] = {}
     codes = np.full(len(items), MISSING, np.int64)
     for _, (asin, category) in parsed(path, _meta, rejects, None if strict else wanted):
+        number = found.setdefault(category, len(found))
         if asin in wanted and codes[wanted[asin]] == MISSING:
-            codes[wanted[asin]] = found.setdefault(category, len(found))
+            codes[wanted[asin]] = number
     rejects.settle()
     values = np.array(list(found), dtype=str) if found else np.empty(0, "U1")
     order = np.argsort(values)
     rank = np.full(len(values) + 1, MISSING, np.int32)
     rank[order] = np.arange(len(values))
-    return Codes(rank[codes], values[order])
+    return Codes(rank[codes], values[order]), order
 
 
 def _meta(path: Path, number: int, record: dict) -> tuple[str, str]:

@@ -7,6 +7,7 @@ The label is overall > 3; a review's category is the second element of its item'
 meta data, "others" where that path is shorter, and unknown where the meta data lack the item.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ def load_amazon_pair(
     pair: tuple[str, str] | None = None,
     split: str = "leave_two_out",
     vocabulary: str = "train",
+    id_order: str = "value",
     missing_meta: str = "unknown",
     strict_meta: bool = False,
     on_bad_rows: str = "error",
@@ -49,7 +51,7 @@ def load_amazon_pair(
         sample of generated rows.
     pair: (source, target) categories; None takes Books and Toys_and_Games, or else the only two
         that are there, in alphabetical order.
-    split, vocabulary: see `join_pair`.
+    split, vocabulary, id_order: see `join_pair`; the public order parses all meta lines.
     missing_meta: what an item without meta data is: "unknown" (id 0), "others" or an "error".
     strict_meta: also parse the meta lines of items without a review.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
@@ -65,31 +67,39 @@ def load_amazon_pair(
             Rejects(find_file(source, name.format(category)), Policy(on_bad_rows, max_bad_fraction))
             for name in FILES
         ]
-        reviews, without = read_domain(category, *rejects, missing_meta, strict_meta)
+        every_line = strict_meta or id_order == "public"
+        reviews, without = read_domain(category, *rejects, missing_meta, every_line)
         domains.append(reviews)
         found[category] = {
             "files": {each.path.name: each.counts() for each in rejects},
             "items_without_meta": without,
         }
-    return join_pair(*domains, split=split, vocabulary=vocabulary, found={"domains": found})
+    return join_pair(
+        *domains,
+        split=split,
+        vocabulary=vocabulary,
+        id_order=id_order,
+        found={"domains": found},
+    )
 
 
 def read_domain(
-    category: str, of_reviews: Rejects, of_meta: Rejects, missing_meta: str, strict_meta: bool
+    category: str, of_reviews: Rejects, of_meta: Rejects, missing_meta: str, every_line: bool
 ) -> tuple[Interactions, int]:
     """The reviews with the categories of their items, and the number of items without.
 
+    every_line: also parse the meta lines of items without a review.
     Raises:  DataError; what is skipped goes to the two Rejects.
     """
     reviews = read_reviews(of_reviews.path, category, of_reviews)
-    return _with_categories(reviews, of_meta, missing_meta, strict_meta)
+    return _with_categories(reviews, of_meta, missing_meta, every_line)
 
 
 def _with_categories(
-    reviews: Interactions, of_meta: Rejects, missing_meta: str, strict_meta: bool
+    reviews: Interactions, of_meta: Rejects, missing_meta: str, every_line: bool
 ) -> tuple[Interactions, int]:
     """The reviews with the categories of their items, and the number of items without."""
-    category = read_categories(of_meta.path, reviews.item.values, of_meta, strict_meta)
+    category, rank = read_categories(of_meta.path, reviews.item.values, of_meta, every_line)
     without = np.flatnonzero(category.codes == MISSING)
     if len(without) and missing_meta == "error":
         raise JoinError(
@@ -102,13 +112,16 @@ def _with_categories(
         )
     if missing_meta == "others" and len(without):
         values = np.union1d(category.values, [amazon_files.OTHERS])
+        others = np.searchsorted(values, amazon_files.OTHERS)
         codes = np.where(
             category.codes == MISSING,
-            np.searchsorted(values, amazon_files.OTHERS),
+            others,
             np.searchsorted(values, np.append(category.values, ""))[category.codes],
         )
+        if len(values) > len(rank):  # no line says it: the last
+            rank = np.insert(rank, others, len(rank))
         category = encode.Codes(codes.astype(np.int32), values)
-    return Interactions(**{**vars(reviews), "category": category}), len(without)
+    return replace(reviews, category=category, category_rank=rank), len(without)
 
 
 def categories_in(source: Path) -> list[str]:

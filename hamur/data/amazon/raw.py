@@ -20,6 +20,8 @@ from hamur.data.preparing.jobs import Job
 from hamur.data.preparing.pipeline import Workspace
 from hamur.data.preparing.prepare import DataSet
 
+_COLUMNS = ("row_id", "rating", "time", "category_rank")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -28,6 +30,7 @@ class Options:
     pair: tuple[str, str] | None = None
     split: str = "leave_two_out"
     vocabulary: str = "train"
+    id_order: str = "value"
     missing_meta: str = "unknown"
     strict_meta: bool = False
     policy: Policy = field(default_factory=Policy)
@@ -64,7 +67,11 @@ def build(space: Workspace, sources: list[Path], options: Options) -> tuple:
     for job, category in zip(jobs, chosen):
         domains.append(_load(space.path(job.name), category))
     pair = join_pair(
-        *domains, split=options.split, vocabulary=options.vocabulary, found={"domains": found}
+        *domains,
+        split=options.split,
+        vocabulary=options.vocabulary,
+        id_order=options.id_order,
+        found={"domains": found},
     )
     splits, schema = load.as_splits(pair)
     schema = replace(schema, split=pair_cache.described(pair, dict(schema.split)))
@@ -74,17 +81,16 @@ def build(space: Workspace, sources: list[Path], options: Options) -> tuple:
 def read_category(folder: Path, reviews: Path, meta: Path, category: str, options: Options) -> dict:
     """A job: the reviews of a category with the categories of their items, as arrays."""
     rejects = [Rejects(path, options.policy) for path in (reviews, meta)]
+    every_line = options.strict_meta or options.id_order == "public"
     try:
-        rows, without = load.read_domain(
-            category, *rejects, options.missing_meta, options.strict_meta
-        )
+        rows, without = load.read_domain(category, *rejects, options.missing_meta, every_line)
     except DataError as error:
         return {"error": [type(error).__name__, error.parts]}
     for name in ("user", "item", "category"):
         codes = getattr(rows, name)
         np.save(folder / f"{name}.npy", codes.codes)
         np.save(folder / f"{name}_values.npy", codes.values)
-    for name in ("row_id", "rating", "time"):
+    for name in _COLUMNS:
         np.save(folder / f"{name}.npy", getattr(rows, name))
     return {"error": None, "rejects": [each.report() for each in rejects], "without": without}
 
@@ -96,7 +102,7 @@ def _load(folder: Path, category: str) -> Interactions:
     codes = {
         name: Codes(array(name), array(f"{name}_values")) for name in ("user", "item", "category")
     }
-    columns = {name: array(name) for name in ("row_id", "rating", "time")}
+    columns = {name: array(name) for name in _COLUMNS}
     return Interactions(category, **codes, **columns)
 
 

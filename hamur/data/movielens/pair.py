@@ -26,6 +26,7 @@ def load_movielens_pair(
     split: str = "leave_two_out",
     split_seed: int = 2022,
     vocabulary: str = "train",
+    id_order: str = "value",
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
 ) -> Pair:
@@ -70,6 +71,7 @@ def load_movielens_pair(
         split=split,
         split_seed=split_seed,
         vocabulary=vocabulary,
+        id_order=id_order,
         found={"files": {each.path.name: each.counts() for each in rejects}},
     )
 

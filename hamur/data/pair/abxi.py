@@ -38,6 +38,7 @@ def load_abxi_pair(
     split: str = "leave_two_out",
     split_seed: int = 2022,
     vocabulary: str = "train",
+    id_order: str = "value",
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
 ) -> Pair:
@@ -85,6 +86,7 @@ def load_abxi_pair(
         split=split,
         split_seed=split_seed,
         vocabulary=vocabulary,
+        id_order=id_order,
         found={"files": {path.name: rejects.counts()}},
     )
 

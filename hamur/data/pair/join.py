@@ -12,6 +12,7 @@ from hamur.data.table import Splits, Table
 
 SPLITS = ("leave_two_out", "global_time")
 VOCABULARIES = ("train", "all")
+ID_ORDERS = ("value", "public")
 
 
 def join_pair(
@@ -20,6 +21,7 @@ def join_pair(
     split: str = "leave_two_out",
     split_seed: int = 2022,
     vocabulary: str = "train",
+    id_order: str = "value",
     positive_above: float = 3.0,
     found: dict | None = None,
 ) -> Pair:
@@ -27,7 +29,10 @@ def join_pair(
 
     Users of both domains stay, those with too few target rows leave.  Vocabularies hold what
     training may see: target training rows, and source rows before the user's validation row;
-    vocabulary="all" takes every row, as the public code does.  found: entries for schema.split.
+    vocabulary="all" takes every row, as the public code does.  Ids of items and categories ascend
+    with the names; id_order="public" numbers items as they first appear in the sorted table, and
+    categories as in the file that tells them, or else in that table.  found: entries for
+    schema.split.
     Raises:  JoinError: no common user; DataFormatError: there would be some with columns exchanged;
         EmptySplitError.
     """
@@ -35,17 +40,21 @@ def join_pair(
         raise ValueError(f"split is {split!r}; use one of {SPLITS}")
     if vocabulary not in VOCABULARIES:
         raise ValueError(f"vocabulary is {vocabulary!r}; use one of {VOCABULARIES}")
+    if id_order not in ID_ORDERS:
+        raise ValueError(f"id_order is {id_order!r}; use one of {ID_ORDERS}")
     read = {"source": len(source), "target": len(target)}
     read |= {"source_users": len(source.user.values), "target_users": len(target.user.values)}
     rows = match(source, target, split, split_seed)
+    train = _mask(rows.parts[0], len(rows.target))
     fitted = [
-        _Encoded(rows.source, rows.source_user, rows.early, vocabulary),
-        _Encoded(rows.target, rows.target_user, _mask(rows.parts[0], len(rows.target)), vocabulary),
+        _Encoded(rows.source, rows.source_user, rows.early, vocabulary, id_order),
+        _Encoded(rows.target, rows.target_user, train, vocabulary, id_order),
     ]
     found = {
         "rule": split,
         "seed": None if rows.timed else split_seed,
         "vocabulary": vocabulary,
+        "id_order": id_order,
         "positive_above": positive_above,
         "read": read,
         "users": rows.counts,
@@ -88,12 +97,23 @@ def _mask(rows: np.ndarray, length: int) -> np.ndarray:
 class _Encoded:
     """One domain's rows with vocabularies fitted on the rows that training may see."""
 
-    def __init__(self, rows: Interactions, user: np.ndarray, fit: np.ndarray, vocabulary: str):
+    def __init__(
+        self,
+        rows: Interactions,
+        user: np.ndarray,
+        fit: np.ndarray,
+        vocabulary: str,
+        id_order: str,
+    ):
         self.rows, self.user = rows, user
         fit = np.flatnonzero(fit) if vocabulary == "train" else np.arange(len(rows))
         of_rows = rows.category.take(rows.item.codes)
-        self.item: Vocabulary = encode.fit_vocabulary(rows.item, fit)
-        self.category: Vocabulary = encode.fit_vocabulary(of_rows, fit)
+        orders = ("value", "value")
+        if id_order == "public":
+            ranked = rows.category_rank is not None
+            orders = ("first", rows.category_rank if ranked else "first")
+        self.item: Vocabulary = encode.fit_vocabulary(rows.item, fit, orders[0])
+        self.category: Vocabulary = encode.fit_vocabulary(of_rows, fit, orders[1])
         self.categories = self.category.encode(of_rows)
         # By code and not by value: text ids of numbers ascend otherwise than the numbers do.
         ids = self.item.ids[: len(rows.item.values)]

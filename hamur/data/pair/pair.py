@@ -7,7 +7,7 @@ belongs to training, validation or test; the source rows that a model may use fo
 time, see `Pair.pool`.  `hamur.data.pair.join` makes a pair of the rows of any two data sets.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Interactions:
     """N rows of one domain before encoding.
 
     user, item: Codes (N,); category: Codes of the items, (number of item values,), -1 = unknown;
+    category_rank (number of categories,): place of each category in the public order of ids, None
+    where that is the order of the rows;
     rating (N,) float32, or None where every row is a positive one; time (N,) int64 seconds, or
     None; row_id (N,) int64: position in the file.
     """
@@ -37,6 +39,7 @@ class Interactions:
     row_id: np.ndarray
     rating: np.ndarray | None = None
     time: np.ndarray | None = None
+    category_rank: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.row_id)
@@ -47,14 +50,13 @@ class Interactions:
         def part(column):
             return None if column is None else column[rows]
 
-        return Interactions(
-            self.name,
-            self.user.take(rows),
-            self.item.take(rows),
-            self.category,
-            self.row_id[rows],
-            part(self.rating),
-            part(self.time),
+        return replace(
+            self,
+            user=self.user.take(rows),
+            item=self.item.take(rows),
+            row_id=self.row_id[rows],
+            rating=part(self.rating),
+            time=part(self.time),
         )
 
 

@@ -40,6 +40,7 @@ def load_pair(
     split: str = "leave_two_out",
     split_seed: int = 2022,
     vocabulary: str = "train",
+    id_order: str = "value",
     allow_same: bool = False,
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
@@ -51,7 +52,7 @@ def load_pair(
         histories, two rows of each user are drawn by split_seed for validation and test, and every
         source row may be used.  rating=none: every row is a positive one.
     separator: None is a comma, or a tab in .tsv and .dat files.
-    positive_above, split, split_seed, vocabulary: see `join_pair`.
+    positive_above, split, split_seed, vocabulary, id_order: see `join_pair`.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
     roles = parse_columns(columns)
@@ -79,6 +80,7 @@ def load_pair(
         split=split,
         split_seed=split_seed,
         vocabulary=vocabulary,
+        id_order=id_order,
         positive_above=positive_above,
         found={"domains": files},
     )

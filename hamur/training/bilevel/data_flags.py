@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from hamur.data.pair.join import ID_ORDERS
 from hamur.training.bilevel.presets import data_flag, preset_flag
 
 
@@ -81,6 +82,12 @@ class DataFlags:
     )
     vocab: str | None = preset_flag(
         data_flag, "vocab", "rows that ids are made of", choices=("train", "all")
+    )
+    id_order: str = data_flag(
+        "value",
+        "ids of items and categories ascend with their names, or public: by first appearance, as "
+        "the public code numbers them",
+        choices=ID_ORDERS,
     )
     truth: str | None = data_flag(
         None,

@@ -475,8 +475,8 @@ def test_a_prepared_pair_is_the_pair(made, folder, tmp_path):
         load_amazon_pair(tmp_path / "out")
 
 
-def public_lists(folder):
-    """The files of the public BIAO code from raw ones, with dictionaries; ids ascend by value."""
+def public_lists(folder, id_order):
+    """The files of the public BIAO code from raw ones, with dictionaries."""
     rows = [read_reviews(reviews(folder, name)) for name in NAMES]
     category = [read_categories(meta(folder, name)) for name in NAMES]
     of_user = [{}, {}]
@@ -489,8 +489,11 @@ def public_lists(folder):
     found |= {"source_user_behavior": {}, "target_user_behavior": {}, "source_pos_neg": {}}
     item_id = []
     for name, side in (("source", 0), ("target", 1)):
-        items = sorted({row[1] for u in users for row in of_user[side][u]})
-        named = sorted({category[side][i] for i in items if i in category[side]})
+        items = dict.fromkeys(row[1] for u in users for row in of_user[side][u])
+        used = {category[side][i] for i in items if i in category[side]}
+        named = [c for c in dict.fromkeys(category[side].values()) if c in used]
+        if id_order == "value":
+            items, named = sorted(items), sorted(named)
         item_id.append({i: n for n, i in enumerate(items, 1)})
         category_id = {c: n for n, c in enumerate(named, 1)}
         found |= {f"{name}_item": item_id[side], f"{name}_cate2id": category_id}
@@ -514,9 +517,10 @@ def public_lists(folder):
     return found
 
 
-def test_the_exported_files_equal_lists_made_by_hand(made, tmp_path, capsys):
+@pytest.mark.parametrize("id_order", ["value", "public"])
+def test_the_exported_files_equal_lists_made_by_hand(made, tmp_path, capsys, id_order):
     flags = ["--dataset", "amazon", "--raw", str(made[0]), "--out", str(tmp_path / "out")]
-    flags += ["--export", "biao_json", "--quiet", "--workers", "1"]
+    flags += ["--export", "biao_json", "--quiet", "--workers", "1", "--id_order", id_order]
     with pytest.raises(SystemExit):
         main_prepare("prepare_data.py", "", flags)
     assert "--vocabulary all" in capsys.readouterr().err
@@ -525,12 +529,41 @@ def test_the_exported_files_equal_lists_made_by_hand(made, tmp_path, capsys):
         path.stem: json.loads(path.read_text())
         for path in (tmp_path / "out" / "biao_json").iterdir()
     }
-    expected = public_lists(made[0])
+    expected = public_lists(made[0], id_order)
     assert len(written) == 13 and written.keys() == expected.keys()
     for name, content in expected.items():
         assert written[name] == content, name
     pools = sum(map(len, written["source_pos_neg"].values()))
     assert 0 < pools < len(load_amazon_pair(made[0]).source)  # later behaviours are in no pool
+
+
+def test_the_public_order_of_ids_only_names_the_same_rows_otherwise(folder):
+    categories = list(dict.fromkeys(read_categories(meta(folder)).values()))
+    assert categories != sorted(categories)
+    last = categories.pop()
+    # An item that nobody reviewed names the last category first.
+    head = f"{{'asin': 'B0NOBODY', 'categories': [['SynToys', {last!r}]]}}\n"
+    meta(folder).write_text(head + meta(folder).read_text())
+    by_name, public = (load_amazon_pair(folder, id_order=order) for order in ("value", "public"))
+    assert named_rows(by_name) == named_rows(public)
+    assert public.names["target_category"].tolist() == ["", last, *categories]
+    assert by_name.names["target_category"].tolist() == ["", *sorted([last, *categories])]
+    assert public.target.train.sparse[0, :2].tolist() == [1, 1]  # first row: user 1, item 1
+    with pytest.raises(ValueError, match="id_order is 'file'"):
+        load_amazon_pair(folder, id_order="file")
+
+
+def named_rows(pair):
+    """(user, item, category) of every row, by name."""
+    found = []
+    for side, table in zip(("source", "target", "target", "target"), (pair.source, *pair.target)):
+        names = (pair.names["user"], pair.names[f"{side}_item"], pair.names[f"{side}_category"])
+        user, item, category = table.sparse.T
+        known = item > 0
+        of_item = pair.source_categories if side == "source" else pair.target_categories
+        assert np.array_equal(of_item[item[known]], category[known])
+        found.append([name[ids].tolist() for name, ids in zip(names, (user, item, category))])
+    return found
 
 
 @pytest.mark.slow
