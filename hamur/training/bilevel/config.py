@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hamur.config import check_fields
 from hamur.training.bilevel.data_flags import DataFlags
+from hamur.training.bilevel.estimators import CONJUGATE
 from hamur.training.bilevel.model_flags import ModelFlags
 from hamur.training.bilevel.presets import DEAD_KEYS, MODELS, PRESETS, run_flag
 from hamur.training.bilevel.upper_flags import UpperFlags
@@ -66,7 +67,7 @@ class CrossDomainConfig(UpperFlags, ModelFlags, DataFlags):
         if values["upper_batchsize"] is None:
             values["upper_batchsize"] = values["meta_batchsize"]
         if values["damping"] is None:
-            values["damping"] = 0.1 if values["estimator"] == "cg" else 0.0
+            values["damping"] = 0.1 if values["estimator"] in CONJUGATE else 0.0
         values |= model_of(values)
         return dataclasses.replace(self, **values)
 

@@ -1,4 +1,5 @@
-"""Hypergradients of a bi-level problem: Neumann series, conjugate gradients, one step.
+"""Hypergradients of a bi-level problem: Neumann series, conjugate gradients with the Hessian or its
+positive part, one step.
 
     lower level   theta*(phi) = argmin L_low(theta; w(phi))
     upper level   min over phi of L_dev(theta*(phi))
@@ -16,17 +17,20 @@ from typing import Protocol
 
 import numpy as np
 
-ESTIMATORS = ("one_step", "neumann", "cg")
+ESTIMATORS = ("one_step", "neumann", "cg", "gauss_newton")
+CONJUGATE = ("cg", "gauss_newton")  # solved by conjugate gradients
 Product = Callable[[np.ndarray], np.ndarray]  # x -> H x
 
 
 class BilevelProblem(Protocol):
     """What an estimator asks of a problem, at the current theta, phi and batches.
 
-    `hvp` may be missing (None) where the estimator is one_step.
+    `hvp` may be missing (None) where the estimator is one_step, and `gauss_newton`, x -> J' B J x,
+    where it is another.
     """
 
     hvp: Product | None
+    gauss_newton: Product | None
 
     def dev_gradient(self) -> np.ndarray:
         """v, (n,)."""
@@ -115,9 +119,10 @@ def hypergradient(
     Raises:  ValueError: H is asked for of a problem that has none.
     """
     v = problem.dev_gradient()
+    hessian = problem.gauss_newton if options.estimator == "gauss_newton" else problem.hvp
     system = None
-    if problem.hvp is not None:
-        system = damped(problem.hvp, options.damping)
+    if hessian is not None:
+        system = damped(hessian, options.damping)
     elif options.estimator != "one_step":
         raise ValueError(f"estimator {options.estimator!r} needs products with the Hessian.")
     alpha, largest, iterations, flags = options.alpha, None, 0, {}
@@ -134,7 +139,7 @@ def hypergradient(
         p, iterations, negative = conjugate_gradient(system, v, options.cg_iters, options.tolerance)
         flags["negative_curvature"] = negative
     residual = None
-    if system is not None and (with_residual or options.estimator == "cg"):
+    if system is not None and (with_residual or options.estimator in CONJUGATE):
         residual = relative_residual(system, p, v)
     used = problem.precondition(p)
     influence = problem.influence(used)

@@ -93,6 +93,17 @@ class TowerLoss(nn.Cell):
         return (cross_entropies(logits, labels) * weights).sum()
 
 
+class PulledLogits(TowerLoss):
+    """sum(pull x logits) with the arguments of TowerLoss: pull (2, B) in the place of the weights,
+    labels unread.  Its derivative by the system is J' pull, that by pull the logits, and that of
+    the inner product with v by pull J v, J being the Jacobian of the logits by the system."""
+
+    def construct(self, rows, pull, ids, known, labels, head_weight, head_bias, *cross):
+        x = embed(rows, ids, known, True)
+        logits = conet_logits(x, cross, head_weight, head_bias, self.slope)
+        return (logits * pull).sum()
+
+
 class AttachedTowerLoss(nn.Cell):
     """TowerLoss with w(phi, theta) inside; the last NUM_PHI arguments are phi."""
 

@@ -45,6 +45,9 @@ class ProblemGraphs:
         self.rows = TableRows(model)
         self.gradients = graphs.Gradients(loss, system)
         self.influence = graphs.second_order(loss, system, (1,))
+        pulled = graphs.PulledLogits(model.config.slope)
+        self.pulled = graphs.Gradients(pulled, (*system, 1))
+        self.jacobian_product = graphs.second_order(pulled, system, (1,))
         self.phi_product = graphs.Gradients(
             graphs.PhiProduct(perceptron), tuple(range(8, 8 + graphs.NUM_PHI)), has_aux=True
         )
@@ -91,6 +94,7 @@ class CoNetProblem:
         self.local = tensor(local.reshape(lower.ids.shape).astype(np.int32))
         self.mask = self.scope_mask(scope, model)
         self.hvp = self.product
+        self.curvature = None  # (2, B), by the first `gauss_newton`
 
     def scope_mask(self, scope, model) -> np.ndarray:
         """1 where the vector belongs to the scope; rows 0 never move and never count."""
@@ -167,6 +171,25 @@ class CoNetProblem:
         _, (rows, *cross) = self.cells.hvp(*self.vectors(self.mask * x), *arguments)
         return self.mask * flat(rows.asnumpy(), [part.asnumpy() for part in cross])
 
+    def gauss_newton(self, x: np.ndarray) -> np.ndarray:
+        """J' B J x inside the scope, B the second derivatives of the weighted losses by their
+        logits: H without the curvature of the network, hence nowhere negative.  The weights are
+        constants in it, also where they are part of the graph."""
+        if self.curvature is None:
+            *_, logits = self.pull(np.zeros(self.lower.labels.shape))
+            rate = 1.0 / (1.0 + np.exp(-logits.asnumpy().astype(np.float64)))
+            self.curvature = self.weights * rate * (1.0 - rate)
+        _, along = self.cells.jacobian_product(
+            *self.vectors(self.mask * x), *self.arguments(), *self.cross
+        )
+        rows, *cross, _ = self.pull(self.curvature * first(along).asnumpy())
+        return self.mask * flat(rows.asnumpy(), [part.asnumpy() for part in cross])
+
+    def pull(self, by: np.ndarray):
+        """(J' by of the rows, of the cross matrices, logits (2, B)), by (2, B)."""
+        rows, _, *arguments = self.arguments()
+        return self.cells.pulled(rows, tensor(by), *arguments, *self.cross)[1]
+
     def precondition(self, p: np.ndarray) -> np.ndarray:
         """p (N,), with rows of length 1 where they are normalised."""
         if not self.normalise:
@@ -210,7 +233,7 @@ class CoNetProblem:
 class FirstOrder:
     """A problem without products with the Hessian."""
 
-    hvp = None
+    hvp = gauss_newton = None
 
     def __init__(self, problem: CoNetProblem):
         self.dev_gradient, self.precondition = problem.dev_gradient, problem.precondition

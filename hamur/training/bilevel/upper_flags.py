@@ -74,7 +74,10 @@ class UpperFlags:
         **SWITCH,
     )
     estimator: str | None = preset_flag(
-        upper_flag, "estimator", "how the hypergradient is found", choices=ESTIMATORS
+        upper_flag,
+        "estimator",
+        "how the hypergradient is found; gauss_newton: cg with the positive part of the Hessian",
+        choices=ESTIMATORS,
     )
     neumann_k: int = upper_flag(3, "terms of the Neumann series after the first", at_least=0)
     neumann_scale: int | None = preset_flag(
@@ -91,9 +94,9 @@ class UpperFlags:
         choices=("fixed", "power"),
     )
     damping: float | None = upper_flag(
-        None, "added to the Hessian", at_least=0, default_text="0.1 for cg, else 0"
+        None, "added to the Hessian", at_least=0, default_text="0.1 for cg and gauss_newton, else 0"
     )
-    cg_iters: int = upper_flag(10, "iterations of cg at most", at_least=1)
+    cg_iters: int = upper_flag(10, "iterations of cg and gauss_newton at most", at_least=1)
     hyper_scope: str | None = preset_flag(
         upper_flag,
         "hyper_scope",

@@ -58,6 +58,8 @@ class Ridge:
         h = self.hessian(self.phi).astype(np.float32)
         return (h @ x.astype(np.float32)).astype(np.float64)
 
+    gauss_newton = hvp  # a linear model has no curvature of its own
+
     def precondition(self, p):
         return p
 
@@ -101,6 +103,7 @@ def test_the_exact_hypergradient_is_that_of_the_closed_form(ridge):
 def test_converged_estimators_reach_the_exact_hypergradient(ridge):
     assert error(ridge, estimator="cg", cg_iters=10, tolerance=1e-7) <= 1e-6
     assert error(ridge, estimator="cg", cg_iters=10) <= 1e-3  # at the tolerance of a run
+    assert error(ridge, estimator="gauss_newton", cg_iters=10, tolerance=1e-7) <= 1e-6
     assert error(ridge, estimator="neumann", terms=60, alpha=1 / ridge.largest()) <= 1e-6
 
 
@@ -193,7 +196,7 @@ def test_clipping_limits_the_global_norm():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (dict(estimator="lbfgs"), "known are one_step, neumann, cg"),
+        (dict(estimator="lbfgs"), "known are one_step, neumann, cg, gauss_newton"),
         (dict(terms=-1), "at least 0"),
         (dict(alpha=0.0), "alpha must be positive"),
         (dict(damping=-1.0), "damping not negative"),

@@ -258,6 +258,37 @@ def test_the_first_order_influence_equals_the_second_order_one(session):
     assert distance(first.influence(v), second.influence(v)) <= 1e-6
 
 
+def test_gauss_newton_equals_float64_differences_of_the_logits_and_is_nowhere_negative(session):
+    problem = problem_of(session, "embeddings")
+    rows, cross = float64_of(problem)
+    weight, bias = (each.asnumpy().astype(np.float64) for each in problem.own_head)
+    ids, slope = problem.local.asnumpy(), problem.cells.model.config.slope
+
+    def pulled(by, moved):
+        """J' by and the logits: bce(z, 0) - bce(z, 1) = z."""
+        negative, positive = (
+            numpy_gradient(moved, cross, by, ids, np.full((2, B), y), weight, bias, slope)
+            for y in (0.0, 1.0)
+        )
+        return negative[0][0] - positive[0][0], negative[1] - positive[1]
+
+    x = np.random.default_rng(1).standard_normal(len(problem.mask)) * problem.mask
+    along = x[: rows.size].reshape(rows.shape)
+    step, ones = 1e-6, np.ones((2, B))
+    difference = pulled(ones, rows + step * along)[1] - pulled(ones, rows - step * along)[1]
+    rate = 1 / (1 + np.exp(-pulled(ones, rows)[1]))
+    curvature = problem.weights.astype(np.float64) * rate * (1 - rate)
+    expected = pulled(curvature * difference / (2 * step), rows)[0].ravel()
+    expected = expected * problem.mask[: rows.size]
+    assert distance(problem.gauss_newton(x)[: rows.size], expected) <= 1e-5
+    for seed in range(20):
+        x = np.random.default_rng(seed).standard_normal(len(problem.mask))
+        assert x @ problem.gauss_newton(x) >= 0
+    options = estimators.HyperOptions(estimator="gauss_newton", damping=0.1, cg_iters=60)
+    found = estimators.hypergradient(problem, options)
+    assert not found.flags["negative_curvature"] and found.residual <= 1e-3
+
+
 def test_training_goes_on_after_a_negative_curvature_and_a_diverging_series(session, monkeypatch):
     upper, config = session.upper, session.upper.config
     before = {each.name: each.asnumpy().copy() for each in session.perceptron.phi}
