@@ -25,7 +25,7 @@ SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3), 
 PREFERENCES = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]], np.float32)
 FORWARD = {  # graphs of an evaluation
     "published": ["TaskForward"],
-    "pareto": ["FeatureScores", "PreferenceFeatures"],
+    "pareto": ["ExpertPart", "PreferenceFeatures", "PreferencePart"],
 }
 RARE_TASK = np.array([[0.1007, 0.00381]])  # losses at which the published rule turns
 
@@ -162,15 +162,31 @@ def test_more_preferences_than_a_block_are_padded_and_kept_in_order(trained, dat
     )
 
 
-def test_a_batch_of_many_preferences_has_fewer_rows(trained, data, monkeypatch):
+def test_many_preferences_meet_few_rows_at_a_time_and_the_experts_many(trained, data, monkeypatch):
     from hamur.training.multi_task import prediction as task_prediction
 
     model, table = trained[0], data[0].test
     whole = training.predict(model, table, preference=PREFERENCES)
     monkeypatch.setattr(task_prediction, "POINTS", 3 * 32)
     predictor = task_prediction.TaskPredictor(model)
+    experts, rest, calls = predictor.forward.experts, predictor.forward.rest, []
+
+    def experts_spied(sparse, dense):
+        calls.append(len(sparse))
+        return experts(sparse, dense)
+
+    def rest_spied(sparse, dense, outputs, features):
+        assert len(sparse) == len(dense) == len(outputs) and len(features) == 3
+        calls.append(len(sparse))
+        return rest(sparse, dense, outputs, features)
+
+    monkeypatch.setattr(predictor.forward, "experts", experts_spied)
+    monkeypatch.setattr(predictor.forward, "rest", rest_spied)
+    monkeypatch.setattr(predictor.forward, "prepare", predictor.forward.scores.refresh)
     np.testing.assert_allclose(predictor(table, PREFERENCES), whole, atol=1e-6)
-    assert predictor.rows == {3: 32}
+    filled = -(-len(table) // 32) * 32
+    assert len(table) % 32 and predictor.rows == {3: filled}
+    assert calls == [filled, *[32] * (filled // 32)]
 
 
 def test_predictions_above_the_limit_are_mapped_from_disk(trained, data, monkeypatch):

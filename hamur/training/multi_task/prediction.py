@@ -7,10 +7,11 @@ from mindspore import Tensor, nn
 
 from hamur.data.batches import prefetch
 from hamur.training.multi_task.samplers import check_preference
-from hamur.training.multi_task.scores import FeatureScores
+from hamur.training.multi_task.scores import ExpertPart, FeatureScores, PreferencePart
 
 BATCH_SIZE = 4096
-POINTS = 2**15  # rows times preferences of a batch: more take memory (15 KiB each) and no less time
+POINTS = 2**13  # rows times preferences of a call: more take memory (15 KiB each) and no less time
+EXPERT_ROWS = 1024  # rows of a call of the experts alone
 BLOCK = 32  # preferences that share one pass; their hidden units live at the same time
 MEMORY_MAP_BYTES = 2**30
 
@@ -22,17 +23,77 @@ class TaskForward(nn.Cell):
         super().__init__(auto_prefix=False)
         self.model = model
 
-    def refresh(self):
-        """Nothing is kept of the weights; compare FeatureScores."""
+    def construct(self, sparse, dense, preferences):
+        if self.model.takes_preferences:
+            return self.model(sparse, dense, preferences)
+        return self.model(sparse, dense).expand_dims(1)
+
+
+class WholeForward:
+    """A batch of a model in one call."""
+
+    def __init__(self, model):
+        self.cell = TaskForward(model)
+
+    def prepare(self):
+        """Before a pass."""
+        self.cell.set_train(False)
 
     def read(self, preferences):
         """The last input of the forward pass, of preferences (R, T) float32."""
         return Tensor(preferences)
 
-    def construct(self, sparse, dense, preferences):
-        if self.model.takes_preferences:
-            return self.model(sparse, dense, preferences)
-        return self.model(sparse, dense).expand_dims(1)
+    def rows(self, limit, preferences):
+        """Rows of a batch, at most limit unless one call takes more."""
+        return call_rows(limit, preferences)
+
+    def run(self, sparse, dense, blocks):
+        """Yields (first row, first preference, logits (B, R, T)) of (start, block) pairs."""
+        inputs = Tensor(sparse), Tensor(dense)
+        for start, block in blocks:
+            yield 0, start, self.cell(*inputs, block).asnumpy()
+
+
+class StagedForward:
+    """A batch of a mixture in two stages: the experts of many rows, then all preferences of a few
+    rows at a time.  The experts' products want many rows; what rows times preferences take in
+    memory is given back after every call."""
+
+    def __init__(self, model):
+        self.scores = FeatureScores(model)
+        self.experts, self.rest = ExpertPart(self.scores), PreferencePart(self.scores)
+
+    def prepare(self):
+        """Before a pass: read the weights again."""
+        for cell in (self.experts, self.rest):
+            cell.set_train(False)
+        self.scores.refresh()
+
+    def read(self, preferences):
+        """The last input of the second stage, of preferences (R, T) float32."""
+        return self.scores.read(preferences)
+
+    def rows(self, limit, preferences):
+        """Rows of a batch: a multiple of those of a call of the second stage."""
+        rows = call_rows(limit, preferences)
+        return -(-min(limit, max(EXPERT_ROWS, rows)) // rows) * rows
+
+    def run(self, sparse, dense, blocks):
+        """As WholeForward.run."""
+        outputs = self.experts(Tensor(sparse), Tensor(dense)).asnumpy()
+        rows = call_rows(len(sparse), blocks[0][1].shape[0])
+        for begin in range(0, len(sparse), rows):
+            part = [Tensor(each[begin : begin + rows]) for each in (sparse, dense, outputs)]
+            for start, block in blocks:
+                yield begin, start, self.rest(*part, block).asnumpy()
+
+
+def call_rows(limit, preferences):
+    """Rows, at most limit, of a call that scores them at so many preferences."""
+    rows = BATCH_SIZE
+    while rows > 1 and rows * preferences > POINTS:
+        rows //= 2
+    return min(rows, limit)
 
 
 class TaskPredictor:
@@ -41,7 +102,7 @@ class TaskPredictor:
 
     def __init__(self, model, batch_size=BATCH_SIZE):
         self.model, self.batch_size = model, batch_size
-        forward = FeatureScores if hasattr(model, "from_features") else TaskForward
+        forward = StagedForward if hasattr(model, "from_features") else WholeForward
         self.forward = forward(model)
         self.rows = {}  # of a batch, by the number of preferences that share it
 
@@ -56,16 +117,14 @@ class TaskPredictor:
         number = len(preferences) if self.model.takes_preferences else 1
         blocks = _blocks(preferences[:number])
         result = _allocate((len(table), number, self.model.num_tasks))
-        self.forward.set_train(False)
-        self.forward.refresh()
+        self.forward.prepare()
         blocks = [(start, self.forward.read(block)) for start, block in blocks]
         rows = self.batch_rows(len(table), blocks[0][1].shape[0])
         for positions, sparse, dense in prefetch(self.batches(table, rows)):
-            inputs = Tensor(sparse), Tensor(dense)
-            for start, block in blocks:
-                out = self.forward(*inputs, block).asnumpy()
-                out = out[: len(positions), : number - start]
-                result[positions, start : start + out.shape[1]] = out
+            for begin, start, out in self.forward.run(sparse, dense, blocks):
+                rows_of = positions[begin : begin + len(out)]  # none of a call of filled rows
+                out = out[: len(rows_of), : number - start]
+                result[rows_of, start : start + out.shape[1]] = out
         return result
 
     def batch_rows(self, rows, preferences):
@@ -73,10 +132,8 @@ class TaskPredictor:
         compiled again."""
         kept = self.rows.get(preferences, 0)
         if not 0 < kept <= rows:
-            size = self.batch_size
-            while size > 1 and size * preferences > POINTS:
-                size //= 2
-            kept = self.rows[preferences] = min(size, rows)
+            limit = min(self.batch_size, rows)
+            kept = self.rows[preferences] = self.forward.rows(limit, preferences)
         return kept
 
     def batches(self, table, rows):

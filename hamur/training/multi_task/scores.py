@@ -34,7 +34,37 @@ class FeatureScores(nn.Cell):
         return self.model.features(Tensor(preferences))
 
     def construct(self, sparse, dense, features):
-        instance = self.model.embedding(sparse, dense)
-        weight = ops.ones_like(dense[:, 0])
-        outputs = self.model.expert_outputs(instance, weight, (), self.of_experts)
+        instance, weight = self.model.embedding(sparse, dense), ops.ones_like(dense[:, 0])
+        return self.steered(instance, weight, self.expert_outputs(instance, weight), features)
+
+    def expert_outputs(self, instance, weight):
+        """(B, X, H), which no preference changes."""
+        return self.model.expert_outputs(instance, weight, (), self.of_experts)
+
+    def steered(self, instance, weight, outputs, features):
+        """The rest: logits (B, R, T)."""
         return self.model.from_features(instance, outputs, features, weight, (), self.of_gate)
+
+
+class ExpertPart(nn.Cell):
+    """The part of FeatureScores before any preference: sparse, dense -> (B, X, H)."""
+
+    def __init__(self, scores):
+        super().__init__(auto_prefix=False)
+        self.scores = scores
+
+    def construct(self, sparse, dense):
+        instance = self.scores.model.embedding(sparse, dense)
+        return self.scores.expert_outputs(instance, ops.ones_like(dense[:, 0]))
+
+
+class PreferencePart(nn.Cell):
+    """The part after it: sparse, dense, outputs (B, X, H), features (R, V) -> (B, R, T)."""
+
+    def __init__(self, scores):
+        super().__init__(auto_prefix=False)
+        self.scores = scores
+
+    def construct(self, sparse, dense, outputs, features):
+        instance = self.scores.model.embedding(sparse, dense)
+        return self.scores.steered(instance, ops.ones_like(dense[:, 0]), outputs, features)
