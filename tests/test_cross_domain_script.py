@@ -235,6 +235,18 @@ def test_interval_is_one_knob_with_descent_step():
     assert fitted(preset="published") == (100, 100)
     assert [fitted(64 * steps)[0] for steps in (3, 250, 5000)] == [10, 25, 100]
     assert CrossDomainConfig(estimator="cg").resolved().damping == 0.1
+    assert CrossDomainConfig(estimator="gauss_newton").resolved().damping == 0.1
+
+
+def test_the_gate_starts_random_where_it_is_a_factor():
+    for given, expected in (
+        (dict(), ("zero", 0.1)),
+        (dict(combine="product"), ("random", 0.1)),
+        (dict(preset="published"), ("random", 1.0)),
+        (dict(gate_start="random", gate_rate=2.0), ("random", 2.0)),
+    ):
+        found = CrossDomainConfig(**given).resolved()
+        assert (found.gate_start, found.gate_rate) == expected
 
 
 def test_flags_override_the_file_and_the_file_the_preset(tmp_path):
@@ -255,6 +267,8 @@ def test_flags_override_the_file_and_the_file_the_preset(tmp_path):
         (["--dev_fraction", "1"], ["--dev_fraction", "less than 1"]),
         (["--embed_dim", "0"], ["--embed_dim", "at least 1"]),
         (["--estimator", "exact"], ["--estimator", "one_step, neumann, cg"]),
+        (["--gate_start", "zero", "--combine", "product"], ["--gate_start zero", "gated"]),
+        (["--gate_rate", "-1"], ["--gate_rate", "at least 0"]),
         (["--hyper_scope", "items"], ["--hyper_scope", "all, embeddings, user"]),
         (["--eval_draws", "0"], ["--eval_draws", "all"]),
         (["--pre_epoch", "-2"], ["--pre_epoch", "-1"]),

@@ -49,6 +49,10 @@ class PhiShapes(NamedTuple):
     prior: tuple
 
 
+OF_GATE = PhiShapes._fields[:9]  # what gamma_2 is made of
+GATE_STARTS = ("zero", "random")
+
+
 def phi_shapes(embed_dim, num_categories):
     """Shape of every tensor of phi.
 
@@ -67,10 +71,12 @@ def phi_shapes(embed_dim, num_categories):
     )  # fmt: skip
 
 
-def initial_phi(rng, embed_dim, num_categories, prior=1.0):
+def initial_phi(rng, embed_dim, num_categories, prior=1.0, gate_start="random"):
     """{name: float32 array}: linear maps uniform in +-1/sqrt(fan_in), category bias 0.
 
     prior: initial value of the parameter ``prior`` (1 as published; 0 where it is a softplus).
+    gate_start: "random" as published; "zero": the last layer of gamma_2 is 0, so that all users'
+    gates are the same, 2 sigmoid(0) = 1, until it has learned otherwise.
     """
     shapes = phi_shapes(embed_dim, num_categories)._asdict()
     arrays, fan_in = {}, 1
@@ -79,6 +85,9 @@ def initial_phi(rng, embed_dim, num_categories, prior=1.0):
             fan_in = shape[-2]
         bound = 1.0 / math.sqrt(fan_in)
         arrays[name] = rng.uniform(-bound, bound, shape).astype(np.float32)
+    if gate_start == "zero":
+        for name in ("gate_weight_2", "gate_bias_2"):
+            arrays[name] = np.zeros_like(arrays[name])
     arrays["category_bias"] = np.zeros(shapes["category_bias"], np.float32)
     arrays["prior"] = np.full((1,), prior, np.float32)
     return arrays

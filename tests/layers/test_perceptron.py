@@ -57,6 +57,20 @@ def test_phi_has_15959_parameters_at_the_published_width():
     assert sum(a.size for a in arrays.values()) - arrays["category_bias"].size == 15_959
 
 
+def test_a_gate_that_starts_at_zero_scores_as_the_items_alone(inputs):
+    zero = initial_phi(np.random.default_rng(0), E, CATEGORIES, gate_start="zero")
+    random = initial_phi(np.random.default_rng(0), E, CATEGORIES)
+    assert [name for name in zero if (zero[name] != random[name]).any()] == [
+        "gate_weight_2",
+        "gate_bias_2",
+    ]
+    alone, gated = (
+        score(Importance(use_users=users), inputs | {"phi": zero}) for users in (False, True)
+    )
+    np.testing.assert_array_equal(alone, gated)
+    assert (alone != score(Importance(), inputs | {"phi": random})).any()
+
+
 def test_padding_changes_nothing_and_an_empty_history_is_finite(inputs):
     importance = Importance()
     padded = np.arange(L) >= inputs["lengths"][..., None]

@@ -68,6 +68,12 @@ class CrossDomainConfig(UpperFlags, ModelFlags, DataFlags):
             values["upper_batchsize"] = values["meta_batchsize"]
         if values["damping"] is None:
             values["damping"] = 0.1 if values["estimator"] in CONJUGATE else 0.0
+        if values["gate_start"] is None:
+            values["gate_start"] = "zero" if values["combine"] == "gated" else "random"
+        if values["gate_start"] == "zero" and values["combine"] == "product":
+            raise ValueError(
+                "--gate_start zero goes with --combine gated: a product with 0 has no gradient."
+            )
         values |= model_of(values)
         return dataclasses.replace(self, **values)
 

@@ -32,12 +32,15 @@ class BehaviourPerceptron(nn.Cell):
         source times prior_weight, and share for the target.
     """
 
-    def __init__(self, model, importance: Importance, prior_weight=1.0, prior=0.0, seed=2022):
+    def __init__(
+        self, model, importance: Importance, prior_weight=1.0, prior=0.0, seed=2022,
+        gate_start="random",
+    ):  # fmt: skip
         super().__init__(auto_prefix=False)
         self.model, self.importance, self.prior_weight = model, importance, prior_weight
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 1])))
         arrays = initial_phi(
-            rng, model.config.embed_dim, model.sizes.source_category - 1, prior=prior
+            rng, model.config.embed_dim, model.sizes.source_category - 1, prior, gate_start
         )
         self.phi = ParameterTuple(
             [

@@ -57,8 +57,8 @@ class VectorAdam:
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
         self.steps, self.first, self.second = 0, {}, {}
 
-    def __call__(self, values: dict, gradients: dict, rate: float) -> dict:
-        """The values after one step; all arrays keep their dtype."""
+    def __call__(self, values: dict, gradients: dict, rate: float | dict) -> dict:
+        """The values after one step; all arrays keep their dtype.  rate: one, or one a name."""
         self.steps += 1
         moved = {}
         for name, gradient in gradients.items():
@@ -67,7 +67,8 @@ class VectorAdam:
             second = self.beta2 * self.second.get(name, zero) + (1 - self.beta2) * gradient**2
             self.first[name], self.second[name] = first, second
             size = np.sqrt(second / (1 - self.beta2**self.steps)) + self.epsilon
-            step = rate * first / (1 - self.beta1**self.steps) / size
+            own = rate[name] if isinstance(rate, dict) else rate
+            step = own * first / (1 - self.beta1**self.steps) / size
             moved[name] = (values[name] - step).astype(values[name].dtype)
         return moved
 

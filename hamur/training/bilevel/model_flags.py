@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from hamur.layers.perceptron import GATE_STARTS
 from hamur.training.bilevel.presets import (
     ARMS,
     MODELS,
@@ -61,6 +62,13 @@ class ModelFlags:
         "combine",
         "score of a behaviour: gamma_1 gamma_2, or gamma_1 times a positive gate",
         choices=("product", "gated"),
+    )
+    gate_start: str | None = model_flag(
+        None,
+        "the gate at the start: zero, the same for all users, where --arm perceptron begins as "
+        "--arm item does; or random",
+        choices=GATE_STARTS,
+        default_text="zero for --combine gated, random for product as published",
     )
     category_bias: int | None = preset_flag(
         model_flag, "category_bias", "1: a bias for each source category in gamma_1", **SWITCH

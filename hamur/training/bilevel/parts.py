@@ -50,7 +50,9 @@ def build_perceptron(config, model) -> BehaviourPerceptron:
         mass_without_source=config.preset == "published",
     )
     prior = 1.0 if importance.prior == "relu" else 0.0
-    return BehaviourPerceptron(model, importance, config.prior_weight, prior, config.seed)
+    return BehaviourPerceptron(
+        model, importance, config.prior_weight, prior, config.seed, config.gate_start
+    )
 
 
 def needs_second_order(config) -> bool:

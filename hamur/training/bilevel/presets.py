@@ -17,7 +17,7 @@ PUBLISHED = dict(
     hp_optim="sgd", decay_prior=1, prior_mode="relu", combine="product", category_bias=0,
     weight_norm="softmax_batch", attn_mask=0, pool_mean="all", pad_row="random", embed_std=1.0,
     act="relu", history="leaky", source_pool="before_valid", vocab="all", missing_source="item_1",
-    eval_draws="1", bootstrap=0, rank_negatives=0, neumann_guard=0, interval=100,
+    eval_draws="1", bootstrap=0, rank_negatives=0, neumann_guard=0, interval=100, gate_rate=1.0,
 )  # fmt: skip
 CORRECTED = dict(
     aux_decay=0.0, lr=5e-3, epochs=30, patience=3, test_batchsize=512,
@@ -28,6 +28,7 @@ CORRECTED = dict(
     weight_norm="sigmoid", attn_mask=1, pool_mean="len", pad_row="zero", embed_std=0.3,
     act="leaky", history="causal", source_pool="before_row", vocab="train", missing_source="none",
     eval_draws="8", bootstrap=1000, rank_negatives=99, neumann_guard=1, interval=None,
+    gate_rate=0.1,
 )  # fmt: skip
 PRESETS = {"published": PUBLISHED, "corrected": CORRECTED}
 DEAD_KEYS = (

@@ -7,6 +7,7 @@ import numpy as np
 from mindspore import Tensor
 
 from hamur.data.pair.behaviours import USER
+from hamur.layers.perceptron import OF_GATE
 from hamur.training.bilevel import estimators
 from hamur.training.bilevel.batch import Batch
 from hamur.training.bilevel.head import VectorAdam, adam_fit, head_rate, newton_fit
@@ -23,6 +24,7 @@ from hamur.training.bilevel.rows import DEV, UPPER, PairRows, stream
 FEATURE_ROWS = 4096  # rows of a pass for the head's features
 CLIP = 10.0
 UNDECAYED = ("phi.prior", "phi.category_bias")
+GATED = tuple(f"phi.{name}" for name in OF_GATE)
 
 
 class UpperLevel:
@@ -195,14 +197,16 @@ class UpperLevel:
         return weight, bias
 
     def move(self, gradient: dict[str, np.ndarray]) -> None:
-        """phi <- phi - hplr gradient, by Adam or plainly, and the decay."""
+        """phi <- phi - rate gradient, by Adam or plainly, and the decay by hplr; the rate is hplr,
+        and hplr gate_rate for what gamma_2 is made of."""
         config = self.config
         phi = {each.name: each.asnumpy() for each in self.perceptron.phi}
+        rates = {name: config.hplr * (config.gate_rate if name in GATED else 1.0) for name in phi}
         if config.hp_optim == "adam":
-            moved = self.optimizer(phi, gradient, config.hplr)
+            moved = self.optimizer(phi, gradient, rates)
             before = moved
         else:
-            moved = {name: phi[name] - config.hplr * gradient[name] for name in phi}
+            moved = {name: phi[name] - rates[name] * gradient[name] for name in phi}
             before = phi  # the published decay joins the gradient after clipping
         for parameter in self.perceptron.phi:
             name, value = parameter.name, moved[parameter.name]

@@ -26,6 +26,12 @@ class UpperFlags:
         None, "steps of the head fit adam", at_least=1, default_text="--interval"
     )
     hplr: float = upper_flag(1e-2, "step of phi", at_least=0)
+    gate_rate: float | None = preset_flag(
+        upper_flag,
+        "gate_rate",
+        "step of the gate, which has far more parameters, in steps of phi",
+        at_least=0,
+    )
     aux_decay: float | None = preset_flag(upper_flag, "aux_decay", "decay of phi", at_least=0)
     decay_prior: int | None = preset_flag(
         upper_flag, "decay_prior", "1: the decay reaches the common factor, as published", **SWITCH

@@ -303,6 +303,28 @@ def test_published_decay_reaches_the_prior_and_ours_does_not(pair):
         assert prior > 0 and upper.prior() == pytest.approx(factor * prior, rel=1e-5)
 
 
+def test_the_gate_moves_by_its_own_share_of_the_step(pair):
+    gate = {}
+    for preset, gate_rate in (("corrected", 1.0), ("corrected", 0.25), ("published", 0.25)):
+        upper = session_of(pair, preset=preset, arm="perceptron", gate_rate=gate_rate).upper
+        before = snapshot(list(upper.perceptron.phi))
+        rng = np.random.default_rng(0)
+        upper.move({name: rng.standard_normal(v.shape) for name, v in before.items()})
+        after = snapshot(list(upper.perceptron.phi))
+        rng = np.random.default_rng(0)
+        for name, value in before.items():
+            step = rng.standard_normal(value.shape)
+            of_gate = name.startswith(("phi.query", "phi.key", "phi.output", "phi.gate"))
+            if preset == "corrected":  # the first step of Adam
+                step = np.sign(step)
+            expected = 0.01 * (gate_rate if of_gate else 1.0) * step
+            if preset == "published":
+                expected = expected + 0.01 * 2.0 * value  # the decay is of phi as a whole
+            np.testing.assert_allclose(value - after[name], expected, atol=2e-6)
+            gate[name] = of_gate
+    assert sum(gate.values()) == 9 and len(gate) == 13
+
+
 def test_the_published_step_of_the_head_falls_along_a_cosine():
     assert [head_rate(0.01, k) for k in (0, 500, 1000)] == pytest.approx([0.01, 0.005, 0.0])
     assert head_rate(0.01, 1) == pytest.approx(0.005 * (1 + np.cos(np.pi / 1000)))
