@@ -6,6 +6,7 @@ of `flag` fields and calls `from_flags` with it.
 
 import argparse
 import dataclasses
+import difflib
 import re
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -103,11 +104,22 @@ def from_flags(
             options["type"] = _plain_type(types[field.name])
             options["metavar"] = _metavar(field, options["type"])
         groups[field.metadata["group"]].add_argument(f"--{field.name}", **options)
-    values = vars(parser.parse_args(argv))
+    values, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(_unknown(unknown[0], [f"--{field.name}" for field in fields]))
     try:
-        return config_class(**values)
+        return config_class(**vars(values))
     except ValueError as error:
         parser.error(str(error))
+
+
+def _unknown(word: str, known: list[str]) -> str:
+    """What to say of a word of the command line that is no flag and no flag's value."""
+    if not word.startswith("-"):
+        return f"{word!r} belongs to no flag; options are written as --name value."
+    name = word.partition("=")[0]
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"no flag {name}; " + (f"did you mean {near[0]}?" if near else "--help lists all.")
 
 
 class _Parser(argparse.ArgumentParser):

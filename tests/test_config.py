@@ -61,7 +61,10 @@ def test_defaults_of_a_script_replace_those_of_the_class():
         (["--weight_decay", "-1"], ["--weight_decay must be at least 0, got -1"]),
         (["--averaging", "1"], ["--averaging must be less than 1, got 1"]),
         (["--epoch", "many"], ["--epoch", "'many'"]),
-        (["--epochs", "1"], ["--epochs"]),
+        (["--epochs", "1"], ["no flag --epochs; did you mean --epoch?"]),
+        (["--epochs=1"], ["no flag --epochs; did you mean --epoch?"]),
+        (["--zzz"], ["no flag --zzz; --help lists all."]),
+        (["mlp_adp"], ["'mlp_adp' belongs to no flag"]),
         (["--seed"], ["--seed"]),
     ],
 )
