@@ -105,7 +105,11 @@ class GroupNorm(nn.Cell):
             out = ()
             pieces = zip(blocks, members, _split(gain, len(blocks)), _split(shift, len(blocks)))
             for block, member, scale, offset in pieces:
-                result = block * product(member, scale) + product(member, offset)
+                result = block * product(member, scale)
+                if self.num_towers == 1:
+                    result = ops.bias_add(result, offset.reshape(-1))
+                else:
+                    result = result + product(member, offset)
                 out = out + (ops.relu(result) if self.relu else result,)
         if len(blocks) == len(xs):
             return out if layout[KIND] != "grouped" else (out[0].reshape(xs[0].shape),)

@@ -5,6 +5,10 @@ slowest kernel on it, so the norm's three steps are done where they are cheap: t
 from the columns of the weights before (all of it is linear), the variance is a product with ones
 or, of a mixture of a few experts' outputs, a quadratic form of the gates, and the scale and shift
 are one pass over (B, R H).
+
+A factor that has one number a row, or a column, is first written out by a product with ones:
+MindSpore's kernels for operands of different shapes keep two 8-byte positions for every number of
+the result, which takes four times its memory, and twice the time of the product.
 """
 
 import mindspore as ms
@@ -33,12 +37,13 @@ class AffineRelu(nn.Cell):
         self.relu_grad = ReluGrad()
 
     def construct(self, x, scale, shift):
-        return ops.relu(ops.bias_add(x * scale, shift.reshape(-1)))
+        ones = ops.ones_like(x[:, 0:1])
+        return ops.relu(ops.bias_add(x * product(ones, scale), shift.reshape(-1)))
 
     def bprop(self, x, scale, shift, out, dout):
         d = self.relu_grad(dout, out)
         ones = ops.ones((x.shape[0], 1), ms.float32)
-        return d * scale, product_ta(ones, d * x), product_ta(ones, d)
+        return d * product(ones, scale), product_ta(ones, d * x), product_ta(ones, d)
 
 
 class UnitVariance(nn.Cell):
@@ -50,15 +55,17 @@ class UnitVariance(nn.Cell):
     def __init__(self, width):
         super().__init__()
         self.mean = Tensor(np.full((width, 1), 1.0 / width, np.float32))
+        self.means = Tensor(np.full((width, width), 1.0 / width, np.float32))
+        self.ones = Tensor(np.ones((1, width), np.float32))
 
     def construct(self, x):
         factor = ops.rsqrt(product(x * x, self.mean) + NORM_EPSILON)
-        return x * factor, factor
+        return x * product(factor, self.ones), factor
 
     def bprop(self, x, out, dout):
         normed, factor = out
         d = dout[0]
-        return ((d - normed * product(d * normed, self.mean)) * factor,)
+        return ((d - normed * product(d * normed, self.means)) * product(factor, self.ones),)
 
 
 class PreferenceNorm(nn.Cell):
@@ -140,7 +147,9 @@ class PreferenceTower(nn.Cell):
         for layer in range(len(self.norms)):
             x = self.norms[layer](x, v, weight, normed and layer == 0)
             if self.training and keep:
-                x = x * (keep[layer].astype(ms.float32) * self.scale).expand_dims(1)
+                mask = keep[layer].astype(ms.float32) * self.scale
+                flat = x.reshape(x.shape[0], -1) * ops.tile(mask, (1, x.shape[1]))
+                x = flat.reshape(x.shape)
             if layer + 1 < len(self.norms):
                 x = self.dense(x, layer + 1)
         return apply(x, self.weights[-1], self.biases[-1]).squeeze(-1)
@@ -166,8 +175,11 @@ class PreferenceTower(nn.Cell):
 def unit_variance_gates(gates, centred):
     """g / sqrt(var(sum_i g_i P_i) + 1e-5): gates (B, R, X), centred P (B, X, H) -> (B, R, X)."""
     covariance = ops.bmm(centred, centred.swapaxes(1, 2)) * (1.0 / centred.shape[2])
-    variance = (ops.bmm(gates, covariance) * gates).sum(-1, keepdims=True)
-    return gates * ops.rsqrt(ops.relu(variance) + NORM_EPSILON)  # rounding may leave it below 0
+    experts = gates.shape[2]
+    squares = (ops.bmm(gates, covariance) * gates).reshape(-1, experts)
+    variance = product(squares, ops.ones((experts, experts), ms.float32))  # the sum, X times
+    factor = ops.rsqrt(ops.relu(variance) + NORM_EPSILON)  # rounding may leave it below 0
+    return gates * factor.reshape(-1, gates.shape[1], experts)
 
 
 def apply(x, weight, bias):
