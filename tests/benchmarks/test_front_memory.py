@@ -16,7 +16,6 @@ def test_more_rows_take_the_room_of_their_result_only(form):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="468 and 479 MiB where 238 are allowed: activations of a batch of 1,024")
 @FORMS
 def test_a_front_takes_model_batch_result_and_200_mib(form):
     figures = evaluation_memory(25, form, 20_480)
