@@ -53,7 +53,7 @@ class CrossNetwork(nn.Cell):
             constant = (offset * weight[layer]).sum()
             factor = factor + factor * dots[:, layer : layer + 1] + constant
             offset = offset + bias[layer]
-        # Written out by a product: see `hamur.layers.preference_towers` on operands of two shapes.
+        # The factor is written out by a product, see `hamur.layers.products`.
         return ops.bias_add(x * product(factor, ops.ones_like(weight[0:1])), offset)
 
     def cross_chunks(self, x, table):

@@ -4,11 +4,7 @@ Rows times preferences are the longest axis there is in a mixture, and MindSpore
 slowest kernel on it, so the norm's three steps are done where they are cheap: the mean is taken
 from the columns of the weights before (all of it is linear), the variance is a product with ones
 or, of a mixture of a few experts' outputs, a quadratic form of the gates, and the scale and shift
-are one pass over (B, R H).
-
-A factor that has one number a row, or a column, is first written out by a product with ones:
-MindSpore's kernels for operands of different shapes keep two 8-byte positions for every number of
-the result, which takes four times its memory, and twice the time of the product.
+are one pass over (B, R H).  Factors are written out by products with ones, see `products`.
 """
 
 import mindspore as ms

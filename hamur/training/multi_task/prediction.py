@@ -10,7 +10,7 @@ from hamur.training.multi_task.samplers import check_preference
 from hamur.training.multi_task.scores import ExpertPart, FeatureScores, PreferencePart
 
 BATCH_SIZE = 4096
-POINTS = 2**14  # rows times preferences of a call: more take memory (3 KiB each) and no less time
+POINTS = 2**14  # rows times preferences of a call, 3 KiB of memory each
 EXPERT_ROWS = 1024  # rows of a call of the experts alone
 BLOCK = 32  # preferences that share one pass; their hidden units live at the same time
 MEMORY_MAP_BYTES = 2**30
