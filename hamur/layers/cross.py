@@ -4,7 +4,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.mlp import uniform_init
-from hamur.layers.products import product, product_tb
+from hamur.layers.products import product_tb
 from hamur.layers.routing import KIND, TABLE
 
 
@@ -53,8 +53,7 @@ class CrossNetwork(nn.Cell):
             constant = (offset * weight[layer]).sum()
             factor = factor + factor * dots[:, layer : layer + 1] + constant
             offset = offset + bias[layer]
-        # The factor is written out by a product, see `hamur.layers.products`.
-        return ops.bias_add(x * product(factor, ops.ones_like(weight[0:1])), offset)
+        return ops.bias_add(x * factor, offset)
 
     def cross_chunks(self, x, table):
         """x (n, s, P): the same with the parameters of each chunk's tower."""
