@@ -67,8 +67,7 @@ def load_amazon_pair(
             Rejects(find_file(source, name.format(category)), Policy(on_bad_rows, max_bad_fraction))
             for name in FILES
         ]
-        every_line = strict_meta or id_order == "public"
-        reviews, without = read_domain(category, *rejects, missing_meta, every_line)
+        reviews, without = read_domain(category, *rejects, missing_meta, strict_meta, id_order)
         domains.append(reviews)
         found[category] = {
             "files": {each.path.name: each.counts() for each in rejects},
@@ -84,14 +83,20 @@ def load_amazon_pair(
 
 
 def read_domain(
-    category: str, of_reviews: Rejects, of_meta: Rejects, missing_meta: str, every_line: bool
+    category: str,
+    of_reviews: Rejects,
+    of_meta: Rejects,
+    missing_meta: str,
+    strict_meta: bool,
+    id_order: str,
 ) -> tuple[Interactions, int]:
     """The reviews with the categories of their items, and the number of items without.
 
-    every_line: also parse the meta lines of items without a review.
     Raises:  DataError; what is skipped goes to the two Rejects.
     """
     reviews = read_reviews(of_reviews.path, category, of_reviews)
+    # The public order of categories is that of all lines, also of items without a review.
+    every_line = strict_meta or id_order == "public"
     return _with_categories(reviews, of_meta, missing_meta, every_line)
 
 

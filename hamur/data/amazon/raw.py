@@ -81,9 +81,10 @@ def build(space: Workspace, sources: list[Path], options: Options) -> tuple:
 def read_category(folder: Path, reviews: Path, meta: Path, category: str, options: Options) -> dict:
     """A job: the reviews of a category with the categories of their items, as arrays."""
     rejects = [Rejects(path, options.policy) for path in (reviews, meta)]
-    every_line = options.strict_meta or options.id_order == "public"
     try:
-        rows, without = load.read_domain(category, *rejects, options.missing_meta, every_line)
+        rows, without = load.read_domain(
+            category, *rejects, options.missing_meta, options.strict_meta, options.id_order
+        )
     except DataError as error:
         return {"error": [type(error).__name__, error.parts]}
     for name in ("user", "item", "category"):

@@ -36,12 +36,13 @@ def join_pair(
     Raises:  JoinError: no common user; DataFormatError: there would be some with columns exchanged;
         EmptySplitError.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; use one of {SPLITS}")
-    if vocabulary not in VOCABULARIES:
-        raise ValueError(f"vocabulary is {vocabulary!r}; use one of {VOCABULARIES}")
-    if id_order not in ID_ORDERS:
-        raise ValueError(f"id_order is {id_order!r}; use one of {ID_ORDERS}")
+    for name, value, known in (
+        ("split", split, SPLITS),
+        ("vocabulary", vocabulary, VOCABULARIES),
+        ("id_order", id_order, ID_ORDERS),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}; use one of {known}")
     read = {"source": len(source), "target": len(target)}
     read |= {"source_users": len(source.user.values), "target_users": len(target.user.values)}
     rows = match(source, target, split, split_seed)
@@ -89,6 +90,7 @@ def _ratings(rows: Matched) -> dict[str, np.ndarray]:
 
 
 def _mask(rows: np.ndarray, length: int) -> np.ndarray:
+    """(length,) bool, true at the positions `rows`."""
     mask = np.zeros(length, bool)
     mask[rows] = True
     return mask
@@ -122,6 +124,7 @@ class _Encoded:
         self.item_category = np.concatenate([[encode.UNKNOWN], category]).astype(np.int32)
 
     def table(self, positive_above: float, domain: int) -> Table:
+        """All rows in the sorted order; a rating above positive_above is a positive one."""
         ids = (self.user, self.item.encode(self.rows.item), self.categories)
         rows, rating = len(self.rows), self.rows.rating
         liked = np.ones(rows, bool) if rating is None else rating > positive_above
@@ -136,11 +139,13 @@ class _Encoded:
         )
 
     def schema(self, name: str, domains: tuple[str, str], num_users: int, found: dict) -> Schema:
+        """Of `table`; num_users without id 0."""
         sizes = (num_users + 1, self.item.size, self.category.size)
         fields = tuple(FieldSpec(field, SPARSE, size) for field, size in zip(FIELDS, sizes))
         return Schema(name, fields, (LABEL,), domains, group=FIELDS[USER], split=found)
 
     def names(self, prefix: str) -> dict[str, np.ndarray]:
+        """The entries of `Pair.names` for items and categories; prefix: source or target."""
         pairs = ((FIELDS[ITEM], self.item), (FIELDS[CATEGORY], self.category))
         return {f"{prefix}_{field}": _named(fitted.values) for field, fitted in pairs}
 

@@ -44,7 +44,7 @@ class WholeForward:
         return Tensor(preferences)
 
     def rows(self, limit, preferences):
-        """Rows of a batch, at most limit unless one call takes more."""
+        """Rows of a batch, at most limit."""
         return call_rows(limit, preferences)
 
     def run(self, sparse, dense, blocks):
@@ -98,8 +98,8 @@ def call_rows(limit, preferences):
 
 
 class TaskPredictor:
-    """Predicts tables with one multi-task model; embeddings and experts run once a batch, whatever
-    the number of preferences (above 32: once a block of 32)."""
+    """Predicts tables with one multi-task model; the experts of a mixture run once a batch,
+    whatever the number of preferences (preset "published" above 32: once a block of 32)."""
 
     def __init__(self, model, batch_size=BATCH_SIZE):
         self.model, self.batch_size = model, batch_size
