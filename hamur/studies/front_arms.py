@@ -20,6 +20,7 @@ from hamur.training.multi_task.step import RepeatedStep
 from hamur.training.predict import graph_mode, predictor_of
 
 SIZES = dict(embed_dim=16, expert_dims=(64, 32), tower_dims=(32, 16))
+PUBLISHED_DECAY = 1e-6
 OWN_TOWERS = ("published", "per_task")  # a tower a task: no point that one score could reach
 RESAMPLES = 40  # of search pages, to tell a span from noise
 EXPERTS = {2: 4}  # with more tasks: one for each corner, each edge from one to another, the centre
@@ -135,7 +136,7 @@ class SeedStudy:
             batch_size=config.batch_size,
             seed=self.seed,
             learning_rate=config.learning_rate,
-            weight_decay=1e-6,
+            weight_decay=PUBLISHED_DECAY if published else config.weight_decay,
             averaging=0.0 if published else AVERAGING,
             patience=config.patience,
             criterion="auc_hypervolume" if published else criterion,

@@ -46,10 +46,13 @@ class StudyConfig:
     first_seed: int = training_flag(
         3, "the first of them; the defaults of the model were chosen on 0 to 2", at_least=0
     )
-    epoch: int = training_flag(8, "passes over the training rows", at_least=1)
-    patience: int = training_flag(3, "epochs without gain on validation", at_least=1)
+    epoch: int = training_flag(16, "passes over the training rows", at_least=1)
+    patience: int = training_flag(16, "epochs without gain on validation", at_least=1)
     batch_size: int = training_flag(512, "rows of a training step", at_least=2)
     learning_rate: float = training_flag(2e-3, "step size of Adam", above=0)
+    weight_decay: float = training_flag(
+        5e-4, "strength of the L2 term; of published always 1e-6, as in the public code", at_least=0
+    )
     preferences_per_step: int = training_flag(8, "preferences of a step", at_least=1)
     sampler: str = training_flag(
         "angles",
