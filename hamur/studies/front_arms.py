@@ -33,6 +33,7 @@ FREE = (
     "quiet",
     "debug",
 )  # do not change an arm's result
+OF_PREFERENCES = ("preferences_per_step", "sampler")  # nor these that of a model of one preference
 
 
 class SeedStudy:
@@ -52,7 +53,8 @@ class SeedStudy:
         """Train what is missing; the losses of every arm and their measures."""
         exact, _ = exact_front(self.truth.probability, self.offsets, self.preferences, self.entropy)
         found = {"preferences": self.preferences.tolist(), "exact": exact.tolist()}
-        found["reference"] = self.kept("reference", self.train_reference)["losses"]
+        fixed = FREE + OF_PREFERENCES
+        found["reference"] = self.kept("reference", self.train_reference, fixed)["losses"]
         found |= {"arms": {}, "front_degenerate": {}}
         for arm in self.config.arm_names:
             kept = self.kept(arm, partial(self.train_arm, arm))
@@ -61,16 +63,17 @@ class SeedStudy:
             if "posthoc" in kept:
                 found["posthoc"] = kept["posthoc"]
         if "per_task" in found["arms"]:
-            found["single_task"] = self.kept("single_task", self.train_single)["losses"]
+            found["single_task"] = self.kept("single_task", self.train_single, fixed)["losses"]
         return found | {"measures": self.measures(found)}
 
-    def kept(self, name, train):
-        """What train() returns of an arm, its NE as "losses" first of all; from disk if there."""
+    def kept(self, name, train, free=FREE):
+        """What train() returns of an arm, its NE as "losses" first of all; from disk if it is there
+        with the same options but those that are free."""
         path = self.folder / f"{name}.json"
-        asked = {k: v for k, v in vars(self.config).items() if k not in FREE}
+        asked = {k: v for k, v in vars(self.config).items() if k not in free}
         if path.exists():
             stored = json.loads(path.read_text())
-            if stored["options"] == asked:
+            if {k: v for k, v in stored["options"].items() if k not in free} == asked:
                 return stored
         found = {"options": asked, **train()}
         write_json(path, found)
