@@ -33,7 +33,8 @@ FREE = (
     "quiet",
     "debug",
 )  # do not change an arm's result
-OF_PREFERENCES = ("preferences_per_step", "sampler")  # nor these that of a model of one preference
+# Nor these that of a model of one preference.
+OF_PREFERENCES = ("preferences_per_step", "sampler", "criterion")
 
 
 class SeedStudy:
@@ -132,7 +133,7 @@ class SeedStudy:
         one."""
         config, published = self.config, scalarisation == "published"
         judged = self.preferences if fixed is None else np.array([fixed], np.float32)
-        criterion = "hypervolume" if fixed is None else "weighted_loss"
+        criterion = config.criterion if fixed is None else "weighted_loss"
         trainer = training.Trainer(
             partial(step, options=self.options(scalarisation, fixed)),
             epochs=config.epoch,
@@ -144,7 +145,7 @@ class SeedStudy:
             patience=config.patience,
             criterion="auc_hypervolume" if published else criterion,
             evaluation=partial(
-                training.TaskEvaluation, preferences=judged, entropy=self.entropy, weights=fixed
+                training.TaskEvaluation, preferences=judged, entropy=self.entropy, weights=judged
             ),
             quiet=True,
         )

@@ -53,6 +53,12 @@ class StudyConfig:
     weight_decay: float = training_flag(
         5e-4, "strength of the L2 term; of published always 1e-6, as in the public code", at_least=0
     )
+    criterion: str = training_flag(
+        "weighted_loss",
+        "what picks the epoch of a preference model on validation, see TaskEvaluation; of models "
+        "of one preference always weighted_loss",
+        choices=("weighted_loss", "hypervolume"),
+    )
     preferences_per_step: int = training_flag(8, "preferences of a step", at_least=1)
     sampler: str = training_flag(
         "angles",

@@ -57,7 +57,8 @@ class TaskEvaluation:
     hypervolume: of the validation points in NE space below (1, ..., 1); minus the mean NE while all
     points are outside.  auc_hypervolume: the public code's measure; minus the mean NE where a task
     has one class only, and no AUC.  negative_loss: minus mean NE.
-    weighted_loss: minus the NE weighed by ``weights`` (T,), for a model of one fixed preference.
+    weighted_loss: minus the NE weighed by ``weights`` (R, T) or (T,), the mean over preferences:
+        steadier from epoch to epoch than a volume, and a criterion for one preference as for many.
     preferences (R, T), entropy (T,) of the training rows.
     """
 
@@ -88,7 +89,7 @@ class TaskEvaluation:
         middle = logits[:, logits.shape[1] // 2]
         report = {"losses": losses, "areas": task_metrics.areas(labels, middle[:, None])[0]}
         report["negative_loss"] = -float(losses.mean())
-        report["weighted_loss"] = -float((losses.mean(axis=0) * self.weights).sum())
+        report["weighted_loss"] = -float((losses * self.weights).sum(axis=1).mean())
         report["hypervolume"] = volume if volume > 0 else report["negative_loss"]
         report["auc_hypervolume"] = report["negative_loss"]
         if self.areas_defined:
