@@ -72,7 +72,9 @@ class CrossDomainSession:
         config = self.config
         self.model = build_model(config, self.rows.sizes, seed)
         self.evaluator.attach(self.model)
-        self.optimizer = Adam(self.model.trainable_params())
+        self.optimizer = Adam(
+            self.model.trainable_params(), decay="decoupled", embedding_decay=config.embedding_decay
+        )
         self.perceptron = self.upper = None
         if config.learns:
             self.perceptron = build_perceptron(config, self.model)
