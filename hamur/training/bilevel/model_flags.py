@@ -106,8 +106,8 @@ class ModelFlags:
     lr: float | None = preset_flag(lower_flag, "lr", "step of Adam on theta", above=0)
     embedding_decay: float = lower_flag(
         0.0,
-        "decoupled decay of the embedding tables: after every lower step they shrink by the factor "
-        "1 - lr x this; published none",
+        "decoupled decay of the embedding tables: they shrink by about this share in a pass; "
+        "published none",
         at_least=0,
     )
     t_batchsize: int = lower_flag(64, "rows of a lower step", at_least=2)

@@ -72,8 +72,9 @@ class CrossDomainSession:
         config = self.config
         self.model = build_model(config, self.rows.sizes, seed)
         self.evaluator.attach(self.model)
+        shrinking = config.embedding_decay / self.rows.steps(config.t_batchsize)  # in a step
         self.optimizer = Adam(
-            self.model.trainable_params(), decay="decoupled", embedding_decay=config.embedding_decay
+            self.model.trainable_params(), decay="decoupled", embedding_decay=shrinking / config.lr
         )
         self.perceptron = self.upper = None
         if config.learns:
