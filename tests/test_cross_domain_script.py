@@ -22,9 +22,9 @@ SMALL = "--epochs 1 --interval 20 --meta_batchsize 32 --bootstrap 20 --embed_dim
 TABLES = ["--source_table", "s.csv", "--target_table", "t.csv"]
 
 
-UPPER = "update dev_loss lower_loss norm_v norm_p norm_gradient clip prior weight_mean weight_min "
-UPPER += "weight_max influence_mean influence_negative iterations diverged negative_curvature "
-UPPER += "head_seconds solve_seconds phi_seconds"  # always; of an estimator with H also:
+UPPER = "update moved dev_loss lower_loss norm_v norm_p norm_gradient clip prior weight_mean "
+UPPER += "weight_min weight_max influence_mean influence_negative iterations diverged "
+UPPER += "negative_curvature head_seconds solve_seconds phi_seconds"  # always; of an estimator with H also:
 OF_HESSIAN = "residual alpha largest_eigenvalue"
 EPOCH = "epoch target_loss valid_auc valid_logloss prior seconds upper_seconds rows_per_second"
 WEIGHTS = "user item category label g relative_weight influence influence_count"
@@ -61,8 +61,9 @@ def check_outputs(log, checkpoint, epochs, updates):
     metrics = json.loads((log / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert set(METRICS.split()) <= metrics.keys()
     assert all(set(SPLIT.split()) <= metrics[name].keys() for name in ("valid", "test"))
-    assert metrics["upper"]["count"] == updates and metrics["upper"].keys() == {
-        "count", "mean_ms", "share_of_epoch_time", "diverged", "negative_curvature"
+    upper = metrics["upper"]
+    assert upper["count"] == upper["moved"] == updates and upper.keys() == {
+        "count", "moved", "mean_ms", "share_of_epoch_time", "diverged", "negative_curvature"
     }  # fmt: skip
     low, high = metrics["test"]["auc_ci"]
     assert low <= metrics["test"]["auc"] <= high and metrics["test"]["rows"] == 240

@@ -39,6 +39,7 @@ def evaluate(session, config) -> tuple[dict, np.ndarray]:
         "planted": planted_of_fixed_weights(session),
         "upper": {
             "count": len(updates),
+            "moved": sum(row["moved"] for row in updates),
             "mean_ms": 1000 * result.upper_seconds / later if updates else None,
             "share_of_epoch_time": result.upper_seconds / seconds if seconds else None,
             "diverged": sum(row["diverged"] for row in updates),

@@ -21,10 +21,12 @@ from hamur.training.bilevel.presets import data_flag
 
 ALL_ARMS = "conet_s,uniform,annealed,scalar,item,perceptron,oracle"
 PAIR = ("SynBooks", "SynToys")
+PUBLISHED_RATE = 1e-2
 STUCK_LOSS, STUCK_EPOCH, OTHER_SEED = 0.69, 8, 100
 DEFAULTS = dict(
     exp_name="planted", arms=ALL_ARMS, seeds="0,1,2", source_pool="before_valid", interval=10,
-    meta_batchsize=512, upper_batchsize=2048, epochs=16, patience=0,
+    meta_batchsize=512, upper_batchsize=2048, epochs=16, patience=0, embedding_decay=0.3,
+    start_gain=0.02, hplr=0.03,
 )  # fmt: skip
 
 
@@ -97,6 +99,8 @@ def one_seed(
     found = []
     for each in arms:
         each = dataclasses.replace(each, seed=seed, in_root=str(folder), truth=str(truth))
+        if each.arm == "annealed":  # is the published decay alone
+            each = dataclasses.replace(each, hplr=PUBLISHED_RATE)
         arm = "conet_s" if each.model_name == "conet_s" else each.arm
         name = f"{config.exp_name}/{arm}-{seed}" + ("" if number is None else f"-pair-{number}")
         content = cross_domain.run_one(each, pair, harmful, record, name, script)

@@ -97,6 +97,11 @@ class CrossDomainSession:
         resume(self) if self.config.resume else forget(self)
         while not self.finished():
             self.epoch()
+        if self.upper is not None and self.upper.updates and not self.upper.begun:
+            self.say(
+                f"warning: phi never moved: the upper head explained less than --start_gain "
+                f"{self.config.start_gain:g} of the development labels' entropy in every update"
+            )
         self.restore_best()
         return self.result
 

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 from mindspore import Tensor
+from scipy.special import entr
 
 from hamur.data.pair.behaviours import USER
 from hamur.layers.perceptron import OF_GATE
@@ -58,6 +59,9 @@ class UpperLevel:
         assert len(self.head) == width + 1
         held_out = config.dev_mode == "holdout"
         self.dev_table = rows.dev if held_out else rows.train
+        rate = self.dev_table.labels[:, 0].mean(dtype=np.float64)
+        self.dev_entropy = float(entr([rate, 1.0 - rate]).sum())
+        self.begun = config.start_gain <= 0.0 or self.dev_entropy == 0.0  # phi may move
         order = np.arange(len(self.dev_table))
         # Training rows are read in order, as published; held-out ones in one fixed permutation.
         self.dev_order = stream(config.seed, DEV).permutation(order) if held_out else order
@@ -101,7 +105,10 @@ class UpperLevel:
         solved = time.perf_counter()
         gradient, norm, factor = estimators.clipped(result.gradient, CLIP)
         finite = bool(np.isfinite(norm))
-        if finite:  # else phi stays where it is
+        bound = (1.0 - config.start_gain) * self.dev_entropy
+        self.begun = self.begun or problem.dev_loss <= bound
+        moves = finite and self.begun  # else phi stays where it is
+        if moves:
             self.move(gradient)
         self.updates += 1
         real = lower.effect * lower.mask > 0
@@ -109,6 +116,7 @@ class UpperLevel:
         self.last_weights, c = relative, result.influence[real]
         return {
             "update": self.updates,
+            "moved": int(moves),
             "dev_loss": problem.dev_loss,
             "lower_loss": lower_loss,
             "norm_v": float(np.linalg.norm(result.v)),
@@ -232,7 +240,7 @@ class UpperLevel:
             "head_adam": self.head_adam.state(),
             "upper": {
                 "head": self.head,
-                "updates": np.array([self.updates, self.spectrum.calls]),
+                "updates": np.array([self.updates, self.spectrum.calls, self.begun]),
                 "spectrum": np.zeros(0) if vector is None else vector,
                 "largest": np.array([np.nan if largest is None else largest]),
             },
@@ -245,7 +253,8 @@ class UpperLevel:
         self.head_adam.load(arrays["head_adam"])
         upper = arrays["upper"]
         self.head = upper["head"]
-        self.updates, self.spectrum.calls = map(int, upper["updates"])
+        self.updates, self.spectrum.calls, begun = map(int, upper["updates"])
+        self.begun = bool(begun)
         self.spectrum.vector = upper["spectrum"] if len(upper["spectrum"]) else None
         largest = float(upper["largest"][0])
         self.spectrum.largest = None if np.isnan(largest) else largest

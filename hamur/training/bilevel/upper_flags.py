@@ -39,6 +39,12 @@ class UpperFlags:
     hp_optim: str | None = preset_flag(
         upper_flag, "hp_optim", "optimiser of phi", choices=("sgd", "adam")
     )
+    start_gain: float = upper_flag(
+        0.0,
+        "share of the development labels' entropy that the upper head must explain before phi "
+        "begins to move: until then influences are noise; 0: from the first update on",
+        below=1,
+    )
     pre_epoch: int = upper_flag(-1, "upper updates in epochs after this one only, from 0")
     replace: int = upper_flag(
         1, "1: the development loss has a head of its own; 0: that of the target", **SWITCH

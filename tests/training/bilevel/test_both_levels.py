@@ -91,6 +91,27 @@ def test_a_hypergradient_that_is_not_finite_moves_nothing(pair, monkeypatch):
     assert session.upper.optimizer.steps == 0
 
 
+def test_phi_waits_until_the_upper_head_explains_its_share(pair):
+    """Once begun, it goes on, whatever a later head explains, also after resuming."""
+    said = []
+    config = options(start_gain=0.9, epochs=1)
+    session = CrossDomainSession(pair, config, say=said.append)
+    before = snapshot(list(session.perceptron.phi))
+    session.fit()
+    assert session.upper.updates > 0 and not session.upper.begun
+    assert all(row["moved"] == 0 for row in session.result.history if row["kind"] == "upper")
+    for name, value in snapshot(list(session.perceptron.phi)).items():
+        np.testing.assert_array_equal(value, before[name])
+    assert "phi never moved" in said[-1] and "--start_gain 0.9" in said[-1]
+    session.upper.dev_entropy *= 100  # a head that explains nearly everything
+    assert session.upper.update(0.5)["moved"] == 1
+    session.upper.dev_entropy /= 100
+    state = session.upper.state()
+    session.upper.begun = False
+    session.upper.load(state)
+    assert session.upper.update(0.5)["moved"] == 1
+
+
 def random_phi(session):
     rng = np.random.default_rng(0)
     for parameter in session.perceptron.phi:
