@@ -24,7 +24,8 @@ TABLES = ["--source_table", "s.csv", "--target_table", "t.csv"]
 
 UPPER = "update moved dev_loss lower_loss norm_v norm_p norm_gradient clip prior weight_mean "
 UPPER += "weight_min weight_max influence_mean influence_negative iterations diverged "
-UPPER += "negative_curvature head_seconds solve_seconds phi_seconds"  # always; of an estimator with H also:
+UPPER += "negative_curvature head_seconds solve_seconds phi_seconds"
+# These always; of an estimator with H also:
 OF_HESSIAN = "residual alpha largest_eigenvalue"
 EPOCH = "epoch target_loss valid_auc valid_logloss prior seconds upper_seconds rows_per_second"
 WEIGHTS = "user item category label g relative_weight influence influence_count"
