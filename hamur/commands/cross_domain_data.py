@@ -30,14 +30,14 @@ def load(config):
     else:
         pair = _load_amazon(config, options)
     if config.train_negatives:
-        from hamur.data.pair.negatives import with_negatives
+        from hamur.data.cross_domain.negatives import with_negatives
 
         pair = with_negatives(pair, config.train_negatives, config.split_seed)
     return pair, read_truth(config.truth, pair)
 
 
 def _load_tables(config, given, options):
-    from hamur.data.pair.tables import load_pair, parse_columns
+    from hamur.data.cross_domain.tables import load_pair, parse_columns
 
     if given != ["source_table", "target_table"]:
         raise ValueError(
@@ -62,7 +62,7 @@ def _load_tables(config, given, options):
 
 
 def _load_abxi(config, given, options):
-    from hamur.data.pair.abxi import load_abxi_pair
+    from hamur.data.cross_domain.abxi import load_abxi_pair
 
     if given != ["in_root"]:
         raise ValueError("--format abxi needs --in_root, and no --pair, --genres or tables.")

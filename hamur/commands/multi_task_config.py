@@ -117,7 +117,7 @@ class TaskConfig(TaskPresets):
     scalarisation: str | None = front_flag(
         None,
         "pomoe: how a preference weighs the losses",
-        choices=_lazy("hamur.training.multi_task.scalarise", "SCALARISATIONS"),
+        choices=_lazy("hamur.training.preference.scalarise", "SCALARISATIONS"),
         default_text="linear",
     )
     loss_norm: str | None = front_flag(
@@ -130,7 +130,7 @@ class TaskConfig(TaskPresets):
     sampler: str | None = front_flag(
         None,
         "pomoe: the preferences of a step",
-        choices=_lazy("hamur.training.multi_task.samplers", "SAMPLERS"),
+        choices=_lazy("hamur.training.preference.samplers", "SAMPLERS"),
         default_text="angles",
     )
     anneal_power: float | None = front_flag(

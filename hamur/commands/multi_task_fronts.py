@@ -10,8 +10,8 @@ from hamur.commands import multi_task_training as task_training
 from hamur.commands.multi_task_presets import PREFERENCE_FLAGS
 from hamur.data.synthetic.exact_front import exact_front
 from hamur.reporting import front_evaluation
-from hamur.training.multi_task.samplers import evaluation_preferences
 from hamur.training.predict import graph_mode, predictor_of
+from hamur.training.preference.samplers import evaluation_preferences
 
 
 def logits_of(model, table, preferences=None) -> np.ndarray:

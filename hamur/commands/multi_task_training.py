@@ -8,8 +8,8 @@ from mindspore import Tensor
 
 from hamur import models, training
 from hamur.metrics import tasks as task_metrics
-from hamur.training.multi_task.meta import meta_step
-from hamur.training.multi_task.samplers import evaluation_preferences, published_preferences
+from hamur.training.preference.meta import meta_step
+from hamur.training.preference.samplers import evaluation_preferences, published_preferences
 
 NETWORK_FLAGS = (
     *("head", "gate", "gate_anchor", "expert_kind", "tower_norm", "calibrator", "meta_order"),

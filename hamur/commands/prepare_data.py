@@ -10,16 +10,16 @@ from hamur.config import check_fields, flag
 from hamur.data import cache
 from hamur.data.ali_ccp.options import MAX_LEN, MULTI
 from hamur.data.amazon.load import MISSING_META
+from hamur.data.cross_domain.cache import open_pair
+from hamur.data.cross_domain.export import FOLDER as EXPORT
+from hamur.data.cross_domain.export import export_biao_json
+from hamur.data.cross_domain.join import ID_ORDERS, VOCABULARIES
 from hamur.data.datasets import DATASETS
-from hamur.data.files import download
-from hamur.data.files.rejects import MODES, Policy
 from hamur.data.movielens.genres import GENRES
-from hamur.data.pair.cache import open_pair
-from hamur.data.pair.export import FOLDER as EXPORT
-from hamur.data.pair.export import export_biao_json
-from hamur.data.pair.join import ID_ORDERS, VOCABULARIES
-from hamur.data.preparing.prepare import prepare
-from hamur.data.preparing.statistics import as_table
+from hamur.data.streaming.prepare import prepare
+from hamur.data.streaming.statistics import as_table
+from hamur.data.text import download
+from hamur.data.text.bad_rows import MODES, Policy
 
 
 def _datasets() -> Sequence[str]:

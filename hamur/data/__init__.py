@@ -20,9 +20,9 @@ from hamur.data.ali_ccp import load_ali_ccp
 from hamur.data.aliexpress import load_aliexpress
 from hamur.data.amazon import load_amazon, load_amazon_pair
 from hamur.data.batches import DomainBatches, ShuffledBatches
+from hamur.data.cross_domain import Pair, load_pair
 from hamur.data.errors import DataError
 from hamur.data.movielens import load_movielens, load_movielens_pair
-from hamur.data.pair import Pair, load_pair
 from hamur.data.scenarios import load_scenarios
 from hamur.data.schema import FieldSpec, Schema
 from hamur.data.table import Splits, Table

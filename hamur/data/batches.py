@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from hamur.data.arrays import blocks
-from hamur.data.ragged import padded
+from hamur.data.multi_valued import padded
 from hamur.data.shuffling import Streams
 from hamur.data.table import Table
 

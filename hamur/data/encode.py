@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hamur.data.errors import DataValueError
-from hamur.data.files.text import MISSING
+from hamur.data.text.reader import MISSING
 
 UNKNOWN = 0
 FIT_ON = ("train", "all")

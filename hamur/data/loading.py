@@ -5,13 +5,13 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hamur.data import assemble, cache, splits
-from hamur.data.files.rejects import Policy, Rejects
-from hamur.data.preparing.prepare import DataSet, plain, prepare
+from hamur.data import build_tables, cache, splits
 from hamur.data.schema import Schema
+from hamur.data.streaming.prepare import DataSet, plain, prepare
 from hamur.data.table import Splits
+from hamur.data.text.bad_rows import Policy, Rejects
 
-Read = Callable[[list[Rejects]], tuple[assemble.RawColumns, splits.Index]]
+Read = Callable[[list[Rejects]], tuple[build_tables.RawColumns, splits.Index]]
 
 
 def load_processed(
@@ -19,7 +19,7 @@ def load_processed(
     source: Path,
     files: Iterable[Path],
     read: Read,
-    rules: assemble.Encoding,
+    rules: build_tables.Encoding,
     policy: Policy,
     own_options: dict,
     cache_dir: str | Path | None,
@@ -30,7 +30,7 @@ def load_processed(
 
     read: the Rejects of each file -> all rows, and the positions of train, valid and test in them;
     own_options: what the tables depend on besides the files, `rules` and `policy`;
-    split: how the rows were divided, for the schema; described: see `assemble.assemble`.
+    split: how the rows were divided, for the schema; described: see `build_tables.assemble`.
     Raises:  DataError; OSError: see `cache.load_or_build`.
     """
     files = list(files)
@@ -40,7 +40,7 @@ def load_processed(
 
     def build() -> tuple[Splits, Schema, list[Rejects]]:
         rejects = [Rejects(file, policy) for file in files]
-        tables, schema = assemble.assemble(
+        tables, schema = build_tables.assemble(
             *read(rejects), rules, rejects, name=name, split=split, **described
         )
         return tables, schema, rejects

@@ -9,7 +9,7 @@ import numpy as np
 
 from hamur.data.arrays import Chosen, blocks, release
 from hamur.data.errors import DataValueError
-from hamur.data.ragged import Ragged
+from hamur.data.multi_valued import Ragged
 from hamur.data.schema import Schema
 
 _COLUMNS = ("sparse", "dense", "labels", "domain", "group", "time", "row_id", "weight")

@@ -8,8 +8,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from hamur.layers.matmul import product
 from hamur.layers.norm import EPSILON, MOMENTUM
-from hamur.layers.products import product
 
 
 class BatchNorm(nn.Cell):

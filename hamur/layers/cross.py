@@ -3,8 +3,8 @@
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from hamur.layers.matmul import product_tb
 from hamur.layers.mlp import uniform_init
-from hamur.layers.products import product_tb
 from hamur.layers.routing import KIND, TABLE
 
 

@@ -9,7 +9,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from hamur.layers.products import product
+from hamur.layers.matmul import product
 from hamur.layers.routing import enter
 
 INT32_MAX = 2**31 - 1

@@ -10,9 +10,9 @@ from functools import partial
 from mindspore import Parameter, nn, ops
 
 from hamur.layers.embedding import Dropout
+from hamur.layers.matmul import product
 from hamur.layers.mlp import uniform_init
 from hamur.layers.norm import GroupNorm
-from hamur.layers.products import product
 
 
 class ExpertLayer(nn.Cell):

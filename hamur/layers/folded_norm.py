@@ -3,8 +3,8 @@ covariance."""
 
 from mindspore import ops
 
+from hamur.layers.matmul import product, product_ta
 from hamur.layers.norm import EPSILON, ONE, ZERO, GroupNorm
-from hamur.layers.products import product, product_ta
 
 
 class FoldedNormDense(GroupNorm):

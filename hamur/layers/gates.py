@@ -2,8 +2,8 @@
 
 from mindspore import Parameter, nn, ops
 
+from hamur.layers.matmul import product
 from hamur.layers.mlp import uniform_init
-from hamur.layers.products import product
 
 
 class InstanceGates(nn.Cell):

@@ -5,8 +5,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.folded_norm import FoldedNormDense
+from hamur.layers.matmul import product
 from hamur.layers.mlp import TowerMLP, uniform_init
-from hamur.layers.products import product
 from hamur.layers.routing import single_layout
 
 

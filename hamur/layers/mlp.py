@@ -9,8 +9,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.embedding import Dropout
+from hamur.layers.matmul import product
 from hamur.layers.norm import GroupNorm
-from hamur.layers.products import product
 from hamur.layers.routing import KIND, TABLE
 
 

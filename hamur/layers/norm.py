@@ -11,8 +11,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from hamur.layers.matmul import product, product_ta
 from hamur.layers.normalise import Normalise
-from hamur.layers.products import product, product_ta
 from hamur.layers.routing import KIND, OWN_WEIGHTS, WEIGHTS, merge_rows, split_rows
 
 EPSILON = 1e-5

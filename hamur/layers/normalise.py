@@ -10,7 +10,7 @@ often as the closed form of the gradient below.
 from mindspore import nn, ops
 from mindspore.ops.operations._grad_ops import ReluGrad
 
-from hamur.layers.products import product, product_ta
+from hamur.layers.matmul import product, product_ta
 
 
 class Normalise(nn.Cell):

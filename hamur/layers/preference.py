@@ -11,8 +11,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from hamur.layers.matmul import product, product_tb
 from hamur.layers.mlp import uniform_init
-from hamur.layers.products import product, product_tb
 
 TRUNK_WIDTHS = (64, 256, 64)
 FEATURES = TRUNK_WIDTHS[-1]

@@ -13,10 +13,10 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.ops.operations._grad_ops import ReluGrad
 
 from hamur.layers.experts import mix
+from hamur.layers.matmul import product, product_ta
 from hamur.layers.mlp import uniform_init
 from hamur.layers.norm import GroupNorm
 from hamur.layers.preference import FEATURES, NORM_EPSILON
-from hamur.layers.products import product, product_ta
 from hamur.layers.routing import single_layout
 
 TOWER_NORMS = ("conditional", "layer", "batch")

@@ -15,8 +15,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.embedding import INT32_MAX
+from hamur.layers.matmul import product
 from hamur.layers.mlp import uniform_init
-from hamur.layers.products import product
 
 
 class TokenEmbedding(nn.Cell):

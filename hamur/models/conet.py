@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from hamur.layers.cross_stitch import cross_towers, single_tower
-from hamur.layers.products import product
+from hamur.layers.cross_connection import cross_towers, single_tower
+from hamur.layers.matmul import product
 
 FIELDS = ("user", "target_item", "target_category", "source_item", "source_category")
 SOURCE_FIELDS, TARGET_FIELDS = (0, 3, 4), (0, 1, 2)  # what each tower reads, in this order

@@ -7,9 +7,9 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.batch_norm import BatchNorm
 from hamur.layers.experts import ExpertStack, columns, mix
+from hamur.layers.matmul import product
 from hamur.layers.mlp import uniform_init
 from hamur.layers.preference import PlainDense
-from hamur.layers.products import product
 from hamur.layers.routing import single_layout
 from hamur.layers.softplus import softplus
 from hamur.models.multi_task import MultiTaskModel

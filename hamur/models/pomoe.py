@@ -8,9 +8,9 @@ from mindspore import Parameter, Tensor, nn, ops
 from hamur.layers.anchors import PreferenceFeatures, preference_anchors
 from hamur.layers.cross import CrossNetwork
 from hamur.layers.experts import ExpertStack, mix
+from hamur.layers.matmul import product
 from hamur.layers.preference import FEATURES, GATES, MASKED, PreferenceTrunk, PublishedGate
 from hamur.layers.preference_towers import TOWER_NORMS, PreferenceTower
-from hamur.layers.products import product
 from hamur.layers.routing import single_layout
 from hamur.models.multi_task import MultiTaskModel, TaskTowers
 

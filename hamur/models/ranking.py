@@ -11,7 +11,7 @@ from hamur.layers import HyperAdapter, InstanceEmbedding, TowerDense, TowerMLP
 from hamur.layers.adapter import tower_norm
 from hamur.layers.adapter_config import PRESETS
 from hamur.layers.routing import DOMAIN, KIND, enter, leave, make_layout, single_layout
-from hamur.models.sizes import published_sizes
+from hamur.models.published_sizes import published_sizes
 
 ADAPTER_SUFFIX = "_adp"
 

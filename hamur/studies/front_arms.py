@@ -15,9 +15,9 @@ from hamur.files import write_json
 from hamur.metrics import fronts
 from hamur.reporting import front_evaluation
 from hamur.training.checkpoint import restore, snapshot
-from hamur.training.multi_task.samplers import evaluation_preferences
-from hamur.training.multi_task.step import RepeatedStep
 from hamur.training.predict import graph_mode, predictor_of
+from hamur.training.preference.samplers import evaluation_preferences
+from hamur.training.preference.step import RepeatedStep
 
 SIZES = dict(embed_dim=16, expert_dims=(64, 32), tower_dims=(32, 16))
 PUBLISHED_DECAY = 1e-6

@@ -6,9 +6,9 @@ a batch into a loss and updates the parameters.  Models and data know nothing of
 
 from hamur.training.evaluation import RankingEvaluation, TaskEvaluation
 from hamur.training.export import export_mindir
-from hamur.training.multi_task.step import PreferenceOptions, preference_step
 from hamur.training.optimizer import Adam
 from hamur.training.predict import predict
+from hamur.training.preference.step import PreferenceOptions, preference_step
 from hamur.training.supervised import supervised_step
 from hamur.training.trainer import Run, Trainer
 

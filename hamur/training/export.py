@@ -31,7 +31,7 @@ def export_mindir(model, path):
     """Write a ranking model to ``path`` (``.mindir``, added if missing); returns it as a Path.
 
     The number of rows stays open.  Load with ``nn.GraphCell(ms.load(path))`` and call it with
-    Tensors of sparse, dense and domain (and multi_ids, multi_weight as `data.ragged.padded` makes
+    Tensors of sparse, dense and domain (and multi_ids, multi_weight as `multi_valued.padded` makes
     them, where the schema has lists); ids and scaling are those of the model's schema.
     Raises:  ValueError: ``norm_inference="batch"``, whose scores would depend on the rows that are
         served together.

@@ -9,8 +9,8 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from hamur.data.batches import DomainBatches, ShuffledBatches
-from hamur.training.multi_task import prediction as task_prediction
-from hamur.training.multi_task.prediction import TaskPredictor
+from hamur.training.preference import prediction as task_prediction
+from hamur.training.preference.prediction import TaskPredictor
 
 BATCH_SIZE = 16384
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hamur.training.evaluation import RankingEvaluation
+from hamur.training.loop import Session
 from hamur.training.predict import graph_mode
-from hamur.training.session import Session
 
 SCHEDULES = (None, "cosine")
 EMBEDDINGS = ("dense", "lazy")

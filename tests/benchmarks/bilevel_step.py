@@ -23,9 +23,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
+from hamur.data.cross_domain import Interactions
+from hamur.data.cross_domain.join import join_pair
 from hamur.data.encode import Codes
-from hamur.data.pair import Interactions
-from hamur.data.pair.join import join_pair
 from hamur.training.bilevel.config import CrossDomainConfig
 from hamur.training.bilevel.session import CrossDomainSession
 

@@ -126,8 +126,8 @@ def products(form, batch):
 def front(number, form, rows):
     """One pass over a table that gives the logits of so many preferences; the facts say what the
     process held before the first one, and what that may add."""
-    from hamur.training.multi_task.samplers import evaluation_preferences
     from hamur.training.predict import graph_mode, predictor_of
+    from hamur.training.preference.samplers import evaluation_preferences
 
     model, table = make_model("pareto", form), table_of(rows)
     predictor, preferences = predictor_of(model), evaluation_preferences(2, number)

@@ -35,7 +35,7 @@ def median_ms(cache, rows, preferences):
 
 
 def main(argv=None):
-    from hamur.training.multi_task.serving import PreferenceCache
+    from hamur.training.preference.serving import PreferenceCache
 
     options = parse(argv)
     cache = PreferenceCache(make_model("pareto", "auto"), capacity=100_000)

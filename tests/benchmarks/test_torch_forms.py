@@ -12,7 +12,7 @@ from torch_plan import plan_of
 from hamur import training
 from hamur.data.table import Table
 from hamur.layers import AdapterConfig
-from tests import networks
+from tests.support import networks
 
 QUOTAS = (9, 12, 10)  # above min_domain_rows, where routed PyTorch has no other rule
 

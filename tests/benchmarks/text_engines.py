@@ -51,7 +51,7 @@ def make(rows: int) -> bytes:
 def read_pyarrow(block: bytes):
     from hamur.data.ali_ccp.form import SKELETON
     from hamur.data.ali_ccp.lists import parse
-    from hamur.data.files.rejects import Policy, Rejects
+    from hamur.data.text.bad_rows import Policy, Rejects
 
     return parse(block, SKELETON, Rejects(Path("block"), Policy()), 0)
 

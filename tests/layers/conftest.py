@@ -1,3 +1,3 @@
 """Layers are tested uncompiled: tiny graphs take longer to compile than to run."""
 
-from tests.networks import compiled, eager  # noqa: F401
+from tests.support.networks import compiled, eager  # noqa: F401

@@ -6,7 +6,7 @@ from mindspore import Tensor
 
 from hamur.layers import CrossNetwork
 from hamur.layers.routing import enter, leave, make_layout, single_layout
-from tests.oracle import cross_network
+from tests.support.oracle import cross_network
 
 
 def crossed(network, x, layout):

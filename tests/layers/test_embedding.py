@@ -7,7 +7,7 @@ from mindspore import Tensor
 
 from hamur.layers import Dropout, InstanceEmbedding
 from hamur.layers.routing import single_layout
-from tests.oracle import embed, pool
+from tests.support.oracle import embed, pool
 
 VOCABULARIES = (5, 3, 4)
 LAYOUT = ("single", (), (), None, ())

@@ -7,7 +7,7 @@ from mindspore import Tensor
 
 from hamur.layers import GroupNorm
 from hamur.layers.routing import KIND, enter, leave, make_layout, single_layout
-from tests.oracle import NormRule, norm_statistics
+from tests.support.oracle import NormRule, norm_statistics
 
 COLUMN = np.array([[1.0], [2.0], [6.0]], np.float32)  # mean 3, variance 14/3 biased, 7 unbiased
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from hamur.layers.perceptron import Importance, initial_phi, phi_shapes
-from tests import cross_domain_oracle as oracle
+from hamur.layers.importance import Importance, initial_phi, phi_shapes
+from tests.support import cross_domain_oracle as oracle
 
 E, B, L, CATEGORIES = 4, 5, 50, 3
 LENGTHS = np.array([[0, 1, 50, 3, 6], [2, 0, 50, 1, 37]])

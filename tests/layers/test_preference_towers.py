@@ -8,8 +8,8 @@ from mindspore import Tensor
 
 from hamur.layers.preference import FEATURES
 from hamur.layers.preference_towers import PreferenceTower, UnitVariance
-from tests.oracle import central_difference, relu
-from tests.task_oracle import normal, softmax
+from tests.support.oracle import central_difference, relu
+from tests.support.task_oracle import normal, softmax
 
 B, X, H, DIMS = 5, 3, 7, (6, 4)
 FEW, MANY = 2, 8  # preferences: the product before and after the mixture

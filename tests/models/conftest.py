@@ -1,3 +1,3 @@
 """Models are tested uncompiled unless a test asks for the fixture `compiled`."""
 
-from tests.networks import compiled, eager  # noqa: F401
+from tests.support.networks import compiled, eager  # noqa: F401

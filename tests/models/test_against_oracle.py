@@ -7,7 +7,7 @@ import pytest
 from mindspore import Tensor
 
 from hamur.layers import AdapterConfig
-from tests import networks, oracle
+from tests.support import networks, oracle
 
 PRESETS = {
     "paper": AdapterConfig.paper,

@@ -9,7 +9,7 @@ from mindspore import Tensor
 from hamur import training
 from hamur.data.table import Table
 from hamur.layers import AdapterConfig
-from tests import networks
+from tests.support import networks
 
 ROWS = 257
 

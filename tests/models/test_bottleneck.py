@@ -6,8 +6,8 @@ import pytest
 from hamur import models, training
 from hamur.data.table import Table
 from hamur.layers import AdapterConfig
-from tests import networks, oracle
 from tests.models.test_sizes import schema_of
+from tests.support import networks, oracle
 
 RANK, UNITS = 4, 5
 

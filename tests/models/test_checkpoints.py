@@ -7,7 +7,7 @@ from hamur import training
 from hamur.data.table import Table
 from hamur.layers import AdapterConfig
 from hamur.training.checkpoint import load_weights, restore, save_weights, snapshot
-from tests import networks
+from tests.support import networks
 
 
 def random_table(rows=50):

@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor
 
 from hamur.models.conet import CoNet, CoNetConfig, CoNetS, FieldSizes, joined_tables
-from tests import cross_domain_oracle as oracle
+from tests.support import cross_domain_oracle as oracle
 
 SIZES = FieldSizes(11, 7, 4, 9, 5)
 CROSS_WEIGHTS, TOWER_WEIGHTS = 13_824, 4_608  # at embed_dim 10

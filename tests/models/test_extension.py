@@ -35,7 +35,7 @@ USE = """
 import numpy as np
 from hamur import models, training
 from hamur.data.table import Table
-from tests import networks
+from tests.support import networks
 
 assert {"squared", "squared_adp"} <= set(models.RANKING), sorted(models.RANKING)
 batch = networks.make_batch(networks.sorted_domains(10, 9, 12))

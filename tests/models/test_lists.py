@@ -8,11 +8,11 @@ import pytest
 from mindspore import Tensor, nn
 
 from hamur import models, training
-from hamur.data.ragged import Ragged, padded
+from hamur.data.multi_valued import Ragged, padded
 from hamur.data.schema import FieldSpec
 from hamur.data.table import Table
 from hamur.layers import AdapterConfig
-from tests import networks, oracle
+from tests.support import networks, oracle
 
 LISTS = (FieldSpec("tags", "multi", 8, 4), FieldSpec("words", "multi", 5, 3))
 SCHEMA = networks.make_schema()

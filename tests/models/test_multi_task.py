@@ -15,11 +15,11 @@ from hamur.layers.anchors import preference_anchors
 from hamur.layers.preference import FEATURES
 from hamur.models import MULTI_TASK, MultiTaskConfig
 from hamur.training import Adam, PreferenceOptions, preference_step
-from hamur.training.multi_task.objective import TaskObjective
-from hamur.training.multi_task.scores import FeatureScores
-from tests import oracle
-from tests.networks import randomise
-from tests.task_oracle import Oracle, losses, mixture, published_total
+from hamur.training.preference.objective import TaskObjective
+from hamur.training.preference.scores import FeatureScores
+from tests.support import oracle
+from tests.support.networks import randomise
+from tests.support.task_oracle import Oracle, losses, mixture, published_total
 
 ROWS = 5
 VOCABULARIES = (7, 3, 11)

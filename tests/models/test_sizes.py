@@ -5,7 +5,7 @@ import pytest
 
 from hamur import models
 from hamur.data.schema import FieldSpec, Schema
-from tests import networks
+from tests.support import networks
 
 MOVIELENS = {
     "mlp": (188_931, 188_931),

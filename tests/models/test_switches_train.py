@@ -5,8 +5,8 @@ import pytest
 
 from hamur import training
 from hamur.data.table import Table
-from tests import networks
 from tests.models.test_against_oracle import SWITCHES, flipped
+from tests.support import networks
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 
 from hamur.training import Adam
-from tests import oracle
+from tests.support import oracle
 
 NAMES = ("embedding.table", "tower.dense.weight", "cells.0.w_ul", "norm.gamma", "output.bias")
 DECAYED = NAMES[:3]

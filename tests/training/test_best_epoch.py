@@ -7,7 +7,7 @@ from mindspore import Parameter, Tensor
 from hamur import training
 from hamur.training.checkpoint import load_weights, snapshot
 from hamur.training.predict import Predictor
-from tests.training.runs import (
+from tests.support.runs import (
     Drift,
     assert_equal_arrays,
     make_model,

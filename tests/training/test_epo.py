@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from hamur.training.multi_task.epo import epo_weights, program, solve
+from hamur.training.preference.epo import epo_weights, program, solve
 
 
 def random_case(rng, tasks):

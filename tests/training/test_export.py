@@ -8,7 +8,7 @@ from mindspore import Tensor, nn
 from hamur import training
 from hamur.data.table import Table
 from hamur.layers import AdapterConfig
-from tests import networks
+from tests.support import networks
 
 CASES = [
     ("mlp_adp", "best"),

@@ -10,9 +10,9 @@ from mindspore import Tensor, nn, ops
 from hamur.layers import InstanceEmbedding
 from hamur.training import Adam
 from hamur.training.checkpoint import snapshot
-from hamur.training.session import set_lazy
-from tests import oracle
-from tests.training.runs import make_model, make_trainer
+from hamur.training.loop import set_lazy
+from tests.support import oracle
+from tests.support.runs import make_model, make_trainer
 
 VOCABULARIES = (5, 4)
 LAYOUT = ("single", (), (), None, ())

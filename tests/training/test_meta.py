@@ -10,7 +10,7 @@ from mindspore import Tensor, nn, ops
 from hamur import models, training
 from hamur.data.synthetic.task_conflict import make_task_conflict
 from hamur.training.checkpoint import snapshot
-from hamur.training.multi_task import meta
+from hamur.training.preference import meta
 
 SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3), dropout=0.0)
 

@@ -10,7 +10,7 @@ from mindspore import Tensor
 from hamur import training
 from hamur.training.predict import predictor_of
 from tests.conftest import tiny_table
-from tests.training.runs import make_model
+from tests.support.runs import make_model
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamur.metrics import fronts
-from hamur.training.multi_task import scalarise
-from hamur.training.multi_task.epo import epo_weights
-from hamur.training.multi_task.samplers import (
+from hamur.training.preference import scalarise
+from hamur.training.preference.epo import epo_weights
+from hamur.training.preference.samplers import (
     SAMPLERS,
     Sampler,
     check_preference,

@@ -16,10 +16,10 @@ from hamur.data.synthetic.task_conflict import make_task_conflict
 from hamur.metrics import tasks as task_metrics
 from hamur.reporting.front_evaluation import preference_for
 from hamur.training.checkpoint import restore, snapshot
-from hamur.training.multi_task.meta import meta_step
-from hamur.training.multi_task.objective import TaskObjective
-from hamur.training.multi_task.scalarise import scalarise, step_weights
-from tests.training.runs import assert_equal_arrays
+from hamur.training.preference.meta import meta_step
+from hamur.training.preference.objective import TaskObjective
+from hamur.training.preference.scalarise import scalarise, step_weights
+from tests.support.runs import assert_equal_arrays
 
 SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3), dropout=0.2)
 PREFERENCES = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]], np.float32)
@@ -152,7 +152,7 @@ def test_one_pass_over_many_preferences_equals_one_at_a_time(trained, data):
 
 
 def test_more_preferences_than_a_block_are_padded_and_kept_in_order(trained, data, monkeypatch):
-    from hamur.training.multi_task import prediction as task_prediction
+    from hamur.training.preference import prediction as task_prediction
 
     model, table = trained[0], data[0].test
     whole = training.predict(model, table, preference=PREFERENCES)
@@ -163,7 +163,7 @@ def test_more_preferences_than_a_block_are_padded_and_kept_in_order(trained, dat
 
 
 def test_many_preferences_meet_few_rows_at_a_time_and_the_experts_many(trained, data, monkeypatch):
-    from hamur.training.multi_task import prediction as task_prediction
+    from hamur.training.preference import prediction as task_prediction
 
     model, table = trained[0], data[0].test
     whole = training.predict(model, table, preference=PREFERENCES)
@@ -190,7 +190,7 @@ def test_many_preferences_meet_few_rows_at_a_time_and_the_experts_many(trained, 
 
 
 def test_predictions_above_the_limit_are_mapped_from_disk(trained, data, monkeypatch):
-    from hamur.training.multi_task import prediction as task_prediction
+    from hamur.training.preference import prediction as task_prediction
 
     whole = training.predict(trained[0], data[0].test, preference=PREFERENCES)
     monkeypatch.setattr(task_prediction, "MEMORY_MAP_BYTES", 100)
@@ -336,7 +336,7 @@ def test_the_calibrator_adds_its_weight_times_the_crossing(uncompiled, p, violat
 
 @pytest.mark.parametrize(("preset", "spared"), [("published", False), ("pareto", True)])
 def test_biases_and_norms_are_decayed_by_the_published_preset_only(data, preset, spared):
-    from hamur.training.multi_task.step import without_decay
+    from hamur.training.preference.step import without_decay
 
     model = models.MULTI_TASK["mmoe"](data[1], preset=preset, **SIZES)
     optimizer = training.Adam(model.trainable_params(), 1e-6)

@@ -8,7 +8,7 @@ import pytest
 from hamur import training
 from hamur.training.checkpoint import snapshot
 from tests.conftest import tiny_table
-from tests.training.runs import Drift, assert_equal_arrays, make_model, make_trainer, no_step
+from tests.support.runs import Drift, assert_equal_arrays, make_model, make_trainer, no_step
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 

@@ -7,7 +7,7 @@ import pytest
 
 from hamur import training
 from hamur.training.checkpoint import load_state, load_weights, snapshot
-from tests.training.runs import Drift, assert_equal_arrays, make_model, make_trainer
+from tests.support.runs import Drift, assert_equal_arrays, make_model, make_trainer
 
 TIMES = {"seconds", "rows_per_second"}
 uncompiled = pytest.mark.usefixtures("uncompiled")

@@ -7,8 +7,8 @@ from mindspore import Tensor, nn
 
 from hamur import models
 from hamur.data.synthetic.task_conflict import make_task_conflict
-from hamur.training.multi_task import serving
-from hamur.training.multi_task.serving import PreferenceCache, export_preference_model
+from hamur.training.preference import serving
+from hamur.training.preference.serving import PreferenceCache, export_preference_model
 
 SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3))
 PREFERENCE = np.array([0.3, 0.7], np.float32)

@@ -6,7 +6,7 @@ from mindspore import Tensor
 
 from hamur.data.batches import DomainBatches
 from hamur.training.supervised import BatchStep, logit_loss
-from tests.training.runs import make_model, make_trainer
+from tests.support.runs import make_model, make_trainer
 
 
 def numpy_loss(logits, labels, weight):

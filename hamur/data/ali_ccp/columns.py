@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hamur.data.files.lines import Layout
+from hamur.data.text.lines import Layout
 
 NAME = "ali-ccp"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "ali-ccp-sample"

@@ -10,8 +10,8 @@ from hamur.data.ali_ccp.parts import VALUED
 from hamur.data.ali_ccp.rows import Rows
 from hamur.data.arrays import ARRAY, write_array
 from hamur.data.encode import Scaler
-from hamur.data.preparing.parts import batches, column, lists
-from hamur.data.preparing.streamed import VOCABULARY, IdCounts, Lookup, extent
+from hamur.data.streaming.parts import batches, column, lists
+from hamur.data.streaming.streamed import VOCABULARY, IdCounts, Lookup, extent
 
 
 def count_common(folder: Path, rows: Rows, num_common: int) -> dict:

@@ -6,7 +6,7 @@ import numpy as np
 
 from hamur.data.ali_ccp.form import ID_LIMIT, KEY, LABELS, LIST, Form
 from hamur.data.errors import DataError, DataFormatError, DataValueError, TruncatedFileError
-from hamur.data.files.rejects import SKIP_REMEDY, Rejects
+from hamur.data.text.bad_rows import SKIP_REMEDY, Rejects
 
 _KEY = re.compile(rb"[0-9a-fA-F]{16}")
 _INT = re.compile(rb"[0-9]{1,18}")

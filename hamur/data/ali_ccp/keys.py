@@ -10,9 +10,9 @@ import numpy as np
 
 from hamur.data.ali_ccp.form import KEY
 from hamur.data.errors import DuplicateRowError, EmptySplitError
-from hamur.data.files.rejects import LISTED_PER_REASON, Rejects
-from hamur.data.preparing.jobs import Job
-from hamur.data.preparing.parts import batches, column
+from hamur.data.streaming.jobs import Job
+from hamur.data.streaming.parts import batches, column
+from hamur.data.text.bad_rows import LISTED_PER_REASON, Rejects
 
 SAMPLES_AT_ONCE = 1 << 23
 

@@ -25,7 +25,7 @@ from pyarrow import csv
 
 from hamur.data.ali_ccp.form import ID_LIMIT, INT_LIMIT, KEY, LABELS, LIST, MARKS, Form
 from hamur.data.ali_ccp.judge import judge_line, torn
-from hamur.data.files.rejects import Rejects
+from hamur.data.text.bad_rows import Rejects
 
 _BYTES = b"0123456789abcdefABCDEF_.,\n" + MARKS
 _AS_CSV = bytes.maketrans(MARKS, b"\n,,")

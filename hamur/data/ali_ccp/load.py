@@ -11,16 +11,16 @@ cache.
 
 from pathlib import Path
 
-from hamur.data import assemble, cache
+from hamur.data import build_tables, cache
 from hamur.data.ali_ccp import raw
 from hamur.data.ali_ccp.columns import DOMAIN_MAP, GROUP_COLUMN, LABELS, NAME, SAMPLE
 from hamur.data.ali_ccp.processed import divide, domain_names, find_files, raw_columns, read
-from hamur.data.files.rejects import Policy, Rejects
 from hamur.data.loading import load_processed, load_raw
-from hamur.data.ragged import pooled_by
+from hamur.data.multi_valued import pooled_by
 from hamur.data.schema import Schema
 from hamur.data.splits import Index
 from hamur.data.table import Splits
+from hamur.data.text.bad_rows import Policy, Rejects
 
 _SPLITS = ("files", "halves")
 
@@ -84,13 +84,13 @@ def load_ali_ccp(
             )
         domain_map = DOMAIN_MAP if domain_map is None else dict(domain_map)
         _check_options(split or "files", labels, domain_map, encoding)
-        rules = assemble.Encoding(
+        rules = build_tables.Encoding(
             fit_on, "first", min_count or 1, encoding == "identity", True, allow
         )
         loaded = _load_csv(
             source, split or "files", split_seed, labels, domain_map, rules, policy, cache_dir
         )
-    return assemble.check_classes(*pooled_by(*loaded, pool_weight), require_all_domains)
+    return build_tables.check_classes(*pooled_by(*loaded, pool_weight), require_all_domains)
 
 
 def _load_csv(
@@ -99,11 +99,11 @@ def _load_csv(
     split_seed: int,
     labels: tuple[str, ...],
     domain_map: dict[int, int],
-    rules: assemble.Encoding,
+    rules: build_tables.Encoding,
     policy: Policy,
     cache_dir: str | Path | None,
 ) -> cache.Loaded:
-    def read_all(rejects: list[Rejects]) -> tuple[assemble.RawColumns, Index]:
+    def read_all(rejects: list[Rejects]) -> tuple[build_tables.RawColumns, Index]:
         pieces = [read(each, domain_map) for each in rejects]
         rows = [len(piece) for piece in pieces]
         return raw_columns(pieces, labels, domain_map), divide(rows, split, split_seed)

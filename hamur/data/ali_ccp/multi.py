@@ -8,9 +8,9 @@ import numpy as np
 from hamur.data.ali_ccp.keys import RawPart
 from hamur.data.ali_ccp.rows import Rows
 from hamur.data.arrays import array_path, write_array
-from hamur.data.preparing.parts import batches, lists
-from hamur.data.preparing.streamed import VOCABULARY, Lookup
-from hamur.data.ragged import cut
+from hamur.data.multi_valued import cut
+from hamur.data.streaming.parts import batches, lists
+from hamur.data.streaming.streamed import VOCABULARY, Lookup
 
 _AT_ONCE = 1 << 20  # entries
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from hamur.data.ali_ccp.columns import LABELS, NUM_DOMAINS
-from hamur.data.files.rejects import Policy
+from hamur.data.text.bad_rows import Policy
 
 MIN_COUNT = 10  # of the public preparations
 SPLITS = ("public", "hash")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.data import assemble, splits
+from hamur.data import build_tables, splits
 from hamur.data.ali_ccp.columns import (
     CSV,
     CSV_COLUMNS,
@@ -17,8 +17,8 @@ from hamur.data.ali_ccp.columns import (
 )
 from hamur.data.encode import factorise
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
-from hamur.data.files import checks, lines, text
-from hamur.data.files.rejects import Rejects
+from hamur.data.text import checks, lines, reader
+from hamur.data.text.bad_rows import Rejects
 
 _FILE_PARTS = ("train", "val", "test")
 _FILE_SETS = tuple(
@@ -79,9 +79,9 @@ def domain_names(domain_map: dict[int, int]) -> tuple[str, ...]:
     return tuple(f"{DOMAIN_COLUMN}={'|'.join(names)}" for names in codes)
 
 
-def read(rejects: Rejects, domain_map: dict[int, int]) -> text.Rows:
+def read(rejects: Rejects, domain_map: dict[int, int]) -> reader.Rows:
     """The usable rows of one file.  Raises DataError, see `Rejects`."""
-    rows = text.read_rows(rejects.path, CSV, rejects)
+    rows = reader.read_rows(rejects.path, CSV, rejects)
     for name in LABELS:
         rows = checks.allowed(rows, name, (0, 1), rejects)
     remedy = "name its domain in domain_map, or leave such rows out with --on_bad_rows skip"
@@ -96,8 +96,8 @@ def read(rejects: Rejects, domain_map: dict[int, int]) -> text.Rows:
 
 
 def raw_columns(
-    pieces: list[text.Rows], labels: tuple[str, ...], domain_map: dict[int, int]
-) -> assemble.RawColumns:
+    pieces: list[reader.Rows], labels: tuple[str, ...], domain_map: dict[int, int]
+) -> build_tables.RawColumns:
     """The rows of all files before encoding."""
 
     def column(name: str) -> np.ndarray:
@@ -109,7 +109,7 @@ def raw_columns(
         domain[domain_code == code] = d
     # A row's id: its file (train 0, val 1, test 2) and its position there.
     row_id = np.concatenate([(i << 40) + p.lines - 2 for i, p in enumerate(pieces)])
-    return assemble.RawColumns(
+    return build_tables.RawColumns(
         sparse={name: factorise(column(name), missing=0) for name in SPARSE_COLUMNS},
         dense={name: column(name).astype(np.float32) for name in DENSE_COLUMNS},
         labels={name: column(name) for name in labels},

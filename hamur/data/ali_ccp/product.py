@@ -19,11 +19,11 @@ from hamur.data.ali_ccp.options import MAX_LEN, Options
 from hamur.data.ali_ccp.parts import VALUED
 from hamur.data.ali_ccp.rows import divide
 from hamur.data.arrays import Part, narrowest
-from hamur.data.assemble import DOMAIN_FIELD
-from hamur.data.preparing.jobs import Job
-from hamur.data.preparing.pipeline import Workspace
-from hamur.data.preparing.product import Product
+from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
+from hamur.data.streaming.jobs import Job
+from hamur.data.streaming.pipeline import Workspace
+from hamur.data.streaming.product import Product
 
 FILES = ("train", "test")
 

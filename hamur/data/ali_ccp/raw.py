@@ -21,12 +21,12 @@ from hamur.data.ali_ccp.options import Options
 from hamur.data.ali_ccp.parts import read_common, read_skeleton
 from hamur.data.ali_ccp.product import FILES, fit, make_files
 from hamur.data.ali_ccp.rows import check_feature_num, choose
-from hamur.data.files.rejects import Rejects
-from hamur.data.files.sources import Source, find_sources
-from hamur.data.preparing.jobs import Job
-from hamur.data.preparing.pipeline import Workspace
-from hamur.data.preparing.prepare import DataSet
-from hamur.data.preparing.product import Product
+from hamur.data.streaming.jobs import Job
+from hamur.data.streaming.pipeline import Workspace
+from hamur.data.streaming.prepare import DataSet
+from hamur.data.streaming.product import Product
+from hamur.data.text.bad_rows import Rejects
+from hamur.data.text.sources import Source, find_sources
 
 NAMES = (
     "common_features_train.csv",

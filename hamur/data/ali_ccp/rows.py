@@ -18,10 +18,10 @@ from hamur.data.errors import (
     DataFormatError,
     UnknownDomainError,
 )
-from hamur.data.files.rejects import LISTED_PER_REASON, SKIP_REMEDY, Rejects
-from hamur.data.preparing.jobs import Job, advance
-from hamur.data.preparing.parts import batches, column
-from hamur.data.preparing.streamed import IdCounts
+from hamur.data.streaming.jobs import Job, advance
+from hamur.data.streaming.parts import batches, column
+from hamur.data.streaming.streamed import IdCounts
+from hamur.data.text.bad_rows import LISTED_PER_REASON, SKIP_REMEDY, Rejects
 
 DOMAIN_MIN_ROWS = 10
 _log = logging.getLogger(__name__)

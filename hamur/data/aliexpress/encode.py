@@ -13,8 +13,8 @@ from hamur.data.aliexpress.files import LABELS
 from hamur.data.aliexpress.parts import COUNTS, RawPart, Rows
 from hamur.data.arrays import ARRAY, write_array
 from hamur.data.encode import Scaler
-from hamur.data.preparing.parts import batches, column
-from hamur.data.preparing.streamed import VOCABULARY, IdCounts, Lookup, extent
+from hamur.data.streaming.parts import batches, column
+from hamur.data.streaming.streamed import VOCABULARY, IdCounts, Lookup, extent
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
-from hamur.data.files.lines import Layout, check_header, read_header
+from hamur.data.text.lines import Layout, check_header, read_header
 
 NAME = "aliexpress"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "aliexpress-sample"

@@ -11,16 +11,16 @@ whether it is strictly that of time is unknown.
 
 from pathlib import Path
 
-from hamur.data import assemble, cache
+from hamur.data import build_tables, cache
 from hamur.data.aliexpress import raw
 from hamur.data.aliexpress.files import GROUP, LABELS, NAME, PARTS, SAMPLE, find_processed
 from hamur.data.aliexpress.processed import check_pages, join_pieces, read_processed
 from hamur.data.aliexpress.sources import holds_raw
-from hamur.data.files.rejects import Policy, Rejects
 from hamur.data.loading import load_processed, load_raw
 from hamur.data.schema import Schema
 from hamur.data.splits import Index
 from hamur.data.table import Splits
+from hamur.data.text.bad_rows import Policy, Rejects
 
 
 def load_aliexpress(
@@ -66,9 +66,11 @@ def load_aliexpress(
         options = raw.Options(countries, labels, valid_fraction, min_count, policy)
         loaded = load_raw(raw.DATASET, source, options, allow, cache_dir)
     else:
-        rules = assemble.Encoding("train", "value", min_count, encoding == "identity", True, allow)
+        rules = build_tables.Encoding(
+            "train", "value", min_count, encoding == "identity", True, allow
+        )
         loaded = _load_csv(source, countries, valid_fraction, labels, rules, policy, cache_dir)
-    return assemble.check_classes(*loaded)
+    return build_tables.check_classes(*loaded)
 
 
 def _load_csv(
@@ -76,14 +78,14 @@ def _load_csv(
     countries: tuple[str, ...] | None,
     valid_fraction: float,
     labels: tuple[str, ...],
-    rules: assemble.Encoding,
+    rules: build_tables.Encoding,
     policy: Policy,
     cache_dir: str | Path | None,
 ) -> cache.Loaded:
     chosen = find_processed(source, countries)
     names = tuple(each.country for each in chosen)
 
-    def read_all(rejects: list[Rejects]) -> tuple[assemble.RawColumns, Index]:
+    def read_all(rejects: list[Rejects]) -> tuple[build_tables.RawColumns, Index]:
         pieces = [read_processed(each) for each in rejects]
         rows, parts = join_pieces(pieces, labels, valid_fraction)
         check_pages(rows.group[parts[0]], rows.group[parts[1]])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from hamur.data.aliexpress.files import LABELS
-from hamur.data.files.rejects import Policy
+from hamur.data.text.bad_rows import Policy
 
 
 @dataclass(frozen=True)

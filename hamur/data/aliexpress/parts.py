@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from hamur.data.aliexpress.files import ITEM, ITEM_LABEL, ITEM_NAMES, USER, USER_NAMES
 from hamur.data.errors import DataFormatError, DuplicateRowError, TruncatedFileError
-from hamur.data.files import lines, text
-from hamur.data.files.checks import allowed, with_partner
-from hamur.data.files.rejects import Policy, Rejects
-from hamur.data.files.sources import blocks_of_lines
-from hamur.data.preparing.parts import PART, batches, column
+from hamur.data.streaming.parts import PART, batches, column
+from hamur.data.text import lines, reader
+from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.checks import allowed, with_partner
+from hamur.data.text.sources import blocks_of_lines
 
 KEYS, PLACES = "keys.npy", "places.npy"
 ORDER, COUNTS = "order.npy", "counts.npy"
@@ -29,7 +29,7 @@ _BLOCK_ROWS = 1 << 16
 def read_users(folder: Path, source, start: int, stop: int | None, policy: Policy) -> dict:
     """A job: the pages whose lines begin in [start, stop)."""
 
-    def columns(rows: text.Rows, _: Rejects) -> tuple[text.Rows, dict]:
+    def columns(rows: reader.Rows, _: Rejects) -> tuple[reader.Rows, dict]:
         return rows, {"search_id": rows.columns["user_1"]}
 
     return _read(folder, source, start, stop, policy, USER, USER_NAMES, columns)
@@ -44,7 +44,7 @@ def read_items(
     """
     known, places = (np.load(keys / name, mmap_mode="r") for name in (KEYS, PLACES))
 
-    def columns(rows: text.Rows, rejects: Rejects) -> tuple[text.Rows, dict]:
+    def columns(rows: reader.Rows, rejects: Rejects) -> tuple[reader.Rows, dict]:
         rows = allowed(rows, ITEM_LABEL, (0, 1, 2), rejects)
         rows = with_partner(rows, "item_1", known, Path(users), rejects)
         page = places[np.searchsorted(known, rows.columns["item_1"])]
@@ -62,7 +62,7 @@ def _read(folder, source, start, stop, policy, layout, names, columns) -> dict:
             for block in blocks_of_lines(source, start, stop):
                 if not start and not read:
                     lines.check_separator(rejects.path, block, layout, len(layout.names))
-                rows = text.parse_block(block, read + 1, layout, layout.names, rejects)
+                rows = reader.parse_block(block, read + 1, layout, layout.names, rejects)
                 rows, own = columns(rows, rejects)
                 own["line"] = rows.lines.astype(np.int32)
                 batch = pa.record_batch(own | {names[k]: _narrow(rows, k, layout) for k in names})
@@ -84,7 +84,7 @@ def _read(folder, source, start, stop, policy, layout, names, columns) -> dict:
     return rejects.report() | {"lines": read, "rows": kept, "fatal": fatal}
 
 
-def _narrow(rows: text.Rows, name: str, layout) -> np.ndarray:
+def _narrow(rows: reader.Rows, name: str, layout) -> np.ndarray:
     dtype = np.int32 if layout.kinds[name] == "category" else np.float32
     return rows.columns[name].astype(dtype)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from hamur.data import assemble, splits
+from hamur.data import build_tables, splits
 from hamur.data.aliexpress.files import (
     CSV,
     DENSE_COLUMNS,
@@ -16,15 +16,15 @@ from hamur.data.aliexpress.files import (
 )
 from hamur.data.encode import factorise
 from hamur.data.errors import DataValueError, LeakageError
-from hamur.data.files import checks, text
-from hamur.data.files.rejects import Rejects
+from hamur.data.text import checks, reader
+from hamur.data.text.bad_rows import Rejects
 
 Columns = dict[str, np.ndarray]
 
 
 def read_processed(rejects: Rejects) -> Columns:
     """The 82 columns of one file's rows, numerical ones as float32, and "line"."""
-    rows = text.read_rows(rejects.path, CSV, rejects)
+    rows = reader.read_rows(rejects.path, CSV, rejects)
     for name in LABELS:
         rows = checks.allowed(rows, name, (0, 1), rejects)
     rows = checks.purchases_clicked(rows, *LABELS, rejects)
@@ -38,7 +38,7 @@ def read_processed(rejects: Rejects) -> Columns:
 
 def join_pieces(
     pieces: list[Columns], labels: tuple[str, ...], valid_fraction: float
-) -> tuple[assemble.RawColumns, splits.Index]:
+) -> tuple[build_tables.RawColumns, splits.Index]:
     """All rows, country by country, training rows first; and which are train, valid and test."""
     lengths = np.array([len(piece[GROUP]) for piece in pieces])
     starts = np.cumsum(lengths) - lengths
@@ -57,7 +57,7 @@ def join_pieces(
 
     domain = np.repeat(np.arange(len(pieces)) // len(PARTS), lengths)
     part = np.repeat(np.arange(len(pieces)) % len(PARTS), lengths)
-    raw = assemble.RawColumns(
+    raw = build_tables.RawColumns(
         sparse={name: factorise(column(name)) for name in SPARSE_COLUMNS},
         dense={name: column(name) for name in DENSE_COLUMNS},
         labels={name: column(name) for name in labels},

@@ -16,10 +16,10 @@ from hamur.data.aliexpress.files import (
 )
 from hamur.data.aliexpress.options import Options
 from hamur.data.arrays import Part, narrowest
-from hamur.data.assemble import DOMAIN_FIELD
-from hamur.data.preparing.jobs import Job
-from hamur.data.preparing.product import Product
+from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.schema import DENSE, SPARSE, FieldSpec, Schema
+from hamur.data.streaming.jobs import Job
+from hamur.data.streaming.product import Product
 
 
 def make_files(space, options: Options, countries, rows, pages: list[Pages]) -> Product:

@@ -34,11 +34,11 @@ from hamur.data.aliexpress.parts import (
 from hamur.data.aliexpress.product import make_files
 from hamur.data.aliexpress.sources import RawFile, find
 from hamur.data.errors import EmptySplitError
-from hamur.data.files.rejects import Rejects
-from hamur.data.preparing.jobs import Job
-from hamur.data.preparing.pipeline import Workspace
-from hamur.data.preparing.prepare import DataSet
-from hamur.data.preparing.product import Product
+from hamur.data.streaming.jobs import Job
+from hamur.data.streaming.pipeline import Workspace
+from hamur.data.streaming.prepare import DataSet
+from hamur.data.streaming.product import Product
+from hamur.data.text.bad_rows import Rejects
 
 
 def build(space: Workspace, sources: list[RawFile], options: Options) -> Product:

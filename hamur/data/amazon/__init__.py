@@ -3,7 +3,7 @@
     load   a pair of domains, or one multi-domain table     lines, files  what a line holds
     raw    the same into a cache
 
-What any pair of domains has in common lives in `hamur.data.pair`.
+What any pair of domains has in common lives in `hamur.data.cross_domain`.
 """
 
 from hamur.data.amazon.load import load_amazon, load_amazon_pair

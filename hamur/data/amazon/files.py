@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from hamur.data.amazon.lines import parsed
+from hamur.data.cross_domain.checks import EARLIEST, LATEST, expected_time, first_of_equal
+from hamur.data.cross_domain.dataset import Interactions
 from hamur.data.encode import MISSING, Codes
 from hamur.data.errors import DataValueError
-from hamur.data.files.rejects import SKIP_REMEDY, Rejects
-from hamur.data.pair.checks import EARLIEST, LATEST, expected_time, first_of_equal
-from hamur.data.pair.pair import Interactions
+from hamur.data.text.bad_rows import SKIP_REMEDY, Rejects
 
 OTHERS = "others"
 _ROWS_AT_ONCE = 65_536

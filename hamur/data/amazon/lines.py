@@ -16,8 +16,8 @@ from hamur.data.errors import (
     EmptySplitError,
     TruncatedFileError,
 )
-from hamur.data.files.rejects import SKIP_REMEDY, Rejects
-from hamur.data.preparing.jobs import advance
+from hamur.data.streaming.jobs import advance
+from hamur.data.text.bad_rows import SKIP_REMEDY, Rejects
 
 _ASIN = re.compile(rb"""['"]asin['"]\s*:\s*['"]([A-Za-z0-9_.-]+)['"]""")
 _CHUNK = 65_536

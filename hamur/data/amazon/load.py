@@ -1,6 +1,6 @@
 """Amazon 2014, two categories with common users, as a source and a target domain.
 
-    load_amazon_pair   the pair for cross-domain models: see `hamur.data.pair`
+    load_amazon_pair   the pair for cross-domain models: see `hamur.data.cross_domain`
     load_amazon        the same rows as one multi-domain table, domain 0 the source, 1 the target
 
 The label is overall > 3; a review's category is the second element of its item's first path in the
@@ -15,15 +15,15 @@ import numpy as np
 from hamur.data import cache, encode
 from hamur.data.amazon import files as amazon_files
 from hamur.data.amazon.files import read_categories, read_reviews
-from hamur.data.assemble import DOMAIN_FIELD
+from hamur.data.build_tables import DOMAIN_FIELD
+from hamur.data.cross_domain.cache import is_pair_cache, open_pair
+from hamur.data.cross_domain.dataset import FIELDS, Interactions, Pair
+from hamur.data.cross_domain.join import join_pair
 from hamur.data.encode import MISSING
 from hamur.data.errors import DataFileNotFoundError, DataFormatError, JoinError
-from hamur.data.files.rejects import Policy, Rejects
-from hamur.data.pair.cache import is_pair_cache, open_pair
-from hamur.data.pair.join import join_pair
-from hamur.data.pair.pair import FIELDS, Interactions, Pair
 from hamur.data.schema import SPARSE, FieldSpec, Schema
 from hamur.data.table import Splits, Table
+from hamur.data.text.bad_rows import Policy, Rejects
 
 NAME = "amazon"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "amazon-sample"

@@ -10,15 +10,15 @@ import numpy as np
 
 from hamur.data import errors
 from hamur.data.amazon import load
+from hamur.data.cross_domain import cache as pair_cache
+from hamur.data.cross_domain.dataset import Interactions
+from hamur.data.cross_domain.join import join_pair
 from hamur.data.encode import Codes
 from hamur.data.errors import DataError
-from hamur.data.files.rejects import Policy, Rejects
-from hamur.data.pair import cache as pair_cache
-from hamur.data.pair.join import join_pair
-from hamur.data.pair.pair import Interactions
-from hamur.data.preparing.jobs import Job
-from hamur.data.preparing.pipeline import Workspace
-from hamur.data.preparing.prepare import DataSet
+from hamur.data.streaming.jobs import Job
+from hamur.data.streaming.pipeline import Workspace
+from hamur.data.streaming.prepare import DataSet
+from hamur.data.text.bad_rows import Policy, Rejects
 
 _COLUMNS = ("row_id", "rating", "time", "category_rank")
 

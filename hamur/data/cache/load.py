@@ -9,9 +9,9 @@ from hamur.data.cache.digest import key_of
 from hamur.data.cache.read import Loaded, open_cache
 from hamur.data.cache.write import write_cache
 from hamur.data.errors import CacheError
-from hamur.data.files.rejects import Rejects
 from hamur.data.schema import Schema
 from hamur.data.table import Splits
+from hamur.data.text.bad_rows import Rejects
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import numpy as np
 from hamur.data.arrays import Piece, PieceColumn, Pieces, header
 from hamur.data.cache.digest import update
 from hamur.data.errors import CacheError
-from hamur.data.ragged import Ragged, weighed
+from hamur.data.multi_valued import Ragged, weighed
 from hamur.data.schema import Schema
 from hamur.data.splits import PARTS
 from hamur.data.table import Splits, Table

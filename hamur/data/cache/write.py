@@ -13,11 +13,11 @@ import numpy as np
 from hamur import __version__
 from hamur.data.arrays import Part, blocks, write_array
 from hamur.data.cache.read import FORMAT, is_current
-from hamur.data.files.rejects import Rejects, write_bad_rows
-from hamur.data.preparing.jobs import sync
 from hamur.data.schema import Schema
 from hamur.data.splits import PARTS
+from hamur.data.streaming.jobs import sync
 from hamur.data.table import Splits
+from hamur.data.text.bad_rows import Rejects, write_bad_rows
 
 
 def write_cache(

@@ -3,7 +3,7 @@
     load   multi-domain tables by age group      pair   a pair of domains by genre
     files  how the files are written, and which ones a folder holds; genres  as an id or a list
 
-The download of the archive lives in `hamur.data.files.download`.
+The download of the archive lives in `hamur.data.text.download`.
 """
 
 from hamur.data.movielens.load import load_movielens

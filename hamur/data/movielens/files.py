@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hamur.data.errors import DataError, DataFileNotFoundError, DataFormatError
-from hamur.data.files.lines import Layout, check_header, read_header
+from hamur.data.text.lines import Layout, check_header, read_header
 
 PAGE = "https://grouplens.org/datasets/movielens/1m"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from hamur.data.encode import Codes, factorise
-from hamur.data.ragged import RawLists
+from hamur.data.multi_valued import RawLists
 
 GENRES = ("first", "multi")
 MAX_GENRES = 6  # of a movie of MovieLens-1M

@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hamur.data import assemble, cache, splits
+from hamur.data import build_tables, cache, splits
 from hamur.data.encode import MISSING, Codes, factorise
 from hamur.data.errors import StatsMismatchError
-from hamur.data.files import checks, text
-from hamur.data.files.rejects import Policy, Rejects
 from hamur.data.movielens.files import CSV, MOVIES, RATINGS, USER_FIELDS, USERS, find_files
 from hamur.data.movielens.genres import GENRES, all_genres, first_genre
-from hamur.data.preparing.prepare import DataSet
-from hamur.data.ragged import pooled_by
+from hamur.data.multi_valued import pooled_by
 from hamur.data.schema import Schema
+from hamur.data.streaming.prepare import DataSet
 from hamur.data.table import Splits
+from hamur.data.text import checks, reader
+from hamur.data.text.bad_rows import Policy, Rejects
 
 NAME = "ml-1m"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "ml-1m-sample"
@@ -89,14 +89,14 @@ def load_movielens(
     source = SAMPLE if path is None else Path(path).expanduser()
     if cache.is_cache(source):
         loaded = cache.open_prepared(source, split, fit_on, genres=genres)
-        return assemble.check_classes(*pooled_by(*loaded, pool_weight))
+        return build_tables.check_classes(*pooled_by(*loaded, pool_weight))
     files = find_files(source, source_format)
     digest = cache.source_digest(files)
     options = dataclasses.asdict(given) | {"source_format": [file.suffix for file in files]}
     loaded = cache.load_or_build(
         NAME, source, options, digest, lambda: read(files, given, digest), cache_dir
     )
-    return assemble.check_classes(*pooled_by(*loaded, pool_weight))
+    return build_tables.check_classes(*pooled_by(*loaded, pool_weight))
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,10 @@ def read(
     if options.check_statistics:
         _check_statistics(files[0].parent, raw)
     seed = options.split_seed if options.split == "random" else None
-    tables, schema = assemble.assemble(
+    tables, schema = build_tables.assemble(
         raw,
         _SPLITS[options.split](raw, options.split_seed),
-        assemble.Encoding(fit_on=options.fit_on, allow_leakage=options.allow_leakage),
+        build_tables.Encoding(fit_on=options.fit_on, allow_leakage=options.allow_leakage),
         rejects,
         name=NAME,
         domain_names=DOMAIN_NAMES,
@@ -161,19 +161,19 @@ _SPLITS = {
 class _Ratings:
     """Joined ratings: arrays (N,), Codes (N,) and the genres (N,) as the file has them."""
 
-    rows: text.Rows
+    rows: reader.Rows
     age: np.ndarray
     fields: dict[str, Codes]
     genres: pd.Categorical
 
-    def raw(self, genres: str) -> assemble.RawColumns:
+    def raw(self, genres: str) -> build_tables.RawColumns:
         columns = self.rows.columns
         domain = np.full(max(DOMAIN_OF_AGE) + 1, MISSING)
         domain[list(DOMAIN_OF_AGE)] = list(DOMAIN_OF_AGE.values())
         sparse = {name: factorise(columns[name]) for name in ("user_id", "movie_id")} | self.fields
         if genres == "first":
             sparse["cate_id"] = first_genre(self.genres)
-        return assemble.RawColumns(
+        return build_tables.RawColumns(
             sparse=sparse,
             multi={} if genres == "first" else {"genres": all_genres(self.genres)},
             dense={"age": self.age},
@@ -187,14 +187,14 @@ class _Ratings:
 
 def _read_raw(rejects: list[Rejects]) -> _Ratings:
     of_ratings, of_users, of_movies = rejects
-    users = text.read_rows(of_users.path, USERS, of_users)
+    users = reader.read_rows(of_users.path, USERS, of_users)
     users = checks.known_domain(users, "age", DOMAIN_OF_AGE, of_users)
     users = checks.unique(users, ("user_id",), of_users)
     of_users.settle()
-    movies = text.read_rows(of_movies.path, MOVIES, of_movies)
+    movies = reader.read_rows(of_movies.path, MOVIES, of_movies)
     movies = checks.unique(movies, ("movie_id",), of_movies)
     of_movies.settle()
-    ratings = _valid_ratings(text.read_rows(of_ratings.path, RATINGS, of_ratings), of_ratings)
+    ratings = _valid_ratings(reader.read_rows(of_ratings.path, RATINGS, of_ratings), of_ratings)
     user_ids, movie_ids = users.columns["user_id"], movies.columns["movie_id"]
     ratings = checks.with_partner(ratings, "user_id", user_ids, of_users.path, of_ratings)
     ratings = checks.with_partner(ratings, "movie_id", movie_ids, of_movies.path, of_ratings)
@@ -208,19 +208,19 @@ def _read_raw(rejects: list[Rejects]) -> _Ratings:
 
 def _read_csv(rejects: list[Rejects]) -> _Ratings:
     (of_file,) = rejects
-    rows = _valid_ratings(text.read_rows(of_file.path, CSV, of_file), of_file)
+    rows = _valid_ratings(reader.read_rows(of_file.path, CSV, of_file), of_file)
     rows = checks.known_domain(rows, "age", DOMAIN_OF_AGE, of_file)
     of_file.settle()
     fields = {name: factorise(rows.columns[name]) for name in USER_FIELDS}
     return _Ratings(rows, rows.columns["age"], fields, rows.columns["genres"])
 
 
-def _valid_ratings(rows: text.Rows, rejects: Rejects) -> text.Rows:
+def _valid_ratings(rows: reader.Rows, rejects: Rejects) -> reader.Rows:
     rows = checks.allowed(rows, "rating", range(1, 6), rejects)
     return checks.unique(rows, ("user_id", "movie_id"), rejects)
 
 
-def _check_statistics(source: Path, raw: assemble.RawColumns) -> None:
+def _check_statistics(source: Path, raw: build_tables.RawColumns) -> None:
     users = len(raw.sparse["user_id"].values)
     if (len(raw.domain), users) != (OFFICIAL_ROWS, OFFICIAL_USERS):
         return  # a subset or generated rows: nothing is known about it

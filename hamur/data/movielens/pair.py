@@ -1,6 +1,6 @@
 """MovieLens-1M cut by the first genre of its movies into a pair of domains, e.g. Drama -> Comedy.
 
-A pair of real data that everybody can have; see `hamur.data.pair` for what a pair is.
+A pair of real data that everybody can have; see `hamur.data.cross_domain` for what a pair is.
 """
 
 from pathlib import Path
@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hamur.data.cross_domain.dataset import Interactions, Pair
+from hamur.data.cross_domain.join import join_pair
+from hamur.data.cross_domain.tables import item_categories
 from hamur.data.encode import factorise
 from hamur.data.errors import EmptySplitError
-from hamur.data.files import checks, text
-from hamur.data.files.rejects import Policy, Rejects
-from hamur.data.files.text import Rows
 from hamur.data.movielens import files as movielens_files
 from hamur.data.movielens import load as movielens
-from hamur.data.pair.join import join_pair
-from hamur.data.pair.pair import Interactions, Pair
-from hamur.data.pair.tables import item_categories
+from hamur.data.text import checks, reader
+from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.reader import Rows
 
 
 def load_movielens_pair(
@@ -81,13 +81,13 @@ def _read_movielens(rejects: list[Rejects]) -> tuple[Rows, pd.Categorical]:
     of_ratings, of_movies = rejects[0], rejects[-1]
     joined = len(rejects) == 1
     layout = movielens_files.CSV if joined else movielens_files.RATINGS
-    rows = text.read_rows(of_ratings.path, layout, of_ratings)
+    rows = reader.read_rows(of_ratings.path, layout, of_ratings)
     rows = checks.allowed(rows, "rating", range(1, 6), of_ratings)
     rows = checks.unique(rows, ("user_id", "movie_id"), of_ratings)
     if joined:
         of_ratings.settle()
         return rows, rows.columns["genres"]
-    movies = text.read_rows(of_movies.path, movielens_files.MOVIES, of_movies)
+    movies = reader.read_rows(of_movies.path, movielens_files.MOVIES, of_movies)
     movies = checks.unique(movies, ("movie_id",), of_movies)
     of_movies.settle()
     ids = movies.columns["movie_id"]

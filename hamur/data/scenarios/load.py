@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hamur.data import assemble, splits
+from hamur.data import build_tables, splits
 from hamur.data.encode import factorise
 from hamur.data.errors import DataFileNotFoundError, DataFormatError, UnknownDomainError
-from hamur.data.files import checks, text
-from hamur.data.files.lines import Layout, check_header, read_header
-from hamur.data.files.rejects import SKIP_REMEDY, Policy, Rejects
 from hamur.data.loading import load_processed
 from hamur.data.scenarios.descriptions import DESCRIPTIONS, Description
 from hamur.data.schema import Schema
 from hamur.data.table import Splits
+from hamur.data.text import checks, reader
+from hamur.data.text.bad_rows import SKIP_REMEDY, Policy, Rejects
+from hamur.data.text.lines import Layout, check_header, read_header
 
 _WHOLE = re.compile(r"(-?\d+)\.0*")
 
@@ -40,7 +40,7 @@ def load_scenarios(
     file = find_file(Path(path).expanduser())
     described = recognise(file)
 
-    def read_all(rejects: list[Rejects]) -> tuple[assemble.RawColumns, splits.Index]:
+    def read_all(rejects: list[Rejects]) -> tuple[build_tables.RawColumns, splits.Index]:
         raw = read(rejects[0], described)
         return raw, splits.random_split(len(raw.domain), split_seed)
 
@@ -49,7 +49,7 @@ def load_scenarios(
         file.parent,
         [file],
         read_all,
-        assemble.Encoding(min_count=min_count, allow_leakage=tuple(allow_leakage)),
+        build_tables.Encoding(min_count=min_count, allow_leakage=tuple(allow_leakage)),
         Policy(on_bad_rows, max_bad_fraction),
         dict(split_seed=split_seed),
         cache_dir,
@@ -57,7 +57,7 @@ def load_scenarios(
         domain_names=described.names,
         group=described.group,
     )
-    return assemble.check_classes(*loaded, require_all_domains)
+    return build_tables.check_classes(*loaded, require_all_domains)
 
 
 def find_file(source: Path) -> Path:
@@ -92,16 +92,16 @@ def recognise(file: Path) -> Description:
     return alike
 
 
-def read(rejects: Rejects, described: Description) -> assemble.RawColumns:
+def read(rejects: Rejects, described: Description) -> build_tables.RawColumns:
     """All rows of the file, before encoding."""
     kinds = dict.fromkeys((*described.sparse, described.domain), "text")
     kinds |= dict.fromkeys(described.dense, "float") | {described.label: "int"}
-    rows = text.read_rows(rejects.path, Layout(kinds), rejects)
+    rows = reader.read_rows(rejects.path, Layout(kinds), rejects)
     rows = checks.allowed(rows, described.label, (0, 1), rejects)
     rows, domain = _domains(rows, described, rejects)
     rejects.settle()
     sparse = {name: factorise(_plain(rows.columns[name])) for name in described.sparse}
-    return assemble.RawColumns(
+    return build_tables.RawColumns(
         sparse=sparse,
         dense={name: rows.columns[name].astype(np.float32) for name in described.dense},
         labels={described.label: rows.columns[described.label]},
@@ -112,8 +112,8 @@ def read(rejects: Rejects, described: Description) -> assemble.RawColumns:
 
 
 def _domains(
-    rows: text.Rows, described: Description, rejects: Rejects
-) -> tuple[text.Rows, np.ndarray]:
+    rows: reader.Rows, described: Description, rejects: Rejects
+) -> tuple[reader.Rows, np.ndarray]:
     """The rows of known domains, and their domain ids (N,)."""
     column = _plain(rows.columns[described.domain])
     of_value = np.array([described.domains.get(name, -1) for name in column.categories], np.int64)

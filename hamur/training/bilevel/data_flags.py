@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hamur.data.pair.join import ID_ORDERS
+from hamur.data.cross_domain.join import ID_ORDERS
 from hamur.training.bilevel.presets import data_flag, preset_flag
 
 

@@ -9,7 +9,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from hamur.layers.perceptron import Importance, initial_phi
+from hamur.layers.importance import Importance, initial_phi
 from hamur.layers.softplus import cross_entropies
 from hamur.models.conet import conet_logits, embed
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hamur.layers.perceptron import GATE_STARTS
+from hamur.layers.importance import GATE_STARTS
 from hamur.training.bilevel.presets import (
     ARMS,
     MODELS,

@@ -1,7 +1,7 @@
 """The parts of a cross-domain run that its configuration asks for: rows, model, perceptron."""
 
 from hamur import models
-from hamur.layers.perceptron import Importance
+from hamur.layers.importance import Importance
 from hamur.models.conet import CoNetConfig
 from hamur.training.bilevel.graphs import BehaviourPerceptron
 from hamur.training.bilevel.rows import RowRules

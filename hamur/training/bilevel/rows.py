@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hamur.data.cross_domain.histories import CATEGORY, ITEM, USER, Behaviours
+from hamur.data.cross_domain.negatives import observed
 from hamur.data.errors import EmptySplitError
-from hamur.data.pair.behaviours import CATEGORY, ITEM, USER, Behaviours
-from hamur.data.pair.negatives import observed
 from hamur.data.table import Table
 from hamur.models.conet import FieldSizes
 from hamur.training.bilevel.batch import NONE, Batch, cut

@@ -7,8 +7,8 @@ import numpy as np
 from mindspore import Tensor
 from scipy.special import entr
 
-from hamur.data.pair.behaviours import USER
-from hamur.layers.perceptron import OF_GATE
+from hamur.data.cross_domain.histories import USER
+from hamur.layers.importance import OF_GATE
 from hamur.training.bilevel import estimators
 from hamur.training.bilevel.batch import Batch
 from hamur.training.bilevel.head import VectorAdam, adam_fit, head_rate, newton_fit

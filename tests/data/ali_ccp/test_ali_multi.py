@@ -13,15 +13,15 @@ from hamur.commands.ranking import main
 from hamur.data import load_ali_ccp
 from hamur.data.cache import open_cache
 from hamur.data.errors import CacheError
-from hamur.data.ragged import padded
+from hamur.data.multi_valued import padded
 from hamur.data.synthetic import samples as synthetic
 from hamur.layers import InstanceEmbedding
-from hamur.models import sizes
-from tests.data.ali_ccp import naive
+from hamur.models import published_sizes
 from tests.data.ali_ccp.test_ali_raw import mutate_harmlessly, prepared, same_files
-from tests.oracle import pool
+from tests.support import naive
+from tests.support.oracle import pool
 
-TINY = sizes.Sizes((9, 6), (2,), (5,), rank=3)
+TINY = published_sizes.Sizes((9, 6), (2,), (5,), rank=3)
 MIN_COUNT, LAYOUT = 3, ("single", (), (), None, ())
 
 
@@ -156,7 +156,7 @@ def test_options_that_cannot_be_met_are_named(raw, mean, tmp_path):
 
 
 def test_scripts_prepare_and_train_with_lists(raw, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sizes.PUBLISHED["ali-ccp"], "wd_md", TINY)
+    monkeypatch.setitem(published_sizes.PUBLISHED["ali-ccp"], "wd_md", TINY)
     out, runs = tmp_path / "cache", tmp_path / "run"
     flags = ["--raw", str(raw), "--out", str(out), "--multi", "mean", "--max_len", "4", "--quiet"]
     assert main_prepare("prepare_data.py", "", flags) == 0

@@ -24,10 +24,10 @@ from hamur.data.errors import (
     TruncatedFileError,
     UnknownDomainError,
 )
-from hamur.data.files.rejects import Policy, Rejects
-from hamur.data.preparing.prepare import prepare
+from hamur.data.streaming.prepare import prepare
 from hamur.data.synthetic import samples as synthetic
-from tests.data.ali_ccp import naive
+from hamur.data.text.bad_rows import Policy, Rejects
+from tests.support import naive
 
 ROWS, TEST_ROWS = 3_000, 1_501
 

@@ -26,6 +26,7 @@ from hamur.data.errors import (
 )
 from hamur.data.synthetic.aliexpress import make_aliexpress
 from hamur.data.synthetic.planted import expected_auc
+from hamur.data.text import reader
 from hamur.metrics.tasks import label_entropy
 
 SIZES = dict(rows=400, test_rows=150, rates=(0.3, 0.1), signal=1.5)
@@ -436,17 +437,16 @@ def item_by_hand(line):
 
 
 def test_mutated_lines_are_read_rightly_or_left_out(made, tmp_path, num_mutated):
-    from hamur.data.files import text
-    from hamur.data.files.rejects import Policy, Rejects
+    from hamur.data.text.bad_rows import Policy, Rejects
 
     rng, lines = random.Random(5), (made[0] / "raw" / "nl_item_train.csv").read_text().splitlines()
     changed = [mutated(rng, rng.choice(lines)) for _ in range(num_mutated)]
     path = tmp_path / "item.csv"
     path.write_text("".join(line + "\n" for line in changed))
     rejects = Rejects(path, Policy("skip", 1.0))
-    from hamur.data.files import checks
+    from hamur.data.text import checks
 
-    rows = text.read_rows(path, files.ITEM, rejects)
+    rows = reader.read_rows(path, files.ITEM, rejects)
     rows = checks.allowed(rows, files.ITEM_LABEL, (0, 1, 2), rejects)
     rejects.settle()
     expected = {n: item_by_hand(line) for n, line in enumerate(changed, start=1)}

@@ -21,9 +21,9 @@ from hamur.data.errors import (
     JoinError,
     TruncatedFileError,
 )
-from hamur.data.files.rejects import Policy
-from hamur.data.preparing.prepare import prepare
+from hamur.data.streaming.prepare import prepare
 from hamur.data.synthetic.aliexpress import make_aliexpress
+from hamur.data.text.bad_rows import Policy
 
 SIGNAL = dict(rates=(0.3, 0.1), signal=1.5)
 SMALL = 45_000  # bytes of a job, so that a file has several

@@ -30,12 +30,12 @@ from hamur.data.errors import (
     JoinError,
     TruncatedFileError,
 )
-from hamur.data.files.rejects import Policy
-from hamur.data.preparing.prepare import prepare
+from hamur.data.streaming.prepare import prepare
 from hamur.data.synthetic import planted
 from hamur.data.synthetic.amazon import generate, make_amazon_pair
-from tests.data.pair.pair_reference import Reference, read_categories, read_reviews
-from tests.data.pair.test_pair import assert_equal, listed
+from hamur.data.text.bad_rows import Policy
+from tests.data.cross_domain.test_pair import assert_equal, listed
+from tests.support.pair_reference import Reference, read_categories, read_reviews
 
 NAMES = ("SynBooks", "SynToys")
 ROOT = Path(__file__).resolve().parents[3]
@@ -582,7 +582,7 @@ def test_memory_does_not_grow_with_the_reviews_read(tmp_path):
         script = (
             "import sys; from pathlib import Path\n"
             "from hamur.data.amazon.files import read_reviews\n"
-            "from hamur.data.files.rejects import Policy, Rejects\n"
+            "from hamur.data.text.bad_rows import Policy, Rejects\n"
             "from hamur.reporting.results import peak_rss_mib\n"
             "path = Path(sys.argv[1])\n"
             "print(len(read_reviews(path, 'Books', Rejects(path, Policy()))), peak_rss_mib())"

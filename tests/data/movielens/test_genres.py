@@ -9,7 +9,7 @@ import pytest
 from hamur.commands.prepare_data import main_prepare
 from hamur.commands.ranking import main
 from hamur.data import cache, load_movielens
-from hamur.models import sizes
+from hamur.models import published_sizes
 
 
 def genres_of_rows(raw: Path) -> list[list[str]]:
@@ -83,7 +83,11 @@ def test_unknown_option_is_named(movielens_folder, tmp_path):
 
 
 def test_scripts_prepare_and_train_with_genres(movielens_folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sizes.PUBLISHED["ml-1m"], "wd_md", sizes.Sizes((9, 6), (2,), (5,), rank=3))
+    monkeypatch.setitem(
+        published_sizes.PUBLISHED["ml-1m"],
+        "wd_md",
+        published_sizes.Sizes((9, 6), (2,), (5,), rank=3),
+    )
     out, runs = tmp_path / "cache", tmp_path / "run"
     flags = ["--dataset", "ml-1m", "--raw", str(movielens_folder), "--out", str(out), "--quiet"]
     assert main_prepare("prepare_data.py", "", [*flags, "--genres", "multi"]) == 0

@@ -157,7 +157,7 @@ def test_missing_final_line_end_does_no_harm(movielens_copy, tmp_path):
 def test_small_blocks_give_the_same_tables(movielens_folder, tmp_path, joined, monkeypatch):
     file = joined(movielens_folder, tmp_path / "ml-1m.csv")
     reference, _ = load_movielens(file, cache_dir=tmp_path / "a")
-    monkeypatch.setattr("hamur.data.files.lines.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("hamur.data.text.lines.BLOCK_BYTES", 1000)
     blocks, _ = load_movielens(file, cache_dir=tmp_path / "b")
     for a, b in zip(reference, blocks):
         assert_equal(a, b)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hamur.data.errors import DataError
-from hamur.data.files import text
-from hamur.data.files.rejects import Policy, Rejects
 from hamur.data.movielens.files import MOVIES, RATINGS, USERS
+from hamur.data.text import reader
+from hamur.data.text.bad_rows import Policy, Rejects
 
 WHOLE = re.compile(r"\d{1,18}(\.0*)?")
 FILES = {"ratings.dat": RATINGS, "users.dat": USERS, "movies.dat": MOVIES}
@@ -47,7 +47,7 @@ def by_hand(line, layout):
         if kind in ("int", "category"):
             cell = cell.strip()
             if kind == "category" and not cell:
-                found[name] = text.MISSING
+                found[name] = reader.MISSING
             elif WHOLE.fullmatch(cell):
                 found[name] = int(cell.split(".")[0])
             else:
@@ -65,7 +65,7 @@ def test_mutated_lines_are_read_rightly_or_left_out(movielens_folder, tmp_path, 
     path = tmp_path / name
     path.write_text("".join(line + "\n" for line in changed), encoding=layout.encoding)
     rejects = Rejects(path, Policy("skip", 1.0))
-    rows = text.read_rows(path, layout, rejects)
+    rows = reader.read_rows(path, layout, rejects)
     rejects.settle()
     expected = [by_hand(line, layout) for line in changed]
     good = [n for n, cells in enumerate(expected) if cells is not None]
@@ -77,6 +77,6 @@ def test_mutated_lines_are_read_rightly_or_left_out(movielens_folder, tmp_path, 
     first = next(n for n, cells in enumerate(expected) if cells is None)
     strict = Rejects(path, Policy())
     with pytest.raises(DataError, match="Remedy: ") as caught:
-        text.read_rows(path, layout, strict)
+        reader.read_rows(path, layout, strict)
         strict.settle()
     assert caught.value.line == first + 1

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from hamur.data.synthetic import planted
 from hamur.data.synthetic import samples as synthetic
 from hamur.data.synthetic.ali_world import PRESENT, RATES, SHARES
-from tests.data.ali_ccp import naive
+from tests.support import naive
 
 ROWS = 150_000
 

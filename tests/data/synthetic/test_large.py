@@ -13,7 +13,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from hamur.data import load_ali_ccp
 from hamur.data.ali_ccp.raw import DATASET
-from hamur.data.preparing.prepare import prepare
+from hamur.data.streaming.prepare import prepare
 from hamur.data.synthetic import make_ali_ccp_raw
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -16,8 +16,8 @@ from hamur.training.bilevel.rows import PairRows, stream
 from hamur.training.bilevel.session import CollapseError, CrossDomainSession
 from hamur.training.bilevel.upper import UNDECAYED
 from hamur.training.checkpoint import restore, snapshot
-from tests.training.bilevel.pairs import options, random_pair, with_flipped_label
-from tests.training.bilevel.published_steps import Published
+from tests.support.pairs import options, random_pair, with_flipped_label
+from tests.support.published_steps import Published
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from hamur.data.pair.behaviours import CATEGORY, ITEM, USER
+from hamur.data.cross_domain.histories import CATEGORY, ITEM, USER
 from hamur.data.table import Table
 from hamur.reporting.cross_domain import results_table
 from hamur.reporting.tables import UNDEFINED
@@ -14,7 +14,7 @@ from hamur.training.bilevel.batch import NONE
 from hamur.training.bilevel.evaluate import TEST, VALID, Evaluator
 from hamur.training.bilevel.parts import build_model, row_rules
 from hamur.training.bilevel.rows import PairRows
-from tests.training.bilevel.pairs import options, random_pair
+from tests.support.pairs import options, random_pair
 
 
 def evaluator(pair, logits=None, **changes):

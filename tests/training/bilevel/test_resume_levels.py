@@ -9,7 +9,7 @@ from mindspore.graph.api import _cell_graph_executor
 
 from hamur.training.bilevel.session import CrossDomainSession
 from hamur.training.bilevel.state import resume
-from tests.training.bilevel.pairs import options, random_pair
+from tests.support.pairs import options, random_pair
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from hamur.data.cross_domain.histories import CATEGORY, ITEM, USER
 from hamur.data.errors import EmptySplitError
-from hamur.data.pair.behaviours import CATEGORY, ITEM, USER
 from hamur.training.bilevel.batch import NONE
 from hamur.training.bilevel.rows import PairRows, RowRules, stream
-from tests.training.bilevel.pairs import random_pair, with_flipped_label
+from tests.support.pairs import random_pair, with_flipped_label
 
 SEEDS = range(200)
 LENGTH = 5

@@ -18,8 +18,8 @@ from hamur.training.bilevel.problem import CoNetProblem
 from hamur.training.bilevel.rows import PairRows, stream
 from hamur.training.bilevel.session import CrossDomainSession, row_rules
 from hamur.training.bilevel.steps import LowerLoss
-from tests import cross_domain_oracle as oracle
-from tests.training.bilevel.pairs import options, random_pair
+from tests.support import cross_domain_oracle as oracle
+from tests.support.pairs import options, random_pair
 
 B, E, ROWS, WIDTHS = 16, 4, 30, (12, 8, 4)
 PAIR = random_pair(2)

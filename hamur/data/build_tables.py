@@ -1,0 +1,248 @@
+"""Raw columns + split -> encoded tables and their schema; the same way for every data set."""
+
+import warnings
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from hamur.data import encode, leakage, splits
+from hamur.data.arrays import blocks
+from hamur.data.encode import Codes, Scaler, Vocabulary
+from hamur.data.errors import (
+    DataValueError,
+    EmptySplitError,
+    MissingDomainWarning,
+    SingleClassWarning,
+)
+from hamur.data.multi_valued import Ragged, RawLists
+from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
+from hamur.data.table import Splits, Table
+from hamur.data.text.bad_rows import Rejects
+
+DOMAIN_FIELD = "domain_indicator"
+
+
+@dataclass(frozen=True)
+class RawColumns:
+    """N rows before encoding.  sparse: name -> Codes, in model order, without the domain field;
+    dense: name -> (N,) float; labels: name -> (N,) 0/1; domain (N,) 0..D-1; group, time,
+    row_id (N,) int64, group and time may be None; multi: name -> RawLists."""
+
+    sparse: dict[str, Codes]
+    dense: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    domain: np.ndarray
+    row_id: np.ndarray
+    group: np.ndarray | None = None
+    time: np.ndarray | None = None
+    multi: dict[str, RawLists] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How values become ids; see `encode.fit_vocabulary` and `encode.fit_scaler`."""
+
+    fit_on: str = "train"
+    order: str = "value"
+    min_count: int = 1
+    identity: bool = False
+    keep_unit: bool = False
+    allow_leakage: tuple[str, ...] = ()
+
+
+def assemble(
+    raw: RawColumns,
+    parts: splits.Index,
+    encoding: Encoding,
+    rejects: list[Rejects],
+    *,
+    name: str,
+    domain_names: tuple[str, ...],
+    group: str,
+    split: dict,
+    domain_field: bool = True,
+    fitted: dict[str, np.ndarray] | None = None,
+) -> tuple[Splits, Schema]:
+    """Fits on the training rows, encodes all rows, and checks for leakage.
+
+    parts: positions of the training, validation and test rows.  split: rule, seed and source of
+    the Schema's split entry, to which is added what was found: rows, rows with an unknown id and
+    clipped cells (in train, valid, test), constant columns, and what each file left out.
+    domain_field: the domain id is a sparse field too, the last one.
+    fitted: a dictionary that receives vocabularies and scalers, as `cache.write_cache` keeps them.
+    Raises:  EmptySplitError; LeakageError.
+    """
+    splits.check_parts(dict(zip(splits.PARTS, map(len, parts))), split["rule"])
+    fit = _fit(raw, parts[0], encoding)
+    if fitted is not None:
+        fitted |= fit.arrays()
+    tables = Splits(*(_table(raw, rows, fit, domain_field) for rows in parts))
+    split = {**split, "fit_on": encoding.fit_on, **_found(raw, parts, tables, fit, encoding)}
+    split["files"] = {each.path.name: each.counts() for each in rejects}
+    schema = Schema(
+        name=name,
+        fields=_fields(raw, fit.vocabularies, len(domain_names) if domain_field else 0),
+        labels=tuple(raw.labels),
+        domain_names=domain_names,
+        domain_field=DOMAIN_FIELD if domain_field else None,
+        group=group,
+        split=split,
+    )
+    leakage.check_splits(tables)
+    leakage.check_features(tables.train, schema, encoding.allow_leakage)
+    return tables, schema
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What the training rows determine, by name of the column."""
+
+    vocabularies: dict[str, Vocabulary]
+    scalers: dict[str, Scaler]
+    lists: dict[str, Ragged]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        arrays = {f"vocab/{name}": each.values for name, each in self.vocabularies.items()}
+        bounds = [[scaler.low, scaler.high] for scaler in self.scalers.values()]
+        return arrays | {"scaler": np.array(bounds).reshape(-1, 2)}
+
+
+def _fit(raw: RawColumns, train: np.ndarray, encoding: Encoding) -> _Fit:
+    by_train = encoding.fit_on == "train"
+    vocabularies = {
+        name: _vocabulary(column, train, encoding) for name, column in raw.sparse.items()
+    }
+    lists = {}
+    for name, column in raw.multi.items():
+        codes = column.take(train).codes if by_train else column.codes
+        vocabularies[name] = _vocabulary(codes, np.arange(len(codes.codes)), encoding)
+        lists[name] = column.encode(vocabularies[name], by_train)
+    scalers = {
+        name: encode.fit_scaler(column, train, encoding.fit_on, encoding.keep_unit)
+        for name, column in raw.dense.items()
+    }
+    return _Fit(vocabularies, scalers, lists)
+
+
+def _found(
+    raw: RawColumns, parts: splits.Index, tables: Splits, fit: _Fit, encoding: Encoding
+) -> dict:
+    """What the Schema's split entry tells of the rows."""
+    return {
+        "rows": dict(zip(splits.PARTS, map(len, parts))),
+        "row_ids_sha256": {p: splits.fingerprint(t.row_id) for p, t in zip(splits.PARTS, tables)},
+        "unknown": _unknown(tables, raw) if encoding.fit_on == "train" else {},
+        "clipped": {
+            name: [scaler.outside(raw.dense[name][rows]) for rows in parts]
+            for name, scaler in fit.scalers.items()
+        },
+        "constant": [name for name, scaler in fit.scalers.items() if scaler.low == scaler.high],
+    }
+
+
+def _vocabulary(column: Codes, train: np.ndarray, encoding: Encoding) -> Vocabulary:
+    if encoding.identity:
+        return encode.identity_vocabulary(column, train)
+    return encode.fit_vocabulary(column, train, encoding.order, encoding.min_count, encoding.fit_on)
+
+
+def _table(raw: RawColumns, rows: np.ndarray, fit: _Fit, domain_field: bool) -> Table:
+    sparse = np.empty((len(rows), len(raw.sparse) + domain_field), np.int32)
+    for f, (name, column) in enumerate(raw.sparse.items()):
+        sparse[:, f] = fit.vocabularies[name].encode(column.take(rows))
+    if domain_field:
+        sparse[:, -1] = raw.domain[rows]
+    dense = np.empty((len(rows), len(raw.dense)), np.float32)
+    for c, (name, column) in enumerate(raw.dense.items()):
+        dense[:, c] = fit.scalers[name].scale(column[rows])
+    return Table(
+        sparse=sparse,
+        dense=dense,
+        labels=np.stack([label[rows] for label in raw.labels.values()], axis=1).astype(np.int8),
+        domain=raw.domain[rows].astype(np.int32),
+        group=None if raw.group is None else raw.group[rows].astype(np.int64),
+        time=None if raw.time is None else raw.time[rows].astype(np.int64),
+        row_id=raw.row_id[rows].astype(np.int64),
+        lists=tuple(replace(column, rows=column.rows[rows]) for column in fit.lists.values()),
+    )
+
+
+def _fields(
+    raw: RawColumns, vocabularies: dict[str, Vocabulary], num_domains: int
+) -> tuple[FieldSpec, ...]:
+    sparse = [FieldSpec(name, SPARSE, vocabularies[name].size) for name in raw.sparse]
+    if num_domains:
+        sparse.append(FieldSpec(DOMAIN_FIELD, SPARSE, num_domains))
+    multi = [
+        FieldSpec(name, MULTI, vocabularies[name].size, column.max_len)
+        for name, column in raw.multi.items()
+    ]
+    return (*sparse, *multi, *(FieldSpec(name, DENSE) for name in raw.dense))
+
+
+def _unknown(tables: Splits, raw: RawColumns) -> dict[str, list[int]]:
+    """Rows with id 0, or nothing else in their list, per field, in train, valid and test."""
+    found = {
+        name: [int((table.sparse[:, f] == encode.UNKNOWN).sum()) for table in tables]
+        for f, name in enumerate(raw.sparse)
+    }
+    return found | {
+        name: [int(table.lists[m].unknown(slice(None)).sum()) for table in tables]
+        for m, name in enumerate(raw.multi)
+    }
+
+
+def check_classes(
+    tables: Splits, schema: Schema, require_all_domains: bool = False
+) -> tuple[Splits, Schema]:
+    """What was loaded, after a look at the domains and classes that the first label has.
+
+    Warns:   MissingDomainWarning: a domain without training rows; SingleClassWarning: a domain
+        of one class in a split, whose AUC is undefined.
+    Raises:  DataValueError: the training split has one class only; EmptySplitError: a domain
+        without training rows where require_all_domains is set.
+    """
+    for part, table in zip(splits.PARTS, tables):
+        rows, positives = np.zeros((2, schema.num_domains), np.int64)
+        for chosen in blocks(len(table)):
+            domain, label = table.domain[chosen], table.labels[chosen, 0]
+            rows += np.bincount(domain, minlength=schema.num_domains)
+            positives += np.bincount(domain, label, schema.num_domains).astype(np.int64)
+        table.release()
+        if part == "train":
+            _check_training(rows, positives, schema, require_all_domains)
+        for d in np.flatnonzero((rows > 0) & ((positives == 0) | (positives == rows))):
+            warnings.warn(
+                f"domain {d} ({schema.domain_names[d]}) has one class only in {part}: "
+                f"{rows[d]} rows of label {int(positives[d] > 0)}; its AUC there is undefined",
+                SingleClassWarning,
+                stacklevel=3,
+            )
+    return tables, schema
+
+
+def _check_training(
+    rows: np.ndarray, positives: np.ndarray, schema: Schema, require_all_domains: bool
+) -> None:
+    if positives.sum() in (0, rows.sum()):
+        raise DataValueError(
+            f"all {rows.sum()} training rows have the same label",
+            column=schema.labels[0],
+            value=int(positives.sum() > 0),
+            expected="both classes",
+            remedy="use more rows or another split",
+        )
+    if (rows > 0).all():
+        return
+    text = f"training rows per domain are {rows.tolist()}"
+    if require_all_domains:
+        raise EmptySplitError(
+            text,
+            expected="at least one row in every domain",
+            remedy="use more rows, or drop require_all_domains",
+        )
+    warnings.warn(
+        f"{text}: a domain without any is predicted by untrained parameters",
+        MissingDomainWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,175 @@
+"""The sequence files of ABXI (afk: food and kitchen, abe: beauty and electronics) as a pair.
+
+    <name>_50_preprocessed.txt   a user a line: user item|unixtime item|unixtime ...
+    map_item_50.txt              JSON: product number -> [item, domain 0 or 1]
+    map_user_50.txt              JSON: reviewer -> user; read for the names, if it is there
+
+They hold no ratings and no categories: every behaviour is a positive one, see `negatives`.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hamur.data.cross_domain.checks import check_times, first_of_equal
+from hamur.data.cross_domain.dataset import Interactions, Pair
+from hamur.data.cross_domain.join import join_pair
+from hamur.data.cross_domain.tables import item_categories
+from hamur.data.encode import Codes, factorise
+from hamur.data.errors import (
+    DataFileNotFoundError,
+    DataFormatError,
+    DataValueError,
+    EmptySplitError,
+)
+from hamur.data.text.bad_rows import SKIP_REMEDY, Policy, Rejects
+from hamur.data.text.reader import Rows
+
+SEQUENCES, ITEMS, USERS = "*_preprocessed.txt", "map_item_*.txt", "map_user_*.txt"
+
+
+def load_abxi_pair(
+    folder: str | Path,
+    source_domain: int = 0,
+    split: str = "leave_two_out",
+    split_seed: int = 2022,
+    vocabulary: str = "train",
+    id_order: str = "value",
+    on_bad_rows: str = "error",
+    max_bad_fraction: float = 0.05,
+) -> Pair:
+    """The pair of the two domains of the files in `folder`; source_domain: 0 or 1.
+
+    A bad behaviour is a bad row: see `hamur.data.text.bad_rows`.
+    Raises:  DataError; EmptySplitError: no behaviour of a domain.
+    """
+    if source_domain not in (0, 1):
+        raise ValueError(f"source_domain is {source_domain}; use 0 or 1")
+    folder = Path(folder).expanduser()
+    path = _only(folder, SEQUENCES)
+    items = _items(_only(folder, ITEMS))
+    users = (
+        {str(v): k for k, v in _json(_only(folder, USERS)).items()} if _has_users(folder) else {}
+    )
+    rejects = Rejects(path, Policy(on_bad_rows, max_bad_fraction))
+    rows = check_times(_read(rejects, items), "timestamp", "timestamp", 1, rejects)
+    user, item = rows.columns["user"], rows.columns["item"]
+    keys = [_codes(user).codes, _codes(item).codes, rows.columns["timestamp"]]
+    rows = rows.keep(first_of_equal(keys, rows.lines, "user", lambda row: user[row], rejects))
+    rejects.settle()
+    domain = np.array([items[number].domain for number in rows.columns["item"]])
+    stem = path.name.split("_")[0]
+    domains = []
+    for number in (source_domain, 1 - source_domain):
+        chosen = np.flatnonzero(domain == number)
+        if not len(chosen):
+            raise EmptySplitError(
+                f"no behaviour of domain {number}",
+                file=path,
+                expected="behaviours of the domains 0 and 1",
+                remedy="use the item map that belongs to these sequences",
+            )
+        code = _codes([items[i].name for i in rows.columns["item"][chosen]])
+        names = _codes([users.get(u, u) for u in rows.columns["user"][chosen]])
+        time = rows.columns["timestamp"][chosen]
+        domains.append(
+            Interactions(
+                f"{stem}{number}", names, code, item_categories(code, None), chosen, time=time
+            )
+        )
+    return join_pair(
+        *domains,
+        split=split,
+        split_seed=split_seed,
+        vocabulary=vocabulary,
+        id_order=id_order,
+        found={"files": {path.name: rejects.counts()}},
+    )
+
+
+class _Item(NamedTuple):
+    name: str
+    domain: int
+
+
+def _codes(texts: Sequence[str]) -> Codes:
+    return factorise(pd.Categorical(texts))
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise DataFileNotFoundError(
+            f"{len(found)} files {pattern}",
+            file=folder,
+            expected="one of them",
+            remedy="give the folder of one ABXI pair",
+        )
+    return found[0]
+
+
+def _has_users(folder: Path) -> bool:
+    return any(folder.glob(USERS))
+
+
+def _json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        content = str(error)
+    if not isinstance(content, dict):
+        raise DataFormatError(
+            "no JSON object", file=path, value=str(content)[:80], remedy="fetch the file again"
+        )
+    return content
+
+
+def _items(path: Path) -> dict[str, _Item]:
+    """Number as text -> name and domain."""
+    items: dict[str, _Item] = {}
+    for name, entry in _json(path).items():
+        right = isinstance(entry, list) and len(entry) == 2 and entry[1] in (0, 1)
+        if not right or str(entry[0]) in items:
+            raise DataFormatError(
+                "an item without number and domain of its own",
+                file=path,
+                column=name,
+                value=entry,
+                expected="[number, 0 or 1], a number once",
+                remedy="use the item map that belongs to these sequences",
+            )
+        items[str(entry[0])] = _Item(name, entry[1])
+    return items
+
+
+def _read(rejects: Rejects, items: dict[str, _Item]) -> Rows:
+    """user, item (texts) and timestamp of every behaviour; lines are those of the users."""
+    cells: list[tuple[str, str, int, int]] = []
+    with rejects.path.open(encoding="utf-8", errors="replace") as file:
+        for line, text in enumerate(file, 1):
+            user, *behaviours = text.split() or [""]
+            for behaviour in behaviours:
+                item, _, time = behaviour.partition("|")
+                rejects.rows_read += 1
+                if item in items and time.isascii() and time.isdigit() and len(time) < 19:
+                    cells.append((user, item, int(time), line))
+                else:
+                    rejects.add(line, "bad behaviour", _error(rejects.path, line, behaviour))
+    columns = list(zip(*cells)) or [(), (), (), ()]
+    text = {name: np.array(column, object) for name, column in zip(("user", "item"), columns)}
+    return Rows(text | {"timestamp": np.array(columns[2], np.int64)}, np.array(columns[3], int))
+
+
+def _error(path: Path, line: int, behaviour: str) -> DataValueError:
+    return DataValueError(
+        "not a behaviour",
+        file=path,
+        line=line,
+        value=behaviour,
+        expected="item|unixtime, of an item in the map",
+        remedy=SKIP_REMEDY,
+    )

@@ -1,0 +1,115 @@
+"""Two domains with the same users: behaviours in a source domain help in a target domain.
+
+    label   rating > 3               sparse  user, item, category        dense  none
+
+Items and categories have ids of their own in each domain, users one for both.  Every target row
+belongs to training, validation or test; the source rows that a model may use for it are given by
+time, see `Pair.pool`.  `hamur.data.cross_domain.join` makes a pair of any two data sets' rows.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from hamur.data.cross_domain.histories import USER, Behaviours
+from hamur.data.encode import Codes
+from hamur.data.schema import Schema
+from hamur.data.table import Splits, Table
+
+FIELDS = ("user", "item", "category")
+LABEL = "like"
+POOLS = ("before_row", "before_valid")
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """N rows of one domain before encoding.
+
+    user, item: Codes (N,); category: Codes of the items, (number of item values,), -1 = unknown;
+    category_rank (number of categories,): place of each category in the public order of ids, None
+    where that is the order of the rows;
+    rating (N,) float32, or None where every row is a positive one; time (N,) int64 seconds, or
+    None; row_id (N,) int64: position in the file.
+    """
+
+    name: str
+    user: Codes
+    item: Codes
+    category: Codes
+    row_id: np.ndarray
+    rating: np.ndarray | None = None
+    time: np.ndarray | None = None
+    category_rank: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.row_id)
+
+    def take(self, rows: np.ndarray) -> "Interactions":
+        """Those rows, in that order."""
+
+        def part(column):
+            return None if column is None else column[rows]
+
+        return replace(
+            self,
+            user=self.user.take(rows),
+            item=self.item.take(rows),
+            row_id=self.row_id[rows],
+            rating=part(self.rating),
+            time=part(self.time),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """source: all source rows of the users; target: the divided target rows.
+
+    Tables are sorted by user, then time, then file; sparse columns are user, item, category; row_id
+    is the row's position in its file (after the header); domain is 0 in the source, 1 in the
+    target.
+    source_schema, target_schema: the sizes; schema.split holds what was found while loading.
+    source_categories, target_categories (items,) int32: category id of each item id.
+    names: "user", "source_item", "target_item", "source_category", "target_category" -> the raw
+        value of every id, "" for id 0.
+    valid_time (U,) int64: when a user's validation begins (index: user id); training may use no
+        source row from then on.
+    timed: False where there is no time; times are then positions, and pools are whole.
+    ratings: "source", "train", "valid", "test" -> (N,) float32 the ratings of these rows, in their
+        order; empty where there are none.
+    """
+
+    source: Table
+    target: Splits
+    source_schema: Schema
+    target_schema: Schema
+    source_categories: np.ndarray
+    target_categories: np.ndarray
+    names: dict[str, np.ndarray]
+    valid_time: np.ndarray
+    timed: bool = True
+    ratings: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def num_users(self) -> int:
+        """Without id 0."""
+        return self.source_schema.vocab_sizes[USER] - 1
+
+    def source_behaviours(self) -> Behaviours:
+        """The source table is in their order, so positions in them are rows of the table."""
+        return Behaviours.of(self.source)
+
+    def pool(
+        self, behaviours: Behaviours, rows: Table, rule: str = "before_row", inclusive: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(begin, end) (B,): the source rows begin..end-1 that may stand beside each target row.
+
+        rule: "before_row", those strictly earlier than the row, or "before_valid", than the user's
+        validation row.  inclusive: not later, as the public code has it.
+        """
+        if rule not in POOLS:
+            raise ValueError(f"rule is {rule!r}; use one of {POOLS}")
+        user = np.asarray(rows.sparse[:, USER])
+        if not self.timed:
+            return behaviours.before(user, np.full(len(user), np.iinfo(np.int64).max // 2), True)
+        time = rows.time if rule == "before_row" else self.valid_time[user]
+        return behaviours.before(user, time, inclusive)

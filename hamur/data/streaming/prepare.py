@@ -1,0 +1,199 @@
+"""Raw files -> a cache in a folder of the user's choice, with a report; what stands behind
+examples/prepare_data.py.
+
+Every data set gives one `DataSet`.  Its `build` either streams (returns a `Product`, see
+`pipeline`) or reads everything (returns `Splits, Schema, [Rejects]` and, if it likes, what
+`assemble` put into `fitted`); what follows is the same.
+"""
+
+import dataclasses
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hamur.data import build_tables, cache, leakage
+from hamur.data.arrays import array_path
+from hamur.data.errors import CacheError, DataFileNotFoundError
+from hamur.data.schema import Schema
+from hamur.data.splits import PARTS
+from hamur.data.streaming.jobs import REPORT
+from hamur.data.streaming.pipeline import Workspace, default_workers
+from hamur.data.streaming.product import Product
+from hamur.data.streaming.statistics import statistics
+from hamur.data.table import Splits
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """How one data set is prepared.
+
+    options: a frozen dataclass with a `policy`; find: folder -> the source files; build: see
+    above, (workspace, sources, options) -> what was made; user, item: fields to count.
+    """
+
+    name: str
+    options: type
+    find: Callable[[Path], list]
+    build: Callable[[Workspace, list, Any], Any]
+    user: str | None = None
+    item: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Where the cache is, what stands in it, and how many jobs were done now and found done."""
+
+    folder: Path
+    stats: dict
+    jobs_done: int = 0
+    jobs_reused: int = 0
+
+
+def prepare(
+    dataset: DataSet,
+    raw: str | Path,
+    out: str | Path,
+    options=None,
+    workers: int | None = None,
+    quiet: bool = False,
+    overwrite: bool = False,
+    allow_leakage: tuple[str, ...] = (),
+) -> Prepared:
+    """Makes the cache `out`, or finds it made from the same files with the same options.
+
+    options: of the data set's `options` class; workers: processes, None = by size of the input.
+    A run that was interrupted continues; `out` is absent or complete at any moment.
+    Raises:  DataError; CacheError: `out` holds something else and overwrite is not set; OSError.
+    """
+    options = dataset.options() if options is None else options
+    raw, out = Path(raw).expanduser(), Path(out).expanduser().absolute()
+    if not raw.exists():
+        raise DataFileNotFoundError(
+            "no such folder", file=raw, remedy="pass the folder of the raw files with --raw"
+        )
+    sources = dataset.find(raw)
+    paths = {getattr(source, "path", source) for source in sources}
+    made_from = {"dataset": dataset.name, "source": cache.source_digest(sorted(paths))}
+    made_from |= {"options": plain(options), "allow_leakage": list(allow_leakage)}
+    if out.exists():
+        if cache.is_current(out, made_from):
+            return Prepared(out, json.loads((out / "stats.json").read_text(encoding="utf-8")))
+        _check_replaceable(out, overwrite)
+    size = sum(path.stat().st_size for path in paths)
+    count = default_workers(size) if workers is None else workers
+    try:
+        return _prepare(
+            dataset, Workspace(out, made_from, count, quiet), sources, options, allow_leakage
+        )
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.strerror} at {out}; about {size:,} bytes are needed, as many as the raw files "
+            "have. What was written has been removed, an older cache is as it was. Remedy: make "
+            "room, or choose another --out",
+        ) from None
+
+
+def _prepare(dataset: DataSet, workspace: Workspace, sources, options, allow_leakage) -> Prepared:
+    out, made_from = workspace.out, workspace.fingerprint
+    with workspace as space:
+        made = dataset.build(space, sources, options)
+        folder = space.folder / "cache"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        if isinstance(made, Product):
+            files, tables, splits, schema = _gather(space, made, folder)
+            rejects = made.rejects
+        else:
+            splits, schema, rejects, *fitted = made
+        if splits.train.row_id is not None:
+            leakage.check_splits(splits)
+        leakage.check_features(splits.train, schema, allow_leakage)
+        stats = statistics(splits, schema, rejects, dataset.user, dataset.item)
+        build_tables.check_classes(splits, schema)
+        if isinstance(made, Product):
+            schema = _described(schema, stats, made_from)
+            cache.complete(folder, schema, made_from, files, tables, rejects, stats)
+            cache.replace_cache(folder, out, made_from)
+        else:
+            cache.write_cache(out, splits, schema, made_from, rejects, stats, *fitted)
+        return Prepared(out, stats, space.done, space.reused)
+
+
+def _gather(space: Workspace, made: Product, folder: Path) -> tuple:
+    """The arrays of the finished jobs below one folder, without copying them, and opened."""
+    files, arrays = {}, {}
+    for name in made.files:
+        report = json.loads((space.path(name) / REPORT).read_text(encoding="utf-8"))
+        for end, entry in report.get("arrays", {"": report}).items():
+            relative = name.removeprefix("files/") + end
+            target = folder / f"{relative}.npy"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(array_path(space.path(name), end), target)
+            files[f"{relative}.npy"] = {k: entry[k] for k in ("bytes", "sha256", "dtype", "shape")}
+            arrays[relative] = np.load(target, mmap_mode="r", allow_pickle=False)
+    fitted = {
+        f"vocab/{field}": np.load(made_in / "values.npy", allow_pickle=False)
+        for field, made_in in made.vocabularies.items()
+    }
+    scales = [made.scales[name.removeprefix("D")] for name in made.schema.dense_names]
+    files |= cache.write_fitted(folder, fitted | {"scaler": np.array(scales)})
+    tables = {
+        part: {
+            name: [[each.file, each.columns, each.rows] for each in pieces]
+            for name, pieces in columns.items()
+        }
+        for part, columns in made.tables.items()
+    }
+    splits = Splits(*(cache.arrange(tables[part], arrays, made.schema) for part in PARTS))
+    return files, made.tables, splits, made.schema
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+
+
+def _described(schema: Schema, stats: dict, made_from: dict) -> Schema:
+    """The schema with what a result file has to tell about the split."""
+    found = {
+        "source": made_from["source"],
+        "rows": {part: split["rows"] for part, split in stats["splits"].items()},
+        "row_ids_sha256": {p: split["row_ids_sha256"] for p, split in stats["splits"].items()},
+        "files": stats["files"],
+    }
+    return dataclasses.replace(schema, split={**schema.split, **found})
+
+
+def plain(options) -> dict:
+    """The options as JSON values."""
+    values = dataclasses.asdict(options)
+    if values.get("domain_map"):
+        values["domain_map"] = sorted(values["domain_map"].items())
+    return json.loads(json.dumps(values))
+
+
+def _check_replaceable(out: Path, overwrite: bool) -> None:
+    if not overwrite:
+        raise CacheError(
+            "the output exists and was made from other files or with other options",
+            file=out,
+            remedy="add --overwrite to replace it, or choose another --out",
+        )
+    if any(out.iterdir()) and not (out / "schema.json").exists():
+        raise CacheError(
+            "the output folder holds something that is no cache",
+            file=out,
+            remedy="choose another --out: it would be deleted",
+        )

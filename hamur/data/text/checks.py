@@ -1,0 +1,128 @@
+"""What rows must hold beyond the type of their cells: allowed values, unique keys, partners.
+
+Each check remembers the offending rows in the file's `Rejects` and returns the others.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hamur.data.errors import (
+    DataError,
+    DataValueError,
+    DuplicateRowError,
+    JoinError,
+    UnknownDomainError,
+)
+from hamur.data.text.bad_rows import SKIP_REMEDY, Rejects
+from hamur.data.text.reader import MISSING, Rows
+
+
+def allowed(rows: Rows, column: str, values: Iterable[int], rejects: Rejects) -> Rows:
+    """The rows whose `column` holds one of `values`; DataValueError for the others."""
+    return _allowed(rows, column, values, rejects, DataValueError, "not an allowed value")
+
+
+def known_domain(
+    rows: Rows, column: str, values: Iterable[int], rejects: Rejects, remedy: str = SKIP_REMEDY
+) -> Rows:
+    """The rows whose `column` names a domain; UnknownDomainError for the others."""
+    return _allowed(rows, column, values, rejects, UnknownDomainError, "no domain", remedy)
+
+
+def _allowed(
+    rows: Rows,
+    column: str,
+    values: Iterable[int],
+    rejects: Rejects,
+    error_class: type[DataError],
+    problem: str,
+    remedy: str = SKIP_REMEDY,
+) -> Rows:
+    cells, values = rows.columns[column], list(values)
+
+    def error(row: int) -> DataError:
+        return error_class(
+            f"{problem}; {(cells == cells[row]).sum()} rows have it",
+            file=rejects.path,
+            line=int(rows.lines[row]),
+            column=column,
+            value="" if cells[row] == MISSING else int(cells[row]),
+            expected="one of " + ", ".join(map(str, values)),
+            remedy=remedy,
+        )
+
+    bad = ~np.isin(cells, values)
+    return rows.keep(rejects.add_where(bad, rows.lines, f"{problem} in {column}", error))
+
+
+def unique(rows: Rows, keys: tuple[str, ...], rejects: Rejects) -> Rows:
+    """The first row of every combination of these columns; DuplicateRowError for the others."""
+    columns = [rows.columns[key] for key in keys]
+    name = " and ".join(keys)
+    if len(columns) == 1:
+        repeated = pd.Series(columns[0]).duplicated().to_numpy()
+    else:
+        codes = [pd.factorize(column)[0].astype(np.int64) for column in columns]
+        joined = codes[0]
+        for code in codes[1:]:
+            joined = joined * (code.max(initial=0) + 1) + code
+        repeated = pd.Series(joined).duplicated().to_numpy()
+
+    def error(row: int) -> DuplicateRowError:
+        same = np.logical_and.reduce([column == column[row] for column in columns])
+        key = tuple(int(column[row]) for column in columns)
+        return DuplicateRowError(
+            f"{name} stand in line {rows.lines[np.argmax(same)]} already",
+            file=rejects.path,
+            line=int(rows.lines[row]),
+            column=name,
+            value=key if len(key) > 1 else key[0],
+            expected="every key once",
+            remedy="remove one of the rows, or keep the first with --on_bad_rows skip",
+        )
+
+    return rows.keep(rejects.add_where(repeated, rows.lines, f"repeated {name}", error))
+
+
+def with_partner(
+    rows: Rows, key: str, partners: np.ndarray, partner_file: Path, rejects: Rejects
+) -> Rows:
+    """The rows whose key stands in another file too; JoinError for the others."""
+    cells = rows.columns[key]
+    alone = ~np.isin(cells, partners)
+
+    def error(row: int) -> JoinError:
+        keys = pd.unique(cells[alone])
+        return JoinError(
+            f"{alone.sum()} rows of {len(keys)} keys have no partner in {partner_file.name}",
+            file=rejects.path,
+            line=int(rows.lines[row]),
+            column=key,
+            value=keys[:5].tolist(),
+            expected=f"only keys of {partner_file.name}",
+            remedy=f"fetch the matching {partner_file.name}, or use --on_bad_rows skip",
+        )
+
+    reason = f"no partner in {partner_file.name}"
+    return rows.keep(rejects.add_where(alone, rows.lines, reason, error))
+
+
+def purchases_clicked(rows: Rows, click: str, purchase: str, rejects: Rejects) -> Rows:
+    """The rows but those with a purchase that was not clicked; DataValueError for them."""
+
+    def error(row: int) -> DataValueError:
+        return DataValueError(
+            f"{purchase} without {click}",
+            file=rejects.path,
+            line=int(rows.lines[row]),
+            column=purchase,
+            value=1,
+            expected=f"0 where {click} is 0",
+            remedy=SKIP_REMEDY,
+        )
+
+    bad = (rows.columns[purchase] == 1) & (rows.columns[click] == 0)
+    return rows.keep(rejects.add_where(bad, rows.lines, f"{purchase} without {click}", error))

@@ -1,0 +1,239 @@
+"""Delimited text files as blocks of whole, well-formed lines.
+
+Here a file is looked at as lines and separators only: encoding, header, number of fields.  The
+fields of every line are counted with array operations: readers written in C fill up a short line
+silently.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hamur.data.errors import DataFormatError, EmptySplitError, TruncatedFileError
+from hamur.data.text.bad_rows import SKIP_REMEDY, Rejects
+
+BLOCK_BYTES = 16 << 20
+_SEPARATORS = ("::", ",", "\t", ";", "|")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Stands for a separator of several characters, which a C reader cannot take.
+_UNIT = b"\x1f"
+_ENCODING_REMEDY = "convert the file to UTF-8 (movies.dat: latin-1), or fetch it again"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file is written.
+
+    kinds: column -> kind, for the columns to read.  "int" and "float" are required; "category" is
+        a whole number that may be missing; "text" is any text.
+    names: all columns of a file without header; None takes them from the header.
+    """
+
+    kinds: dict[str, str]
+    separator: str = ","
+    names: tuple[str, ...] | None = None
+    encoding: str = "utf-8"
+    quoted: bool = True
+
+    @property
+    def mark(self) -> bytes:
+        """The one byte between the fields of a well-formed block."""
+        return self.separator.encode() if len(self.separator) == 1 else _UNIT
+
+
+def read_header(path: Path, separator: str = ",") -> list[str]:
+    """The column names in the first line of a text table; a byte order mark is ignored."""
+    with path.open("rb") as file:
+        first = file.readline(1 << 16)
+    if not first.strip():
+        raise EmptySplitError("the file is empty", file=path, remedy="check how it was made")
+    first = without_byte_order_mark(path, first).rstrip(b"\r\n")
+    if b"\0" in first:
+        raise _encoding_error(path, "a NUL byte", first.index(b"\0"))
+    if len(separator) > 1:
+        return _shown(first).split(separator)
+    return next(csv.reader([_shown(first)], delimiter=separator), [])
+
+
+def check_header(path: Path, found: list[str], expected: tuple[str, ...]) -> None:
+    """Raises DataFormatError naming missing, surplus and doubled columns; any order is fine."""
+    if len(found) == 1 and expected[0] in found[0]:
+        _raise_separator(path, found[0], ",", len(expected))
+    problems = {
+        "missing": [name for name in expected if name not in found],
+        "surplus": [name for name in found if name not in expected],
+        "doubled": sorted({name for name in found if found.count(name) > 1}),
+    }
+    problems = {kind: names for kind, names in problems.items() if names}
+    if problems:
+        text = "; ".join(f"{kind} column {', '.join(map(repr, v))}" for kind, v in problems.items())
+        raise DataFormatError(
+            f"{text} in the header",
+            file=path,
+            line=1,
+            column=next(iter(problems.values()))[0],
+            value=",".join(found),
+            expected=f"the columns {','.join(expected)} in any order",
+            remedy="add, remove or rename the columns",
+        )
+
+
+def whole_lines(path: Path, skip_header: bool) -> Iterator[tuple[bytes, int]]:
+    """Blocks of whole lines and the number of their first line.
+
+    Without CR, byte order mark, header and a blank last line.  Only the last block may lack its
+    final line end.  Raises:  DataFormatError: UTF-16 or NUL bytes.
+    """
+    line, rest, size = 1, b"", path.stat().st_size
+    with path.open("rb") as file:
+        while chunk := file.read(BLOCK_BYTES):
+            if b"\0" in chunk:
+                at = file.tell() - len(chunk) + chunk.index(b"\0")
+                raise _encoding_error(path, "a NUL byte", at)
+            if line == 1 and not rest:
+                chunk = without_byte_order_mark(path, chunk)
+            at_end = file.tell() == size
+            block, rest = _cut(rest + chunk, at_end)
+            lines = block.count(b"\n")
+            if block and line == 1 and skip_header:
+                block = block.partition(b"\n")[2]
+                yield from [(block, 2)] if block else []
+            elif block:
+                yield block, line
+            line += lines
+
+
+def _cut(data: bytes, at_end: bool) -> tuple[bytes, bytes]:
+    """Whole lines with plain line ends, and the beginning of the next one."""
+    if at_end:
+        data = data.replace(b"\r\n", b"\n")
+        return (data[:-1] if data.endswith(b"\n\n") else data), b""
+    whole, newline, rest = data.rpartition(b"\n")
+    return (whole + newline).replace(b"\r\n", b"\n"), rest
+
+
+def check_separator(path: Path, block: bytes, layout: Layout, fields: int) -> None:
+    """Raises DataFormatError when the first line does not hold the separator at all."""
+    first = block.partition(b"\n")[0]
+    if fields > 1 and first and layout.separator.encode() not in first:
+        _raise_separator(path, _shown(first), layout.separator, fields)
+
+
+def well_formed(
+    block: bytes, first_line: int, layout: Layout, names: Sequence[str], rejects: Rejects
+) -> tuple[bytes, np.ndarray]:
+    """The lines with the right number of fields, separated by `layout.mark`, and their numbers.
+
+    The others go to `rejects`.  Raises:  TruncatedFileError: the last line is short and has no
+    line end.
+    """
+    if layout.mark != layout.separator.encode():
+        block = block.replace(layout.separator.encode(), layout.mark)
+    separators = _separators_per_line(block, layout)
+    numbers = np.arange(first_line, first_line + len(separators))
+    wrong = separators != len(names) - 1
+    if not wrong.any():
+        return block, numbers
+    texts = block.split(b"\n")
+    if texts[-1] and separators[-1] < len(names) - 1:
+        last = texts[-1].replace(layout.mark, layout.separator.encode())
+        _raise_truncated(rejects.path, int(numbers[-1]), last, len(names))
+    for row in np.flatnonzero(wrong):
+        error = DataFormatError(
+            f"{separators[row] + 1 if texts[row] else 0} fields",
+            file=rejects.path,
+            line=int(numbers[row]),
+            value=_shown(texts[row].replace(layout.mark, layout.separator.encode())),
+            expected=f"{len(names)}: {layout.separator.join(names)}",
+            remedy=SKIP_REMEDY,
+        )
+        rejects.add(numbers[row], "wrong number of fields", error)
+    kept = (texts[row] + b"\n" for row in np.flatnonzero(~wrong))
+    return b"".join(kept), numbers[~wrong]
+
+
+def _separators_per_line(block: bytes, layout: Layout) -> np.ndarray:
+    """Separators outside quotes in every line, (lines,)."""
+    data = np.frombuffer(block, np.uint8)
+    marks = np.flatnonzero(data == layout.mark[0])
+    ends = np.flatnonzero(data == ord("\n"))
+    if not block.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    if layout.quoted and b'"' in block:
+        # Inside quotes the number of quotes so far is odd; a doubled quote does not change that.
+        quotes = np.flatnonzero(data == ord('"'))
+        marks = marks[np.searchsorted(quotes, marks) % 2 == 0]
+    return np.diff(np.searchsorted(marks, ends), prepend=0)
+
+
+def check_encoding(path: Path, block: bytes, numbers: np.ndarray, encoding: str) -> None:
+    """Raises DataFormatError naming the first line that is not text of this encoding."""
+    if block.isascii() or encoding == "latin-1":  # in which every byte is a character
+        return
+    try:
+        block.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataFormatError(
+            f"not {encoding} text",
+            file=path,
+            line=int(numbers[block.count(b"\n", 0, error.start)]),
+            value=block[error.start : error.start + 1],
+            expected=f"{encoding} text",
+            remedy=_ENCODING_REMEDY,
+        ) from None
+
+
+def check_no_nul(path: Path, block: bytes, first_line: int) -> None:
+    """Raises DataFormatError naming the line of a NUL byte."""
+    if b"\0" in block:
+        at = block.index(b"\0")
+        raise DataFormatError(
+            "a NUL byte",
+            file=path,
+            line=first_line + block.count(b"\n", 0, at),
+            expected="plain text",
+            remedy=_ENCODING_REMEDY,
+        )
+
+
+def without_byte_order_mark(path: Path, start: bytes) -> bytes:
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise _encoding_error(path, "a UTF-16 byte order mark", 0)
+    return start.removeprefix(_BYTE_ORDER_MARK)
+
+
+def _encoding_error(path: Path, what: str, at: int) -> DataFormatError:
+    return DataFormatError(
+        f"{what} at byte {at}", file=path, expected="plain text", remedy=_ENCODING_REMEDY
+    )
+
+
+def _raise_separator(path: Path, first: str, separator: str, fields: int) -> None:
+    seen = [mark for mark in _SEPARATORS if mark in first]
+    raise DataFormatError(
+        "wrong separator" + (f": {seen[0]!r} seen" if seen else ""),
+        file=path,
+        line=1,
+        value=first,
+        expected=f"{fields} fields separated by {separator!r}",
+        remedy=f"write the file with {separator!r} between the fields",
+    )
+
+
+def _raise_truncated(path: Path, line: int, last: bytes, fields: int) -> None:
+    at = f", at byte {path.stat().st_size}" if path.is_file() else ""  # no member of an archive
+    raise TruncatedFileError(
+        f"the file ends inside this line{at}; the last complete line is {line - 1}",
+        file=path,
+        line=line,
+        value=_shown(last),
+        expected=f"{fields} fields and a line end",
+        remedy="fetch or write the file again",
+    )
+
+
+def _shown(text: bytes) -> str:
+    return text.decode("utf-8", "backslashreplace")

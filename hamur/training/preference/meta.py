@@ -1,0 +1,137 @@
+"""The training step of MetaHeac: the task embeddings are meta-learnt (MAML, arXiv 1703.03400).
+
+    Z'_b  = Z - 2e-4 dL(theta, Z; support_b)/dZ              support: first half of batch b
+    outer = mean over two batches of L(theta, Z'_b; query_b)  query: the other half
+
+and one update of all parameters, Z included, with the gradient of outer through Z'.  L is the mean
+over tasks.  Nothing adapted is kept: evaluation always uses Z.
+"""
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from hamur.training.preference.masks import draw_masks
+from hamur.training.preference.objective import task_losses
+from hamur.training.preference.step import without_decay
+
+INNER_RATE = 2e-4
+BATCHES_AN_UPDATE = 2
+LEAST_ROWS = 2  # real rows that a half batch needs
+
+
+class EmbeddingLoss(nn.Cell):
+    """L as a function of the task embedding Z (T, E), its first input, and of what does not depend
+    on Z, which is therefore not differentiated twice."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model = model
+
+    def construct(self, task_embedding, outputs, mean_token, labels, weight, keep):
+        logits = self.model.from_shared(task_embedding, outputs, mean_token, weight, keep)
+        return task_losses(logits.expand_dims(1), labels, weight).mean()
+
+
+class OuterLoss(nn.Cell):
+    """outer, from two batches of which the first half is support; order "second" or "first".
+
+    Inputs:  sparse, dense, labels, weight: 2 B rows, batch after batch; keep: masks of 2 B rows.
+    """
+
+    def __init__(self, model, order):
+        super().__init__(auto_prefix=False)
+        self.loss = EmbeddingLoss(model)
+        self.inner = ops.grad(self.loss, 0)
+        self.first_order = order == "first"
+
+    def construct(self, sparse, dense, labels, weight, keep):
+        half = sparse.shape[0] // (2 * BATCHES_AN_UPDATE)
+        start = self.loss.model.task_embedding + 0.0
+        total = 0.0
+        for batch in range(BATCHES_AN_UPDATE):
+            first = 2 * half * batch
+            support = self.rows(first, half, sparse, dense, labels, weight, keep)
+            query = self.rows(first + half, half, sparse, dense, labels, weight, keep)
+            slope = self.inner(start, *support)
+            if self.first_order:
+                slope = ops.stop_gradient(slope)
+            total = total + self.loss(start - INNER_RATE * slope, *query)
+        return total / BATCHES_AN_UPDATE
+
+    def rows(self, first, count, sparse, dense, labels, weight, keep):
+        """The inputs of `loss`, less Z, for rows first to first + count."""
+        last = first + count
+        masks = ()
+        for mask in keep:
+            masks = masks + (mask[first:last],)
+        expert_keep, critic_keep = self.loss.model.experts.masks(masks)
+        weight = weight[first:last]
+        outputs, mean_token = self.loss.model.shared(
+            sparse[first:last], dense[first:last], weight, expert_keep
+        )
+        return outputs, mean_token, labels[first:last], weight, critic_keep
+
+
+class MetaUpdate(nn.Cell):
+    """Outer loss, its gradient and the optimiser's update as one graph."""
+
+    def __init__(self, model, optimizer, order):
+        super().__init__(auto_prefix=False)
+        self.outer = OuterLoss(model, order)  # a child, so that set_train reaches the model
+        self.optimizer = optimizer
+        self.gradients = ops.value_and_grad(self.outer, None, optimizer.parameters)
+
+    def construct(self, rate, sparse, dense, labels, weight, keep):
+        loss, gradients = self.gradients(sparse, dense, labels, weight, keep)
+        return ops.depend(loss, self.optimizer(gradients, rate))
+
+
+class MetaStep:
+    """step(batch, learning_rate, number) -> loss after every second batch, else None.
+
+    A batch without a partner at the end of an epoch, or with fewer than two real rows in a half, is
+    dropped and counted; an odd batch leaves its last row out.
+    Raises:  ValueError: fewer than two batches an epoch, so that nothing would ever be trained.
+    """
+
+    def __init__(self, model, optimizer, seed, steps_per_epoch):
+        if steps_per_epoch < BATCHES_AN_UPDATE:
+            raise ValueError(
+                "metaheac updates once every 2 batches, but an epoch has one; use a smaller "
+                "--batch_size or --meta_order none."
+            )
+        self.model, self.seed, self.steps = model, seed, steps_per_epoch
+        without_decay(optimizer, model.config.preset)
+        self.cell = MetaUpdate(model, optimizer, model.config.meta_order)
+        self.cell.set_train()
+        self.held, self.dropped = None, 0
+
+    def __call__(self, batch, learning_rate, number):
+        if number % self.steps == 0:
+            self.held, self.dropped = None, 0
+        half = len(batch) // 2
+        halves = batch.weight[:half], batch.weight[half : 2 * half]
+        if min((w > 0).sum() for w in halves) < LEAST_ROWS:
+            self.dropped += 1
+            return None
+        batch = batch.take(np.arange(2 * half))
+        if self.held is None:
+            self.held = batch
+            self.dropped += number % self.steps == self.steps - 1
+            return None
+        pair, self.held = (self.held, batch), None
+        columns = (
+            np.concatenate([getattr(b, name) for b in pair])
+            for name in ("sparse", "dense", "labels", "weight")
+        )
+        keep = draw_masks(self.model.dropouts, 2 * len(batch), self.seed, number)
+        return self.cell(Tensor(learning_rate, ms.float32), *map(Tensor, columns), keep)
+
+    def counters(self):
+        return {"dropped_batches": int(self.dropped)}
+
+
+def meta_step(model, optimizer, quotas, seed, steps_per_epoch):
+    """The step of MetaHeac; bind ``steps_per_epoch`` with functools.partial."""
+    return MetaStep(model, optimizer, seed, steps_per_epoch)

@@ -1,0 +1,59 @@
+"""Losses of multi-task models: per task and preference, and the totals that are descended."""
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from hamur.layers.matmul import product
+from hamur.layers.softplus import cross_entropies
+from hamur.training.preference.scalarise import COSINE_EPSILON, PUBLISHED_WEIGHT
+
+
+def task_losses(logits, labels, weight):
+    """Weighted mean cross entropy a preference and task:  logits (B, R, T), labels (B, T), weight
+    (B,) -> (R, T).  The mean over rows is a matrix product, which is the fast reduction."""
+    rows, number, tasks = logits.shape
+    z = logits.reshape(rows, -1)
+    y = ops.tile(labels, (1, number))
+    each = cross_entropies(z, y)
+    share = (weight / weight.sum()).reshape(1, -1)
+    return product(share, each).reshape(number, tasks)
+
+
+class TaskObjective(nn.Cell):
+    """(total, losses (R, T)) of a batch; see the module `step`."""
+
+    def __init__(self, model, published):
+        super().__init__(auto_prefix=False)
+        self.model = model
+        self.published = published
+        self.calibrator = float(model.config.calibrator)
+
+    def construct(self, sparse, dense, labels, weight, preferences, coefficients, keep, generated):
+        if self.model.takes_preferences:
+            logits = self.model(sparse, dense, preferences, weight, keep, generated)
+        else:
+            logits = self.model(sparse, dense, weight, keep).expand_dims(1)
+        losses = task_losses(logits, labels, weight)
+        if self.published:
+            total = (preferences * losses).sum() - PUBLISHED_WEIGHT * cosine(
+                losses, 1.0 - preferences
+            )
+        else:
+            total = (coefficients * losses).sum()
+        if self.calibrator > 0.0:
+            total = total + self.calibrator * funnel_violation(logits[:, 0], weight)
+        return total, losses
+
+
+def cosine(a, b):
+    """Cosine of two (1, T) rows, lengths kept above 1e-8 as the public code does."""
+    lengths = ops.sqrt((a * a).sum()) * ops.sqrt((b * b).sum())
+    return (a * b).sum() / ops.maximum(lengths, Tensor(COSINE_EPSILON, ms.float32))
+
+
+def funnel_violation(logits, weight):
+    """sum over k >= 2 of the mean of max(p_k - p_{k-1}, 0): a later stage of the funnel cannot be
+    likelier than the one before.  logits (B, T)."""
+    p = ops.sigmoid(logits)
+    excess = ops.relu(p[:, 1:] - p[:, :-1]).sum(1)
+    return (excess * weight).sum() / weight.sum()

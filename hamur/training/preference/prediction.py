@@ -1,0 +1,174 @@
+"""Logits of several tasks for many preferences in one pass over a table."""
+
+import tempfile
+
+import numpy as np
+from mindspore import Tensor, nn
+
+from hamur.data.batches import prefetch
+from hamur.training.preference.samplers import check_preference
+from hamur.training.preference.scores import ExpertPart, FeatureScores, PreferencePart
+
+BATCH_SIZE = 4096
+POINTS = 2**14  # rows times preferences of a call, 3 KiB of memory each
+EXPERT_ROWS = 1024  # rows of a call of the experts alone
+BLOCK = 32  # preferences that share one pass; their hidden units live at the same time
+MEMORY_MAP_BYTES = 2**30
+
+
+class TaskForward(nn.Cell):
+    """The model at evaluation: (B, R, T) logits; R = 1 for a model without preferences."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model = model
+
+    def construct(self, sparse, dense, preferences):
+        if self.model.takes_preferences:
+            return self.model(sparse, dense, preferences)
+        return self.model(sparse, dense).expand_dims(1)
+
+
+class WholeForward:
+    """A batch of a model in one call."""
+
+    def __init__(self, model):
+        self.cell = TaskForward(model)
+
+    def prepare(self):
+        """Before a pass."""
+        self.cell.set_train(False)
+
+    def read(self, preferences):
+        """The last input of the forward pass, of preferences (R, T) float32."""
+        return Tensor(preferences)
+
+    def rows(self, limit, preferences):
+        """Rows of a batch, at most limit."""
+        return call_rows(limit, preferences)
+
+    def run(self, sparse, dense, blocks):
+        """Yields (first row, first preference, logits (B, R, T)) of (start, block) pairs."""
+        inputs = Tensor(sparse), Tensor(dense)
+        for start, block in blocks:
+            yield 0, start, self.cell(*inputs, block).asnumpy()
+
+
+class StagedForward:
+    """A batch of a mixture in two stages: the experts of many rows, then all preferences of a few
+    rows at a time.  The experts' products want many rows; what rows times preferences take in
+    memory is given back after every call."""
+
+    def __init__(self, model):
+        self.scores = FeatureScores(model)
+        self.experts, self.rest = ExpertPart(self.scores), PreferencePart(self.scores)
+
+    def prepare(self):
+        """Before a pass: read the weights again."""
+        for cell in (self.experts, self.rest):
+            cell.set_train(False)
+        self.scores.refresh()
+
+    def read(self, preferences):
+        """The last input of the second stage, of preferences (R, T) float32."""
+        return self.scores.read(preferences)
+
+    def rows(self, limit, preferences):
+        """Rows of a batch: a multiple of those of a call of the second stage."""
+        limit = min(limit, EXPERT_ROWS)
+        rows = call_rows(limit, preferences)
+        return -(-limit // rows) * rows
+
+    def run(self, sparse, dense, blocks):
+        """As WholeForward.run."""
+        outputs = self.experts(Tensor(sparse), Tensor(dense)).asnumpy()
+        rows = call_rows(len(sparse), blocks[0][1].shape[0])
+        for begin in range(0, len(sparse), rows):
+            part = [Tensor(each[begin : begin + rows]) for each in (sparse, dense, outputs)]
+            for start, block in blocks:
+                yield begin, start, self.rest(*part, block).asnumpy()
+
+
+def call_rows(limit, preferences):
+    """Rows, at most limit, of a call that scores them at so many preferences."""
+    rows = BATCH_SIZE
+    while rows > 1 and rows * preferences > POINTS:
+        rows //= 2
+    return min(rows, limit)
+
+
+class TaskPredictor:
+    """Predicts tables with one multi-task model; the experts of a mixture run once a batch,
+    whatever the number of preferences (preset "published" above 32: once a block of 32)."""
+
+    def __init__(self, model, batch_size=BATCH_SIZE):
+        self.model, self.batch_size = model, batch_size
+        forward = StagedForward if hasattr(model, "from_features") else WholeForward
+        self.forward = forward(model)
+        self.rows = {}  # of a batch, by the number of preferences that share it
+
+    def logits(self, table, preferences=None):
+        """(N, R, T) float32 in the table's order, in a memory map above 1 GiB.
+
+        preferences (R, T); None for models without.
+        """
+        if preferences is None:
+            preferences = np.full((1, self.model.num_tasks), 1.0 / self.model.num_tasks)
+        preferences = check_preference(np.atleast_2d(preferences), self.model.num_tasks)
+        number = len(preferences) if self.model.takes_preferences else 1
+        blocks = _blocks(preferences[:number])
+        result = _allocate((len(table), number, self.model.num_tasks))
+        self.forward.prepare()
+        blocks = [(start, self.forward.read(block)) for start, block in blocks]
+        rows = self.batch_rows(len(table), blocks[0][1].shape[0])
+        for positions, sparse, dense in prefetch(self.batches(table, rows)):
+            for begin, start, out in self.forward.run(sparse, dense, blocks):
+                rows_of = positions[begin : begin + len(out)]  # none of a call of filled rows
+                out = out[: len(rows_of), : number - start]
+                result[rows_of, start : start + out.shape[1]] = out
+        return result
+
+    def batch_rows(self, rows, preferences):
+        """Rows of a batch: tables larger than the last one keep its batch, so that nothing is
+        compiled again."""
+        kept = self.rows.get(preferences, 0)
+        if not 0 < kept <= rows:
+            limit = min(self.batch_size, rows)
+            kept = self.rows[preferences] = self.forward.rows(limit, preferences)
+        return kept
+
+    def batches(self, table, rows):
+        """(positions, sparse, dense): the last batch is filled with repeated rows."""
+        for start in range(0, len(table), rows):
+            taken = np.arange(start, start + rows)
+            real = taken[taken < len(table)]
+            index = taken % len(table)
+            sparse = np.asarray(table.sparse).take(index, axis=0).astype(np.int32, copy=False)
+            yield real, sparse, np.asarray(table.dense).take(index, axis=0).astype(np.float32)
+
+    def __call__(self, table, preferences=None):
+        """Probabilities (N, R, T) float32."""
+        probabilities = self.logits(table, preferences)
+        for start in range(0, len(probabilities), 65536):  # no second array of this size
+            part = probabilities[start : start + 65536]
+            part[...] = 0.5 * (1.0 + np.tanh(0.5 * part))
+        return probabilities
+
+
+def _blocks(preferences):
+    """[(start, preferences of one compiled shape)]; the last block repeats its last preference."""
+    count = -(-len(preferences) // BLOCK)
+    size = -(-len(preferences) // count)
+    blocks = []
+    for start in range(0, len(preferences), size):
+        block = preferences[start : start + size]
+        fill = np.repeat(block[-1:], size - len(block), axis=0)
+        blocks.append((start, np.concatenate([block, fill]).astype(np.float32)))
+    return blocks
+
+
+def _allocate(shape):
+    if 4 * np.prod(shape, dtype=np.int64) <= MEMORY_MAP_BYTES:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile() as file:  # the map keeps it; it is gone with the array
+        return np.memmap(file, np.float32, "w+", shape=shape)

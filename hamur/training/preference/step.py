@@ -1,0 +1,239 @@
+"""The training step of multi-task models: weighted task losses of many preferences, one compiled
+update.
+
+    total = 1/R sum_j sum_k c_jk L_k(r_j) / H_k          (preset "pareto", and all baselines)
+    total = sum_k r_k L_k - 0.05 cos((L_1..L_T), 1 - r)  (preset "published" of pomoe)
+
+The coefficients c come from smoothed losses of the steps before (see `scalarise`); only the
+published rule is differentiated together with its losses.
+"""
+
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from hamur.metrics import fronts
+from hamur.training.preference.epo import EpoRule
+from hamur.training.preference.masks import draw_masks
+from hamur.training.preference.objective import TaskObjective
+from hamur.training.preference.samplers import FixedSampler, Sampler
+from hamur.training.preference.scalarise import step_weights
+
+LOSS_NORMS = ("entropy", "range", "none")
+SMOOTHING = 0.98
+HYPERVOLUME_WARM_UP = 0.1
+
+
+@dataclass(frozen=True)
+class PreferenceOptions:
+    """How preferences and losses meet; entropy (T,) are H_k of the training rows.
+
+    number: preferences a step; fixed: one preference for all steps (a reference model); ideal: NE
+    of single-task runs (T,), or None for the running minimum; total_steps: what annealing spans.
+    """
+
+    entropy: tuple[float, ...]
+    total_steps: int
+    scalarisation: str = "linear"
+    loss_norm: str = "entropy"
+    sampler: str = "angles"
+    number: int = 8
+    anneal_power: float = 2.0
+    dirichlet_alpha: tuple[float, ...] | None = None
+    ideal: tuple[float, ...] | None = None
+    fixed: tuple[float, ...] | None = None
+
+    def make_sampler(self, seed):
+        if self.fixed is not None:
+            return FixedSampler(self.fixed)
+        tasks = len(self.entropy)
+        return Sampler(
+            self.sampler, tasks, self.number, seed, self.anneal_power, self.dirichlet_alpha
+        )
+
+
+class TaskStep(nn.Cell):
+    """Losses, gradients and the optimiser's update as one graph."""
+
+    def __init__(self, model, optimizer, published):
+        super().__init__(auto_prefix=False)
+        self.objective = TaskObjective(model, published)
+        self.optimizer = optimizer
+        self.gradients = ops.value_and_grad(
+            self.objective, None, optimizer.parameters, has_aux=True
+        )
+
+    def construct(
+        self, rate, sparse, dense, labels, weight, preferences, coefficients, keep, generated
+    ):
+        (total, losses), gradients = self.gradients(
+            sparse, dense, labels, weight, preferences, coefficients, keep, generated
+        )
+        done = self.optimizer(gradients, rate)
+        return ops.depend(total, done), ops.depend(losses, done)
+
+
+class PreferenceStep:
+    """A step function: step(batch Table, learning_rate float, number int) -> scalar total.
+
+    Attributes: losses, the (R, T) losses of the last step; counters(), columns of history.csv.
+    """
+
+    def __init__(self, model, optimizer, seed, options):
+        self.model, self.seed, self.options = model, seed, options
+        self.published = model.takes_preferences and options.scalarisation == "published"
+        without_decay(optimizer, model.config.preset)
+        self.cell = TaskStep(model, optimizer, self.published)
+        self.cell.set_train()
+        self.sampler = options.make_sampler(seed) if model.takes_preferences else None
+        self.optimizer = optimizer
+        number = self.sampler.number if self.sampler else 1
+        tasks = model.num_tasks
+        self.entropy = np.asarray(options.entropy, np.float64)
+        if options.loss_norm == "none" or not model.takes_preferences:
+            self.entropy = np.ones(tasks)
+        # Parameters, so that a resumed run goes on from them; 0 = not yet seen.
+        start = Tensor(np.zeros((number, tasks), np.float32))
+        self.smoothed = Parameter(start, name="smoothed_losses", requires_grad=False)
+        self.last = None
+        self.epo = None
+        if options.scalarisation == "epo" and model.takes_preferences:
+            self.epo = EpoRule(model, self.entropy, number)
+
+    def restart(self, options):
+        """Begin another training of the same model without compiling again: the optimiser and the
+        smoothed losses start anew; weights are the caller's.
+
+        options: as the first ones but for ``fixed`` and ``total_steps``.
+        """
+        self.options, self.last = options, None
+        self.sampler = options.make_sampler(self.seed)
+        for parameter in [*self.optimizer.first, *self.optimizer.second, self.smoothed]:
+            parameter.set_data(Tensor(np.zeros(parameter.shape, np.float32)))
+        for power in (self.optimizer.beta1_power, self.optimizer.beta2_power):
+            power.set_data(Tensor(1.0, ms.float32))
+
+    def counters(self):
+        return {} if self.epo is None else {"infeasible": self.epo.infeasible}
+
+    def state(self):
+        """What a resumed run needs besides the model and the optimiser."""
+        self.remember()
+        return [self.smoothed] + ([] if self.epo is None else [self.epo.grams])
+
+    def __call__(self, batch, learning_rate, number):
+        if self.epo is not None:
+            self.epo.look(batch, self.sampler(number, self.options.total_steps), number)
+        preferences, coefficients = self.weights(number)
+        keep = draw_masks(self.model.dropouts, len(batch), self.seed, number)
+        generated = ()
+        if self.model.takes_preferences:
+            generated = draw_masks(self.model.generated_dropouts, 1, self.seed, number, stream=1)
+        total, losses = self.cell(
+            Tensor(learning_rate, ms.float32),
+            Tensor(batch.sparse),
+            Tensor(batch.dense),
+            Tensor(batch.labels),
+            Tensor(batch.weight),
+            Tensor(preferences),
+            Tensor(coefficients),
+            keep,
+            generated,
+        )
+        self.last = losses, preferences
+        return total
+
+    def weights(self, number):
+        """Preferences (R, T) of a step and the coefficients c_jk / (R H_k) of their raw losses."""
+        if self.sampler is None:
+            tasks = self.model.num_tasks
+            even = np.full((1, tasks), 1.0 / tasks, np.float32)
+            return even, even
+        preferences = self.sampler(number, self.options.total_steps)
+        if self.published:
+            return preferences, preferences
+        name = self.options.scalarisation
+        warm = name == "hypervolume" and number < HYPERVOLUME_WARM_UP * self.options.total_steps
+        if name == "linear" or warm:
+            weights = step_weights("linear", preferences, preferences)
+        else:
+            self.remember()
+            weights = self.non_linear(name, preferences)
+        scaled = weights / (len(preferences) * self.entropy)
+        return preferences, scaled.astype(np.float32)
+
+    def non_linear(self, name, preferences):
+        """Weights from the smoothed losses of each preference's slot; linear until one was seen."""
+        smoothed = self.smoothed.asnumpy().astype(np.float64)
+        slots = self.sampler.slots(preferences)
+        seen = smoothed[slots]
+        unseen = (seen == 0).any(axis=1)
+        if unseen.all():
+            return step_weights("linear", preferences, preferences)
+        losses, ranges = self.normalised(seen, smoothed)
+        if self.epo is not None:
+            weights = self.epo.weights(losses, preferences, ranges)
+        else:
+            weights = step_weights(name, losses, preferences, ranges)
+        linear = step_weights("linear", preferences, preferences)
+        return np.where(unseen[:, None], linear, weights)
+
+    def normalised(self, seen, smoothed):
+        """Losses on the scale between ideal and constant predictor, and that range (T,).
+
+        With loss_norm "none" the raw losses and a range of 1.
+        """
+        if self.options.loss_norm == "none":
+            return seen, np.ones(seen.shape[1])
+        ideal = self.options.ideal
+        if ideal is None:
+            known = np.where(smoothed == 0, np.inf, smoothed)
+            ideal = known.min(axis=0) - fronts.IDEAL_MARGIN
+        return fronts.normalised(seen, ideal)
+
+    def remember(self):
+        """Move the smoothed NE of the last step's slots towards its losses."""
+        if self.last is None or self.sampler is None:
+            return
+        losses, preferences = self.last
+        self.last = None
+        smoothed = self.smoothed.asnumpy().copy()
+        normal = losses.asnumpy() / self.entropy
+        slots = self.sampler.slots(preferences)
+        for slot in np.unique(slots):
+            new = normal[slots == slot].mean(axis=0)
+            old = smoothed[slot]
+            smoothed[slot] = np.where(old == 0, new, SMOOTHING * old + (1.0 - SMOOTHING) * new)
+        self.smoothed.set_data(Tensor(smoothed.astype(np.float32)))
+
+
+class RepeatedStep:
+    """In place of `preference_step` where one model is trained again and again, a fixed preference
+    each time: the first training's compiled step serves all."""
+
+    def __init__(self):
+        self.step = None
+
+    def __call__(self, model, optimizer, quotas, seed, options):
+        if self.step is None:
+            self.step = PreferenceStep(model, optimizer, seed, options)
+        assert self.step.model is model and self.step.seed == seed
+        self.step.restart(options)
+        return self.step
+
+
+def preference_step(model, optimizer, quotas, seed, options):
+    """The step of multi-task training; bind ``options`` (PreferenceOptions) with
+    functools.partial."""
+    return PreferenceStep(model, optimizer, seed, options)
+
+
+def without_decay(optimizer, preset):
+    """Preset "pareto": no L2 on norm scales, shifts and biases; "published": L2 on everything."""
+    if preset == "published":
+        return
+    spared = ("bias", "gamma", "beta")
+    decays = zip(optimizer.parameters, optimizer.decays)
+    optimizer.decays = tuple(0.0 if p.name.endswith(spared) else d for p, d in decays)

@@ -1,0 +1,309 @@
+"""The multi-task script as a user runs it: results on disk, clear errors."""
+
+import csv
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hamur.commands.multi_task import main
+from hamur.data import load_aliexpress
+from hamur.data.synthetic.aliexpress import make_aliexpress
+from hamur.models import MULTI_TASK
+
+# Every metric of the specification, in each place of metrics.json.
+TASK_METRICS = {"auc", "logloss", "ne", "gauc", "gauc_coverage", "pcoc", "rows", "positives"}
+FRONT_MEASURES = {"hv_auc", "hv_ne", "hv_published", "outside", "span_ne", "span_auc", "spearman"}
+FRONT_MEASURES |= {"cross_angle", "nondominated_share", "sparsity", "regret"}
+SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "run_aliexpress_multi_task.py"
+QUICK = ("--embed_dim", "4", "--epoch", "1", "--quiet", "--no-posthoc")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Prepared data of this module's runs, instead of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HAMUR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def run(*flags):
+    """Exit code of the script, in this process."""
+    try:
+        return main(load_aliexpress, "a_script.py", "a description", flags)
+    except SystemExit as stop:  # argparse ends the process itself
+        return stop.code
+
+
+def read(folder, name="metrics.json"):
+    return json.loads((Path(folder) / name).read_text())
+
+
+def assert_all_metrics(content, tasks=("click", "conversion")):
+    """All of TASK_METRICS for each task, split and preference, undefined ones with a reason."""
+    places = [content["valid"], content["test"], *content.get("front", ())]
+    for place in places:
+        assert tuple(place["tasks"]) == tuple(tasks)
+        for number, entry in enumerate(place["tasks"].values()):
+            assert set(entry) - {"reason"} == TASK_METRICS | ({"cvr_auc"} if number else set())
+            assert ("reason" in entry) == (None in entry.values())
+    if "front" in content:
+        assert set(content["front_measures"]) >= FRONT_MEASURES
+        assert {"posthoc", "reference", "head"} <= set(content)
+    else:
+        assert 0 < content["hv_published"] < 1
+    assert content["selected_on"] == "valid"
+    assert set(content["unknown"]) == {"train", "valid", "test"}
+
+
+def test_three_tasks_end_to_end(tmp_path, capsys):
+    flags = ["--model_name", "pomoe", "--dataset_name", "Synthetic", "--synthetic_rows", "2000"]
+    flags += ["--task_num", "3", "--head", "shared_score", "--expert_num", "2"]
+    flags += ["--eval_preferences", "6", "--preferences_per_step", "3", "--bootstrap", "5"]
+    assert run(*QUICK, *flags, "--save_dir", str(tmp_path)) == 0
+    content = read(tmp_path)
+    assert content["selected_on"] == "valid" and content["head"] == "shared_score"
+    assert content["synthetic"] is True
+    assert len(content["front"]) == len(content["exact"]) == 6
+    measures = content["front_measures"]
+    assert len(measures["spearman"]) == 3 and measures["intervals"]["resamples"] == 5
+    assert isinstance(measures["front_degenerate"], bool)
+    assert_all_metrics(content, ("click", "cart", "conversion"))
+    with (tmp_path / "front.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert {line["source"] for line in lines} == {"model", "exact"} and len(lines) == 12
+    assert (tmp_path / "front.png").stat().st_size > 10_000
+    assert (tmp_path / "model.safetensors").exists()
+    assert "spearman cart" in capsys.readouterr().out
+
+
+def test_a_baseline_on_the_sample_and_the_public_flags(tmp_path, capsys):
+    flags = ["--model_name", "sharedbottom", "--dataset_name", "AliExpress_US", "--alpha", "1"]
+    flags += ["--task_num", "2", "--batch_size", "512", "--select_on", "test"]
+    assert run(*QUICK, *flags, "--save_dir", str(tmp_path)) == 0
+    content = read(tmp_path)
+    assert content["selected_on"] == "test" and "front" not in content
+    tasks = content["test"]["tasks"]
+    product = tasks["click"]["auc"] * tasks["conversion"]["auc"]
+    assert content["hv_published"] == pytest.approx(product)
+    error = capsys.readouterr().err
+    assert "--alpha is accepted" in error and "no honest estimate" in error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["pareto", "published"])
+@pytest.mark.parametrize("model", list(MULTI_TASK))
+def test_every_model_trains_on_the_sample(model, preset, tmp_path):
+    flags = ["--model_name", model, "--preset", preset, "--epoch", "2"]
+    command = [sys.executable, str(SCRIPT), *flags]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    content = read(tmp_path / "runs" / SCRIPT.stem / f"{model}-1")
+    assert content["train"]["epochs"] == 2 and content["preset"] == preset
+    assert ("front" in content) == (model == "pomoe")
+    assert_all_metrics(content)
+
+
+@pytest.mark.slow
+def test_a_front_beside_the_ones_it_is_held_against(tmp_path, capsys):
+    flags = ["--model_name", "pomoe", "--dataset_name", "Synthetic", "--synthetic_rows", "2000"]
+    flags += ["--head", "shared_score", "--expert_num", "2", "--eval_preferences", "5"]
+    flags += ["--embed_dim", "4", "--epoch", "1", "--reference_front", "2", "--bootstrap", "5"]
+    assert run(*flags, "--quiet", "--save_dir", str(tmp_path)) == 0
+    content = read(tmp_path)
+    assert_all_metrics(content)
+    assert [len(content[s]) for s in ("front", "posthoc", "reference", "exact")] == [5, 5, 2, 5]
+    corners = [entry["preference"] for entry in content["reference"]]
+    assert corners == [[0.0, 1.0], [1.0, 0.0]]
+    measures = content["front_measures"]
+    assert measures["hv_fraction"] is None or measures["hv_fraction"] > 0
+    assert set(measures["intervals"]) == {"resamples", "hv_ne", "span_ne", "auc"}
+    degenerate = "the preference controls nothing" in capsys.readouterr().out
+    assert degenerate == measures["front_degenerate"]
+    with (tmp_path / "front.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 17 and set(lines[0]) == {
+        *("source", "r_1", "r_2"),
+        *(f"{m}_{t}" for m in ("auc", "logloss", "ne", "gauc") for t in ("click", "conversion")),
+    }
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_front(tmp_path):
+    flags = ["--model_name", "pomoe", "--embed_dim", "8", "--epoch", "2", "--no-posthoc"]
+    for name in "ab":
+        assert run(*flags, "--quiet", "--save_dir", str(tmp_path / name)) == 0
+    whole = (tmp_path / "a" / "front.csv").read_bytes()
+    assert (tmp_path / "b" / "front.csv").read_bytes() == whole
+    parts = [*flags, "--quiet", "--save_dir", str(tmp_path / "c")]
+    assert run(*parts, "--epoch", "1") == 0
+    assert run(*parts, "--resume") == 0
+    assert (tmp_path / "c" / "front.csv").read_bytes() == whole
+
+
+WRONG = [
+    (
+        ["--dataset_name", "AliExpress_DE"],
+        "--dataset_name is 'AliExpress_DE'; known are AliExpress_NL",
+    ),
+    (["--model_name", "mlp"], "--model_name is 'mlp'; known are singletask"),
+    (
+        ["--model_name", "pomoe", "--gate", "wide"],
+        "--gate is 'wide'; known are linear, deep, attention",
+    ),
+    (["--model_name", "pomoe", "--scalarisation", "sum"], "known are linear, tchebycheff"),
+    (["--model_name", "mmoe", "--gate", "deep"], "--gate is for --model_name pomoe, not mmoe"),
+    (
+        ["--model_name", "pomoe", "--preset", "published", "--head", "per_task"],
+        "published has its own",
+    ),
+    (["--model_name", "pomoe", "--anneal_power", "5"], "for --sampler annealed, not angles"),
+    (["--model_name", "mmoe", "--gate_anchor", "5"], "--gate_anchor is for --model_name pomoe"),
+    (["--model_name", "mmoe", "--calibrator", "0.6"], "--calibrator is for aitm"),
+    (["--model_name", "pomoe", "--dirichlet_alpha", "1,x"], "give numbers such as 1,1.2"),
+    (["--model_name", "pomoe", "--ideal", ".8,.8"], "non-linear"),
+    (
+        ["--model_name", "pomoe", "--scalarisation", "tchebycheff", "--ideal", ".8,.8,.8"],
+        "--ideal is '.8,.8,.8'; give 2 numbers, one a task",
+    ),
+    (["--task_num", "3"], "--task_num is 3, but the data have 2 label columns: click, conversion"),
+    (["--tasks", "click,cart"], "--tasks names 'cart'; the data have click, conversion"),
+    (["--model_name", "ple", "--expert_num", "1"], "--expert_num must be at least 2 for ple"),
+    (["--dataset_path", "no/such/folder"], "no/such/folder"),
+    (["--device", "ascend:0"], "cannot use Ascend"),
+    (["--resume"], "no run in runs/a_script/metaheac-1"),
+    (
+        [
+            "--model_name",
+            "pomoe",
+            "--preset",
+            "published",
+            "--dataset_name",
+            "Synthetic",
+            "--task_num",
+            "3",
+        ],
+        "two tasks built in, the data have 3",
+    ),
+]
+
+
+@pytest.mark.parametrize(("flags", "text"), WRONG, ids=[" ".join(f) for f, _ in WRONG])
+def test_wrong_usage_is_one_line_and_exit_code_2(flags, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(*flags) == 2
+    error = capsys.readouterr().err
+    assert text in error and error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def country(tmp_path_factory):
+    """The processed files of NL, 300 and 100 rows."""
+    folder = tmp_path_factory.mktemp("country")
+    sizes = dict(rows=300, test_rows=100, rates=(0.3, 0.1), signal=1.5)
+    make_aliexpress(folder, seed=1, country="NL", form="processed", **sizes)
+    return folder / "AliExpress_NL"
+
+
+def cell(line, column, value):
+    """Puts a value into train.csv."""
+
+    def change(folder):
+        lines = (folder / "train.csv").read_text().split("\n")
+        row = lines[line - 1].split(",")
+        row[lines[0].split(",").index(column)] = value
+        lines[line - 1] = ",".join(row)
+        (folder / "train.csv").write_text("\n".join(lines))
+
+    return change
+
+
+def unsold(folder):
+    cell(9, "click", "0")(folder)
+    cell(9, "conversion", "1")(folder)
+
+
+def cut_line(folder):
+    lines = (folder / "test.csv").read_text().split("\n")
+    lines[4] = lines[4].rpartition(",")[0]
+    (folder / "test.csv").write_text("\n".join(lines))
+
+
+def cut_header(folder):
+    path = folder / "train.csv"
+    path.write_text(path.read_text().split("\n", 1)[1])
+
+
+BROKEN = {
+    "no header": (cut_header, "train.csv:1: "),
+    "a column missing": (cell(1, "numerical_7", "x"), "missing column 'numerical_7'"),
+    "a cell missing": (cut_line, "test.csv:5: 81 fields"),
+    "a file missing": (lambda folder: (folder / "test.csv").unlink(), "test.csv is missing"),
+    "label 2": (cell(9, "click", "2"), "train.csv:9: column 'click'"),
+    "conversion without click": (unsold, "train.csv:9: column 'conversion'"),
+    "nan": (cell(9, "numerical_1", "nan"), "train.csv:9: column 18 'numerical_1'"),
+    "infinity": (cell(9, "numerical_2", "inf"), "train.csv:9: column 19 'numerical_2'"),
+    "a fraction": (cell(9, "categorical_2", "1.5"), "train.csv:9: column 3 'categorical_2'"),
+    "below zero": (cell(9, "categorical_2", "-1"), "train.csv:9: column 3 'categorical_2'"),
+}
+
+
+@pytest.mark.parametrize("case", list(BROKEN))
+def test_broken_data_are_one_line_and_exit_code_2(case, country, tmp_path, monkeypatch, capsys):
+    change, text = BROKEN[case]
+    folder = shutil.copytree(country, tmp_path / "AliExpress_NL")
+    change(folder)
+    monkeypatch.chdir(tmp_path)
+    assert run("--dataset_path", str(folder), "--model_name", "mmoe") == 2
+    error = capsys.readouterr().err
+    assert text in error and "Remedy: " in error and error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_task_of_one_class_is_named(tmp_path, monkeypatch, capsys):
+    def load(*arguments, **options):
+        splits, schema = load_aliexpress(*arguments, **options)
+        labels = np.array(splits.train.labels)
+        labels[:, 1] = 0
+        return splits._replace(train=dataclasses.replace(splits.train, labels=labels)), schema
+
+    monkeypatch.chdir(tmp_path)
+    assert main(load, "a_script.py", "", ["--model_name", "mmoe"]) == 2
+    assert "task 'conversion' has one class only in the" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["valid", "test"])
+@pytest.mark.parametrize("model", ["sharedbottom", "pomoe", "published"])
+@pytest.mark.filterwarnings("ignore:a task has one class only")
+def test_a_split_of_one_class_gives_null_and_a_reason(model, part, tmp_path):
+    def load(*arguments, **options):
+        splits, schema = load_aliexpress(*arguments, **options)
+        table = getattr(splits, part)
+        labels = np.array(table.labels)
+        labels[:, 1] = 0
+        return splits._replace(**{part: dataclasses.replace(table, labels=labels)}), schema
+
+    chosen = ["pomoe", "--preset", model] if model == "published" else [model]
+    flags = ["--model_name", *chosen, "--save_dir", str(tmp_path)]
+    assert main(load, "a_script.py", "", [*QUICK, *flags]) == 0
+    content = read(tmp_path)
+    bought = content[part]["tasks"]["conversion"]
+    assert bought["auc"] is None and bought["reason"] == "one class"
+    assert content[part]["tasks"]["click"]["auc"] > 0
+    if part == "test" and model == "pomoe":
+        measures = content["front_measures"]
+        assert measures["hv_auc"] is None and measures["hv_ne"] >= 0
+
+
+def test_help_needs_no_data(capsys):
+    assert run("--help") == 0
+    out = capsys.readouterr().out
+    for flag in ("--expert_num", "--embed_dim", "--task_num", "--reference_front", "--lamb"):
+        assert flag in out

@@ -1,0 +1,108 @@
+"""Unobserved items as negative rows: what is added, what stays, and who may be held out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hamur.data.cross_domain import join_pair
+from hamur.data.cross_domain.histories import ITEM, USER
+from hamur.data.cross_domain.negatives import observed, with_negatives
+from hamur.training.bilevel.evaluate import Evaluator
+from hamur.training.bilevel.rows import PairRows, RowRules
+from tests.support.pairs import interactions, options, random_pair
+
+NUMBER = 3
+
+
+@pytest.fixture(scope="module", params=["ratings", "implicit"])
+def pairs(request):
+    pair = random_pair(5, users=30)
+    if request.param == "implicit":
+
+        def liked(table):
+            return replace(table, labels=np.ones_like(table.labels))
+
+        target = pair.target._replace(**{k: liked(t) for k, t in pair.target._asdict().items()})
+        pair = replace(pair, source=liked(pair.source), target=target)
+    return request.param, pair, with_negatives(pair, NUMBER, seed=4)
+
+
+def tables(pair):
+    return {"source": pair.source, **pair.target._asdict()}
+
+
+def test_the_rows_of_the_data_stay_as_they_are(pairs):
+    _, before, after = pairs
+    for name, table in tables(after).items():
+        own = table.take(np.flatnonzero(observed(table)))
+        for column, values in tables(before)[name].columns().items():
+            np.testing.assert_array_equal(own.columns()[column], values, err_msg=name)
+
+
+def test_negatives_follow_their_positives_and_are_new_to_the_user(pairs):
+    kind, before, after = pairs
+    extended = {"source", "train"} if kind == "ratings" else {"source", "train", "valid", "test"}
+    for name, table in tables(after).items():
+        domain = [before.source] if name == "source" else list(before.target)
+        categories = after.source_categories if name == "source" else after.target_categories
+        added = ~observed(table)
+        positives = int(tables(before)[name].labels.sum())
+        assert added.sum() == (NUMBER * positives if name in extended else 0)
+        taken = {(u, i) for part in domain for u, i in part.sparse[:, [USER, ITEM]]}
+        behind = np.maximum.accumulate(np.where(added, 0, np.arange(len(table))))
+        assert (table.labels[added] == 0).all() and (table.labels[behind[added]] == 1).all()
+        np.testing.assert_array_equal(table.time, table.time[behind])
+        np.testing.assert_array_equal(table.sparse[:, USER], table.sparse[behind, USER])
+        for user, item, category in table.sparse[added]:
+            assert (user, item) not in taken and 0 < item < len(categories)
+            assert category == categories[item]
+        order = np.lexsort((table.time, table.sparse[:, USER]))
+        np.testing.assert_array_equal(order, np.arange(len(table)))
+
+
+def test_the_draw_depends_on_the_seed_alone(pairs):
+    _, before, after = pairs
+    again, other = (with_negatives(before, NUMBER, seed).source.sparse for seed in (4, 5))
+    np.testing.assert_array_equal(again, after.source.sparse)
+    assert (other != again).any()
+    assert after.source_schema.split["negatives"]["a_positive"] == NUMBER
+
+
+def test_a_row_is_held_out_together_with_its_negatives(pairs):
+    _, before, after = pairs
+    plain, rows = PairRows(before, RowRules()), PairRows(after, RowRules())
+    assert set(rows.dev.row_id) == set(plain.dev.row_id)
+    assert not set(rows.dev.row_id) & set(rows.train.row_id)
+    assert len(rows.dev) + len(rows.train) == len(after.target.train)
+
+
+def test_ranking_negatives_are_items_without_a_row(pairs):
+    """Sampled training negatives are not known to the user; a number above that of the items is
+    all of them."""
+    _, before, after = pairs
+    found = []
+    for pair in (before, after):
+        evaluator = Evaluator(PairRows(pair, RowRules()), options(rank_negatives=10**6))
+        own = pair.target.test.take(np.flatnonzero(observed(pair.target.test)))
+        found.append(evaluator.negative_items(own, 10**6)[0])
+    np.testing.assert_array_equal(*found)
+    known = np.unique(PairRows(before, RowRules()).train.sparse[:, ITEM])
+    assert found[0].shape[1] == (known > 0).sum()
+
+
+def test_a_user_of_everything_gets_no_negatives():
+    user, item = np.repeat(np.arange(4), 6), np.tile(np.arange(6), 4)
+    user, item = np.append(user, [4, 4, 4]), np.append(item, [0, 1, 2])
+    columns = (user, item, item % 2, np.full(27, 5), 10**9 + np.arange(27))
+    pair = join_pair(interactions("Source", *columns), interactions("Target", *columns))
+    source = with_negatives(pair, 2, seed=0).source
+    assert set(source.sparse[~observed(source), USER]) == {5}
+    with pytest.raises(ValueError, match="no user lacks an item"):
+        some = pair.source.take(np.flatnonzero(pair.source.sparse[:, USER] < 5))
+        with_negatives(replace(pair, source=some), 2, seed=0)
+
+
+def test_a_number_below_one_is_refused(pairs):
+    with pytest.raises(ValueError, match="at least 1"):
+        with_negatives(pairs[1], 0, seed=0)

@@ -1,0 +1,164 @@
+"""Small networks and batches for the tests of layers and models: every size is another number."""
+
+import dataclasses
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+from hamur import models
+from hamur.data.schema import FieldSpec, Schema
+from hamur.layers import AdapterConfig
+from hamur.models.published_sizes import Sizes
+from tests.support import oracle
+
+BACKBONES = ("mlp", "dcn_md", "wd_md")
+ADAPTED = ("mlp_adp", "dcn_md_adp", "wd_md_adp")
+MODELS = BACKBONES + ADAPTED
+VOCABULARIES = (11, 7)
+SIZES = Sizes(
+    hidden_dims=(10, 6), places=(2,), hyper_dims=(9,), rank=4, bottleneck_dim=5, cross_layers=3
+)
+EMBED_DIM = 3
+NUM_DENSE = 2
+
+
+def slow(cases) -> list:
+    """Cases of a parametrised test that only the slow run has; others cover the same code."""
+    return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+
+
+@pytest.fixture(autouse=True)
+def eager():
+    """Run without compiling; the session's graph mode comes back afterwards."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+@pytest.fixture
+def compiled(eager):
+    """Run compiled, as training does."""
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+def make_schema(num_domains=3, name="toy") -> Schema:
+    fields = [FieldSpec(f"id_{i}", "sparse", v) for i, v in enumerate(VOCABULARIES)]
+    fields += [FieldSpec("domain_indicator", "sparse", num_domains)]
+    fields += [FieldSpec(f"dense_{i}", "dense") for i in range(NUM_DENSE)]
+    names = tuple(f"domain {d}" for d in range(num_domains))
+    return Schema(name, tuple(fields), ("click",), names, "domain_indicator")
+
+
+def make_model(name, config, num_domains=3, seed=5, **sizes):
+    """A model of the toy sizes without dropout; keyword arguments replace fields of SIZES."""
+    changed = dataclasses.replace(SIZES, embed_dim=EMBED_DIM, **sizes)
+    base = name.removesuffix("_adp")
+    config = dataclasses.replace(config, enabled=name != base)
+    return models.BACKBONES[base](make_schema(num_domains), changed, config, seed)
+
+
+def randomise(model, seed=0, spread=0.4):
+    """Draw every parameter at random, running statistics included, so that no term can hide.
+
+    All-ones cells would amplify rounding and zero biases would hide a missing one.
+    """
+    random = np.random.default_rng(seed)
+    for parameter in model.get_parameters():
+        values = random.normal(0.0, spread, parameter.shape)
+        if parameter.name.endswith(".gamma"):
+            values = 1.0 + values
+        if parameter.name.endswith(".variance"):
+            values = random.uniform(0.5, 1.5, parameter.shape)
+        parameter.set_data(Tensor(values.astype(np.float32)))
+    return model
+
+
+def make_batch(domain, seed=1) -> dict[str, np.ndarray]:
+    """Random inputs and labels for the given domain ids (B,); keys as the oracle's arguments."""
+    random = np.random.default_rng(seed)
+    domain = np.asarray(domain, np.int32)
+    ids = [random.integers(0, size, len(domain)) for size in VOCABULARIES]
+    return {
+        "sparse": np.stack([*ids, domain], axis=1).astype(np.int32),
+        "dense": random.random((len(domain), NUM_DENSE)).astype(np.float32),
+        "domain": domain,
+        "labels": random.integers(0, 2, len(domain)).astype(np.float32),
+        "weight": np.ones(len(domain), np.float32),
+    }
+
+
+def inputs(batch) -> dict[str, np.ndarray]:
+    """The batch without its labels."""
+    return {name: values for name, values in batch.items() if name != "labels"}
+
+
+def sorted_domains(*quotas) -> np.ndarray:
+    return np.repeat(np.arange(len(quotas), dtype=np.int32), quotas)
+
+
+def arrays(model) -> dict[str, np.ndarray]:
+    """A copy of every parameter, running statistics included, in float64."""
+    return {p.name: p.asnumpy().astype(np.float64) for p in model.get_parameters()}
+
+
+def restore(model, values) -> None:
+    for parameter in model.get_parameters():
+        parameter.set_data(Tensor(values[parameter.name].astype(np.float32)))
+
+
+def network_of(name, model) -> oracle.Network:
+    """The oracle's description of a model."""
+    schema = model.schema
+    places = model.config.places or model.sizes.places
+    return oracle.Network(name, schema.vocab_sizes, schema.num_domains, model.config, places)
+
+
+def logits(model, batch, training=False, quotas=None) -> np.ndarray:
+    model.set_train(training)
+    parts = (Tensor(batch[part]) for part in ("sparse", "dense", "domain", "weight"))
+    out = model(*parts, quotas).asnumpy()
+    model.set_train(False)
+    return out
+
+
+class Loss(nn.Cell):
+    """Weighted logit loss of a model in the package's own tensors, for gradients."""
+
+    def __init__(self, model, quotas=None):
+        super().__init__(auto_prefix=False)  # the model's parameters keep their names
+        self.model, self.quotas = model, quotas
+
+    def construct(self, sparse, dense, domain, weight, labels):
+        z = self.model(sparse, dense, domain, weight, self.quotas)
+        each = ops.relu(z) - z * labels + ops.log1p(ops.exp(-ops.abs(z)))
+        return (weight * each).sum() / weight.sum()
+
+
+def loss_and_gradients(model, batch, quotas=None) -> tuple[float, dict[str, np.ndarray]]:
+    """Training-mode loss and the gradient of every trainable parameter by name.
+
+    Running statistics move as in any training-mode pass.
+    """
+    loss = Loss(model, quotas)
+    loss.set_train()
+    parameters = model.trainable_params()
+    names = ("sparse", "dense", "domain", "weight", "labels")
+    function = ms.value_and_grad(loss, None, parameters)
+    value, gradients = function(*(Tensor(batch[name]) for name in names))
+    model.set_train(False)
+    found = {p.name: g.asnumpy() for p, g in zip(parameters, gradients, strict=True)}
+    return float(value.asnumpy()), found
+
+
+def paper(**changes):
+    return AdapterConfig.paper(**changes)
+
+
+def official(**changes):
+    return AdapterConfig.official(**changes)
+
+
+def best(**changes):
+    return AdapterConfig.best(**changes)
