@@ -69,7 +69,7 @@ class DomainBatches:
 
         Each has sparse (R, F) int32, dense (R, C) float32, labels (R, T) float32, domain (R,)
         int32, weight (R,) float32 and row_id (R,) int64, the position in the table or -1 for a
-        filler, with R = batch_rows; of a table with lists also `ragged.padded`.
+        filler, with R = batch_rows; of a table with lists also `multi_valued.padded`.
         """
         return prefetch(_gather(self.table, self._plan(number), self._domain))
 

@@ -14,10 +14,10 @@ from hamur.data.errors import (
     MissingDomainWarning,
     SingleClassWarning,
 )
-from hamur.data.multi_valued import Ragged, RawLists
+from hamur.data.multi_valued import MultiValued, RawMultiValued
 from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.table import Splits, Table
-from hamur.data.text.bad_rows import Rejects
+from hamur.data.text.bad_rows import BadRows
 
 DOMAIN_FIELD = "domain_indicator"
 
@@ -26,7 +26,7 @@ DOMAIN_FIELD = "domain_indicator"
 class RawColumns:
     """N rows before encoding.  sparse: name -> Codes, in model order, without the domain field;
     dense: name -> (N,) float; labels: name -> (N,) 0/1; domain (N,) 0..D-1; group, time,
-    row_id (N,) int64, group and time may be None; multi: name -> RawLists."""
+    row_id (N,) int64, group and time may be None; multi: name -> RawMultiValued."""
 
     sparse: dict[str, Codes]
     dense: dict[str, np.ndarray]
@@ -35,7 +35,7 @@ class RawColumns:
     row_id: np.ndarray
     group: np.ndarray | None = None
     time: np.ndarray | None = None
-    multi: dict[str, RawLists] = field(default_factory=dict)
+    multi: dict[str, RawMultiValued] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def assemble(
     raw: RawColumns,
     parts: splits.Index,
     encoding: Encoding,
-    rejects: list[Rejects],
+    bad_rows: list[BadRows],
     *,
     name: str,
     domain_names: tuple[str, ...],
@@ -72,13 +72,13 @@ def assemble(
     fitted: a dictionary that receives vocabularies and scalers, as `cache.write_cache` keeps them.
     Raises:  EmptySplitError; LeakageError.
     """
-    splits.check_parts(dict(zip(splits.PARTS, map(len, parts))), split["rule"])
+    splits.check_parts(dict(zip(splits.SPLITS, map(len, parts))), split["rule"])
     fit = _fit(raw, parts[0], encoding)
     if fitted is not None:
         fitted |= fit.arrays()
     tables = Splits(*(_table(raw, rows, fit, domain_field) for rows in parts))
     split = {**split, "fit_on": encoding.fit_on, **_found(raw, parts, tables, fit, encoding)}
-    split["files"] = {each.path.name: each.counts() for each in rejects}
+    split["files"] = {each.path.name: each.counts() for each in bad_rows}
     schema = Schema(
         name=name,
         fields=_fields(raw, fit.vocabularies, len(domain_names) if domain_field else 0),
@@ -99,7 +99,7 @@ class _Fit:
 
     vocabularies: dict[str, Vocabulary]
     scalers: dict[str, Scaler]
-    lists: dict[str, Ragged]
+    lists: dict[str, MultiValued]
 
     def arrays(self) -> dict[str, np.ndarray]:
         arrays = {f"vocab/{name}": each.values for name, each in self.vocabularies.items()}
@@ -129,8 +129,8 @@ def _found(
 ) -> dict:
     """What the Schema's split entry tells of the rows."""
     return {
-        "rows": dict(zip(splits.PARTS, map(len, parts))),
-        "row_ids_sha256": {p: splits.fingerprint(t.row_id) for p, t in zip(splits.PARTS, tables)},
+        "rows": dict(zip(splits.SPLITS, map(len, parts))),
+        "row_ids_sha256": {p: splits.fingerprint(t.row_id) for p, t in zip(splits.SPLITS, tables)},
         "unknown": _unknown(tables, raw) if encoding.fit_on == "train" else {},
         "clipped": {
             name: [scaler.outside(raw.dense[name][rows]) for rows in parts]
@@ -202,7 +202,7 @@ def check_classes(
     Raises:  DataValueError: the training split has one class only; EmptySplitError: a domain
         without training rows where require_all_domains is set.
     """
-    for part, table in zip(splits.PARTS, tables):
+    for part, table in zip(splits.SPLITS, tables):
         rows, positives = np.zeros((2, schema.num_domains), np.int64)
         for chosen in blocks(len(table)):
             domain, label = table.domain[chosen], table.labels[chosen, 0]

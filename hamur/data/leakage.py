@@ -7,7 +7,7 @@ import numpy as np
 from hamur.data.arrays import blocks
 from hamur.data.errors import LeakageError
 from hamur.data.schema import Schema
-from hamur.data.splits import PARTS
+from hamur.data.splits import SPLITS
 from hamur.data.table import Splits, Table
 
 # Outcomes and what is measured after them; none can be known when a model has to score.
@@ -25,7 +25,7 @@ _SAMPLED_AT_ONCE = 4096
 
 def check_splits(tables: Splits) -> None:
     """Raises LeakageError when a row_id stands in two splits."""
-    for (first, a), (second, b) in combinations(zip(PARTS, tables), 2):
+    for (first, a), (second, b) in combinations(zip(SPLITS, tables), 2):
         common = _common(a.row_id, b.row_id)
         if len(common):
             raise LeakageError(

@@ -9,9 +9,9 @@ from hamur.data import build_tables, cache, splits
 from hamur.data.schema import Schema
 from hamur.data.streaming.prepare import DataSet, plain, prepare
 from hamur.data.table import Splits
-from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.bad_rows import BadRows, Policy
 
-Read = Callable[[list[Rejects]], tuple[build_tables.RawColumns, splits.Index]]
+Read = Callable[[list[BadRows]], tuple[build_tables.RawColumns, splits.Index]]
 
 
 def load_processed(
@@ -28,7 +28,7 @@ def load_processed(
 ) -> cache.Loaded:
     """The tables of these files below the folder `source`.
 
-    read: the Rejects of each file -> all rows, and the positions of train, valid and test in them;
+    read: the BadRows of each file -> all rows, and the positions of train, valid and test in them;
     own_options: what the tables depend on besides the files, `rules` and `policy`;
     split: how the rows were divided, for the schema; described: see `build_tables.assemble`.
     Raises:  DataError; OSError: see `cache.load_or_build`.
@@ -38,12 +38,12 @@ def load_processed(
     digest = {str(file.relative_to(source)): of_file for file, of_file in found}
     split = {**split, "encoding": "identity" if rules.identity else "train", "source": digest}
 
-    def build() -> tuple[Splits, Schema, list[Rejects]]:
-        rejects = [Rejects(file, policy) for file in files]
+    def build() -> tuple[Splits, Schema, list[BadRows]]:
+        bad_rows = [BadRows(file, policy) for file in files]
         tables, schema = build_tables.assemble(
-            *read(rejects), rules, rejects, name=name, split=split, **described
+            *read(bad_rows), rules, bad_rows, name=name, split=split, **described
         )
-        return tables, schema, rejects
+        return tables, schema, bad_rows
 
     options = own_options | dataclasses.asdict(rules) | dataclasses.asdict(policy)
     return cache.load_or_build(name, source, options, digest, build, cache_dir)

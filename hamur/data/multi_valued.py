@@ -20,7 +20,7 @@ _REMEDY = "encode the lists with the schema's own vocabularies and max_len, or c
 
 
 @dataclass(frozen=True, eq=False)
-class Ragged:
+class MultiValued:
     """N lists of one multi-valued field; arrays may be memory-mapped.
 
     ids (n,) int32, values (n,) float32, offsets (m+1,) int64 of m lists; rows (N,): which of them
@@ -44,7 +44,7 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.offsets) - 1 if self.rows is None else len(self.rows)
 
-    def take(self, index: np.ndarray) -> "Ragged":
+    def take(self, index: np.ndarray) -> "MultiValued":
         """The lists of these rows, in memory, each row with a list of its own."""
         positions, offsets = self._spans(index)
         ids, values = self.ids.take(positions), self.values.take(positions)
@@ -111,7 +111,7 @@ class Ragged:
 
 
 @dataclass(frozen=True)
-class RawLists:
+class RawMultiValued:
     """N lists of a multi-valued field before encoding, each entry of value 1.
 
     codes: Codes of all entries of m lists, one behind the other; offsets (m+1,); rows (N,): which
@@ -123,20 +123,20 @@ class RawLists:
     rows: np.ndarray
     max_len: int
 
-    def take(self, index: np.ndarray) -> "RawLists":
+    def take(self, index: np.ndarray) -> "RawMultiValued":
         """The lists of these rows, each with a list of its own."""
         positions, offsets = spans(self.offsets, self.rows[index])
         rows = np.arange(len(index))
-        return RawLists(self.codes.take(positions), offsets, rows, self.max_len)
+        return RawMultiValued(self.codes.take(positions), offsets, rows, self.max_len)
 
-    def encode(self, vocabulary: Vocabulary, has_unknown: bool) -> Ragged:
+    def encode(self, vocabulary: Vocabulary, has_unknown: bool) -> MultiValued:
         """All N lists as ids; a list that several rows share is stored once.
 
         has_unknown: id 0 is no value of its own, see `cut`.
         """
         ids, ones = vocabulary.encode(self.codes), np.ones(len(self.codes.codes), np.float32)
         lists = cut(ids, ones, self.offsets, self.max_len, UNKNOWN if has_unknown else None)
-        return Ragged(*lists, self.max_len, self.rows.astype(np.int32))
+        return MultiValued(*lists, self.max_len, self.rows.astype(np.int32))
 
 
 def spans(offsets: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,7 +177,7 @@ def cut(
     return own_ids, own_values, ends
 
 
-def padded(lists: Sequence[Ragged], index: np.ndarray) -> dict[str, np.ndarray]:
+def padded(lists: Sequence[MultiValued], index: np.ndarray) -> dict[str, np.ndarray]:
     """What a batch of these rows holds of the lists: multi_ids (B, S) int32 and multi_weight
     (B, S) float32, the fields side by side, S the sum of their max_len; {} without lists.
 
@@ -217,7 +217,7 @@ def pooled_by(splits, schema: Schema, pool_weight: str | None):
     return type(splits)(*tables), changed
 
 
-def weighed(lists: Sequence[Ragged], schema: Schema) -> tuple[Ragged, ...]:
+def weighed(lists: Sequence[MultiValued], schema: Schema) -> tuple[MultiValued, ...]:
     """Columns of lists as the fields of the schema want them weighed."""
     return tuple(
         dataclasses.replace(column, weighted=spec.pool_weight == "value")

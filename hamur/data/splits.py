@@ -10,7 +10,7 @@ import numpy as np
 from hamur.data.arrays import blocks
 from hamur.data.errors import EmptySplitError
 
-PARTS = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test")
 TRAIN_SHARE, VALID_SHARE = 0.8, 0.1
 Index = tuple[np.ndarray, np.ndarray, np.ndarray]
 

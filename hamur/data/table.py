@@ -9,7 +9,7 @@ import numpy as np
 
 from hamur.data.arrays import Chosen, blocks, release
 from hamur.data.errors import DataValueError
-from hamur.data.multi_valued import Ragged
+from hamur.data.multi_valued import MultiValued
 from hamur.data.schema import Schema
 
 _COLUMNS = ("sparse", "dense", "labels", "domain", "group", "time", "row_id", "weight")
@@ -26,7 +26,7 @@ class Table:
     domain (N,) int32, 0..D-1; group, time (seconds), row_id (N,) int64 or None: never features;
     weight (N,) float32 or None: 1 for a real row, 0 for a filler;
     lists: N lists of each multi-valued field of the schema.  A batch has them as multi_ids (N, S)
-    int32 and multi_weight (N, S) float32 instead, see `ragged.padded`.
+    int32 and multi_weight (N, S) float32 instead, see `multi_valued.padded`.
     Raises:  ValueError: columns of different length, or of the wrong number of axes.
     """
 
@@ -38,7 +38,7 @@ class Table:
     time: np.ndarray | None = None
     row_id: np.ndarray | None = None
     weight: np.ndarray | None = None
-    lists: tuple[Ragged, ...] = ()
+    lists: tuple[MultiValued, ...] = ()
     multi_ids: np.ndarray | None = None
     multi_weight: np.ndarray | None = None
 

@@ -8,7 +8,7 @@ import pytest
 from hamur.data import leakage
 from hamur.data.batches import DomainBatches
 from hamur.data.errors import DataValueError, LeakageError
-from hamur.data.multi_valued import Ragged, cut, padded, pooled_by
+from hamur.data.multi_valued import MultiValued, cut, padded, pooled_by
 from hamur.data.schema import FieldSpec, Schema
 from hamur.data.table import Splits, drop_fields
 from tests.conftest import tiny_table
@@ -22,11 +22,11 @@ def schema(tiny_schema) -> Schema:
     return dataclasses.replace(tiny_schema, fields=fields)
 
 
-def random_lists(rng, spec: FieldSpec, count: int, rows=None) -> Ragged:
+def random_lists(rng, spec: FieldSpec, count: int, rows=None) -> MultiValued:
     offsets = np.concatenate(([0], np.cumsum(rng.integers(1, spec.max_len + 1, count))))
     ids = rng.integers(0, spec.vocab_size, offsets[-1]).astype(np.int32)
     values = rng.random(len(ids)).astype(np.float32)
-    return Ragged(ids, values, offsets, spec.max_len, rows)
+    return MultiValued(ids, values, offsets, spec.max_len, rows)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def table(tiny_schema):
     return dataclasses.replace(tiny_table(tiny_schema, rows, 1), lists=lists)
 
 
-def naive_list(column: Ragged, row: int) -> list[tuple[int, float]]:
+def naive_list(column: MultiValued, row: int) -> list[tuple[int, float]]:
     at = row if column.rows is None else column.rows[row]
     own = slice(column.offsets[at], column.offsets[at + 1])
     return list(zip(column.ids[own].tolist(), column.values[own].tolist()))
@@ -166,7 +166,7 @@ def test_list_that_knows_the_label_is_a_leak(tiny_schema, schema):
     train = tiny_table(tiny_schema, 400, 2)
     rng = np.random.default_rng(1)
     words = random_lists(rng, WORDS, 400)
-    telling = Ragged(
+    telling = MultiValued(
         np.repeat(train.labels[:, 0].astype(np.int32) + 2, 2), np.ones(800, np.float32),
         np.arange(0, 801, 2), 3,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from mindspore import Tensor, nn
 
 from hamur import models, training
-from hamur.data.multi_valued import Ragged, padded
+from hamur.data.multi_valued import MultiValued, padded
 from hamur.data.schema import FieldSpec
 from hamur.data.table import Table
 from hamur.layers import AdapterConfig
@@ -35,7 +35,7 @@ def make_table(rows, seed) -> Table:
         offsets = np.concatenate(([0], np.cumsum(rng.integers(1, spec.max_len + 1, rows))))
         ids = rng.integers(0, spec.vocab_size, offsets[-1]).astype(np.int32)
         values = rng.uniform(0.5, 2.0, len(ids)).astype(np.float32)
-        lists.append(Ragged(ids, values, offsets, spec.max_len, weighted=True))
+        lists.append(MultiValued(ids, values, offsets, spec.max_len, weighted=True))
     labels = batch["labels"][:, None]
     return Table(batch["sparse"], batch["dense"], labels, batch["domain"], lists=tuple(lists))
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hamur.data.text.lines import Layout
+from hamur.data.text.lines import FileFormat
 
 NAME = "ali-ccp"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "ali-ccp-sample"
@@ -15,7 +15,7 @@ HEADER = (
 )
 CSV_COLUMNS = tuple(HEADER.split(","))
 LABELS, SPARSE_COLUMNS, DENSE_COLUMNS = CSV_COLUMNS[:2], CSV_COLUMNS[2:25], CSV_COLUMNS[25:]
-CSV = Layout(
+CSV = FileFormat(
     dict.fromkeys(LABELS, "int")
     | dict.fromkeys(SPARSE_COLUMNS, "category")
     | dict.fromkeys(DENSE_COLUMNS, "float")

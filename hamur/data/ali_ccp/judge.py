@@ -6,7 +6,7 @@ import numpy as np
 
 from hamur.data.ali_ccp.form import ID_LIMIT, KEY, LABELS, LIST, Form
 from hamur.data.errors import DataError, DataFormatError, DataValueError, TruncatedFileError
-from hamur.data.text.bad_rows import SKIP_REMEDY, Rejects
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 
 _KEY = re.compile(rb"[0-9a-fA-F]{16}")
 _INT = re.compile(rb"[0-9]{1,18}")
@@ -14,7 +14,7 @@ _VALUE = re.compile(rb"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][0-9]+)?")
 
 
 def judge_line(
-    text: bytes, form: Form, rejects: Rejects, line: int
+    text: bytes, form: Form, bad_rows: BadRows, line: int
 ) -> tuple[str, DataError] | None:
     """The reason and the error of a bad line, None for a sound one."""
     found = judge(text, form)
@@ -24,7 +24,7 @@ def judge_line(
     names = (*form.head, LIST)
     error = kind(
         problem,
-        file=rejects.path,
+        file=bad_rows.path,
         line=line,
         column=column,
         column_number=names.index(column) + 1 if column in names else None,
@@ -78,11 +78,11 @@ def _judge_feature(feature: bytes, form: Form) -> tuple[type[DataError], str, st
     return None
 
 
-def torn(rejects: Rejects, line: int, error: DataError) -> TruncatedFileError:
+def torn(bad_rows: BadRows, line: int, error: DataError) -> TruncatedFileError:
     """The error of a last line that ends too early."""
     return TruncatedFileError(
         f"the file ends inside this line ({error.parts['problem']})",
-        file=rejects.path,
+        file=bad_rows.path,
         line=line,
         value=error.value,
         expected=error.parts["expected"],

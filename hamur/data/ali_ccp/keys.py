@@ -12,7 +12,7 @@ from hamur.data.ali_ccp.form import KEY
 from hamur.data.errors import DuplicateRowError, EmptySplitError
 from hamur.data.streaming.jobs import Job
 from hamur.data.streaming.parts import batches, column
-from hamur.data.text.bad_rows import LISTED_PER_REASON, Rejects
+from hamur.data.text.bad_rows import LISTED_PER_REASON, BadRows
 
 SAMPLES_AT_ONCE = 1 << 23
 
@@ -55,30 +55,30 @@ def sort_keys(folder: Path, name: str, parts: list[RawPart]) -> dict:
             "count": len(rows)}  # fmt: skip
 
 
-def check_keys(reports: list[dict], rejects: list[Rejects]) -> None:
+def check_keys(reports: list[dict], bad_rows: list[BadRows]) -> None:
     """Reject repeated keys of the common features; one report of a file each."""
-    for report, each in zip(reports, rejects):
+    for report, each in zip(reports, bad_rows):
         _reject_doubled(report, KEY, each)
 
 
-def _reject_doubled(report: dict, key: str, rejects: Rejects) -> None:
+def _reject_doubled(report: dict, key: str, bad_rows: BadRows) -> None:
     reason = f"repeated {key}"
     for first, line, value in report["doubled"]:
         error = DuplicateRowError(
             f"{key} stands in line {first} already",
-            file=rejects.path,
+            file=bad_rows.path,
             line=line,
             column=key,
             value=value,
             expected="every key once",
             remedy="remove one of the rows, or keep the first with --on_bad_rows skip",
         )
-        rejects.add(line, reason, error)
+        bad_rows.add(line, reason, error)
     if unlisted := report["count"] - len(report["doubled"]):
-        rejects.dropped[reason] += unlisted
+        bad_rows.dropped[reason] += unlisted
 
 
-def find_doubled_samples(space, part: str, parts: list[RawPart], rejects: Rejects) -> Path | None:
+def find_doubled_samples(space, part: str, parts: list[RawPart], bad_rows: BadRows) -> Path | None:
     """The folder that lists repeated sample ids, None without any; looked for only where ids do not
     ascend from part to part."""
     last = None
@@ -92,7 +92,7 @@ def find_doubled_samples(space, part: str, parts: list[RawPart], rejects: Reject
         return None  # the ids ascend, as in the official files
     job = Job(f"repeated/{part}", find_repeated, (parts,))
     (report,) = space.run("looking for repeated ids", [job], "file")
-    _reject_doubled(report, "sample_id", rejects)
+    _reject_doubled(report, "sample_id", bad_rows)
     return space.path(job.name) if report["count"] else None
 
 

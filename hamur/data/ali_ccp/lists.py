@@ -25,7 +25,7 @@ from pyarrow import csv
 
 from hamur.data.ali_ccp.form import ID_LIMIT, INT_LIMIT, KEY, LABELS, LIST, MARKS, Form
 from hamur.data.ali_ccp.judge import judge_line, torn
-from hamur.data.text.bad_rows import Rejects
+from hamur.data.text.bad_rows import BadRows
 
 _BYTES = b"0123456789abcdefABCDEF_.,\n" + MARKS
 _AS_CSV = bytes.maketrans(MARKS, b"\n,,")
@@ -61,8 +61,8 @@ class _Odd(Exception):
     """Something in the block is not as it should be."""
 
 
-def parse(block: bytes, form: Form, rejects: Rejects, lines_before: int) -> Features:
-    """The sound lines of a block; the others go to `rejects` under their number in the file.
+def parse(block: bytes, form: Form, bad_rows: BadRows, lines_before: int) -> Features:
+    """The sound lines of a block; the others go to `bad_rows` under their number in the file.
 
     An incomplete last line without a line end makes the file unusable: TruncatedFileError.
     """
@@ -74,14 +74,14 @@ def parse(block: bytes, form: Form, rejects: Rejects, lines_before: int) -> Feat
         texts = block.split(b"\n")
         if not texts[-1]:
             del texts[-1]
-        errors = [judge_line(text, form, rejects, 0) for text in texts]
+        errors = [judge_line(text, form, bad_rows, 0) for text in texts]
         good = np.array([error is None for error in errors])
         for row in np.flatnonzero(~good):
             line = lines_before + int(row) + 1
-            reason, error = judge_line(texts[row], form, rejects, line)
+            reason, error = judge_line(texts[row], form, bad_rows, line)
             if row == len(texts) - 1 and not block.endswith(b"\n"):
-                reason, error, rejects.fatal = "cut short", torn(rejects, line, error), True
-            rejects.add(line, reason, error, texts[row])
+                reason, error, bad_rows.fatal = "cut short", torn(bad_rows, line, error), True
+            bad_rows.add(line, reason, error, texts[row])
         sound = b"".join(text + b"\n" for text, keep in zip(texts, good) if keep)
         features = _parse(sound, form) if sound else _nothing(form)
         return Features(**features.__dict__ | {"lines": np.flatnonzero(good) + 1})

@@ -20,7 +20,7 @@ from hamur.data.multi_valued import pooled_by
 from hamur.data.schema import Schema
 from hamur.data.splits import Index
 from hamur.data.table import Splits
-from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.bad_rows import BadRows, Policy
 
 _SPLITS = ("files", "halves")
 
@@ -103,8 +103,8 @@ def _load_csv(
     policy: Policy,
     cache_dir: str | Path | None,
 ) -> cache.Loaded:
-    def read_all(rejects: list[Rejects]) -> tuple[build_tables.RawColumns, Index]:
-        pieces = [read(each, domain_map) for each in rejects]
+    def read_all(bad_rows: list[BadRows]) -> tuple[build_tables.RawColumns, Index]:
+        pieces = [read(each, domain_map) for each in bad_rows]
         rows = [len(piece) for piece in pieces]
         return raw_columns(pieces, labels, domain_map), divide(rows, split, split_seed)
 

@@ -16,7 +16,7 @@ from hamur.data.ali_ccp.form import COMMON, KEY, SKELETON, Form
 from hamur.data.ali_ccp.lists import Features, parse
 from hamur.data.errors import JoinError
 from hamur.data.streaming.parts import PART, column
-from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.sources import Source, blocks_of_lines
 
 VALUED = ("508", "509", "702", "853", "109_14", "110_14", "127_14", "150_14")
@@ -54,16 +54,16 @@ def read_skeleton(
     known = np.load(keys / "keys.npy", mmap_mode="r")
     places = np.load(keys / "places.npy", mmap_mode="r")
 
-    def join(features: Features, rejects: Rejects, lines_before: int) -> dict:
+    def join(features: Features, bad_rows: BadRows, lines_before: int) -> dict:
         key = features.head[KEY]
         at = np.minimum(np.searchsorted(known, key), len(known) - 1)
         alone = known[at] != key
         if alone.any():
-            _reject_alone(key, alone, features.lines + lines_before, rejects)
+            _reject_alone(key, alone, features.lines + lines_before, bad_rows)
         bought, clicked = features.head["conversion"], features.head["click"]
         impossible = (bought == 1) & (clicked == 0) & ~alone
         # By definition no defect of the row's form: dropped in both modes, as by everyone.
-        rejects.excluded["dropped_click0_conversion1"] += int(impossible.sum())
+        bad_rows.excluded["dropped_click0_conversion1"] += int(impossible.sum())
         return {
             "sample_id": features.head["sample_id"],
             "click": clicked.astype(np.int8),
@@ -75,13 +75,13 @@ def read_skeleton(
     return _read(folder, source, start, stop, policy, SKELETON, join, multi)
 
 
-def _reject_alone(key, alone, lines, rejects: Rejects) -> None:
+def _reject_alone(key, alone, lines, bad_rows: BadRows) -> None:
     keys = [f"{k:016x}" for k in dict.fromkeys(key[alone].tolist())]
 
     def error(row: int) -> JoinError:
         return JoinError(
             f"{alone.sum()} rows of {len(keys)} keys in this block have no common row",
-            file=rejects.path,
+            file=bad_rows.path,
             line=int(lines[row]),
             column=KEY,
             value=keys[:5],
@@ -89,18 +89,18 @@ def _reject_alone(key, alone, lines, rejects: Rejects) -> None:
             remedy=_JOIN_REMEDY,
         )
 
-    rejects.add_where(alone, lines, "no common row", error)
+    bad_rows.add_where(alone, lines, "no common row", error)
 
 
 def _read(folder, source, start, stop, policy, form: Form, join, multi: tuple[str, ...]) -> dict:
-    rejects = Rejects(Path(source.name), policy)
+    bad_rows = BadRows(Path(source.name), policy)
     writer, lines, differing, kept = None, 0, 0, 0
     longest = dict.fromkeys((name for name in multi if name in form.fields), 0)
     order = _Order()
     with pa.OSFile(str(folder / PART), "wb") as file:
         for block in blocks_of_lines(source, start, stop):
-            features = parse(block, form, rejects, lines)
-            head = join(features, rejects, lines)
+            features = parse(block, form, bad_rows, lines)
+            head = join(features, bad_rows, lines)
             keep = head.pop("keep", np.ones(len(features), bool))
             differing += int((features.head["feature_num"] != features.counts).sum())
             columns = {"line": (features.lines + lines).astype(np.int32), **head}
@@ -120,12 +120,12 @@ def _read(folder, source, start, stop, policy, form: Form, join, multi: tuple[st
             writer.write_batch(batch)
             kept += batch.num_rows
             lines += block.count(b"\n") + (not block.endswith(b"\n"))
-            if rejects and rejects.policy.on_bad_rows == "error":
+            if bad_rows and bad_rows.policy.on_bad_rows == "error":
                 break  # a later line cannot be the first bad one
         if writer is not None:
             writer.close()
-    rejects.rows_read = lines
-    return rejects.report() | {
+    bad_rows.rows_read = lines
+    return bad_rows.report() | {
         "lines": lines,
         "rows": kept,
         "feature_num_differs": differing,

@@ -18,7 +18,7 @@ from hamur.data.ali_ccp.columns import (
 from hamur.data.encode import factorise
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
 from hamur.data.text import checks, lines, reader
-from hamur.data.text.bad_rows import Rejects
+from hamur.data.text.bad_rows import BadRows
 
 _FILE_PARTS = ("train", "val", "test")
 _FILE_SETS = tuple(
@@ -79,19 +79,19 @@ def domain_names(domain_map: dict[int, int]) -> tuple[str, ...]:
     return tuple(f"{DOMAIN_COLUMN}={'|'.join(names)}" for names in codes)
 
 
-def read(rejects: Rejects, domain_map: dict[int, int]) -> reader.Rows:
-    """The usable rows of one file.  Raises DataError, see `Rejects`."""
-    rows = reader.read_rows(rejects.path, CSV, rejects)
+def read(bad_rows: BadRows, domain_map: dict[int, int]) -> reader.Rows:
+    """The usable rows of one file.  Raises DataError, see `BadRows`."""
+    rows = reader.read_rows(bad_rows.path, CSV, bad_rows)
     for name in LABELS:
-        rows = checks.allowed(rows, name, (0, 1), rejects)
+        rows = checks.allowed(rows, name, (0, 1), bad_rows)
     remedy = "name its domain in domain_map, or leave such rows out with --on_bad_rows skip"
-    rows = checks.known_domain(rows, DOMAIN_COLUMN, domain_map, rejects, remedy)
-    rejects.settle()
+    rows = checks.known_domain(rows, DOMAIN_COLUMN, domain_map, bad_rows, remedy)
+    bad_rows.raise_if_any()
     bought, clicked = rows.columns["purchase"], rows.columns["click"]
     impossible = (bought == 1) & (clicked == 0)
     if impossible.any():
         # By definition no defect of the row's form: dropped in both modes, as by everyone.
-        rejects.excluded["dropped_click0_conversion1"] += int(impossible.sum())
+        bad_rows.excluded["dropped_click0_conversion1"] += int(impossible.sum())
     return rows.keep(~impossible)
 
 

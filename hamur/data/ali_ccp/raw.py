@@ -25,7 +25,7 @@ from hamur.data.streaming.jobs import Job
 from hamur.data.streaming.pipeline import Workspace
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.streaming.product import Product
-from hamur.data.text.bad_rows import Rejects
+from hamur.data.text.bad_rows import BadRows
 from hamur.data.text.sources import Source, find_sources
 
 NAMES = (
@@ -43,36 +43,36 @@ def find(folder: Path) -> list[Source]:
 
 def build(space: Workspace, sources: list[Source], options: Options) -> Product:
     """All stages; returns what the cache is made of."""
-    rejects = [Rejects(Path(source.name), options.policy) for source in sources]
+    bad_rows = [BadRows(Path(source.name), options.policy) for source in sources]
     common = dict(zip(FILES, sources[:2]))
     skeleton = dict(zip(FILES, sources[2:]))
     read = partial(_read, space, options)
     common_parts = {
         part: read("common", read_common, part, common[part], reject)
-        for part, reject in zip(FILES, rejects[:2])
+        for part, reject in zip(FILES, bad_rows[:2])
     }
     keys = [
         Job(f"keys/{part}", sort_keys, (sources[i].name, common_parts[part]))
         for i, part in enumerate(FILES)
     ]
-    check_keys(space.run("sorting keys", keys, "file"), rejects[:2])
-    for each in rejects[:2]:
-        each.settle()
+    check_keys(space.run("sorting keys", keys, "file"), bad_rows[:2])
+    for each in bad_rows[:2]:
+        each.raise_if_any()
     skeleton_parts = {
         part: read(
             "skeleton", read_skeleton, part, skeleton[part], reject, space.path(f"keys/{part}")
         )
-        for part, reject in zip(FILES, rejects[2:])
+        for part, reject in zip(FILES, bad_rows[2:])
     }
-    rows = choose(space, skeleton_parts, rejects[2:], options)
-    for each in rejects[2:]:
-        each.settle()
+    rows = choose(space, skeleton_parts, bad_rows[2:], options)
+    for each in bad_rows[2:]:
+        each.raise_if_any()
     fitted = fit(space, rows, common_parts, options)
     product = make_files(space, rows, common_parts, fitted, options)
-    return product.with_rejects(rejects)
+    return product.with_bad_rows(bad_rows)
 
 
-def _read(space, options: Options, stage: str, work, part: str, source, rejects, *more) -> list:
+def _read(space, options: Options, stage: str, work, part: str, source, bad_rows, *more) -> list:
     """The stage that reads one raw file; the first bad row in file order ends it."""
     ranges = source.ranges(options.range_bytes, options.limit_rows if stage == "skeleton" else None)
     multi = MULTI_COLUMNS if options.multi == "mean" else ()
@@ -86,9 +86,9 @@ def _read(space, options: Options, stage: str, work, part: str, source, rejects,
 
     def settle(number: int, report: dict) -> str:
         nonlocal lines, rows
-        rejects.merge(report, lines)
-        if options.policy.on_bad_rows == "error" or rejects.fatal:
-            rejects.settle()
+        bad_rows.merge(report, lines)
+        if options.policy.on_bad_rows == "error" or bad_rows.fatal:
+            bad_rows.raise_if_any()
         lines, rows = lines + report["lines"], rows + report["rows"]
         return f"{rows:,} rows"
 

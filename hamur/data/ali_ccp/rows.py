@@ -21,7 +21,7 @@ from hamur.data.errors import (
 from hamur.data.streaming.jobs import Job, advance
 from hamur.data.streaming.parts import batches, column
 from hamur.data.streaming.streamed import IdCounts
-from hamur.data.text.bad_rows import LISTED_PER_REASON, SKIP_REMEDY, Rejects
+from hamur.data.text.bad_rows import LISTED_PER_REASON, SKIP_REMEDY, BadRows
 
 DOMAIN_MIN_ROWS = 10
 _log = logging.getLogger(__name__)
@@ -96,27 +96,27 @@ def check_feature_num(reports: list[dict], source, strict: bool) -> None:
     _log.warning("%s: %s", source.name, text)
 
 
-def choose(space, parts: dict, rejects: list[Rejects], options) -> dict[str, Rows]:
+def choose(space, parts: dict, bad_rows: list[BadRows], options) -> dict[str, Rows]:
     """The rows of the train and the test file that remain.
 
     Raises:  DuplicateRowError, UnknownDomainError unless bad rows are skipped.
     """
     rows, first_id = {}, 0
-    for (part, own), each in zip(parts.items(), rejects):
+    for (part, own), each in zip(parts.items(), bad_rows):
         repeated = find_doubled_samples(space, part, own, each)
         rows[part] = Rows(own, options.domain_map or {}, repeated, first_id)
         first_id += sum(p.lines for p in own)
     if not options.domain_map:
         job = Job("rows/domains", count_domains, (rows["train"].parts,))
         (found,) = space.run("domains", [job], "file")
-        domains = _domains(found["ids"], rejects[0])
+        domains = _domains(found["ids"], bad_rows[0])
         rows = {part: replace(each, domains=domains) for part, each in rows.items()}
     jobs = [
         Job(f"rows/{part}", count_rows, (each, str(reject.path)), sum(p.rows for p in each.parts))
-        for (part, each), reject in zip(rows.items(), rejects)
+        for (part, each), reject in zip(rows.items(), bad_rows)
     ]
     reports = space.run("choosing rows", jobs)
-    for report, each in zip(reports, rejects):
+    for report, each in zip(reports, bad_rows):
         each.merge(report)
     kept = {part: report["kept"] for part, report in zip(rows, reports)}
     if options.policy.on_bad_rows == "skip":
@@ -136,13 +136,13 @@ def count_domains(folder: Path, parts: list[RawPart]) -> dict:
     return {"ids": [[int(i) - 1, int(n)] for i, n in zip(ids[:1000], rows)]}
 
 
-def _domains(found: list[list[int]], rejects: Rejects) -> dict[int, int]:
+def _domains(found: list[list[int]], bad_rows: BadRows) -> dict[int, int]:
     domains = [raw for raw, rows in found if raw >= 0 and rows >= DOMAIN_MIN_ROWS]
     if len(domains) != NUM_DOMAINS:
         listed = ", ".join(f"{raw} ({rows} rows)" for raw, rows in found[:20])
         raise UnknownDomainError(
             f"{len(domains)} ids of field 301 stand in at least {DOMAIN_MIN_ROWS} training rows",
-            file=rejects.path,
+            file=bad_rows.path,
             column=DOMAIN_COLUMN,
             value=listed,
             expected=f"{NUM_DOMAINS} domains",
@@ -152,7 +152,7 @@ def _domains(found: list[list[int]], rejects: Rejects) -> dict[int, int]:
 
 
 def count_rows(folder: Path, rows: Rows, name: str) -> dict:
-    """A job: how many rows remain, and those of no domain as a report of Rejects."""
+    """A job: how many rows remain, and those of no domain as a report of BadRows."""
     kept, before, errors, unknown, seen = 0, 0, [], 0, {}
     for number, part in enumerate(rows.parts):
         for batch in batches(part.folder):

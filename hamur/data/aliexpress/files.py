@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
-from hamur.data.text.lines import Layout, check_header, read_header
+from hamur.data.text.lines import FileFormat, check_header, read_header
 
 NAME = "aliexpress"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "aliexpress-sample"
@@ -56,18 +56,18 @@ def _kinds(columns: dict[str, str]) -> dict[str, str]:
     return {raw: "category" if name in SPARSE_COLUMNS else "float" for raw, name in columns.items()}
 
 
-CSV = Layout(
+CSV = FileFormat(
     {GROUP: "int"}
     | dict.fromkeys(SPARSE_COLUMNS, "category")
     | dict.fromkeys(DENSE_COLUMNS, "float")
     | dict.fromkeys(LABELS, "int")
 )
-USER = Layout(
+USER = FileFormat(
     {"user_1": "int"} | _kinds(USER_NAMES),
     names=tuple(f"user_{n + 1}" for n in range(USER_COLUMNS)),
     quoted=False,
 )
-ITEM = Layout(
+ITEM = FileFormat(
     {"item_1": "int"} | _kinds(ITEM_NAMES) | {ITEM_LABEL: "int"},
     names=tuple(f"item_{n + 1}" for n in range(ITEM_COLUMNS)),
     quoted=False,

@@ -20,7 +20,7 @@ from hamur.data.loading import load_processed, load_raw
 from hamur.data.schema import Schema
 from hamur.data.splits import Index
 from hamur.data.table import Splits
-from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.bad_rows import BadRows, Policy
 
 
 def load_aliexpress(
@@ -85,8 +85,8 @@ def _load_csv(
     chosen = find_processed(source, countries)
     names = tuple(each.country for each in chosen)
 
-    def read_all(rejects: list[Rejects]) -> tuple[build_tables.RawColumns, Index]:
-        pieces = [read_processed(each) for each in rejects]
+    def read_all(bad_rows: list[BadRows]) -> tuple[build_tables.RawColumns, Index]:
+        pieces = [read_processed(each) for each in bad_rows]
         rows, parts = join_pieces(pieces, labels, valid_fraction)
         check_pages(rows.group[parts[0]], rows.group[parts[1]])
         return rows, parts

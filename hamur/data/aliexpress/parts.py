@@ -17,7 +17,7 @@ from hamur.data.aliexpress.files import ITEM, ITEM_LABEL, ITEM_NAMES, USER, USER
 from hamur.data.errors import DataFormatError, DuplicateRowError, TruncatedFileError
 from hamur.data.streaming.parts import PART, batches, column
 from hamur.data.text import lines, reader
-from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.checks import allowed, with_partner
 from hamur.data.text.sources import blocks_of_lines
 
@@ -29,7 +29,7 @@ _BLOCK_ROWS = 1 << 16
 def read_users(folder: Path, source, start: int, stop: int | None, policy: Policy) -> dict:
     """A job: the pages whose lines begin in [start, stop)."""
 
-    def columns(rows: reader.Rows, _: Rejects) -> tuple[reader.Rows, dict]:
+    def columns(rows: reader.Rows, _: BadRows) -> tuple[reader.Rows, dict]:
         return rows, {"search_id": rows.columns["user_1"]}
 
     return _read(folder, source, start, stop, policy, USER, USER_NAMES, columns)
@@ -44,9 +44,9 @@ def read_items(
     """
     known, places = (np.load(keys / name, mmap_mode="r") for name in (KEYS, PLACES))
 
-    def columns(rows: reader.Rows, rejects: Rejects) -> tuple[reader.Rows, dict]:
-        rows = allowed(rows, ITEM_LABEL, (0, 1, 2), rejects)
-        rows = with_partner(rows, "item_1", known, Path(users), rejects)
+    def columns(rows: reader.Rows, bad_rows: BadRows) -> tuple[reader.Rows, dict]:
+        rows = allowed(rows, ITEM_LABEL, (0, 1, 2), bad_rows)
+        rows = with_partner(rows, "item_1", known, Path(users), bad_rows)
         page = places[np.searchsorted(known, rows.columns["item_1"])]
         label = rows.columns[ITEM_LABEL].astype(np.int8)
         return rows, {"page": page.astype(np.int32), "label": label}
@@ -55,15 +55,15 @@ def read_items(
 
 
 def _read(folder, source, start, stop, policy, layout, names, columns) -> dict:
-    rejects = Rejects(Path(source.name), policy)
+    bad_rows = BadRows(Path(source.name), policy)
     writer, read, kept, fatal = None, 0, 0, None
     with pa.OSFile(str(folder / PART), "wb") as file:
         try:
             for block in blocks_of_lines(source, start, stop):
                 if not start and not read:
-                    lines.check_separator(rejects.path, block, layout, len(layout.names))
-                rows = reader.parse_block(block, read + 1, layout, layout.names, rejects)
-                rows, own = columns(rows, rejects)
+                    lines.check_separator(bad_rows.path, block, layout, len(layout.names))
+                rows = reader.parse_block(block, read + 1, layout, layout.names, bad_rows)
+                rows, own = columns(rows, bad_rows)
                 own["line"] = rows.lines.astype(np.int32)
                 batch = pa.record_batch(own | {names[k]: _narrow(rows, k, layout) for k in names})
                 if writer is None:
@@ -71,7 +71,7 @@ def _read(folder, source, start, stop, policy, layout, names, columns) -> dict:
                 writer.write_batch(batch)
                 kept += batch.num_rows
                 read += block.count(b"\n") + (not block.endswith(b"\n"))
-                if rejects and policy.on_bad_rows == "error":
+                if bad_rows and policy.on_bad_rows == "error":
                     break  # a later line cannot be the first bad one
         except DataFormatError as error:  # of the file, not of a row: no skipping helps
             fatal = [type(error).__name__, dict(error.parts)]
@@ -80,8 +80,8 @@ def _read(folder, source, start, stop, policy, layout, names, columns) -> dict:
         finally:
             if writer is not None:
                 writer.close()
-    rejects.rows_read = read
-    return rejects.report() | {"lines": read, "rows": kept, "fatal": fatal}
+    bad_rows.rows_read = read
+    return bad_rows.report() | {"lines": read, "rows": kept, "fatal": fatal}
 
 
 def _narrow(rows: reader.Rows, name: str, layout) -> np.ndarray:
@@ -114,7 +114,7 @@ def sort_pages(folder: Path, parts: list[RawPart], name: str, policy: Policy) ->
     keys, places = np.unique(ids, return_index=True)  # of equal ones the first
     np.save(folder / KEYS, keys)
     np.save(folder / PLACES, places.astype(np.int32))
-    rejects = Rejects(Path(name), policy)
+    bad_rows = BadRows(Path(name), policy)
     repeated = np.ones(len(ids), bool)
     repeated[places] = False
 
@@ -130,8 +130,8 @@ def sort_pages(folder: Path, parts: list[RawPart], name: str, policy: Policy) ->
             remedy="remove one of the rows, or keep the first with --on_bad_rows skip",
         )
 
-    rejects.add_where(repeated, numbers, "repeated page", error)
-    return rejects.report() | {"pages": len(ids)}
+    bad_rows.add_where(repeated, numbers, "repeated page", error)
+    return bad_rows.report() | {"pages": len(ids)}
 
 
 def order_items(folder: Path, parts: list[RawPart], pages: int, valid_fraction: float) -> dict:

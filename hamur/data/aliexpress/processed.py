@@ -17,18 +17,18 @@ from hamur.data.aliexpress.files import (
 from hamur.data.encode import factorise
 from hamur.data.errors import DataValueError, LeakageError
 from hamur.data.text import checks, reader
-from hamur.data.text.bad_rows import Rejects
+from hamur.data.text.bad_rows import BadRows
 
 Columns = dict[str, np.ndarray]
 
 
-def read_processed(rejects: Rejects) -> Columns:
+def read_processed(bad_rows: BadRows) -> Columns:
     """The 82 columns of one file's rows, numerical ones as float32, and "line"."""
-    rows = reader.read_rows(rejects.path, CSV, rejects)
+    rows = reader.read_rows(bad_rows.path, CSV, bad_rows)
     for name in LABELS:
-        rows = checks.allowed(rows, name, (0, 1), rejects)
-    rows = checks.purchases_clicked(rows, *LABELS, rejects)
-    rejects.settle()
+        rows = checks.allowed(rows, name, (0, 1), bad_rows)
+    rows = checks.purchases_clicked(rows, *LABELS, bad_rows)
+    bad_rows.raise_if_any()
     columns = {
         name: column.astype(np.float32) if name in DENSE_COLUMNS else column
         for name, column in rows.columns.items()

@@ -38,7 +38,7 @@ from hamur.data.streaming.jobs import Job
 from hamur.data.streaming.pipeline import Workspace
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.streaming.product import Product
-from hamur.data.text.bad_rows import Rejects
+from hamur.data.text.bad_rows import BadRows
 
 
 def build(space: Workspace, sources: list[RawFile], options: Options) -> Product:
@@ -47,32 +47,32 @@ def build(space: Workspace, sources: list[RawFile], options: Options) -> Product
     countries = choose_countries(sources[0].path.parent, found, options.countries)
     sources = [each for each in sources if each.country in countries]
     files = {(each.country, each.part, each.side): each.source for each in sources}
-    rejects = {key: Rejects(Path(source.name), options.policy) for key, source in files.items()}
+    bad_rows = {key: BadRows(Path(source.name), options.policy) for key, source in files.items()}
     halves = [(country, part) for country in countries for part in PARTS]
     users = {}
     for half in halves:
         key = (*half, "user")
-        users[half] = _read(space, options, key, files[key], rejects[key], read_users)
-    pages = _sort(space, options, halves, files, rejects, users)
+        users[half] = _read(space, options, key, files[key], bad_rows[key], read_users)
+    pages = _sort(space, options, halves, files, bad_rows, users)
     items = {}
     for half in halves:
         key, name = (*half, "item"), files[(*half, "user")].name
         folder = space.path(_at("pages", half))
         items[half] = _read(
-            space, options, key, files[key], rejects[key], read_items, folder, name
+            space, options, key, files[key], bad_rows[key], read_items, folder, name
         )  # fmt: skip
-    for each in rejects.values():
-        each.settle()
+    for each in bad_rows.values():
+        each.raise_if_any()
     rows, own_pages = _order(space, options, halves, users, items, pages, countries)
     product = make_files(space, options, countries, rows, own_pages)
-    return product.with_rejects(rejects.values())
+    return product.with_bad_rows(bad_rows.values())
 
 
 def _at(stage: str, half: tuple[str, str]) -> str:
     return f"{stage}/{'-'.join(half)}"
 
 
-def _read(space, options: Options, key, source, rejects: Rejects, work, *more) -> list[RawPart]:
+def _read(space, options: Options, key, source, bad_rows: BadRows, work, *more) -> list[RawPart]:
     """The parts of one raw file; the first bad row in file order ends the stage."""
     ranges = source.ranges(options.range_bytes)
     names = [f"{'-'.join(key)}/{number:05d}" for number in range(len(ranges))]
@@ -84,9 +84,9 @@ def _read(space, options: Options, key, source, rejects: Rejects, work, *more) -
 
     def settle(number: int, report: dict) -> str:
         nonlocal read, kept
-        rejects.merge(report, read)
+        bad_rows.merge(report, read)
         if options.policy.on_bad_rows == "error":
-            rejects.settle()
+            bad_rows.raise_if_any()
         if report["fatal"]:
             kind, parts = report["fatal"]
             line = parts["line"] and parts["line"] + read
@@ -102,7 +102,7 @@ def _read(space, options: Options, key, source, rejects: Rejects, work, *more) -
     return [RawPart(space.path(n), r["lines"], r["rows"]) for n, r in zip(names, reports)]
 
 
-def _sort(space, options, halves, files, rejects, users) -> dict[tuple[str, str], int]:
+def _sort(space, options, halves, files, bad_rows, users) -> dict[tuple[str, str], int]:
     """Pages of each user file."""
     jobs = [
         Job(
@@ -114,8 +114,8 @@ def _sort(space, options, halves, files, rejects, users) -> dict[tuple[str, str]
     ]
     pages = {}
     for half, report in zip(halves, space.run("sorting pages", jobs, "file")):
-        rejects[(*half, "user")].merge(report)
-        rejects[(*half, "user")].settle()
+        bad_rows[(*half, "user")].merge(report)
+        bad_rows[(*half, "user")].raise_if_any()
         pages[half] = report["pages"]
     return pages
 

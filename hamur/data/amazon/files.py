@@ -16,7 +16,7 @@ from hamur.data.cross_domain.checks import EARLIEST, LATEST, expected_time, firs
 from hamur.data.cross_domain.dataset import Interactions
 from hamur.data.encode import MISSING, Codes
 from hamur.data.errors import DataValueError
-from hamur.data.text.bad_rows import SKIP_REMEDY, Rejects
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 
 OTHERS = "others"
 _ROWS_AT_ONCE = 65_536
@@ -24,26 +24,26 @@ RATINGS = (1, 2, 3, 4, 5)
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-def read_reviews(path: Path, name: str, rejects: Rejects) -> Interactions:
+def read_reviews(path: Path, name: str, bad_rows: BadRows) -> Interactions:
     """The reviews of one category in file order, without categories of their items.
 
-    Raises:  DataFormatError, DataValueError, DuplicateRowError through `rejects`.
+    Raises:  DataFormatError, DataValueError, DuplicateRowError through `bad_rows`.
     """
     users, items = _Names(), _Names()
     chunks, rows = [], []
-    for number, (user, item, rating, time) in parsed(path, _review, rejects):
+    for number, (user, item, rating, time) in parsed(path, _review, bad_rows):
         rows.append((users.code(user), items.code(item), rating, time, number))
         if len(rows) == _ROWS_AT_ONCE:
             chunks.append(np.array(rows, np.int64))
             rows = []
     chunks.append(np.array(rows, np.int64).reshape(-1, 5))
     if not sum(map(len, chunks)):
-        rejects.settle()
+        bad_rows.raise_if_any()
     user, item, rating, time, line = np.concatenate(chunks).T
     good = first_of_equal(
-        (user, item, rating, time), line, "reviewerID", lambda row: users.name(user[row]), rejects
+        (user, item, rating, time), line, "reviewerID", lambda row: users.name(user[row]), bad_rows
     )
-    rejects.settle()
+    bad_rows.raise_if_any()
     reviews = Interactions(
         name,
         users.codes(user),
@@ -108,7 +108,7 @@ class _Names:
 
 
 def read_categories(
-    path: Path, items: np.ndarray, rejects: Rejects, strict: bool = False
+    path: Path, items: np.ndarray, bad_rows: BadRows, strict: bool = False
 ) -> tuple[Codes, np.ndarray]:
     """The category of each of these items: second element of its first path; and the rank (number
     of categories,) of the categories by their first line.
@@ -120,11 +120,11 @@ def read_categories(
     wanted = {item: position for position, item in enumerate(items.tolist())}
     found: dict[str, int] = {}
     codes = np.full(len(items), MISSING, np.int64)
-    for _, (asin, category) in parsed(path, _meta, rejects, None if strict else wanted):
+    for _, (asin, category) in parsed(path, _meta, bad_rows, None if strict else wanted):
         number = found.setdefault(category, len(found))
         if asin in wanted and codes[wanted[asin]] == MISSING:
             codes[wanted[asin]] = number
-    rejects.settle()
+    bad_rows.raise_if_any()
     values = np.array(list(found), dtype=str) if found else np.empty(0, "U1")
     order = np.argsort(values)
     rank = np.full(len(values) + 1, MISSING, np.int32)

@@ -17,7 +17,7 @@ from hamur.data.errors import (
     TruncatedFileError,
 )
 from hamur.data.streaming.jobs import advance
-from hamur.data.text.bad_rows import SKIP_REMEDY, Rejects
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 
 _ASIN = re.compile(rb"""['"]asin['"]\s*:\s*['"]([A-Za-z0-9_.-]+)['"]""")
 _CHUNK = 65_536
@@ -99,7 +99,7 @@ def _reason(error: Exception) -> str:
 
 
 def parsed(
-    path: Path, take: Callable, rejects: Rejects, wanted: Container[str] | None = None
+    path: Path, take: Callable, bad_rows: BadRows, wanted: Container[str] | None = None
 ) -> Iterator[tuple[int, tuple]]:
     """(number, what `take` takes from the record) of every usable line.
 
@@ -107,7 +107,7 @@ def parsed(
     """
     with closing(read_lines(path)) as lines:
         for number, line, ended in lines:
-            rejects.rows_read += 1
+            bad_rows.rows_read += 1
             quick = _ASIN.search(line) if wanted is not None and ended else None
             if quick and quick[1].decode() not in wanted:
                 continue
@@ -116,8 +116,8 @@ def parsed(
             except TruncatedFileError:
                 raise
             except DataError as error:
-                rejects.add(number, error.column or "no object", error, line)
-                if rejects.policy.on_bad_rows == "error":
+                bad_rows.add(number, error.column or "no object", error, line)
+                if bad_rows.policy.on_bad_rows == "error":
                     return  # a later line cannot be the first bad one
                 continue
             yield number, found

@@ -23,7 +23,7 @@ from hamur.data.encode import MISSING
 from hamur.data.errors import DataFileNotFoundError, DataFormatError, JoinError
 from hamur.data.schema import SPARSE, FieldSpec, Schema
 from hamur.data.table import Splits, Table
-from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.bad_rows import BadRows, Policy
 
 NAME = "amazon"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "amazon-sample"
@@ -63,14 +63,14 @@ def load_amazon_pair(
         return open_pair(source)
     domains, found = [], {}
     for category in choose_pair(source, pair):
-        rejects = [
-            Rejects(find_file(source, name.format(category)), Policy(on_bad_rows, max_bad_fraction))
+        bad_rows = [
+            BadRows(find_file(source, name.format(category)), Policy(on_bad_rows, max_bad_fraction))
             for name in FILES
         ]
-        reviews, without = read_domain(category, *rejects, missing_meta, strict_meta, id_order)
+        reviews, without = read_domain(category, *bad_rows, missing_meta, strict_meta, id_order)
         domains.append(reviews)
         found[category] = {
-            "files": {each.path.name: each.counts() for each in rejects},
+            "files": {each.path.name: each.counts() for each in bad_rows},
             "items_without_meta": without,
         }
     return join_pair(
@@ -84,15 +84,15 @@ def load_amazon_pair(
 
 def read_domain(
     category: str,
-    of_reviews: Rejects,
-    of_meta: Rejects,
+    of_reviews: BadRows,
+    of_meta: BadRows,
     missing_meta: str,
     strict_meta: bool,
     id_order: str,
 ) -> tuple[Interactions, int]:
     """The reviews with the categories of their items, and the number of items without.
 
-    Raises:  DataError; what is skipped goes to the two Rejects.
+    Raises:  DataError; what is skipped goes to the two BadRows.
     """
     reviews = read_reviews(of_reviews.path, category, of_reviews)
     # The public order of categories is that of all lines, also of items without a review.
@@ -101,7 +101,7 @@ def read_domain(
 
 
 def _with_categories(
-    reviews: Interactions, of_meta: Rejects, missing_meta: str, every_line: bool
+    reviews: Interactions, of_meta: BadRows, missing_meta: str, every_line: bool
 ) -> tuple[Interactions, int]:
     """The reviews with the categories of their items, and the number of items without."""
     category, rank = read_categories(of_meta.path, reviews.item.values, of_meta, every_line)

@@ -18,7 +18,7 @@ from hamur.data.errors import DataError
 from hamur.data.streaming.jobs import Job
 from hamur.data.streaming.pipeline import Workspace
 from hamur.data.streaming.prepare import DataSet
-from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.bad_rows import BadRows, Policy
 
 _COLUMNS = ("row_id", "rating", "time", "category_rank")
 
@@ -43,13 +43,13 @@ def find(folder: Path) -> list[Path]:
 
 
 def build(space: Workspace, sources: list[Path], options: Options) -> tuple:
-    """(splits, schema, rejects, further arrays of the cache)"""
+    """(splits, schema, bad_rows, further arrays of the cache)"""
     folder = sources[0].parent
     chosen = load.choose_pair(folder, options.pair)
-    jobs, rejects = [], []
+    jobs, bad_rows = [], []
     for category in chosen:
         paths = [load.find_file(folder, name.format(category)) for name in load.FILES]
-        rejects += [Rejects(path, options.policy) for path in paths]
+        bad_rows += [BadRows(path, options.policy) for path in paths]
         given = (*paths, category, options)
         size = sum(path.stat().st_size for path in paths)
         jobs.append(Job(f"reviews/{category}", read_category, given, size))
@@ -59,7 +59,7 @@ def build(space: Workspace, sources: list[Path], options: Options) -> tuple:
         if report["error"]:
             kind, parts = report["error"]
             raise getattr(errors, kind)(**parts)
-        for each, own in zip(rejects[2 * number :], report["rejects"]):
+        for each, own in zip(bad_rows[2 * number :], report["bad_rows"]):
             each.merge(own)
         found[chosen[number]] = {"items_without_meta": report["without"]}
 
@@ -75,15 +75,15 @@ def build(space: Workspace, sources: list[Path], options: Options) -> tuple:
     )
     splits, schema = load.as_splits(pair)
     schema = replace(schema, split=pair_cache.described(pair, dict(schema.split)))
-    return splits, schema, rejects, pair_cache.arrays_of(pair)
+    return splits, schema, bad_rows, pair_cache.arrays_of(pair)
 
 
 def read_category(folder: Path, reviews: Path, meta: Path, category: str, options: Options) -> dict:
     """A job: the reviews of a category with the categories of their items, as arrays."""
-    rejects = [Rejects(path, options.policy) for path in (reviews, meta)]
+    bad_rows = [BadRows(path, options.policy) for path in (reviews, meta)]
     try:
         rows, without = load.read_domain(
-            category, *rejects, options.missing_meta, options.strict_meta, options.id_order
+            category, *bad_rows, options.missing_meta, options.strict_meta, options.id_order
         )
     except DataError as error:
         return {"error": [type(error).__name__, error.parts]}
@@ -93,7 +93,7 @@ def read_category(folder: Path, reviews: Path, meta: Path, category: str, option
         np.save(folder / f"{name}_values.npy", codes.values)
     for name in _COLUMNS:
         np.save(folder / f"{name}.npy", getattr(rows, name))
-    return {"error": None, "rejects": [each.report() for each in rejects], "without": without}
+    return {"error": None, "bad_rows": [each.report() for each in bad_rows], "without": without}
 
 
 def _load(folder: Path, category: str) -> Interactions:

@@ -11,7 +11,7 @@ from hamur.data.cache.write import write_cache
 from hamur.data.errors import CacheError
 from hamur.data.schema import Schema
 from hamur.data.table import Splits
-from hamur.data.text.bad_rows import Rejects
+from hamur.data.text.bad_rows import BadRows
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def load_or_build(
     source: Path,
     options: dict,
     digest: dict[str, str],
-    build: Callable[[], tuple[Splits, Schema, list[Rejects]]],
+    build: Callable[[], tuple[Splits, Schema, list[BadRows]]],
     cache_dir: str | Path | None,
 ) -> Loaded:
     """The cached tables of these source files and options, built first where needed.
@@ -48,9 +48,9 @@ def load_or_build(
             return open_cache(folder, fingerprint)
         except CacheError as error:
             _log.warning("building the cache again: %s", error)
-    splits, schema, rejects = build()
+    splits, schema, bad_rows = build()
     try:
-        write_cache(folder, splits, schema, fingerprint, rejects)
+        write_cache(folder, splits, schema, fingerprint, bad_rows)
     except OSError as error:
         if cache_dir is not None:
             raise

@@ -9,9 +9,9 @@ import numpy as np
 from hamur.data.arrays import Piece, PieceColumn, Pieces, header
 from hamur.data.cache.digest import update
 from hamur.data.errors import CacheError
-from hamur.data.multi_valued import Ragged, weighed
+from hamur.data.multi_valued import MultiValued, weighed
 from hamur.data.schema import Schema
-from hamur.data.splits import PARTS
+from hamur.data.splits import SPLITS
 from hamur.data.table import Splits, Table
 
 # Raised whenever the same files and options give other tables, so that old caches are built again.
@@ -71,7 +71,7 @@ def open_cache(folder: Path, fingerprint: dict | None = None, verify: bool = Fal
     schema = Schema.from_json(json.dumps(manifest["schema"]))
     arrays = {name.removesuffix(".npy"): _open_array(folder / name, files[name]) for name in files}
     tables = manifest["tables"]
-    return Splits(*(arrange(tables[part], arrays, schema) for part in PARTS)), schema
+    return Splits(*(arrange(tables[part], arrays, schema) for part in SPLITS)), schema
 
 
 def is_current(folder: Path, fingerprint: dict) -> bool:
@@ -90,7 +90,7 @@ def arrange(columns: dict[str, list], arrays: dict[str, np.ndarray], schema: Sch
     """
     columns = dict(columns)
     lists = [
-        Ragged(
+        MultiValued(
             *(arrays[f"{file}.{end}"] for end in ("ids", "values", "offsets")),
             max_len=spec.max_len,
             rows=None if rows is None else arrays[rows],

@@ -14,10 +14,10 @@ from hamur import __version__
 from hamur.data.arrays import Part, blocks, write_array
 from hamur.data.cache.read import FORMAT, is_current
 from hamur.data.schema import Schema
-from hamur.data.splits import PARTS
+from hamur.data.splits import SPLITS
 from hamur.data.streaming.jobs import sync
 from hamur.data.table import Splits
-from hamur.data.text.bad_rows import Rejects, write_bad_rows
+from hamur.data.text.bad_rows import BadRows, write_bad_rows
 
 
 def write_cache(
@@ -25,7 +25,7 @@ def write_cache(
     splits: Splits,
     schema: Schema,
     fingerprint: dict,
-    rejects: Iterable[Rejects] = (),
+    bad_rows: Iterable[BadRows] = (),
     stats: dict | None = None,
     fitted: dict[str, np.ndarray] | None = None,
 ) -> None:
@@ -34,7 +34,7 @@ def write_cache(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         files, tables = {}, {}
-        for part, table in zip(PARTS, splits):
+        for part, table in zip(SPLITS, splits):
             (temporary / part).mkdir(parents=True)
             tables[part] = {column: [Part(f"{part}/{column}")] for column in table.columns()}
             arrays = {f"{part}/{column}": values for column, values in table.columns().items()}
@@ -49,7 +49,7 @@ def write_cache(
                 arrays |= {f"{name}.{end}": values for end, values in own.items()}
             files |= write_arrays(temporary, arrays)
         files |= write_fitted(temporary, fitted or {})
-        complete(temporary, schema, fingerprint, files, tables, rejects, stats)
+        complete(temporary, schema, fingerprint, files, tables, bad_rows, stats)
         replace_cache(temporary, folder, fingerprint)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -80,7 +80,7 @@ def complete(
     fingerprint: dict,
     files: dict[str, dict],
     tables: dict[str, dict[str, list[Part]]],
-    rejects: Iterable[Rejects] = (),
+    bad_rows: Iterable[BadRows] = (),
     stats: dict | None = None,
 ) -> None:
     """What makes a folder of arrays a cache: schema.json, stats.json, bad_rows.csv, COMPLETE.
@@ -98,9 +98,9 @@ def complete(
     if stats is not None:
         text = json.dumps(stats, indent=1, allow_nan=False)
         (folder / "stats.json").write_text(text + "\n", encoding="utf-8")
-    rejects = list(rejects)
-    if any(rejects):
-        write_bad_rows(folder / "bad_rows.csv", rejects)
+    bad_rows = list(bad_rows)
+    if any(bad_rows):
+        write_bad_rows(folder / "bad_rows.csv", bad_rows)
     for path in folder.rglob("*"):
         sync(path)
     (folder / "COMPLETE").touch()

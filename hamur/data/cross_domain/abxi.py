@@ -26,7 +26,7 @@ from hamur.data.errors import (
     DataValueError,
     EmptySplitError,
 )
-from hamur.data.text.bad_rows import SKIP_REMEDY, Policy, Rejects
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
 from hamur.data.text.reader import Rows
 
 SEQUENCES, ITEMS, USERS = "*_preprocessed.txt", "map_item_*.txt", "map_user_*.txt"
@@ -55,12 +55,12 @@ def load_abxi_pair(
     users = (
         {str(v): k for k, v in _json(_only(folder, USERS)).items()} if _has_users(folder) else {}
     )
-    rejects = Rejects(path, Policy(on_bad_rows, max_bad_fraction))
-    rows = check_times(_read(rejects, items), "timestamp", "timestamp", 1, rejects)
+    bad_rows = BadRows(path, Policy(on_bad_rows, max_bad_fraction))
+    rows = check_times(_read(bad_rows, items), "timestamp", "timestamp", 1, bad_rows)
     user, item = rows.columns["user"], rows.columns["item"]
     keys = [_codes(user).codes, _codes(item).codes, rows.columns["timestamp"]]
-    rows = rows.keep(first_of_equal(keys, rows.lines, "user", lambda row: user[row], rejects))
-    rejects.settle()
+    rows = rows.keep(first_of_equal(keys, rows.lines, "user", lambda row: user[row], bad_rows))
+    bad_rows.raise_if_any()
     domain = np.array([items[number].domain for number in rows.columns["item"]])
     stem = path.name.split("_")[0]
     domains = []
@@ -87,7 +87,7 @@ def load_abxi_pair(
         split_seed=split_seed,
         vocabulary=vocabulary,
         id_order=id_order,
-        found={"files": {path.name: rejects.counts()}},
+        found={"files": {path.name: bad_rows.counts()}},
     )
 
 
@@ -146,19 +146,19 @@ def _items(path: Path) -> dict[str, _Item]:
     return items
 
 
-def _read(rejects: Rejects, items: dict[str, _Item]) -> Rows:
+def _read(bad_rows: BadRows, items: dict[str, _Item]) -> Rows:
     """user, item (texts) and timestamp of every behaviour; lines are those of the users."""
     cells: list[tuple[str, str, int, int]] = []
-    with rejects.path.open(encoding="utf-8", errors="replace") as file:
+    with bad_rows.path.open(encoding="utf-8", errors="replace") as file:
         for line, text in enumerate(file, 1):
             user, *behaviours = text.split() or [""]
             for behaviour in behaviours:
                 item, _, time = behaviour.partition("|")
-                rejects.rows_read += 1
+                bad_rows.rows_read += 1
                 if item in items and time.isascii() and time.isdigit() and len(time) < 19:
                     cells.append((user, item, int(time), line))
                 else:
-                    rejects.add(line, "bad behaviour", _error(rejects.path, line, behaviour))
+                    bad_rows.add(line, "bad behaviour", _error(bad_rows.path, line, behaviour))
     columns = list(zip(*cells)) or [(), (), (), ()]
     text = {name: np.array(column, object) for name, column in zip(("user", "item"), columns)}
     return Rows(text | {"timestamp": np.array(columns[2], np.int64)}, np.array(columns[3], int))

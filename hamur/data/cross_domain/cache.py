@@ -9,7 +9,7 @@ from hamur.data import cache
 from hamur.data.cross_domain.dataset import Pair
 from hamur.data.errors import CacheError
 from hamur.data.schema import Schema, thaw
-from hamur.data.splits import PARTS
+from hamur.data.splits import SPLITS
 from hamur.data.table import Splits, Table
 
 FOLDER = "pair"
@@ -22,7 +22,7 @@ def arrays_of(pair: Pair) -> dict[str, np.ndarray]:
     for group in ("names", "ratings"):
         own = getattr(pair, group)
         found |= {f"{FOLDER}/{group}/{name}": values for name, values in own.items()}
-    tables = {"source": pair.source} | dict(zip(PARTS, pair.target))
+    tables = {"source": pair.source} | dict(zip(SPLITS, pair.target))
     for part, table in tables.items():
         found |= {f"{FOLDER}/{part}/{name}": column for name, column in table.columns().items()}
     return found
@@ -67,7 +67,7 @@ def open_pair(folder: Path, verify: bool = False) -> Pair:
     )
     return Pair(
         source=table("source"),
-        target=Splits(*map(table, PARTS)),
+        target=Splits(*map(table, SPLITS)),
         source_schema=source_schema,
         target_schema=target_schema,
         names=below("names"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hamur.data.errors import DataFormatError, DataValueError, DuplicateRowError
-from hamur.data.text.bad_rows import SKIP_REMEDY, Rejects
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.reader import Rows
 
 EARLIEST, LATEST, MILLISECONDS = 10**8, 4 * 10**9, 10**11
@@ -23,7 +23,7 @@ def expected_time(value) -> str:
     return f"whole seconds since 1970, {EARLIEST}..{LATEST}{hint}"
 
 
-def check_times(rows: Rows, role: str, column: str, per_second: int, rejects: Rejects) -> Rows:
+def check_times(rows: Rows, role: str, column: str, per_second: int, bad_rows: BadRows) -> Rows:
     """The rows with a possible time, which is in seconds afterwards."""
     given = rows.columns[role]
     time = given // per_second
@@ -31,7 +31,7 @@ def check_times(rows: Rows, role: str, column: str, per_second: int, rejects: Re
     def error(row: int) -> DataValueError:
         return DataValueError(
             "not a usable time",
-            file=rejects.path,
+            file=bad_rows.path,
             line=int(rows.lines[row]),
             column=column,
             value=int(given[row]),
@@ -40,7 +40,7 @@ def check_times(rows: Rows, role: str, column: str, per_second: int, rejects: Re
         )
 
     bad = (time < EARLIEST) | (time > LATEST)
-    good = rejects.add_where(bad, rows.lines, f"bad value in {column}", error)
+    good = bad_rows.add_where(bad, rows.lines, f"bad value in {column}", error)
     return Rows(rows.columns | {role: time}, rows.lines).keep(good)
 
 
@@ -49,11 +49,11 @@ def first_of_equal(
     lines: np.ndarray,
     column: str,
     name: Callable[[int], str],
-    rejects: Rejects,
+    bad_rows: BadRows,
 ) -> np.ndarray:
     """(N,) bool: not the repetition of an earlier row in all keys; name: a row's user.
 
-    lines ascend.  Repetitions go to `rejects` as DuplicateRowError.
+    lines ascend.  Repetitions go to `bad_rows` as DuplicateRowError.
     """
     order = np.lexsort(keys)  # stable: the earlier line comes first
     same = np.ones(max(len(order) - 1, 0), bool)
@@ -69,7 +69,7 @@ def first_of_equal(
     def error(row: int) -> DuplicateRowError:
         return DuplicateRowError(
             f"line {lines[first[row]]} says the same already",
-            file=rejects.path,
+            file=bad_rows.path,
             line=int(lines[row]),
             column=column,
             value=str(name(row)),
@@ -77,7 +77,7 @@ def first_of_equal(
             remedy="remove one of the lines, or keep the first with --on_bad_rows skip",
         )
 
-    return rejects.add_where(repeated, lines, "repeated row", error)
+    return bad_rows.add_where(repeated, lines, "repeated row", error)
 
 
 def check_exchanged(path: Path, rows: Rows, roles: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from hamur.data.cross_domain.dataset import Pair
 from hamur.data.cross_domain.histories import ITEM, USER
-from hamur.data.splits import PARTS
+from hamur.data.splits import SPLITS
 from hamur.files import replacing
 
 FOLDER = "biao_json"
@@ -46,7 +46,7 @@ def export_biao_json(pair: Pair, folder: Path) -> list[Path]:
         categories = getattr(pair, f"{name}_categories").tolist()
         content[f"{name}_item_cate"] = dict(enumerate(categories[1:], 1))
         content[f"{name}_user_behavior"] = behaviours[name]
-    for part, table in zip(PARTS, pair.target):
+    for part, table in zip(SPLITS, pair.target):
         content[f"{part}_set"] = [
             [user, item, rating, behaviours["target"][user], behaviours["source"][user]]
             for (user, item, _), rating in zip(table.sparse.tolist(), pair.ratings[part].tolist())

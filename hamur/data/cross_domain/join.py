@@ -64,7 +64,7 @@ def join_pair(
     whole, divided = fitted[0].table(positive_above, 0), fitted[1].table(positive_above, 1)
     tables = Splits(*(divided.take(part) for part in rows.parts))
     sources = {**found, "rows": {"usable": int(rows.early.sum()), "all": len(whole)}}
-    targets = {**found, "rows": dict(zip(splits.PARTS, map(len, tables)))}
+    targets = {**found, "rows": dict(zip(splits.SPLITS, map(len, tables)))}
     domains = (source.name, target.name)
     name = "-".join(domains)
     return Pair(
@@ -85,7 +85,7 @@ def _ratings(rows: Matched) -> dict[str, np.ndarray]:
     """Pair.ratings; empty where one domain has none."""
     if rows.source.rating is None or rows.target.rating is None:
         return {}
-    divided = {n: rows.target.rating[part] for n, part in zip(splits.PARTS, rows.parts)}
+    divided = {n: rows.target.rating[part] for n, part in zip(splits.SPLITS, rows.parts)}
     return {"source": rows.source.rating, **divided}
 
 

@@ -47,7 +47,7 @@ def match(source: Interactions, target: Interactions, split: str, split_seed: in
     trained = np.zeros(len(users), bool)
     trained[target_user[parts[0]]] = True
     parts = tuple(part[trained[target_user[part]]] for part in parts)
-    splits.check_parts(dict(zip(splits.PARTS, map(len, parts))), split)
+    splits.check_parts(dict(zip(splits.SPLITS, map(len, parts))), split)
     kept = trained[source_user]
     source, source_user = source.take(np.flatnonzero(kept)), source_user[kept]
     early = source.time < valid_time[source_user] if timed else np.ones(len(source), bool)

@@ -15,8 +15,8 @@ from hamur.data.cross_domain.join import join_pair
 from hamur.data.encode import Codes, factorise
 from hamur.data.errors import DataFileNotFoundError, DataFormatError, DataValueError
 from hamur.data.text import reader
-from hamur.data.text.bad_rows import SKIP_REMEDY, Policy, Rejects
-from hamur.data.text.lines import Layout, read_header
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
+from hamur.data.text.lines import FileFormat, read_header
 from hamur.data.text.reader import Rows
 
 ROLES = ("user", "item", "rating", "timestamp", "category")
@@ -70,11 +70,11 @@ def load_pair(
         )
     policy, domains, files = Policy(on_bad_rows, max_bad_fraction), [], {}
     for name, path in zip(_names(paths), paths):
-        rejects = Rejects(path, policy)
-        rows = _read(path, roles, separator, header, rejects)
+        bad_rows = BadRows(path, policy)
+        rows = _read(path, roles, separator, header, bad_rows)
         begin = 2 if header and path.suffix != ".parquet" else 1
-        domains.append(_interactions(name, rows, roles, time_unit, rating_max, begin, rejects))
-        files[name] = {"files": {path.name: rejects.counts()}}
+        domains.append(_interactions(name, rows, roles, time_unit, rating_max, begin, bad_rows))
+        files[name] = {"files": {path.name: bad_rows.counts()}}
     return join_pair(
         *domains,
         split=split,
@@ -103,11 +103,11 @@ def _names(paths: list[Path]) -> list[str]:
 
 
 def _read(
-    path: Path, roles: dict[str, str], separator: str | None, header: bool, rejects: Rejects
+    path: Path, roles: dict[str, str], separator: str | None, header: bool, bad_rows: BadRows
 ) -> Rows:
     """The columns of the roles, by role, in file order."""
     if path.suffix == ".parquet":
-        return _read_parquet(path, roles, rejects)
+        return _read_parquet(path, roles, bad_rows)
     if separator is None:
         separator = "\t" if path.suffix in (".tsv", ".dat") else ","
     names = None
@@ -118,7 +118,7 @@ def _read(
         names = tuple(present)
     _check_present(path, roles, present)
     kinds = {column: _KINDS[role] for role, column in roles.items()}
-    rows = reader.read_rows(path, Layout(kinds, separator, names), rejects)
+    rows = reader.read_rows(path, FileFormat(kinds, separator, names), bad_rows)
     return Rows({role: rows.columns[column] for role, column in roles.items()}, rows.lines)
 
 
@@ -135,7 +135,7 @@ def _check_present(path: Path, roles: dict[str, str], present: list[str]) -> Non
             )
 
 
-def _read_parquet(path: Path, roles: dict[str, str], rejects: Rejects) -> Rows:
+def _read_parquet(path: Path, roles: dict[str, str], bad_rows: BadRows) -> Rows:
     import pyarrow
     import pyarrow.parquet
 
@@ -149,7 +149,7 @@ def _read_parquet(path: Path, roles: dict[str, str], rejects: Rejects) -> Rows:
             remedy="write it again",
         ) from None
     columns, lines, good = {}, np.arange(1, len(table) + 1), np.ones(len(table), bool)
-    rejects.rows_read = len(table)
+    bad_rows.rows_read = len(table)
     for role, name in roles.items():
         series = table[name].to_pandas()
         if _KINDS[role] == "text":
@@ -162,16 +162,16 @@ def _read_parquet(path: Path, roles: dict[str, str], rejects: Rejects) -> Rows:
         if role == "timestamp":
             right &= columns[role] == np.floor(columns[role])
             columns[role] = columns[role].astype(np.int64)
-        good &= _reject(~right & good, series, lines, role, "a value of its kind", rejects)
+        good &= _reject(~right & good, series, lines, role, "a value of its kind", bad_rows)
     return Rows(columns, lines).keep(good)
 
 
-def _reject(bad, cells, lines, role: str, expected: str, rejects: Rejects) -> np.ndarray:
+def _reject(bad, cells, lines, role: str, expected: str, bad_rows: BadRows) -> np.ndarray:
     def error(row: int) -> DataValueError:
         value = cells[row]
         return DataValueError(
             "not a usable value",
-            file=rejects.path,
+            file=bad_rows.path,
             line=int(lines[row]),
             column=role,
             value=value.item() if isinstance(value, np.generic) else value,
@@ -179,7 +179,7 @@ def _reject(bad, cells, lines, role: str, expected: str, rejects: Rejects) -> np
             remedy=SKIP_REMEDY,
         )
 
-    return rejects.add_where(bad, lines, f"bad value in {role}", error)
+    return bad_rows.add_where(bad, lines, f"bad value in {role}", error)
 
 
 def _interactions(
@@ -189,16 +189,16 @@ def _interactions(
     time_unit: str,
     rating_max: float,
     rows_from: int,
-    rejects: Rejects,
+    bad_rows: BadRows,
 ) -> Interactions:
     """rows_from: the line of the file's first row."""
-    check_exchanged(rejects.path, rows, roles)
+    check_exchanged(bad_rows.path, rows, roles)
     if "rating" in roles:
         rating = rows.columns["rating"]
         if len(np.unique(rating[:LOOKED_AT])) > _MOST_RATINGS:
             raise DataFormatError(
                 f"more than {_MOST_RATINGS} different ratings",
-                file=rejects.path,
+                file=bad_rows.path,
                 column=roles["rating"],
                 value=np.unique(rating[:LOOKED_AT])[:4].tolist(),
                 expected=f"ratings 0..{rating_max:g}",
@@ -206,19 +206,19 @@ def _interactions(
             )
         bad = (rating < 0) | (rating > rating_max)
         expected = f"0..{rating_max:g}; see rating_max"
-        rows = rows.keep(_reject(bad, rating, rows.lines, roles["rating"], expected, rejects))
+        rows = rows.keep(_reject(bad, rating, rows.lines, roles["rating"], expected, bad_rows))
     if "timestamp" in roles:
-        rows = check_times(rows, "timestamp", roles["timestamp"], TIME_UNITS[time_unit], rejects)
+        rows = check_times(rows, "timestamp", roles["timestamp"], TIME_UNITS[time_unit], bad_rows)
     for role in ("user", "item"):
         cells = rows.columns[role]
         empty = np.isin(cells.codes, np.flatnonzero(np.asarray(cells.categories) == ""))
-        rows = rows.keep(_reject(empty, cells, rows.lines, role, "a name", rejects))
+        rows = rows.keep(_reject(empty, cells, rows.lines, role, "a name", bad_rows))
     codes = {role: _codes(rows.columns[role]) for role in ("user", "item")}
     keys = [codes["user"].codes, codes["item"].codes]
     keys += [rows.columns[role] for role in ("rating", "timestamp") if role in roles]
     users = rows.columns["user"]
-    good = first_of_equal(keys, rows.lines, roles["user"], lambda row: users[row], rejects)
-    rejects.settle()
+    good = first_of_equal(keys, rows.lines, roles["user"], lambda row: users[row], bad_rows)
+    bad_rows.raise_if_any()
     found = Interactions(
         name,
         codes["user"],

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from hamur.data.errors import DataError, DataFileNotFoundError, DataFormatError
-from hamur.data.text.lines import Layout, check_header, read_header
+from hamur.data.text.lines import FileFormat, check_header, read_header
 
 PAGE = "https://grouplens.org/datasets/movielens/1m"
 
-RATINGS = Layout(
+RATINGS = FileFormat(
     kinds={"user_id": "int", "movie_id": "int", "rating": "int", "timestamp": "int"},
     separator="::",
     names=("user_id", "movie_id", "rating", "timestamp"),
     quoted=False,
 )
-USERS = Layout(
+USERS = FileFormat(
     kinds={
         "user_id": "int",
         "gender": "text",
@@ -25,7 +25,7 @@ USERS = Layout(
     names=("user_id", "gender", "age", "occupation", "zip"),
     quoted=False,
 )
-MOVIES = Layout(
+MOVIES = FileFormat(
     kinds={"movie_id": "int", "genres": "text"},
     separator="::",
     names=("movie_id", "title", "genres"),
@@ -36,7 +36,7 @@ RAW_FILES = {"ratings.dat": RATINGS, "users.dat": USERS, "movies.dat": MOVIES}
 HEADER = "user_id,movie_id,rating,timestamp,title,genres,gender,age,occupation,zip"
 CSV_COLUMNS = tuple(HEADER.split(","))
 USER_FIELDS = ("gender", "occupation", "zip")
-CSV = Layout({**RATINGS.kinds, **USERS.kinds, "genres": "text"})
+CSV = FileFormat({**RATINGS.kinds, **USERS.kinds, "genres": "text"})
 CSV_NAMES = ("ml-1m.csv", "ml-1m-sample.csv")
 
 

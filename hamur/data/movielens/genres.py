@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from hamur.data.encode import Codes, factorise
-from hamur.data.multi_valued import RawLists
+from hamur.data.multi_valued import RawMultiValued
 
 GENRES = ("first", "multi")
 MAX_GENRES = 6  # of a movie of MovieLens-1M
@@ -16,11 +16,11 @@ def first_genre(genres: pd.Categorical) -> Codes:
     return first.take(genres.codes)
 
 
-def all_genres(genres: pd.Categorical) -> RawLists:
+def all_genres(genres: pd.Categorical) -> RawMultiValued:
     """N lists of all names; movies with the same text share one."""
     names, lengths = _names([text.split("|") for text in genres.categories])
     offsets = np.concatenate(([0], np.cumsum(lengths)))
-    return RawLists(names, offsets, np.asarray(genres.codes), MAX_GENRES)
+    return RawMultiValued(names, offsets, np.asarray(genres.codes), MAX_GENRES)
 
 
 def _names(lists: list[list[str]]) -> tuple[Codes, list[int]]:

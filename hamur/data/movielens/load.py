@@ -26,7 +26,7 @@ from hamur.data.schema import Schema
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.table import Splits
 from hamur.data.text import checks, reader
-from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.bad_rows import BadRows, Policy
 
 NAME = "ml-1m"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "ml-1m-sample"
@@ -129,10 +129,10 @@ DATASET = DataSet(NAME, Options, find_files, build, user="user_id", item="movie_
 
 def read(
     files: list[Path], options: Options, digest: dict, fitted: dict | None = None
-) -> tuple[Splits, Schema, list[Rejects]]:
+) -> tuple[Splits, Schema, list[BadRows]]:
     """The tables of the three raw files or of one joined file, and what was left out of each."""
-    rejects = [Rejects(file, options.policy) for file in files]
-    raw = (_read_csv if len(files) == 1 else _read_raw)(rejects).raw(options.genres)
+    bad_rows = [BadRows(file, options.policy) for file in files]
+    raw = (_read_csv if len(files) == 1 else _read_raw)(bad_rows).raw(options.genres)
     if options.check_statistics:
         _check_statistics(files[0].parent, raw)
     seed = options.split_seed if options.split == "random" else None
@@ -140,14 +140,14 @@ def read(
         raw,
         _SPLITS[options.split](raw, options.split_seed),
         build_tables.Encoding(fit_on=options.fit_on, allow_leakage=options.allow_leakage),
-        rejects,
+        bad_rows,
         name=NAME,
         domain_names=DOMAIN_NAMES,
         group="user_id",
         split={"rule": options.split, "seed": seed, "source": digest, "genres": options.genres},
         fitted=fitted,
     )
-    return tables, schema, rejects
+    return tables, schema, bad_rows
 
 
 _SPLITS = {
@@ -185,20 +185,20 @@ class _Ratings:
         )
 
 
-def _read_raw(rejects: list[Rejects]) -> _Ratings:
-    of_ratings, of_users, of_movies = rejects
+def _read_raw(bad_rows: list[BadRows]) -> _Ratings:
+    of_ratings, of_users, of_movies = bad_rows
     users = reader.read_rows(of_users.path, USERS, of_users)
     users = checks.known_domain(users, "age", DOMAIN_OF_AGE, of_users)
     users = checks.unique(users, ("user_id",), of_users)
-    of_users.settle()
+    of_users.raise_if_any()
     movies = reader.read_rows(of_movies.path, MOVIES, of_movies)
     movies = checks.unique(movies, ("movie_id",), of_movies)
-    of_movies.settle()
+    of_movies.raise_if_any()
     ratings = _valid_ratings(reader.read_rows(of_ratings.path, RATINGS, of_ratings), of_ratings)
     user_ids, movie_ids = users.columns["user_id"], movies.columns["movie_id"]
     ratings = checks.with_partner(ratings, "user_id", user_ids, of_users.path, of_ratings)
     ratings = checks.with_partner(ratings, "movie_id", movie_ids, of_movies.path, of_ratings)
-    of_ratings.settle()
+    of_ratings.raise_if_any()
     user = pd.Index(user_ids).get_indexer(ratings.columns["user_id"])
     movie = pd.Index(movie_ids).get_indexer(ratings.columns["movie_id"])
     fields = {name: factorise(users.columns[name]).take(user) for name in USER_FIELDS}
@@ -206,18 +206,18 @@ def _read_raw(rejects: list[Rejects]) -> _Ratings:
     return _Ratings(ratings, users.columns["age"][user], fields, genres)
 
 
-def _read_csv(rejects: list[Rejects]) -> _Ratings:
-    (of_file,) = rejects
+def _read_csv(bad_rows: list[BadRows]) -> _Ratings:
+    (of_file,) = bad_rows
     rows = _valid_ratings(reader.read_rows(of_file.path, CSV, of_file), of_file)
     rows = checks.known_domain(rows, "age", DOMAIN_OF_AGE, of_file)
-    of_file.settle()
+    of_file.raise_if_any()
     fields = {name: factorise(rows.columns[name]) for name in USER_FIELDS}
     return _Ratings(rows, rows.columns["age"], fields, rows.columns["genres"])
 
 
-def _valid_ratings(rows: reader.Rows, rejects: Rejects) -> reader.Rows:
-    rows = checks.allowed(rows, "rating", range(1, 6), rejects)
-    return checks.unique(rows, ("user_id", "movie_id"), rejects)
+def _valid_ratings(rows: reader.Rows, bad_rows: BadRows) -> reader.Rows:
+    rows = checks.allowed(rows, "rating", range(1, 6), bad_rows)
+    return checks.unique(rows, ("user_id", "movie_id"), bad_rows)
 
 
 def _check_statistics(source: Path, raw: build_tables.RawColumns) -> None:

@@ -16,7 +16,7 @@ from hamur.data.errors import EmptySplitError
 from hamur.data.movielens import files as movielens_files
 from hamur.data.movielens import load as movielens
 from hamur.data.text import checks, reader
-from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.reader import Rows
 
 
@@ -38,8 +38,8 @@ def load_movielens_pair(
     """
     policy = Policy(on_bad_rows, max_bad_fraction)
     source = movielens.SAMPLE if path is None else Path(path).expanduser()
-    rejects = [Rejects(file, policy) for file in movielens_files.find_files(source)]
-    rows, names = _read_movielens(rejects)
+    bad_rows = [BadRows(file, policy) for file in movielens_files.find_files(source)]
+    rows, names = _read_movielens(bad_rows)
     parts = [name.split("|") for name in names.categories]
     first = np.array([part[0] for part in parts])[names.codes]
     second = np.array([part[1] if len(part) > 1 else "others" for part in parts])[names.codes]
@@ -61,7 +61,7 @@ def load_movielens_pair(
                 factorise(columns["user_id"]),
                 item,
                 item_categories(item, pd.Categorical(second[chosen])),
-                rows.lines[chosen] - (2 if len(rejects) == 1 else 1),
+                rows.lines[chosen] - (2 if len(bad_rows) == 1 else 1),
                 columns["rating"].astype(np.float32),
                 columns["timestamp"],
             )
@@ -72,26 +72,26 @@ def load_movielens_pair(
         split_seed=split_seed,
         vocabulary=vocabulary,
         id_order=id_order,
-        found={"files": {each.path.name: each.counts() for each in rejects}},
+        found={"files": {each.path.name: each.counts() for each in bad_rows}},
     )
 
 
-def _read_movielens(rejects: list[Rejects]) -> tuple[Rows, pd.Categorical]:
+def _read_movielens(bad_rows: list[BadRows]) -> tuple[Rows, pd.Categorical]:
     """user_id, movie_id, rating, timestamp of every rating, and the genres of its movie."""
-    of_ratings, of_movies = rejects[0], rejects[-1]
-    joined = len(rejects) == 1
+    of_ratings, of_movies = bad_rows[0], bad_rows[-1]
+    joined = len(bad_rows) == 1
     layout = movielens_files.CSV if joined else movielens_files.RATINGS
     rows = reader.read_rows(of_ratings.path, layout, of_ratings)
     rows = checks.allowed(rows, "rating", range(1, 6), of_ratings)
     rows = checks.unique(rows, ("user_id", "movie_id"), of_ratings)
     if joined:
-        of_ratings.settle()
+        of_ratings.raise_if_any()
         return rows, rows.columns["genres"]
     movies = reader.read_rows(of_movies.path, movielens_files.MOVIES, of_movies)
     movies = checks.unique(movies, ("movie_id",), of_movies)
-    of_movies.settle()
+    of_movies.raise_if_any()
     ids = movies.columns["movie_id"]
     rows = checks.with_partner(rows, "movie_id", ids, of_movies.path, of_ratings)
-    of_ratings.settle()
+    of_ratings.raise_if_any()
     at = pd.Index(ids).get_indexer(rows.columns["movie_id"])
     return rows, movies.columns["genres"][at]

@@ -14,8 +14,8 @@ from hamur.data.scenarios.descriptions import DESCRIPTIONS, Description
 from hamur.data.schema import Schema
 from hamur.data.table import Splits
 from hamur.data.text import checks, reader
-from hamur.data.text.bad_rows import SKIP_REMEDY, Policy, Rejects
-from hamur.data.text.lines import Layout, check_header, read_header
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
+from hamur.data.text.lines import FileFormat, check_header, read_header
 
 _WHOLE = re.compile(r"(-?\d+)\.0*")
 
@@ -40,8 +40,8 @@ def load_scenarios(
     file = find_file(Path(path).expanduser())
     described = recognise(file)
 
-    def read_all(rejects: list[Rejects]) -> tuple[build_tables.RawColumns, splits.Index]:
-        raw = read(rejects[0], described)
+    def read_all(bad_rows: list[BadRows]) -> tuple[build_tables.RawColumns, splits.Index]:
+        raw = read(bad_rows[0], described)
         return raw, splits.random_split(len(raw.domain), split_seed)
 
     loaded = load_processed(
@@ -92,14 +92,14 @@ def recognise(file: Path) -> Description:
     return alike
 
 
-def read(rejects: Rejects, described: Description) -> build_tables.RawColumns:
+def read(bad_rows: BadRows, described: Description) -> build_tables.RawColumns:
     """All rows of the file, before encoding."""
     kinds = dict.fromkeys((*described.sparse, described.domain), "text")
     kinds |= dict.fromkeys(described.dense, "float") | {described.label: "int"}
-    rows = reader.read_rows(rejects.path, Layout(kinds), rejects)
-    rows = checks.allowed(rows, described.label, (0, 1), rejects)
-    rows, domain = _domains(rows, described, rejects)
-    rejects.settle()
+    rows = reader.read_rows(bad_rows.path, FileFormat(kinds), bad_rows)
+    rows = checks.allowed(rows, described.label, (0, 1), bad_rows)
+    rows, domain = _domains(rows, described, bad_rows)
+    bad_rows.raise_if_any()
     sparse = {name: factorise(_plain(rows.columns[name])) for name in described.sparse}
     return build_tables.RawColumns(
         sparse=sparse,
@@ -112,7 +112,7 @@ def read(rejects: Rejects, described: Description) -> build_tables.RawColumns:
 
 
 def _domains(
-    rows: reader.Rows, described: Description, rejects: Rejects
+    rows: reader.Rows, described: Description, bad_rows: BadRows
 ) -> tuple[reader.Rows, np.ndarray]:
     """The rows of known domains, and their domain ids (N,)."""
     column = _plain(rows.columns[described.domain])
@@ -122,7 +122,7 @@ def _domains(
     def error(row: int) -> UnknownDomainError:
         return UnknownDomainError(
             "no domain",
-            file=rejects.path,
+            file=bad_rows.path,
             line=int(rows.lines[row]),
             column=described.domain,
             value=str(column[row]),
@@ -132,9 +132,9 @@ def _domains(
 
     known = domain >= 0
     if described.others:
-        rejects.excluded[f"other {described.domain}"] += int((~known).sum())
+        bad_rows.excluded[f"other {described.domain}"] += int((~known).sum())
     else:
-        rejects.add_where(~known, rows.lines, f"no domain in {described.domain}", error)
+        bad_rows.add_where(~known, rows.lines, f"no domain in {described.domain}", error)
     return rows.keep(known), domain[known]
 
 

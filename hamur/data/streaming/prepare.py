@@ -2,7 +2,7 @@
 examples/prepare_data.py.
 
 Every data set gives one `DataSet`.  Its `build` either streams (returns a `Product`, see
-`pipeline`) or reads everything (returns `Splits, Schema, [Rejects]` and, if it likes, what
+`pipeline`) or reads everything (returns `Splits, Schema, [BadRows]` and, if it likes, what
 `assemble` put into `fitted`); what follows is the same.
 """
 
@@ -22,7 +22,7 @@ from hamur.data import build_tables, cache, leakage
 from hamur.data.arrays import array_path
 from hamur.data.errors import CacheError, DataFileNotFoundError
 from hamur.data.schema import Schema
-from hamur.data.splits import PARTS
+from hamur.data.splits import SPLITS
 from hamur.data.streaming.jobs import REPORT
 from hamur.data.streaming.pipeline import Workspace, default_workers
 from hamur.data.streaming.product import Product
@@ -112,20 +112,20 @@ def _prepare(dataset: DataSet, workspace: Workspace, sources, options, allow_lea
         folder.mkdir()
         if isinstance(made, Product):
             files, tables, splits, schema = _gather(space, made, folder)
-            rejects = made.rejects
+            bad_rows = made.bad_rows
         else:
-            splits, schema, rejects, *fitted = made
+            splits, schema, bad_rows, *fitted = made
         if splits.train.row_id is not None:
             leakage.check_splits(splits)
         leakage.check_features(splits.train, schema, allow_leakage)
-        stats = statistics(splits, schema, rejects, dataset.user, dataset.item)
+        stats = statistics(splits, schema, bad_rows, dataset.user, dataset.item)
         build_tables.check_classes(splits, schema)
         if isinstance(made, Product):
             schema = _described(schema, stats, made_from)
-            cache.complete(folder, schema, made_from, files, tables, rejects, stats)
+            cache.complete(folder, schema, made_from, files, tables, bad_rows, stats)
             cache.replace_cache(folder, out, made_from)
         else:
-            cache.write_cache(out, splits, schema, made_from, rejects, stats, *fitted)
+            cache.write_cache(out, splits, schema, made_from, bad_rows, stats, *fitted)
         return Prepared(out, stats, space.done, space.reused)
 
 
@@ -154,7 +154,7 @@ def _gather(space: Workspace, made: Product, folder: Path) -> tuple:
         }
         for part, columns in made.tables.items()
     }
-    splits = Splits(*(cache.arrange(tables[part], arrays, made.schema) for part in PARTS))
+    splits = Splits(*(cache.arrange(tables[part], arrays, made.schema) for part in SPLITS))
     return files, made.tables, splits, made.schema
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hamur.data.arrays import Part
 from hamur.data.schema import Schema
-from hamur.data.text.bad_rows import Rejects
+from hamur.data.text.bad_rows import BadRows
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Product:
     array.npy becomes <path>.npy (array<end>.npy becomes <path><end>.npy where the report has
     "arrays": end -> entry); vocabularies: field -> job folder with values.npy, the raw values in
     the order of their ids; scales: field -> (low, high) that its values were scaled by;
-    rejects: what was left out of each source file.
+    bad_rows: what was left out of each source file.
     """
 
     schema: Schema
@@ -25,7 +25,7 @@ class Product:
     files: tuple[str, ...]
     vocabularies: dict[str, Path] = field(default_factory=dict)
     scales: dict[str, tuple[float, float]] = field(default_factory=dict)
-    rejects: tuple[Rejects, ...] = ()
+    bad_rows: tuple[BadRows, ...] = ()
 
-    def with_rejects(self, rejects: Iterable[Rejects]) -> "Product":
-        return replace(self, rejects=tuple(rejects))
+    def with_bad_rows(self, bad_rows: Iterable[BadRows]) -> "Product":
+        return replace(self, bad_rows=tuple(bad_rows))

@@ -7,15 +7,15 @@ import numpy as np
 from hamur.data.arrays import blocks
 from hamur.data.encode import UNKNOWN
 from hamur.data.schema import Schema
-from hamur.data.splits import PARTS, fingerprint
+from hamur.data.splits import SPLITS, fingerprint
 from hamur.data.table import Splits, Table
-from hamur.data.text.bad_rows import Rejects
+from hamur.data.text.bad_rows import BadRows
 
 
 def statistics(
     splits: Splits,
     schema: Schema,
-    rejects: Sequence[Rejects] = (),
+    bad_rows: Sequence[BadRows] = (),
     user: str | None = None,
     item: str | None = None,
 ) -> dict:
@@ -30,8 +30,8 @@ def statistics(
         "labels": list(schema.labels),
         "domains": list(schema.domain_names),
         "vocabularies": {spec.name: spec.vocab_size for spec in schema.fields if spec.vocab_size},
-        "files": {each.path.name: each.counts() for each in rejects},
-        "splits": {part: _split(table, schema, counted) for part, table in zip(PARTS, splits)},
+        "files": {each.path.name: each.counts() for each in bad_rows},
+        "splits": {part: _split(table, schema, counted) for part, table in zip(SPLITS, splits)},
     }
 
 

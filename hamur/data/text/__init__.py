@@ -3,6 +3,6 @@
 lines, text   blocks of delimited lines -> typed columns, fast when all is well
 sources       large files, plain, compressed or in archives, as ranges of lines
 checks        allowed values, unique keys, partners
-rejects       the first bad row stops, or bad rows are counted and listed
+bad_rows       the first bad row stops, or bad rows are counted and listed
 fetch, download  a file over https, resumed; MovieLens-1M's official archive
 """

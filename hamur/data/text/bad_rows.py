@@ -34,8 +34,8 @@ class Policy:
             raise ValueError(f"on_bad_rows is {self.on_bad_rows!r}; use one of {MODES}")
 
 
-class Rejects:
-    """The bad rows of one file.  Checks run in any order; `settle` reports in file order."""
+class BadRows:
+    """The bad rows of one file.  Checks run in any order; `raise_if_any` reports in file order."""
 
     def __init__(self, path: Path, policy: Policy):
         self.path, self.policy = path, policy
@@ -79,7 +79,7 @@ class Rejects:
             self.dropped[reason] += len(rows) - shown
         return ~bad
 
-    def settle(self) -> None:
+    def raise_if_any(self) -> None:
         """Raises the first error in file order, or, when skipping, if too many rows are bad."""
         if not self.dropped:
             return
@@ -136,12 +136,12 @@ class Rejects:
         ]
 
 
-def write_bad_rows(path: Path, rejects: list[Rejects]) -> None:
+def write_bad_rows(path: Path, bad_rows: list[BadRows]) -> None:
     """All listings as CSV: file, line, reason, text."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "line", "reason", "text"])
-        for each in rejects:
+        for each in bad_rows:
             writer.writerows(each.listing())
 
 

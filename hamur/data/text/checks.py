@@ -1,6 +1,6 @@
 """What rows must hold beyond the type of their cells: allowed values, unique keys, partners.
 
-Each check remembers the offending rows in the file's `Rejects` and returns the others.
+Each check remembers the offending rows in the file's `BadRows` and returns the others.
 """
 
 from collections.abc import Iterable
@@ -16,27 +16,27 @@ from hamur.data.errors import (
     JoinError,
     UnknownDomainError,
 )
-from hamur.data.text.bad_rows import SKIP_REMEDY, Rejects
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.reader import MISSING, Rows
 
 
-def allowed(rows: Rows, column: str, values: Iterable[int], rejects: Rejects) -> Rows:
+def allowed(rows: Rows, column: str, values: Iterable[int], bad_rows: BadRows) -> Rows:
     """The rows whose `column` holds one of `values`; DataValueError for the others."""
-    return _allowed(rows, column, values, rejects, DataValueError, "not an allowed value")
+    return _allowed(rows, column, values, bad_rows, DataValueError, "not an allowed value")
 
 
 def known_domain(
-    rows: Rows, column: str, values: Iterable[int], rejects: Rejects, remedy: str = SKIP_REMEDY
+    rows: Rows, column: str, values: Iterable[int], bad_rows: BadRows, remedy: str = SKIP_REMEDY
 ) -> Rows:
     """The rows whose `column` names a domain; UnknownDomainError for the others."""
-    return _allowed(rows, column, values, rejects, UnknownDomainError, "no domain", remedy)
+    return _allowed(rows, column, values, bad_rows, UnknownDomainError, "no domain", remedy)
 
 
 def _allowed(
     rows: Rows,
     column: str,
     values: Iterable[int],
-    rejects: Rejects,
+    bad_rows: BadRows,
     error_class: type[DataError],
     problem: str,
     remedy: str = SKIP_REMEDY,
@@ -46,7 +46,7 @@ def _allowed(
     def error(row: int) -> DataError:
         return error_class(
             f"{problem}; {(cells == cells[row]).sum()} rows have it",
-            file=rejects.path,
+            file=bad_rows.path,
             line=int(rows.lines[row]),
             column=column,
             value="" if cells[row] == MISSING else int(cells[row]),
@@ -55,10 +55,10 @@ def _allowed(
         )
 
     bad = ~np.isin(cells, values)
-    return rows.keep(rejects.add_where(bad, rows.lines, f"{problem} in {column}", error))
+    return rows.keep(bad_rows.add_where(bad, rows.lines, f"{problem} in {column}", error))
 
 
-def unique(rows: Rows, keys: tuple[str, ...], rejects: Rejects) -> Rows:
+def unique(rows: Rows, keys: tuple[str, ...], bad_rows: BadRows) -> Rows:
     """The first row of every combination of these columns; DuplicateRowError for the others."""
     columns = [rows.columns[key] for key in keys]
     name = " and ".join(keys)
@@ -76,7 +76,7 @@ def unique(rows: Rows, keys: tuple[str, ...], rejects: Rejects) -> Rows:
         key = tuple(int(column[row]) for column in columns)
         return DuplicateRowError(
             f"{name} stand in line {rows.lines[np.argmax(same)]} already",
-            file=rejects.path,
+            file=bad_rows.path,
             line=int(rows.lines[row]),
             column=name,
             value=key if len(key) > 1 else key[0],
@@ -84,11 +84,11 @@ def unique(rows: Rows, keys: tuple[str, ...], rejects: Rejects) -> Rows:
             remedy="remove one of the rows, or keep the first with --on_bad_rows skip",
         )
 
-    return rows.keep(rejects.add_where(repeated, rows.lines, f"repeated {name}", error))
+    return rows.keep(bad_rows.add_where(repeated, rows.lines, f"repeated {name}", error))
 
 
 def with_partner(
-    rows: Rows, key: str, partners: np.ndarray, partner_file: Path, rejects: Rejects
+    rows: Rows, key: str, partners: np.ndarray, partner_file: Path, bad_rows: BadRows
 ) -> Rows:
     """The rows whose key stands in another file too; JoinError for the others."""
     cells = rows.columns[key]
@@ -98,7 +98,7 @@ def with_partner(
         keys = pd.unique(cells[alone])
         return JoinError(
             f"{alone.sum()} rows of {len(keys)} keys have no partner in {partner_file.name}",
-            file=rejects.path,
+            file=bad_rows.path,
             line=int(rows.lines[row]),
             column=key,
             value=keys[:5].tolist(),
@@ -107,16 +107,16 @@ def with_partner(
         )
 
     reason = f"no partner in {partner_file.name}"
-    return rows.keep(rejects.add_where(alone, rows.lines, reason, error))
+    return rows.keep(bad_rows.add_where(alone, rows.lines, reason, error))
 
 
-def purchases_clicked(rows: Rows, click: str, purchase: str, rejects: Rejects) -> Rows:
+def purchases_clicked(rows: Rows, click: str, purchase: str, bad_rows: BadRows) -> Rows:
     """The rows but those with a purchase that was not clicked; DataValueError for them."""
 
     def error(row: int) -> DataValueError:
         return DataValueError(
             f"{purchase} without {click}",
-            file=rejects.path,
+            file=bad_rows.path,
             line=int(rows.lines[row]),
             column=purchase,
             value=1,
@@ -125,4 +125,4 @@ def purchases_clicked(rows: Rows, click: str, purchase: str, rejects: Rejects) -
         )
 
     bad = (rows.columns[purchase] == 1) & (rows.columns[click] == 0)
-    return rows.keep(rejects.add_where(bad, rows.lines, f"{purchase} without {click}", error))
+    return rows.keep(bad_rows.add_where(bad, rows.lines, f"{purchase} without {click}", error))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hamur.data.errors import DataFormatError, EmptySplitError, TruncatedFileError
-from hamur.data.text.bad_rows import SKIP_REMEDY, Rejects
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 
 BLOCK_BYTES = 16 << 20
 _SEPARATORS = ("::", ",", "\t", ";", "|")
@@ -24,7 +24,7 @@ _ENCODING_REMEDY = "convert the file to UTF-8 (movies.dat: latin-1), or fetch it
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileFormat:
     """How a file is written.
 
     kinds: column -> kind, for the columns to read.  "int" and "float" are required; "category" is
@@ -115,54 +115,54 @@ def _cut(data: bytes, at_end: bool) -> tuple[bytes, bytes]:
     return (whole + newline).replace(b"\r\n", b"\n"), rest
 
 
-def check_separator(path: Path, block: bytes, layout: Layout, fields: int) -> None:
+def check_separator(path: Path, block: bytes, file_format: FileFormat, fields: int) -> None:
     """Raises DataFormatError when the first line does not hold the separator at all."""
     first = block.partition(b"\n")[0]
-    if fields > 1 and first and layout.separator.encode() not in first:
-        _raise_separator(path, _shown(first), layout.separator, fields)
+    if fields > 1 and first and file_format.separator.encode() not in first:
+        _raise_separator(path, _shown(first), file_format.separator, fields)
 
 
 def well_formed(
-    block: bytes, first_line: int, layout: Layout, names: Sequence[str], rejects: Rejects
+    block: bytes, first_line: int, file_format: FileFormat, names: Sequence[str], bad_rows: BadRows
 ) -> tuple[bytes, np.ndarray]:
-    """The lines with the right number of fields, separated by `layout.mark`, and their numbers.
+    """The lines with the right number of fields, and their numbers.
 
-    The others go to `rejects`.  Raises:  TruncatedFileError: the last line is short and has no
-    line end.
+    Their fields are separated by `file_format.mark`.  The others go to `bad_rows`.
+    Raises:  TruncatedFileError: the last line is short and has no line end.
     """
-    if layout.mark != layout.separator.encode():
-        block = block.replace(layout.separator.encode(), layout.mark)
-    separators = _separators_per_line(block, layout)
+    if file_format.mark != file_format.separator.encode():
+        block = block.replace(file_format.separator.encode(), file_format.mark)
+    separators = _separators_per_line(block, file_format)
     numbers = np.arange(first_line, first_line + len(separators))
     wrong = separators != len(names) - 1
     if not wrong.any():
         return block, numbers
     texts = block.split(b"\n")
     if texts[-1] and separators[-1] < len(names) - 1:
-        last = texts[-1].replace(layout.mark, layout.separator.encode())
-        _raise_truncated(rejects.path, int(numbers[-1]), last, len(names))
+        last = texts[-1].replace(file_format.mark, file_format.separator.encode())
+        _raise_truncated(bad_rows.path, int(numbers[-1]), last, len(names))
     for row in np.flatnonzero(wrong):
         error = DataFormatError(
             f"{separators[row] + 1 if texts[row] else 0} fields",
-            file=rejects.path,
+            file=bad_rows.path,
             line=int(numbers[row]),
-            value=_shown(texts[row].replace(layout.mark, layout.separator.encode())),
-            expected=f"{len(names)}: {layout.separator.join(names)}",
+            value=_shown(texts[row].replace(file_format.mark, file_format.separator.encode())),
+            expected=f"{len(names)}: {file_format.separator.join(names)}",
             remedy=SKIP_REMEDY,
         )
-        rejects.add(numbers[row], "wrong number of fields", error)
+        bad_rows.add(numbers[row], "wrong number of fields", error)
     kept = (texts[row] + b"\n" for row in np.flatnonzero(~wrong))
     return b"".join(kept), numbers[~wrong]
 
 
-def _separators_per_line(block: bytes, layout: Layout) -> np.ndarray:
+def _separators_per_line(block: bytes, file_format: FileFormat) -> np.ndarray:
     """Separators outside quotes in every line, (lines,)."""
     data = np.frombuffer(block, np.uint8)
-    marks = np.flatnonzero(data == layout.mark[0])
+    marks = np.flatnonzero(data == file_format.mark[0])
     ends = np.flatnonzero(data == ord("\n"))
     if not block.endswith(b"\n"):
         ends = np.append(ends, len(data))
-    if layout.quoted and b'"' in block:
+    if file_format.quoted and b'"' in block:
         # Inside quotes the number of quotes so far is odd; a doubled quote does not change that.
         quotes = np.flatnonzero(data == ord('"'))
         marks = marks[np.searchsorted(quotes, marks) % 2 == 0]

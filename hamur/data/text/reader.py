@@ -15,8 +15,8 @@ import pandas as pd
 
 from hamur.data.errors import DataValueError, EmptySplitError
 from hamur.data.text import lines as text_lines
-from hamur.data.text.bad_rows import SKIP_REMEDY, Rejects
-from hamur.data.text.lines import Layout
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
+from hamur.data.text.lines import FileFormat
 
 MISSING = -1
 _DTYPES = {"int": "int64", "category": "int64", "float": "float64", "text": "category"}
@@ -53,68 +53,72 @@ class Rows:
         return Rows(columns, self.lines[good])
 
 
-def read_rows(path: Path, layout: Layout, rejects: Rejects) -> Rows:
-    """All rows of a file whose cells have the right form; the others go to `rejects`.
+def read_rows(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Rows:
+    """All rows of a file whose cells have the right form; the others go to `bad_rows`.
 
-    Cells of a "category" column that are empty become MISSING.  `rejects.settle` is left to the
-    caller, who has more to check.
+    Cells of a "category" column that are empty become MISSING.  The caller, who has more to check,
+    calls `bad_rows.raise_if_any`.
     Raises:  DataFormatError: separator, encoding; TruncatedFileError; EmptySplitError: no row.
     """
-    names = layout.names or tuple(text_lines.read_header(path, layout.separator))
+    names = file_format.names or tuple(text_lines.read_header(path, file_format.separator))
     blocks = []
-    for block, first_line in text_lines.whole_lines(path, skip_header=layout.names is None):
+    for block, first_line in text_lines.whole_lines(path, skip_header=file_format.names is None):
         if not blocks:
-            text_lines.check_separator(path, block, layout, len(names))
-        blocks.append(parse_block(block, first_line, layout, names, rejects))
-        if rejects and rejects.policy.on_bad_rows == "error":
+            text_lines.check_separator(path, block, file_format, len(names))
+        blocks.append(parse_block(block, first_line, file_format, names, bad_rows))
+        if bad_rows and bad_rows.policy.on_bad_rows == "error":
             break  # a later line cannot be the first bad one
     if not blocks:
         raise EmptySplitError("the file has no row", file=path, remedy="check how it was made")
-    columns = {name: _concatenate([b.columns[name] for b in blocks]) for name in layout.kinds}
+    columns = {name: _concatenate([b.columns[name] for b in blocks]) for name in file_format.kinds}
     rows = Rows(columns, np.concatenate([block.lines for block in blocks]))
-    rejects.rows_read = len(rows) + sum(rejects.dropped.values())
+    bad_rows.rows_read = len(rows) + sum(bad_rows.dropped.values())
     return rows
 
 
 def parse_block(
-    block: bytes, first_line: int, layout: Layout, names: Sequence[str], rejects: Rejects
+    block: bytes, first_line: int, file_format: FileFormat, names: Sequence[str], bad_rows: BadRows
 ) -> Rows:
-    """The rows of a block of whole lines; those that cannot be used go to `rejects`."""
-    text_lines.check_no_nul(rejects.path, block, first_line)
-    block, numbers = text_lines.well_formed(block, first_line, layout, names, rejects)
-    text_lines.check_encoding(rejects.path, block, numbers, layout.encoding)
-    return _parse(block, numbers, layout, names, rejects)
+    """The rows of a block of whole lines; those that cannot be used go to `bad_rows`."""
+    text_lines.check_no_nul(bad_rows.path, block, first_line)
+    block, numbers = text_lines.well_formed(block, first_line, file_format, names, bad_rows)
+    text_lines.check_encoding(bad_rows.path, block, numbers, file_format.encoding)
+    return _parse(block, numbers, file_format, names, bad_rows)
 
 
 def _parse(
-    block: bytes, numbers: np.ndarray, layout: Layout, names: Sequence[str], rejects: Rejects
+    block: bytes,
+    numbers: np.ndarray,
+    file_format: FileFormat,
+    names: Sequence[str],
+    bad_rows: BadRows,
 ) -> Rows:
     """A block of well-formed lines, of these line numbers, as columns."""
     reader = dict(
-        sep=layout.mark.decode(),
+        sep=file_format.mark.decode(),
         header=None,
         names=names,
-        usecols=list(layout.kinds),
-        quoting=csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE,
-        encoding=layout.encoding,
+        usecols=list(file_format.kinds),
+        quoting=csv.QUOTE_MINIMAL if file_format.quoted else csv.QUOTE_NONE,
+        encoding=file_format.encoding,
         na_filter=False,
         skip_blank_lines=False,
     )
     if not block:
-        return Rows({name: _empty(kind) for name, kind in layout.kinds.items()}, numbers)
-    dtypes = {name: _DTYPES[kind] for name, kind in layout.kinds.items()}
+        return Rows({name: _empty(kind) for name, kind in file_format.kinds.items()}, numbers)
+    dtypes = {name: _DTYPES[kind] for name, kind in file_format.kinds.items()}
     try:
         with np.errstate(invalid="ignore"):  # "inf" where a whole number has to be
             frame = pd.read_csv(io.BytesIO(block), dtype=dtypes, **reader)
     except (ValueError, OverflowError):
         sound = False
     else:
-        columns = {name: _values(frame[name], kind) for name, kind in layout.kinds.items()}
-        sound = all(_is_sound(columns[name], kind) for name, kind in layout.kinds.items())
+        columns = {name: _values(frame[name], kind) for name, kind in file_format.kinds.items()}
+        sound = all(_is_sound(columns[name], kind) for name, kind in file_format.kinds.items())
     if sound:
         return Rows(columns, numbers)
     frame = pd.read_csv(io.BytesIO(block), dtype=str, **reader)
-    return _parse_cells(frame, numbers, layout, names, rejects)
+    return _parse_cells(frame, numbers, file_format, names, bad_rows)
 
 
 def _empty(kind: str) -> Column:
@@ -139,13 +143,13 @@ def _is_sound(column: Column, kind: str) -> bool:
 def _parse_cells(
     frame: pd.DataFrame,
     numbers: np.ndarray,
-    layout: Layout,
+    file_format: FileFormat,
     names: Sequence[str],
-    rejects: Rejects,
+    bad_rows: BadRows,
 ) -> Rows:
     """A block with a bad or a missing cell: all cells as text, judged by pattern."""
     good, columns = np.ones(len(frame), bool), {}
-    for name, kind in layout.kinds.items():
+    for name, kind in file_format.kinds.items():
         cells = frame[name].str.strip()
         if kind == "text":
             columns[name] = pd.Categorical(frame[name])
@@ -157,7 +161,7 @@ def _parse_cells(
         def error(row: int, name=name, kind=kind) -> DataValueError:
             return DataValueError(
                 "not a usable value",
-                file=rejects.path,
+                file=bad_rows.path,
                 line=int(numbers[row]),
                 column=name,
                 column_number=names.index(name) + 1,
@@ -166,7 +170,7 @@ def _parse_cells(
                 remedy=SKIP_REMEDY,
             )
 
-        good &= rejects.add_where(~right & good, numbers, f"bad value in {name}", error)
+        good &= bad_rows.add_where(~right & good, numbers, f"bad value in {name}", error)
         cells = cells.where(right, "0").replace("", str(MISSING))
         if kind != "float":
             cells = cells.str.replace(r"\.0*$", "", regex=True)

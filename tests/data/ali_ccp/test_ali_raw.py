@@ -26,7 +26,7 @@ from hamur.data.errors import (
 )
 from hamur.data.streaming.prepare import prepare
 from hamur.data.synthetic import samples as synthetic
-from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.bad_rows import BadRows, Policy
 from tests.support import naive
 
 ROWS, TEST_ROWS = 3_000, 1_501
@@ -326,9 +326,9 @@ def test_fuzzed_lines_are_rejected_or_read_as_the_naive_reader_reads_them(
     lines = [mutated(rng.choice(sound), rng).replace(b"\n", b"") for _ in range(num_mutated)]
     for start in range(0, len(lines), 50):
         block = b"".join(line + b"\n" for line in lines[start : start + 50])
-        rejects = Rejects(Path("fuzz.csv"), Policy("skip", 1.0))
-        features = ali_ccp_lists.parse(block, form, rejects, start)
-        assert len(features) + sum(rejects.dropped.values()) == block.count(b"\n")
+        bad_rows = BadRows(Path("fuzz.csv"), Policy("skip", 1.0))
+        features = ali_ccp_lists.parse(block, form, bad_rows, start)
+        assert len(features) + sum(bad_rows.dropped.values()) == block.count(b"\n")
         ends = np.cumsum(features.counts)
         for row, number in enumerate(features.lines):
             text = lines[start + number - 1].decode()
@@ -347,9 +347,9 @@ def test_fuzzed_lines_are_rejected_or_read_as_the_naive_reader_reads_them(
 
 def test_sound_lines_alone_take_the_fast_path_and_agree_with_the_slow_one(raw):
     block = (raw / "sample_skeleton_train.csv").read_bytes()
-    rejects = Rejects(Path("x"), Policy("skip"))
-    fast = ali_ccp_lists.parse(block, SKELETON, rejects, 0)
-    slow = ali_ccp_lists.parse(block + b"nonsense\n", SKELETON, rejects, 0)
-    assert sum(rejects.dropped.values()) == 1
+    bad_rows = BadRows(Path("x"), Policy("skip"))
+    fast = ali_ccp_lists.parse(block, SKELETON, bad_rows, 0)
+    slow = ali_ccp_lists.parse(block + b"nonsense\n", SKELETON, bad_rows, 0)
+    assert sum(bad_rows.dropped.values()) == 1
     for name in ("counts", "field", "ids", "values", "lines"):
         assert np.array_equal(getattr(fast, name), getattr(slow, name))

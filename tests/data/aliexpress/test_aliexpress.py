@@ -437,18 +437,18 @@ def item_by_hand(line):
 
 
 def test_mutated_lines_are_read_rightly_or_left_out(made, tmp_path, num_mutated):
-    from hamur.data.text.bad_rows import Policy, Rejects
+    from hamur.data.text.bad_rows import BadRows, Policy
 
     rng, lines = random.Random(5), (made[0] / "raw" / "nl_item_train.csv").read_text().splitlines()
     changed = [mutated(rng, rng.choice(lines)) for _ in range(num_mutated)]
     path = tmp_path / "item.csv"
     path.write_text("".join(line + "\n" for line in changed))
-    rejects = Rejects(path, Policy("skip", 1.0))
+    bad_rows = BadRows(path, Policy("skip", 1.0))
     from hamur.data.text import checks
 
-    rows = reader.read_rows(path, files.ITEM, rejects)
-    rows = checks.allowed(rows, files.ITEM_LABEL, (0, 1, 2), rejects)
-    rejects.settle()
+    rows = reader.read_rows(path, files.ITEM, bad_rows)
+    rows = checks.allowed(rows, files.ITEM_LABEL, (0, 1, 2), bad_rows)
+    bad_rows.raise_if_any()
     expected = {n: item_by_hand(line) for n, line in enumerate(changed, start=1)}
     good = [n for n, row in expected.items() if row is not None]
     assert rows.lines.tolist() == good and 0.2 < len(good) / num_mutated < 0.9
@@ -459,7 +459,7 @@ def test_mutated_lines_are_read_rightly_or_left_out(made, tmp_path, num_mutated)
         wanted = np.array([expected[n][part] for n in good])
         assert np.array_equal(found.astype(wanted.dtype), wanted)
     assert rows.columns["item_1"].tolist() == [expected[n][0] for n in good]
-    counts = rejects.counts()
+    counts = bad_rows.counts()
     assert counts["rows_read"] == num_mutated and counts["rows_kept"] == len(good)
 
 

@@ -582,10 +582,10 @@ def test_memory_does_not_grow_with_the_reviews_read(tmp_path):
         script = (
             "import sys; from pathlib import Path\n"
             "from hamur.data.amazon.files import read_reviews\n"
-            "from hamur.data.text.bad_rows import Policy, Rejects\n"
+            "from hamur.data.text.bad_rows import Policy, BadRows\n"
             "from hamur.reporting.results import peak_rss_mib\n"
             "path = Path(sys.argv[1])\n"
-            "print(len(read_reviews(path, 'Books', Rejects(path, Policy()))), peak_rss_mib())"
+            "print(len(read_reviews(path, 'Books', BadRows(path, Policy()))), peak_rss_mib())"
         )
         command = [sys.executable, "-c", script, str(path)]
         rows, peak = subprocess.run(

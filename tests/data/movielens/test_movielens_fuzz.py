@@ -9,7 +9,7 @@ import pytest
 from hamur.data.errors import DataError
 from hamur.data.movielens.files import MOVIES, RATINGS, USERS
 from hamur.data.text import reader
-from hamur.data.text.bad_rows import Policy, Rejects
+from hamur.data.text.bad_rows import BadRows, Policy
 
 WHOLE = re.compile(r"\d{1,18}(\.0*)?")
 FILES = {"ratings.dat": RATINGS, "users.dat": USERS, "movies.dat": MOVIES}
@@ -64,19 +64,19 @@ def test_mutated_lines_are_read_rightly_or_left_out(movielens_folder, tmp_path, 
     changed = [mutated(rng, rng.choice(lines)) for _ in range(num_mutated)]
     path = tmp_path / name
     path.write_text("".join(line + "\n" for line in changed), encoding=layout.encoding)
-    rejects = Rejects(path, Policy("skip", 1.0))
-    rows = reader.read_rows(path, layout, rejects)
-    rejects.settle()
+    bad_rows = BadRows(path, Policy("skip", 1.0))
+    rows = reader.read_rows(path, layout, bad_rows)
+    bad_rows.raise_if_any()
     expected = [by_hand(line, layout) for line in changed]
     good = [n for n, cells in enumerate(expected) if cells is not None]
     assert (rows.lines - 1).tolist() == good and 0.1 < len(good) / num_mutated < 0.9
     for column in layout.kinds:
         assert np.asarray(rows.columns[column]).tolist() == [expected[n][column] for n in good]
-    counts = rejects.counts()
+    counts = bad_rows.counts()
     assert counts["rows_read"] == num_mutated and counts["rows_kept"] == len(good)
     first = next(n for n, cells in enumerate(expected) if cells is None)
-    strict = Rejects(path, Policy())
+    strict = BadRows(path, Policy())
     with pytest.raises(DataError, match="Remedy: ") as caught:
         reader.read_rows(path, layout, strict)
-        strict.settle()
+        strict.raise_if_any()
     assert caught.value.line == first + 1
