@@ -16,8 +16,8 @@ from hamur.data.ali_ccp.form import COMMON, KEY, SKELETON, Form
 from hamur.data.ali_ccp.lists import Features, parse
 from hamur.data.errors import JoinError
 from hamur.data.streaming.parts import PART, column
+from hamur.data.streaming.sources import Source, blocks_of_lines
 from hamur.data.text.bad_rows import BadRows, Policy
-from hamur.data.text.sources import Source, blocks_of_lines
 
 VALUED = ("508", "509", "702", "853", "109_14", "110_14", "127_14", "150_14")
 ABSENT = -1

@@ -25,8 +25,8 @@ from hamur.data.streaming.jobs import Job
 from hamur.data.streaming.pipeline import Workspace
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.streaming.product import Product
+from hamur.data.streaming.sources import Source, find_sources
 from hamur.data.text.bad_rows import BadRows
-from hamur.data.text.sources import Source, find_sources
 
 NAMES = (
     "common_features_train.csv",

@@ -16,10 +16,10 @@ import pyarrow as pa
 from hamur.data.aliexpress.files import ITEM, ITEM_LABEL, ITEM_NAMES, USER, USER_NAMES
 from hamur.data.errors import DataFormatError, DuplicateRowError, TruncatedFileError
 from hamur.data.streaming.parts import PART, batches, column
+from hamur.data.streaming.sources import blocks_of_lines
 from hamur.data.text import lines, reader
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.checks import allowed, with_partner
-from hamur.data.text.sources import blocks_of_lines
 
 KEYS, PLACES = "keys.npy", "places.npy"
 ORDER, COUNTS = "order.npy", "counts.npy"

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from hamur.data.aliexpress.files import COUNTRIES, PAGE, PARTS, check_found
 from hamur.data.errors import DataFileNotFoundError, DataFormatError, TruncatedFileError
-from hamur.data.text.sources import Source
+from hamur.data.streaming.sources import Source
 
 SIDES = ("user", "item")
 _RAW = re.compile(

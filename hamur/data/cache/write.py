@@ -15,9 +15,9 @@ from hamur.data.arrays import Part, blocks, write_array
 from hamur.data.cache.read import FORMAT, is_current
 from hamur.data.schema import Schema
 from hamur.data.splits import SPLITS
-from hamur.data.streaming.jobs import sync
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import BadRows, write_bad_rows
+from hamur.files import sync
 
 
 def write_cache(

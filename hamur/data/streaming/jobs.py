@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hamur.files import sync
+
 REPORT = "report.json"
 _PARENT_CHECK = 1.0  # seconds
 _progress = None  # how far the jobs of a stage are; shared by all processes
@@ -62,15 +64,6 @@ def _publish(temporary: Path, folder: Path) -> None:
         if not (folder / REPORT).exists():
             raise
         shutil.rmtree(temporary)
-
-
-def sync(path: Path) -> None:
-    """Waits until a file or a folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def new_progress():

@@ -1,7 +1,6 @@
 """Text files as columns, and what to do with bad rows; nothing here knows a data set.
 
 lines, text   blocks of delimited lines -> typed columns, fast when all is well
-sources       large files, plain, compressed or in archives, as ranges of lines
 checks        allowed values, unique keys, partners
 bad_rows       the first bad row stops, or bad rows are counted and listed
 fetch, download  a file over https, resumed; MovieLens-1M's official archive
