@@ -9,7 +9,7 @@ _DATA_OPTIONS = ("split", "id_order", "on_bad_rows", "max_bad_fraction")
 
 
 def load(config):
-    """(Pair, harmful (source rows,) bool or None).  config: resolved CrossDomainConfig.
+    """(CrossDomainData, harmful (source rows,) bool or None).  config: resolved CrossDomainConfig.
 
     Raises:  DataError; ValueError: flags that exclude each other, a truth of other data.
     """
@@ -30,7 +30,7 @@ def load(config):
     else:
         pair = _load_amazon(config, options)
     if config.train_negatives:
-        from hamur.data.cross_domain.negatives import with_negatives
+        from hamur.data.cross_domain.implicit import with_negatives
 
         pair = with_negatives(pair, config.train_negatives, config.split_seed)
     return pair, read_truth(config.truth, pair)
@@ -62,7 +62,7 @@ def _load_tables(config, given, options):
 
 
 def _load_abxi(config, given, options):
-    from hamur.data.cross_domain.abxi import load_abxi_pair
+    from hamur.data.cross_domain.implicit import load_abxi_pair
 
     if given != ["in_root"]:
         raise ValueError("--format abxi needs --in_root, and no --pair, --genres or tables.")

@@ -10,10 +10,8 @@ from hamur.config import check_fields, flag
 from hamur.data import cache
 from hamur.data.ali_ccp.options import MAX_LEN, MULTI
 from hamur.data.amazon.load import MISSING_META
-from hamur.data.cross_domain.cache import open_pair
-from hamur.data.cross_domain.export import FOLDER as EXPORT
-from hamur.data.cross_domain.export import export_biao_json
 from hamur.data.cross_domain.join import ID_ORDERS, VOCABULARIES
+from hamur.data.cross_domain.storage import EXPORT, export_biao_json, open_pair
 from hamur.data.datasets import DATASETS
 from hamur.data.movielens.genres import GENRES
 from hamur.data.streaming.prepare import prepare

@@ -5,7 +5,7 @@
     load_scenarios                 the processed CSVs of the Scenario-Wise-Rec benchmark
     detect.load                    whichever of these a folder holds
     load_amazon_pair, load_movielens_pair, load_pair
-                                   files -> Pair of a source and a target domain
+                                   files -> CrossDomainData of a source and a target domain
     DomainBatches, ShuffledBatches a table -> batches of constant shape
     Table, Splits, Schema, FieldSpec, DataError
 
@@ -20,7 +20,7 @@ from hamur.data.ali_ccp import load_ali_ccp
 from hamur.data.aliexpress import load_aliexpress
 from hamur.data.amazon import load_amazon, load_amazon_pair
 from hamur.data.batches import DomainBatches, ShuffledBatches
-from hamur.data.cross_domain import Pair, load_pair
+from hamur.data.cross_domain import CrossDomainData, load_pair
 from hamur.data.errors import DataError
 from hamur.data.movielens import load_movielens, load_movielens_pair
 from hamur.data.scenarios import load_scenarios
@@ -28,10 +28,10 @@ from hamur.data.schema import FieldSpec, Schema
 from hamur.data.table import Splits, Table
 
 __all__ = [
+    "CrossDomainData",
     "DataError",
     "DomainBatches",
     "FieldSpec",
-    "Pair",
     "Schema",
     "ShuffledBatches",
     "Splits",

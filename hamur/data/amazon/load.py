@@ -16,9 +16,9 @@ from hamur.data import cache, encode
 from hamur.data.amazon import files as amazon_files
 from hamur.data.amazon.files import read_categories, read_reviews
 from hamur.data.build_tables import DOMAIN_FIELD
-from hamur.data.cross_domain.cache import is_pair_cache, open_pair
-from hamur.data.cross_domain.dataset import FIELDS, Interactions, Pair
+from hamur.data.cross_domain.dataset import FIELDS, CrossDomainData, Interactions
 from hamur.data.cross_domain.join import join_pair
+from hamur.data.cross_domain.storage import is_pair_cache, open_pair
 from hamur.data.encode import MISSING
 from hamur.data.errors import DataFileNotFoundError, DataFormatError, JoinError
 from hamur.data.schema import SPARSE, FieldSpec, Schema
@@ -43,7 +43,7 @@ def load_amazon_pair(
     strict_meta: bool = False,
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
-) -> Pair:
+) -> CrossDomainData:
     """Source and target behaviours of the users who have both.
 
     path: the folder of reviews_<Category>_5.json and meta_<Category>.json of both categories, as
@@ -207,7 +207,7 @@ def load_amazon(path: str | Path | None = None, **options) -> tuple[Splits, Sche
     return as_splits(load_amazon_pair(path, **options))
 
 
-def as_splits(pair: Pair) -> tuple[Splits, Schema]:
+def as_splits(pair: CrossDomainData) -> tuple[Splits, Schema]:
     """A pair as one multi-domain data set."""
     shift = np.array([0, *(size - 1 for size in pair.target_schema.vocab_sizes[1:])], np.int32)
     usable = pair.source.take(np.flatnonzero(_usable(pair)))
@@ -229,7 +229,7 @@ def as_splits(pair: Pair) -> tuple[Splits, Schema]:
     return Splits(*parts), schema
 
 
-def _usable(pair: Pair) -> np.ndarray:
+def _usable(pair: CrossDomainData) -> np.ndarray:
     if not pair.timed:
         return np.ones(len(pair.source), bool)
     return pair.source.time < pair.valid_time[pair.source.sparse[:, 0]]

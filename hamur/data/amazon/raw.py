@@ -10,7 +10,7 @@ import numpy as np
 
 from hamur.data import errors
 from hamur.data.amazon import load
-from hamur.data.cross_domain import cache as pair_cache
+from hamur.data.cross_domain import storage as pair_cache
 from hamur.data.cross_domain.dataset import Interactions
 from hamur.data.cross_domain.join import join_pair
 from hamur.data.encode import Codes

@@ -1,17 +1,17 @@
-"""Two domains with common users, a source that helps in a target: what BIAO and CoNet train on.
+"""Two domains with common users: a source that helps in a target, for BIAO and CoNet.
 
-    pair        Pair and Interactions        join    rows of two domains -> a Pair
-    behaviours  what each user did, by time  tables  any two csv, tsv or parquet tables -> a Pair
-    checks      times and repeated rows      cache   a Pair in a prepared cache
-    match       common users and the split   negatives  unobserved items as negative rows
-    abxi        the sequence files of ABXI      export  a Pair as the files of the public BIAO code
+    dataset   CrossDomainData, Interactions and UserHistories: what each user did, by time
+    match     common users and the split       join   rows of two domains -> CrossDomainData
+    tables    any two csv, tsv or parquet tables -> CrossDomainData
+    checks    times and repeated rows
+    implicit  the sequence files of ABXI; unobserved items as negative rows
+    storage   CrossDomainData in a prepared cache, and as the files of the public BIAO code
 
-Readers of one data set live in its own folder.
+Readers of one data set are in its own folder.
 """
 
-from hamur.data.cross_domain.dataset import Interactions, Pair
-from hamur.data.cross_domain.histories import Behaviours
+from hamur.data.cross_domain.dataset import CrossDomainData, Interactions, UserHistories
 from hamur.data.cross_domain.join import join_pair
 from hamur.data.cross_domain.tables import load_pair
 
-__all__ = ["Behaviours", "Interactions", "Pair", "join_pair", "load_pair"]
+__all__ = ["CrossDomainData", "Interactions", "UserHistories", "join_pair", "load_pair"]

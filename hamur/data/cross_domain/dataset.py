@@ -4,21 +4,23 @@
 
 Items and categories have ids of their own in each domain, users one for both.  Every target row
 belongs to training, validation or test; the source rows that a model may use for it are given by
-time, see `Pair.pool`.  `hamur.data.cross_domain.join` makes a pair of any two data sets' rows.
+time, see `CrossDomainData.pool`.  `join.join_pair` makes one of the rows of any two domains.
 """
 
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from hamur.data.cross_domain.histories import USER, Behaviours
 from hamur.data.encode import Codes
 from hamur.data.schema import Schema
 from hamur.data.table import Splits, Table
 
 FIELDS = ("user", "item", "category")
+USER, ITEM, CATEGORY = range(3)  # positions of FIELDS in Table.sparse
 LABEL = "like"
 POOLS = ("before_row", "before_valid")
+_TIME_BITS = 34  # seconds after the earliest row: 500 years
+_LATEST = (1 << _TIME_BITS) - 1
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,79 @@ class Interactions:
         )
 
 
+@dataclass(frozen=True)
+class UserHistories:
+    """Rows by user, and by time within a user.
+
+    key (M,) int64 ascending: user and time; item, category, row (M,): ids, and the row's position
+    in the table it was made from; start: the earliest time.
+    """
+
+    key: np.ndarray
+    item: np.ndarray
+    category: np.ndarray
+    row: np.ndarray
+    start: int
+
+    @classmethod
+    def of(cls, table: Table, chosen: np.ndarray | None = None) -> "UserHistories":
+        """Of the rows of a table of a pair where chosen (N,) bool is set; equal times keep their
+        order."""
+        rows = np.arange(len(table)) if chosen is None else np.flatnonzero(chosen)
+        time = np.asarray(table.time)
+        start = int(time.min(initial=0)) if len(time) else 0
+        user = np.asarray(table.sparse[:, USER])[rows]
+        key = _keys(user, time[rows], start)
+        order = np.argsort(key, kind="stable")
+        rows = rows[order]
+        item, category = (np.asarray(table.sparse[:, f])[rows] for f in (ITEM, CATEGORY))
+        return cls(key[order], item, category, rows, start)
+
+    @classmethod
+    def positives(cls, table: Table) -> "UserHistories":
+        """Of the rows with label 1."""
+        return cls.of(table, np.asarray(table.labels[:, 0]) == 1)
+
+    def before(
+        self, user: np.ndarray, time: np.ndarray, inclusive: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(begin, end) (B,): each user's rows strictly earlier than `time`, or not later.
+
+        They are positions begin..end-1 in `item`, `category` and `row`.
+        """
+        begin = np.searchsorted(
+            self.key, _keys(user, np.full(np.shape(user), self.start), self.start)
+        )
+        side = "right" if inclusive else "left"
+        end = np.searchsorted(self.key, _keys(user, time, self.start), side)
+        return begin, end
+
+    def last(
+        self, user: np.ndarray, time: np.ndarray, length: int, inclusive: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The last `length` rows before `time`: item (B, L), category (B, L), lengths (B,) int32.
+
+        Oldest first, right-padded with 0.
+        """
+        begin, end = self.before(user, time, inclusive)
+        lengths = np.minimum(end - begin, length)
+        position = (end - lengths)[:, None] + np.arange(length)
+        real = np.arange(length) < lengths[:, None]
+        position = np.where(real, position, 0)
+        if not len(self.item):
+            empty = np.zeros(position.shape, np.int32)
+            return empty, empty.copy(), lengths.astype(np.int32)
+        item, category = (np.where(real, c[position], 0) for c in (self.item, self.category))
+        return item.astype(np.int32), category.astype(np.int32), lengths.astype(np.int32)
+
+
+def _keys(user: np.ndarray, time: np.ndarray, start: int) -> np.ndarray:
+    later = np.clip(np.asarray(time, np.int64) - start, 0, _LATEST)
+    return (np.asarray(user, np.int64) << _TIME_BITS) + later
+
+
 @dataclass(frozen=True, eq=False)
-class Pair:
+class CrossDomainData:
     """source: all source rows of the users; target: the divided target rows.
 
     Tables are sorted by user, then time, then file; sparse columns are user, item, category; row_id
@@ -94,14 +167,18 @@ class Pair:
         """Without id 0."""
         return self.source_schema.vocab_sizes[USER] - 1
 
-    def source_behaviours(self) -> Behaviours:
+    def source_histories(self) -> UserHistories:
         """The source table is in their order, so positions in them are rows of the table."""
-        return Behaviours.of(self.source)
+        return UserHistories.of(self.source)
 
     def pool(
-        self, behaviours: Behaviours, rows: Table, rule: str = "before_row", inclusive: bool = False
+        self,
+        histories: UserHistories,
+        rows: Table,
+        rule: str = "before_row",
+        inclusive: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(begin, end) (B,): the source rows begin..end-1 that may stand beside each target row.
+        """(begin, end) (B,): the source rows begin..end-1 that may accompany each target row.
 
         rule: "before_row", those strictly earlier than the row, or "before_valid", than the user's
         validation row.  inclusive: not later, as the public code has it.
@@ -110,6 +187,6 @@ class Pair:
             raise ValueError(f"rule is {rule!r}; use one of {POOLS}")
         user = np.asarray(rows.sparse[:, USER])
         if not self.timed:
-            return behaviours.before(user, np.full(len(user), np.iinfo(np.int64).max // 2), True)
+            return histories.before(user, np.full(len(user), np.iinfo(np.int64).max // 2), True)
         time = rows.time if rule == "before_row" else self.valid_time[user]
-        return behaviours.before(user, time, inclusive)
+        return histories.before(user, time, inclusive)

@@ -3,8 +3,15 @@
 import numpy as np
 
 from hamur.data import encode, splits
-from hamur.data.cross_domain.dataset import FIELDS, LABEL, Interactions, Pair
-from hamur.data.cross_domain.histories import CATEGORY, ITEM, USER
+from hamur.data.cross_domain.dataset import (
+    CATEGORY,
+    FIELDS,
+    ITEM,
+    LABEL,
+    USER,
+    CrossDomainData,
+    Interactions,
+)
 from hamur.data.cross_domain.match import Matched, match
 from hamur.data.encode import Vocabulary
 from hamur.data.schema import SPARSE, FieldSpec, Schema
@@ -24,7 +31,7 @@ def join_pair(
     id_order: str = "value",
     positive_above: float = 3.0,
     found: dict | None = None,
-) -> Pair:
+) -> CrossDomainData:
     """The pair of two domains' rows.
 
     Users of both domains stay, those with too few target rows leave.  Vocabularies hold what
@@ -67,7 +74,7 @@ def join_pair(
     targets = {**found, "rows": dict(zip(splits.SPLITS, map(len, tables)))}
     domains = (source.name, target.name)
     name = "-".join(domains)
-    return Pair(
+    return CrossDomainData(
         source=whole,
         target=tables,
         source_schema=fitted[0].schema(name, domains, len(rows.users), sources),
@@ -82,7 +89,7 @@ def join_pair(
 
 
 def _ratings(rows: Matched) -> dict[str, np.ndarray]:
-    """Pair.ratings; empty where one domain has none."""
+    """CrossDomainData.ratings; empty where one domain has none."""
     if rows.source.rating is None or rows.target.rating is None:
         return {}
     divided = {n: rows.target.rating[part] for n, part in zip(splits.SPLITS, rows.parts)}
@@ -145,7 +152,7 @@ class _Encoded:
         return Schema(name, fields, (LABEL,), domains, group=FIELDS[USER], split=found)
 
     def names(self, prefix: str) -> dict[str, np.ndarray]:
-        """The entries of `Pair.names` for items and categories; prefix: source or target."""
+        """What `CrossDomainData.names` holds of this domain; prefix: source or target."""
         pairs = ((FIELDS[ITEM], self.item), (FIELDS[CATEGORY], self.category))
         return {f"{prefix}_{field}": _named(fitted.values) for field, fitted in pairs}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hamur.data.cross_domain.checks import LOOKED_AT, check_exchanged, check_times, first_of_equal
-from hamur.data.cross_domain.dataset import Interactions, Pair
+from hamur.data.cross_domain.dataset import CrossDomainData, Interactions
 from hamur.data.cross_domain.join import join_pair
 from hamur.data.encode import Codes, factorise
 from hamur.data.errors import DataFileNotFoundError, DataFormatError, DataValueError
@@ -44,7 +44,7 @@ def load_pair(
     allow_same: bool = False,
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
-) -> Pair:
+) -> CrossDomainData:
     """The pair of two tables, which name their users alike.
 
     columns: "user=A,item=B,rating=C,timestamp=D[,category=E]", the names in the header, or numbers

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hamur.data.cross_domain.dataset import Interactions, Pair
+from hamur.data.cross_domain.dataset import CrossDomainData, Interactions
 from hamur.data.cross_domain.join import join_pair
 from hamur.data.cross_domain.tables import item_categories
 from hamur.data.encode import factorise
@@ -29,7 +29,7 @@ def load_movielens_pair(
     id_order: str = "value",
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
-) -> Pair:
+) -> CrossDomainData:
     """MovieLens-1M cut in two by the first genre of the movies: (source, target).
 
     Users are those who rated movies of both; a movie's category is its second genre, "others" if

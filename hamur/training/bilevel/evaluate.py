@@ -9,8 +9,8 @@ import math
 import numpy as np
 
 from hamur import metrics
-from hamur.data.cross_domain.histories import CATEGORY, ITEM, USER
-from hamur.data.cross_domain.negatives import observed
+from hamur.data.cross_domain.dataset import CATEGORY, ITEM, USER
+from hamur.data.cross_domain.implicit import observed
 from hamur.data.table import Table
 from hamur.metrics import protocols
 from hamur.training.bilevel.batch import NONE

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamur.data.cross_domain.histories import CATEGORY, ITEM, USER, Behaviours
-from hamur.data.cross_domain.negatives import observed
+from hamur.data.cross_domain.dataset import CATEGORY, ITEM, USER, UserHistories
+from hamur.data.cross_domain.implicit import observed
 from hamur.data.errors import EmptySplitError
 from hamur.data.table import Table
 from hamur.models.conet import FieldSizes
@@ -56,15 +56,15 @@ class PairRows:
         self.sizes = FieldSizes(
             *pair.target_schema.vocab_sizes, *pair.source_schema.vocab_sizes[1:]
         )
-        self.source = Behaviours.of(pair.source)
-        self.source_positives = Behaviours.positives(pair.source)
+        self.source = UserHistories.of(pair.source)
+        self.source_positives = UserHistories.positives(pair.source)
         self.train, self.dev = self.divide(pair.target.train)
-        self.target_positives = Behaviours.positives(self.train)
+        self.target_positives = UserHistories.positives(self.train)
         train_length = max(self.longest(self.source_positives), self.longest(self.target_positives))
         # Padding beyond the longest history changes a masked mean by nothing, but costs time.
         self.length = max(1, min(rules.length, train_length)) if rules.causal else rules.length
 
-    def longest(self, behaviours: Behaviours) -> int:
+    def longest(self, behaviours: UserHistories) -> int:
         users = np.arange(1, self.sizes.user)
         begin, end = behaviours.before(users, np.full(len(users), np.iinfo(np.int64).max // 2))
         return int((end - begin).max(initial=0))

@@ -38,7 +38,7 @@ class CollapseError(ValueError):
 
 
 class CrossDomainSession:
-    """One run of one arm.  pair: `hamur.data.cross_domain.Pair`; config: resolved; harmful: (rows,)
+    """One run of one arm.  pair: CrossDomainData; config: resolved; harmful: (rows,)
     bool of a generated pair, or None; log, checkpoint: folders, None = nothing is written; say: a
     line for everybody; note: a line for who reads the log.
     """

@@ -7,7 +7,7 @@ import numpy as np
 from mindspore import Tensor
 from scipy.special import entr
 
-from hamur.data.cross_domain.histories import USER
+from hamur.data.cross_domain.dataset import USER
 from hamur.layers.importance import OF_GATE
 from hamur.training.bilevel import estimators
 from hamur.training.bilevel.batch import Batch

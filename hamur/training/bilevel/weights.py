@@ -3,7 +3,7 @@ development row at the best weights."""
 
 import numpy as np
 
-from hamur.data.cross_domain.histories import CATEGORY, ITEM, USER
+from hamur.data.cross_domain.dataset import CATEGORY, ITEM, USER
 from hamur.data.table import Table
 from hamur.training.bilevel.problem import CoNetProblem
 from hamur.training.bilevel.rows import stream

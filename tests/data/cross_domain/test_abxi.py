@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from hamur.data import load_pair
-from hamur.data.cross_domain.abxi import load_abxi_pair
+from hamur.data.cross_domain.implicit import load_abxi_pair
 from hamur.data.errors import DataError, DataFileNotFoundError, DataFormatError, DataValueError
 
 BEGIN = 1_400_000_000

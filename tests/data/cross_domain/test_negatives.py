@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hamur.data.cross_domain import join_pair
-from hamur.data.cross_domain.histories import ITEM, USER
-from hamur.data.cross_domain.negatives import observed, with_negatives
+from hamur.data.cross_domain.dataset import ITEM, USER
+from hamur.data.cross_domain.implicit import observed, with_negatives
 from hamur.training.bilevel.evaluate import Evaluator
 from hamur.training.bilevel.rows import PairRows, RowRules
 from tests.support.pairs import interactions, options, random_pair

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hamur.data import load_movielens_pair, load_pair
 from hamur.data.cross_domain import Interactions, join_pair
-from hamur.data.cross_domain.export import export_biao_json
-from hamur.data.cross_domain.histories import ITEM, USER, Behaviours
+from hamur.data.cross_domain.dataset import ITEM, USER, UserHistories
+from hamur.data.cross_domain.storage import export_biao_json
 from hamur.data.cross_domain.tables import parse_columns
 from hamur.data.encode import Codes
 from hamur.data.errors import (
@@ -117,7 +117,7 @@ def assert_equal(pair, expected):
         of_items = getattr(pair, f"{prefix}_categories").tolist()
         names, category = expected.names[side], expected.category[side]
         assert of_items == [0] + [category.get(names.get(i), 0) for i in expected.item[side]]
-    behaviours = pair.source_behaviours()
+    behaviours = pair.source_histories()
     assert (behaviours.row == np.arange(len(pair.source))).all()
     for rule in ("before_row", "before_valid"):
         for part, rows in expected.parts.items():
@@ -133,7 +133,7 @@ def assert_histories(pair, expected, length=3):
         (0, pair.source, expected.source, expected.source),
         (1, pair.target.train, train, train),
     ):
-        positives = Behaviours.positives(table)
+        positives = UserHistories.positives(table)
         items, categories, lengths = positives.last(table.sparse[:, USER], table.time, length)
         assert items.shape == categories.shape == (len(rows), length)
         for n, row in enumerate(rows):
@@ -146,7 +146,7 @@ def test_six_users_by_hand(small):
     assert small.names["user"].tolist() == ["", "u1", "u4", "u5", "u6"]
     assert [row[:2] for row in listed(small.target.test)] == [[1, 1], [2, 1], [3, 0], [4, 2]]
     assert small.target.valid.time.tolist() == [BEGIN + DAY * d for d in (6, 3, 5, 2)]
-    begin, end = small.pool(small.source_behaviours(), small.target.train)
+    begin, end = small.pool(small.source_histories(), small.target.train)
     # u1 before day 2: s1; before day 4: s1 s2.  u4 before day 3: both.  u5: nothing.  u6: s1.
     assert (end - begin).tolist() == [1, 2, 2, 0, 1]
     assert dict(small.target_schema.split["users"]) == {
@@ -203,7 +203,7 @@ def test_small_pairs_with_many_ties(tmp_path_factory, source, target):
 
 
 def test_no_pool_or_history_knows_the_present_or_later(small):
-    behaviours = small.source_behaviours()
+    behaviours = small.source_histories()
     for rule in ("before_row", "before_valid"):
         for part in small.target:
             begin, end = small.pool(behaviours, part, rule)
@@ -217,7 +217,7 @@ def test_no_pool_or_history_knows_the_present_or_later(small):
 
 def test_inclusive_pools_hold_the_same_day(small):
     strict, equal = (
-        small.pool(small.source_behaviours(), small.target.train, inclusive=way)
+        small.pool(small.source_histories(), small.target.train, inclusive=way)
         for way in (False, True)
     )
     assert (equal[1] - strict[1]).tolist() == [0, 0, 0, 1, 0]  # u5: s4 on the day of t1
@@ -245,7 +245,7 @@ def test_without_time_the_split_is_drawn_and_pools_are_whole(tmp_path):
     one, same, other = (load_pair(*paths, columns=columns, split_seed=s) for s in (1, 1, 5))
     assert not one.timed
     assert listed(one.target.test) == listed(same.target.test) != listed(other.target.test)
-    begin, end = one.pool(one.source_behaviours(), one.target.train)
+    begin, end = one.pool(one.source_histories(), one.target.train)
     rows = np.bincount(one.source.sparse[:, USER])
     assert (end - begin == rows[one.target.train.sparse[:, USER]]).all()
     with pytest.raises(ValueError, match="needs a timestamp"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from hamur.data.cross_domain.histories import CATEGORY, ITEM, USER
+from hamur.data.cross_domain.dataset import CATEGORY, ITEM, USER
 from hamur.data.table import Table
 from hamur.reporting.cross_domain import results_table
 from hamur.reporting.tables import UNDEFINED

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hamur.data.cross_domain.histories import CATEGORY, ITEM, USER
+from hamur.data.cross_domain.dataset import CATEGORY, ITEM, USER
 from hamur.data.errors import EmptySplitError
 from hamur.training.bilevel.batch import NONE
 from hamur.training.bilevel.rows import PairRows, RowRules, stream
