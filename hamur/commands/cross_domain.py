@@ -12,7 +12,7 @@ from hamur.commands.cross_domain_data import load
 from hamur.commands.script import run_script, select_device
 from hamur.files import write_json
 from hamur.reporting import results
-from hamur.reporting.comparison import write_comparison
+from hamur.reporting.compare import write_comparison
 from hamur.reporting.cross_domain import evaluate, report_weights, results_table
 from hamur.training.bilevel.config import CrossDomainConfig
 from hamur.training.bilevel.presets import ARMS

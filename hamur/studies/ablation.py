@@ -21,7 +21,7 @@ from hamur import metrics
 from hamur.commands.script import run_script, select_device
 from hamur.config import check_fields, data_flag, model_flag, run_flag, training_flag
 from hamur.files import replacing, write_history, write_json
-from hamur.reporting import results, seeds, tables
+from hamur.reporting import compare, results, tables
 
 # The rows of the table of differences: fields that mean one thing change together.
 ROWS = (
@@ -224,7 +224,7 @@ def summary(arms: Sequence[Arm], found: dict[tuple[str, int], dict]) -> list[dic
         row = {"arm": arm.name, "seeds": len(runs)}
         row["parameters"] = next(iter(runs.values()))["parameters"]
         for name, values in figures(runs.values()):
-            spread = seeds.spread(values)
+            spread = compare.spread(values)
             row[name] = spread.mean if spread.count else None
             row[f"{name}_std"] = spread.std if spread.count > 1 else None
         row |= difference(arm, runs, found)
@@ -251,7 +251,7 @@ def difference(arm: Arm, runs: dict, found: dict) -> dict:
     names = ("reference", "difference", "low", "high", "verdict")
     if not both[0]:
         return dict.fromkeys(names)
-    result = seeds.compare(*both)
+    result = compare.compare(*both)
     interval = (result.low, result.high) if result.count > 1 else (None, None)
     return dict(zip(names, (arm.reference, result.difference, *interval, result.verdict)))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from hamur.commands import cross_domain
 from hamur.commands.cross_domain_data import read_truth
 from hamur.commands.script import run_script, select_device
-from hamur.reporting.comparison import write_comparison
+from hamur.reporting.compare import write_comparison
 from hamur.training.bilevel.config import CrossDomainConfig
 from hamur.training.bilevel.presets import data_flag
 

@@ -1,4 +1,4 @@
-"""Files are whole or absent, tables align, plots are pictures, statistics are scipy's."""
+"""Files are whole or absent, tables align, plots are pictures."""
 
 import csv
 import json
@@ -6,14 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from hamur import metrics
 from hamur.commands.ranking_config import RankingConfig
 from hamur.files import replacing, write_history, write_json
 from hamur.layers import AdapterConfig
-from hamur.reporting import plots, results, seeds, tables
-from hamur.reporting.comparison import comparison_row
+from hamur.reporting import plots, results, tables
 from hamur.reporting.weights import label_levels
 
 NAMES = ("young", "middle", "old")
@@ -145,88 +143,6 @@ def assert_picture(path):
 
     pixels = matplotlib.image.imread(path)
     assert min(pixels.shape[:2]) > 300 and pixels.std() > 0.02
-
-
-def test_spread_uses_the_sample_deviation():
-    value = seeds.spread([0.8, None, 0.9])
-    assert value.mean == pytest.approx(0.85) and value.count == 2
-    assert value.std == pytest.approx(0.1 / math.sqrt(2))
-    assert str(value) == "0.8500 ± 0.0707"
-    assert str(seeds.spread([0.8])) == "0.8000" and str(seeds.spread([None])) == "-"
-
-
-def cross_domain_run(auc, seed, pair=None, rows=40):
-    rng = np.random.default_rng(seed)
-    table = {"labels": rng.integers(0, 2, rows), "users": np.arange(rows)}
-    figures = {"test": {"auc": auc}, "valid": {"auc": auc}, "planted": None, "collapsed": False}
-    return {**table, **figures, "seed": seed, "pair": pair, "probabilities": rng.random(rows)}
-
-
-def test_arms_are_paired_by_pair_and_seed_where_both_have_an_auc():
-    keys = [(pair, seed) for pair in (0, 1) for seed in (3, 4)]
-    uniform = {key: cross_domain_run(0.7, key[1]) for key in keys}
-    arm = {key: cross_domain_run(0.7 + 0.01 * n, key[1]) for n, key in enumerate(keys)}
-    row = comparison_row("item", arm, uniform)
-    assert row["runs"] == 4 and row["difference"] == pytest.approx(0.015)
-    half = stats.t.ppf(0.975, 3) * np.std([0, 0.01, 0.02, 0.03], ddof=1) / 2
-    assert (row["runs_low"], row["runs_high"]) == pytest.approx((0.015 - half, 0.015 + half))
-    uniform[1, 4]["test"]["auc"] = None  # a test split of one class
-    assert comparison_row("item", arm, uniform)["difference"] == pytest.approx(0.01)
-    assert comparison_row("item", arm, {})["difference"] is None
-
-
-def test_comparison_is_scipys_paired_t_interval():
-    random = np.random.default_rng(3)
-    a, b = random.normal(0.81, 0.01, 10), random.normal(0.82, 0.01, 10)
-    result = seeds.compare(dict(enumerate(a)), dict(enumerate(b)))
-    expected = stats.ttest_rel(b, a).confidence_interval(0.95)
-    assert (result.low, result.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert result.difference == pytest.approx((b - a).mean())
-
-
-def test_verdicts():
-    base = dict(enumerate([0.80, 0.81, 0.82]))
-    shifted = {seed: value + 0.01 + 1e-4 * seed for seed, value in base.items()}
-    assert seeds.compare(base, shifted).verdict == "above"
-    assert seeds.compare(shifted, base).verdict == "below"
-    assert seeds.compare(base, {0: 0.81, 1: 0.80, 2: 0.82}).verdict == "within noise"
-    assert seeds.compare(base, {1: 0.9, 9: 0.1}).verdict == "one seed, no interval"
-    with pytest.raises(ValueError, match="no common seed"):
-        seeds.compare({1: 0.5}, {2: 0.5})
-
-
-def write_run(folder, report, *, model, seed, fingerprint="same", shift=0.0):
-    report = report | {name: report[name] + shift for name in ("auc", "macro_auc", "worst_auc")}
-    run = {"model": model, "preset": "best", "dataset": "tiny", "seed": seed}
-    run |= {"test": report, "valid": report, "train": {"parameters": 1234}}
-    write_json(folder / f"{model}-{seed}" / "metrics.json", run)
-    description = {"data": {"fingerprint": fingerprint}}
-    write_json(folder / f"{model}-{seed}" / "config.json", description)
-
-
-def test_tables_over_seeds(tmp_path, report, capsys):
-    for seed in range(3):
-        write_run(tmp_path, report, model="mlp", seed=seed, shift=-0.1)
-        write_run(tmp_path, report, model="mlp_adp", seed=seed, shift=0.01 * seed)
-    assert seeds.main([str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert "| tiny | mlp_adp | best | 3 | 1,234 | 0.8850 ± 0.0100 | 1.0000 ± 0.0000 |" in printed
-    assert "| tiny: mlp_adp against mlp, best | auc | 3 | +0.1100 |" in printed
-    assert printed.count("above") == 3
-
-
-def test_runs_on_different_splits_are_not_compared(tmp_path, report, capsys):
-    write_run(tmp_path, report, model="mlp", seed=1)
-    write_run(tmp_path, report, model="mlp", seed=2, fingerprint="other")
-    assert seeds.main([str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert "different data or splits" in error and error.count("\n") == 1
-
-
-def test_no_runs_is_an_error_of_one_line(tmp_path, capsys):
-    assert seeds.main([str(tmp_path)]) == 2
-    assert "no metrics.json below" in capsys.readouterr().err
-    assert seeds.main([]) == 2
 
 
 def test_panels_of_the_front_study_name_the_seeds_that_ran(tmp_path, monkeypatch):

@@ -1,0 +1,155 @@
+"""Runs over seeds of all three families: statistics are scipy's, tables hold every model."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hamur import metrics
+from hamur.commands import cross_domain, multi_task, ranking
+from hamur.data import load_aliexpress, load_movielens
+from hamur.files import write_json
+from hamur.reporting import compare
+from hamur.reporting.compare import comparison_row
+
+
+def test_spread_uses_the_sample_deviation():
+    value = compare.spread([0.8, None, 0.9])
+    assert value.mean == pytest.approx(0.85) and value.count == 2
+    assert value.std == pytest.approx(0.1 / math.sqrt(2))
+    assert str(value) == "0.8500 ± 0.0707"
+    assert str(compare.spread([0.8])) == "0.8000" and str(compare.spread([None])) == "-"
+
+
+def cross_domain_run(auc, seed, pair=None, rows=40):
+    rng = np.random.default_rng(seed)
+    table = {"labels": rng.integers(0, 2, rows), "users": np.arange(rows)}
+    figures = {"test": {"auc": auc}, "valid": {"auc": auc}, "planted": None, "collapsed": False}
+    return {**table, **figures, "seed": seed, "pair": pair, "probabilities": rng.random(rows)}
+
+
+def test_arms_are_paired_by_pair_and_seed_where_both_have_an_auc():
+    keys = [(pair, seed) for pair in (0, 1) for seed in (3, 4)]
+    uniform = {key: cross_domain_run(0.7, key[1]) for key in keys}
+    arm = {key: cross_domain_run(0.7 + 0.01 * n, key[1]) for n, key in enumerate(keys)}
+    row = comparison_row("item", arm, uniform)
+    assert row["runs"] == 4 and row["difference"] == pytest.approx(0.015)
+    half = stats.t.ppf(0.975, 3) * np.std([0, 0.01, 0.02, 0.03], ddof=1) / 2
+    assert (row["runs_low"], row["runs_high"]) == pytest.approx((0.015 - half, 0.015 + half))
+    uniform[1, 4]["test"]["auc"] = None  # a test split of one class
+    assert comparison_row("item", arm, uniform)["difference"] == pytest.approx(0.01)
+    assert comparison_row("item", arm, {})["difference"] is None
+
+
+def test_comparison_is_scipys_paired_t_interval():
+    random = np.random.default_rng(3)
+    a, b = random.normal(0.81, 0.01, 10), random.normal(0.82, 0.01, 10)
+    result = compare.compare(dict(enumerate(a)), dict(enumerate(b)))
+    expected = stats.ttest_rel(b, a).confidence_interval(0.95)
+    assert (result.low, result.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert result.difference == pytest.approx((b - a).mean())
+
+
+def test_verdicts():
+    base = dict(enumerate([0.80, 0.81, 0.82]))
+    shifted = {seed: value + 0.01 + 1e-4 * seed for seed, value in base.items()}
+    assert compare.compare(base, shifted).verdict == "above"
+    assert compare.compare(shifted, base).verdict == "below"
+    assert compare.compare(base, {0: 0.81, 1: 0.80, 2: 0.82}).verdict == "within noise"
+    assert compare.compare(base, {1: 0.9, 9: 0.1}).verdict == "one seed, no interval"
+    assert compare.compare({1: 0.5}, {2: 0.5}).verdict == "no common seed"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Runs of one epoch on the samples, as the three commands write them."""
+    folder = tmp_path_factory.mktemp("runs")
+    small = ["--quiet", "--epoch", "1", "--save_dir"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HAMUR_CACHE", str(folder / "cache"))
+        flags = ["--model_name", "mlp", *small, str(folder / "mlp")]
+        assert ranking.main(load_movielens, "a.py", "", flags) == 0
+        flags = ["--model_name", "sharedbottom", "--embed_dim", "4", *small, str(folder / "shared")]
+        assert multi_task.main(load_aliexpress, "a.py", "", flags) == 0
+        flags = "--epochs 1 --bootstrap 2 --eval_draws 1 --rank_negatives 0 --embed_dim 4 --quiet"
+        flags += f" --arms uniform,annealed --exp_name x --record {folder / 'record'}"
+        assert cross_domain.main("a.py", "", flags.split()) == 0
+    return folder
+
+
+def copied(run, folder, **changes):
+    """A run again with another seed or model."""
+    shutil.copytree(run, folder)
+    path = folder / "metrics.json"
+    write_json(path, json.loads(path.read_text()) | changes)
+
+
+def test_runs_of_all_families_are_compared_each_with_its_baseline(trained, tmp_path):
+    for seed in (1, 2):
+        copied(trained / "mlp", tmp_path / f"mlp-{seed}", seed=seed)
+        copied(trained / "mlp", tmp_path / f"adp-{seed}", seed=seed, model="mlp_adp")
+        copied(trained / "shared", tmp_path / f"shared-{seed}", seed=seed)
+        copied(trained / "shared", tmp_path / f"single-{seed}", seed=seed, model="singletask")
+    shutil.copytree(trained / "record", tmp_path / "record")
+    command = [sys.executable, "-m", "hamur.reporting.seeds", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    compared = [line for line in done.stdout.splitlines() if " against " in line]
+    content = json.loads((trained / "shared" / "metrics.json").read_text())
+    area = content["test"]["tasks"]["conversion"]["auc"]
+    for words in (
+        "ml-1m: mlp_adp against mlp, best | auc | 2 | +0.0000 | +0.0000 to +0.0000 | within noise",
+        "aliexpress: sharedbottom against singletask, pareto | auc_conversion | 2 | +0.0000",
+        "SynBooks-SynToys: conet annealed against conet uniform, corrected | auc | 1 |",
+    ):
+        assert any(words in line for line in compared), words
+    assert len(compared) == 3 + 2 + 1
+    row = next(
+        line for line in done.stdout.splitlines() if line.startswith("| aliexpress | single")
+    )
+    assert f"{area:.4f} ± 0.0000" in row and f"{content['train']['parameters']:,}" in row
+
+
+@pytest.fixture
+def report():
+    labels = np.array([0, 1, 0, 1, 1, 1])
+    return metrics.by_group(labels, np.linspace(0.2, 0.8, 6), np.array([0, 0, 1, 1, 2, 2]), 3)
+
+
+def write_run(folder, report, *, model, seed, fingerprint="same", shift=0.0):
+    report = report | {name: report[name] + shift for name in ("auc", "macro_auc", "worst_auc")}
+    run = {"model": model, "preset": "best", "dataset": "tiny", "seed": seed}
+    run |= {"test": report, "valid": report, "train": {"parameters": 1234}}
+    write_json(folder / f"{model}-{seed}" / "metrics.json", run)
+    description = {"data": {"fingerprint": fingerprint}}
+    write_json(folder / f"{model}-{seed}" / "config.json", description)
+
+
+def test_tables_over_seeds(tmp_path, report, capsys):
+    for seed in range(3):
+        write_run(tmp_path, report, model="mlp", seed=seed, shift=-0.1)
+        write_run(tmp_path, report, model="mlp_adp", seed=seed, shift=0.01 * seed)
+    assert compare.main([str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "| tiny | mlp_adp | best | 3 | 1,234 | 0.8850 ± 0.0100 | 1.0000 ± 0.0000 |" in printed
+    assert "| tiny: mlp_adp against mlp, best | auc | 3 | +0.1100 |" in printed
+    assert printed.count("above") == 3
+
+
+def test_runs_on_different_splits_are_not_compared(tmp_path, report, capsys):
+    write_run(tmp_path, report, model="mlp", seed=1)
+    write_run(tmp_path, report, model="mlp", seed=2, fingerprint="other")
+    assert compare.main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "different data or splits" in error and error.count("\n") == 1
+
+
+def test_no_runs_is_an_error_of_one_line(tmp_path, capsys):
+    assert compare.main([str(tmp_path)]) == 2
+    assert "no metrics.json below" in capsys.readouterr().err
+    assert compare.main([]) == 2
