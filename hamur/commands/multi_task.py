@@ -11,7 +11,7 @@ from hamur.commands.multi_task_data import data_rows, load_data, unknown_counts
 from hamur.commands.script import open_run, run_script, select_device, train_block
 from hamur.files import write_json
 from hamur.metrics import fronts
-from hamur.reporting import front_evaluation, results, tables
+from hamur.reporting import front, results, tables
 
 
 def main(load: Callable, script: str, description: str, argv: Sequence[str] | None = None) -> int:
@@ -102,7 +102,7 @@ def judge(config, model, splits, schema, entropy, truth) -> dict:
         table = getattr(splits, part)
         with graph_mode():
             logits[part] = predictor.logits(table, preferences)
-        entries = front_evaluation.front_entries(preferences, logits[part], table, entropy, names)
+        entries = front.front_entries(preferences, logits[part], table, entropy, names)
         middle = entries[len(entries) // 2]
         content[part] = {"rows": len(table), "tasks": middle["tasks"]}
         if config.model_name == "pomoe":
@@ -111,7 +111,7 @@ def judge(config, model, splits, schema, entropy, truth) -> dict:
     content["entropy"] = {name: float(h) for name, h in zip(names, entropy)}
     if config.model_name != "pomoe":
         fronts_of = content.pop("front_valid"), content.pop("front_test")
-        _, areas = front_evaluation.arrays(fronts_of[1], names)
+        _, areas = front.arrays(fronts_of[1], names)
         volume = fronts.published_hypervolume(areas)
         return content | {"hv_published": None if np.isnan(volume) else volume}
     content["front"] = content.pop("front_test")
@@ -133,27 +133,25 @@ def front_parts(config, content, model, splits, schema, entropy, logits, prefere
         content["exact"] = exact_entries(truth, splits.train, entropy, names, preferences)
     known = [*content["posthoc"], *content["reference"]]
     ideal = config.numbers("ideal")
-    measures = front_evaluation.measures(content["front"], names, known, ideal)
+    measures = front.measures(content["front"], names, known, ideal)
     for source in ("reference", "exact"):
         if content[source]:
-            losses, _ = front_evaluation.arrays(content[source], names)
+            losses, _ = front.arrays(content[source], names)
             volume = fronts.hypervolume(losses, np.ones(len(names)))
             key = "hv_fraction" if source == "reference" else "hv_fraction_exact"
             measures[key] = measures["hv_ne"] / volume if volume > 0 else None
-    _, areas = front_evaluation.arrays(content["front"], names)
+    _, areas = front.arrays(content["front"], names)
     volume = fronts.published_hypervolume(areas)
     measures["hv_published"] = None if np.isnan(volume) else volume
     if config.bootstrap:
-        found = front_evaluation.bootstrap(
-            preferences, logits, table, entropy, config.bootstrap, config.seed
-        )
+        found = front.bootstrap(preferences, logits, table, entropy, config.bootstrap, config.seed)
         measures |= {"front_degenerate": found.pop("front_degenerate"), "intervals": found}
     content["front_measures"] = measures
 
 
 def write(folder, content, config, schema, say) -> None:
     """metrics.json, and for a front front.csv, front.png and the tables."""
-    from hamur.reporting import front
+    from hamur.reporting.plots import front_plot
 
     names, run = schema.labels, content["train"]
     note = ", synthetic data" if content["synthetic"] else ""
@@ -162,7 +160,7 @@ def write(folder, content, config, schema, say) -> None:
         sources = {"model": content["front"]} | sources
         front.write_front(folder / "front.csv", sources, names)
         title = f"{config.model_name} ({config.preset}, {config.head}) on {schema.name}{note}"
-        front.front_plot(folder / "front.png", sources, names, title)
+        front_plot(folder / "front.png", sources, names, title)
     write_json(folder / "metrics.json", content)
     say(
         f"\nresults in {folder}; weights of epoch {run['best_epoch']} of {run['epochs']}, the best "

@@ -9,7 +9,7 @@ from hamur import models
 from hamur.commands import multi_task_training as task_training
 from hamur.commands.multi_task_presets import PREFERENCE_FLAGS
 from hamur.data.synthetic.exact_front import exact_front
-from hamur.reporting import front_evaluation
+from hamur.reporting import front
 from hamur.training.predict import graph_mode, predictor_of
 from hamur.training.preference.samplers import evaluation_preferences
 
@@ -27,7 +27,7 @@ def reference_entries(config, splits, schema, entropy) -> list[dict]:
     for preference in points:
         model = train_fixed(config, splits, schema, entropy, preference)
         logits = logits_of(model, splits.test, preference[None])
-        entries += front_evaluation.front_entries(
+        entries += front.front_entries(
             preference[None], logits, splits.test, entropy, schema.labels
         )
     return entries
@@ -63,8 +63,8 @@ def posthoc_entries(config, splits, schema, entropy, preferences) -> list[dict]:
     model = train_per_task(config, splits, schema, entropy)
     offsets = task_training.score_offsets(splits.train.labels)
     logits = logits_of(model, splits.test)[:, 0]
-    logits = front_evaluation.posthoc_logits(logits, preferences, offsets, entropy)
-    return front_evaluation.front_entries(preferences, logits, splits.test, entropy, schema.labels)
+    logits = front.posthoc_logits(logits, preferences, offsets, entropy)
+    return front.front_entries(preferences, logits, splits.test, entropy, schema.labels)
 
 
 def exact_entries(truth, train, entropy, names, preferences) -> list[dict]:

@@ -6,8 +6,7 @@ from functools import partial
 import numpy as np
 from mindspore import Tensor
 
-from hamur import models, training
-from hamur.metrics import tasks as task_metrics
+from hamur import metrics, models, training
 from hamur.training.preference.meta import meta_step
 from hamur.training.preference.samplers import evaluation_preferences, published_preferences
 
@@ -98,4 +97,4 @@ def make_trainer(config, model, entropy, train_rows, fixed=None, save_dir=None, 
 
 def training_entropy(splits, schema) -> np.ndarray:
     """H_k (T,) of the training rows; ValueError for a task of one class."""
-    return task_metrics.label_entropy(splits.train.labels, schema.labels)
+    return metrics.label_entropy(splits.train.labels, schema.labels)

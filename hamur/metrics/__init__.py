@@ -1,20 +1,26 @@
-"""Metrics: plain functions of arrays.  `groups` has those of one list of predictions, pooled, per
-group and per domain, and the dict METRICS of what every report holds.
+"""Metrics: plain functions of arrays, which know neither models nor files.
 
-Nothing here knows models or files; tables and plots of the figures are in `reporting`.
+classification  AUC, log loss, calibration, GAUC; per domain, per task; METRICS of every report
+fronts          hypervolume, control and spread of a front of losses
+protocols       intervals over users, ranking of one positive among sampled items
 """
 
-from hamur.metrics.groups import (
+from hamur.metrics.classification import (
     METRICS,
     NO_ROWS,
     ONE_CLASS,
     auc,
+    aucs,
     by_group,
     calibration,
+    cross_entropy,
     gauc,
+    label_entropy,
     log_loss,
     mean_label,
     mean_probability,
+    normalized_entropy,
+    task_metrics,
 )
 
 __all__ = [
@@ -22,10 +28,15 @@ __all__ = [
     "NO_ROWS",
     "ONE_CLASS",
     "auc",
+    "aucs",
     "by_group",
     "calibration",
+    "cross_entropy",
     "gauc",
+    "label_entropy",
     "log_loss",
     "mean_label",
     "mean_probability",
+    "normalized_entropy",
+    "task_metrics",
 ]

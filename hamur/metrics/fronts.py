@@ -1,4 +1,4 @@
-"""Measures of a front: points (R, T) whose coordinates are losses, one point a preference.
+"""Measures of a front: points (R, T) whose coordinates are losses, one point per preference.
 
 Smaller is better everywhere; an AUC enters as 1 - AUC.  Plain functions of float64 arrays.
 """
@@ -9,9 +9,9 @@ import numpy as np
 from scipy.stats import rankdata
 
 NO_SPREAD = "no spread"
-LEAST_SPAN = 1e-4
+MIN_SPAN = 1e-4
 IDEAL_MARGIN = 0.01  # below the best loss that was seen
-LEAST_RANGE = 1e-3
+MIN_RANGE = 1e-3
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
@@ -101,7 +101,7 @@ def spearman(preferences: np.ndarray, losses: np.ndarray) -> list[float | None]:
     """
     values = []
     for r, loss in zip(preferences.T, losses.T):
-        if np.ptp(loss) < LEAST_SPAN or np.ptp(r) == 0:
+        if np.ptp(loss) < MIN_SPAN or np.ptp(r) == 0:
             values.append(None)
             continue
         values.append(float(np.corrcoef(rankdata(r), rankdata(-loss))[0, 1]))
@@ -138,27 +138,27 @@ def normalised(losses, ideal) -> tuple[np.ndarray, np.ndarray]:
     """NE (R, T) on the scale from the ideal (T,), 0, to the constant predictor, 1; and that range
     (T,).  Never below 1e-3."""
     ideal = np.asarray(ideal, np.float64)
-    ranges = np.maximum(1.0 - ideal, LEAST_RANGE)
-    return np.maximum((losses - ideal) / ranges, LEAST_RANGE), ranges
+    ranges = np.maximum(1.0 - ideal, MIN_RANGE)
+    return np.maximum((losses - ideal) / ranges, MIN_RANGE), ranges
 
 
-def front_measures(preferences, losses, areas, known=None, ideal=None) -> dict:
-    """All measures of a model's front for metrics.json; losses are NE and areas AUC, both (R, T).
+def front_measures(preferences, normalized_entropy, aucs, known=None, ideal=None) -> dict:
+    """All measures of a model's front for metrics.json; NE and AUC are (R, T).
 
     known: (K, T) NE of other points for the regret.  ideal: (T,) NE from which cross_angle and
     sparsity measure; None = 0.01 below the front's best.  None in place of an undefined number.
     """
-    tasks = losses.shape[1]
+    losses, tasks = normalized_entropy, normalized_entropy.shape[1]
     known = np.empty((0, tasks)) if known is None else known
     scaled, _ = normalised(losses, losses.min(axis=0) - IDEAL_MARGIN if ideal is None else ideal)
-    undefined = not np.isfinite(areas).all()
+    undefined = not np.isfinite(aucs).all()
     correlation = spearman(preferences, losses)
     return {
-        "hv_auc": None if undefined else hypervolume(1.0 - areas, np.full(tasks, 0.5)),
+        "hv_auc": None if undefined else hypervolume(1.0 - aucs, np.full(tasks, 0.5)),
         "hv_ne": hypervolume(losses, np.ones(tasks)),
         "outside": int((losses >= 1.0).any(axis=1).sum()),
         "span_ne": span(losses),
-        "span_auc": None if undefined else span(areas),
+        "span_auc": None if undefined else span(aucs),
         "spearman": correlation,
         "cross_angle": cross_angle(scaled, preferences),
         "nondominated_share": nondominated_share(losses),
@@ -169,13 +169,13 @@ def front_measures(preferences, losses, areas, known=None, ideal=None) -> dict:
 
 def clipped(preferences: np.ndarray, least: float = 1e-3) -> np.ndarray:
     """Preferences kept away from 0 and renormalised, for 1 / r."""
-    kept = np.maximum(preferences, least)
-    return kept / kept.sum(axis=1, keepdims=True)
+    bounded = np.maximum(preferences, least)
+    return bounded / bounded.sum(axis=1, keepdims=True)
 
 
-def published_hypervolume(areas: np.ndarray) -> float:
+def published_hypervolume(aucs: np.ndarray) -> float:
     """The public code's measure of (R, T) AUCs: volume of 1 - AUC below (1, ..., 1); for one point
     the product of its AUCs.  NaN if an AUC is undefined."""
-    if not np.isfinite(areas).all():
+    if not np.isfinite(aucs).all():
         return math.nan
-    return hypervolume(1.0 - areas, np.ones(areas.shape[1]))
+    return hypervolume(1.0 - aucs, np.ones(aucs.shape[1]))

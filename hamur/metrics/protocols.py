@@ -1,14 +1,11 @@
-"""Arithmetic of evaluation protocols: intervals over users, calibration, ranking of one positive.
-
-Plain functions of arrays, like `hamur.metrics`; nothing here knows a model.
-"""
+"""Evaluation protocols: intervals over users, calibration, ranking of one positive item."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from hamur import metrics
+from hamur.metrics.classification import gauc, mixed_groups
 
 CUTOFFS = (1, 5, 10, 20)
 BINS = 15
@@ -60,14 +57,14 @@ def bootstrap_auc(
     """
     _, user = np.unique(users, return_inverse=True)
     number = int(user.max()) + 1
-    sorted_scores = [_SortedScores(labels, each) for each in scores]
+    sorted_scores = [_SortedScores(labels, values) for values in scores]
     rng = np.random.Generator(np.random.PCG64(seed))
-    values = np.empty((times, len(scores)))
+    aucs = np.empty((times, len(scores)))
     for sample in range(times):
         counts = np.bincount(rng.integers(number, size=number), minlength=number)
         weights = counts[user].astype(np.float64)
-        values[sample] = [each.auc(weights) for each in sorted_scores]
-    return values
+        aucs[sample] = [ranked.auc(weights) for ranked in sorted_scores]
+    return aucs
 
 
 def interval(samples: np.ndarray, confidence: float = CONFIDENCE) -> list[float] | None:
@@ -83,12 +80,9 @@ def auc_within(
     labels: np.ndarray, scores: np.ndarray, groups: np.ndarray
 ) -> dict[str, float | int | None]:
     """GAUC with the number of groups and rows that define it; None with a reason if none does."""
-    _, group = np.unique(groups, return_inverse=True)
-    positives = np.bincount(group, np.asarray(labels))
-    rows = np.bincount(group)
-    defined = (positives > 0) & (positives < rows)
-    entry = {"groups": int(defined.sum()), "rows": int(rows[defined].sum())}
-    value = metrics.gauc(labels, scores, groups)
+    rows = mixed_groups(labels, groups)
+    entry = {"groups": len(rows), "rows": int(rows.sum())}
+    value = gauc(labels, scores, groups)
     if math.isnan(value):
         return {"value": None, "reason": "no group has both classes", **entry}
     return {"value": value, **entry}

@@ -1,29 +1,126 @@
-"""A front on disk and on the terminal: front.csv, front.png, a table a preference."""
+"""The front of a multi-task model: its figures per preference, its measures, front.csv, tables."""
 
 import csv
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # no window, no display needed
-import matplotlib.pyplot as plt
 import numpy as np
 
+from hamur import metrics
+from hamur.data.synthetic.exact_front import best_scores
 from hamur.files import replacing
-from hamur.reporting.plots import STYLE, TOTAL_COLOUR, _save
-from hamur.reporting.tables import text_table
+from hamur.metrics import fronts
+from hamur.reporting.tables import UNDEFINED, text_table
 
 COLUMNS = ("auc", "logloss", "ne", "gauc")
-LINES = {
-    "reference": dict(color="#d1495b", linestyle="-", label="one model a preference"),
-    "posthoc": dict(color="#8c8c8c", linestyle="--", label="post-hoc from a per-task model"),
-    "exact": dict(color=TOTAL_COLOUR, linestyle=":", label="exact front"),
-}
+MIN_ERRORS = 2.0
+
+
+def front_entries(preferences, logits, table, entropy, names) -> list[dict]:
+    """[{"preference": [...], "tasks": {name: metrics}}] for logits (N, R, T)."""
+    return [
+        {
+            "preference": [float(r) for r in preference],
+            "tasks": metrics.task_metrics(table.labels, logits[:, i], entropy, names, table.group),
+        }
+        for i, preference in enumerate(preferences)
+    ]
+
+
+def arrays(entries, names) -> tuple[np.ndarray, np.ndarray]:
+    """NE (R, T) and AUC (R, T), NaN where undefined."""
+    return figure(entries, names, "ne"), figure(entries, names, "auc")
+
+
+def figure(entries, names, name) -> np.ndarray:
+    """(R, T) of one figure, NaN where undefined."""
+    rows = [[entry["tasks"][task].get(name) for task in names] for entry in entries]
+    return np.array(rows, np.float64)
+
+
+def measures(entries, names, known=(), ideal=None) -> dict:
+    """`fronts.front_measures` of these entries; known: entries of other fronts for the regret."""
+    normalized_entropy, aucs = arrays(entries, names)
+    preferences = np.array([entry["preference"] for entry in entries])
+    others = arrays(known, names)[0] if len(known) else None
+    return fronts.front_measures(preferences, normalized_entropy, aucs, others, ideal)
+
+
+def posthoc_logits(logits, preferences, offsets, entropy) -> np.ndarray:
+    """(N, R, T) of the shared score that a per-task model's probabilities imply.
+
+    In each row s solves sum_k w_k sigmoid(s + b_k) = sum_k w_k p_k with w_k = r_k / H_k: what a
+    preference gains without a network that knows it.  logits (N, T) of the model; offsets b (T,).
+    """
+    p = 1.0 / (1.0 + np.exp(-np.asarray(logits, np.float64)))
+    scores = [best_scores(p, offsets, r / entropy) for r in np.asarray(preferences, np.float64)]
+    return np.stack(scores, axis=1)[:, :, None] + offsets
+
+
+def bootstrap(preferences, logits, table, entropy, resamples, seed) -> dict:
+    """95 % intervals over resampled search pages of hypervolume, spans and AUC, and whether every
+    span is below twice its standard error ("front_degenerate").
+
+    Raises:  ValueError: rows without groups.
+    """
+    if table.group is None:
+        raise ValueError("--bootstrap resamples search pages, but these rows have no group.")
+    rng = np.random.default_rng(seed)
+    _, page = np.unique(table.group, return_inverse=True)
+    order = np.argsort(page, kind="stable")
+    starts = np.append(0, np.cumsum(np.bincount(page)))
+    volumes, spans, aucs = [], [], []
+    for _ in range(resamples):
+        drawn = rng.integers(len(starts) - 1, size=len(starts) - 1)
+        rows = np.concatenate([order[starts[p] : starts[p + 1]] for p in drawn])
+        labels, z = table.labels[rows], logits[rows]
+        losses = metrics.normalized_entropy(labels, z, entropy)
+        volumes.append(fronts.hypervolume(losses, np.ones(losses.shape[1])))
+        spans.append(fronts.span(losses))
+        aucs.append(metrics.aucs(labels, z))
+    errors = np.std(spans, axis=0)
+    full = fronts.span(metrics.normalized_entropy(table.labels, logits, entropy))
+    return {
+        "resamples": resamples,
+        "hv_ne": _interval(volumes),
+        "span_ne": _interval(spans),
+        "auc": _interval(aucs),
+        "front_degenerate": bool((np.array(full) <= MIN_ERRORS * errors).all()),
+    }
+
+
+def _interval(draws):
+    low, high = np.nanpercentile(np.array(draws), [2.5, 97.5], axis=0)
+    clean = [np.where(np.isfinite(bound), bound, 0.0) for bound in (low, high)]
+    return [bound.tolist() for bound in clean]
+
+
+def preference_for(preferences, values, task: int, at_least: float) -> np.ndarray:
+    """The preference (T,) that gives one task at least this AUC and the other as much as possible:
+    monotone interpolation along a two-task front (choose it on validation rows).
+
+    preferences (R, 2), values (R, 2) AUC.
+    Raises:  ValueError: another number of tasks, or a value that no preference reaches.
+    """
+    preferences, values = np.asarray(preferences, float), np.asarray(values, float)
+    if preferences.shape[1] != 2:
+        raise ValueError(f"solving for a preference needs two tasks, got {preferences.shape[1]}.")
+    order = np.argsort(preferences[:, task])
+    weight = preferences[order, task]
+    reached = np.maximum.accumulate(values[order, task])  # noise must not make it fall
+    if not reached[0] <= at_least <= reached[-1]:
+        raise ValueError(
+            f"no preference gives task {task + 1} an AUC of {at_least}: the front spans "
+            f"{reached[0]:.4f} to {reached[-1]:.4f}."
+        )
+    place = int(np.searchsorted(reached, at_least))
+    around = slice(max(place - 1, 0), place + 1)
+    r = np.interp(at_least, reached[around], weight[around])
+    return np.array([r, 1.0 - r]) if task == 0 else np.array([1.0 - r, r])
 
 
 def write_front(path: Path, fronts: dict, tasks) -> None:
-    """front.csv: a line a preference and source (model, posthoc, reference, exact): r_1..r_T, then
-    per task auc, logloss, ne, gauc; gaps stay empty.
+    """front.csv: one line per preference and source (model, posthoc, reference, exact), with r_1 to
+    r_T, then auc, logloss, ne and gauc per task; gaps stay empty.
 
     fronts: {source: entries of metrics.json's "front"}.
     """
@@ -50,13 +147,13 @@ def front_table(entries, tasks) -> str:
         row = [" ".join(f"{r:.3f}" for r in entry["preference"])]
         for task in tasks:
             values = (entry["tasks"][task].get(name) for name in ("auc", "ne", "gauc"))
-            row += ["-" if value is None else f"{value:.4f}" for value in values]
+            row += [UNDEFINED if value is None else f"{value:.4f}" for value in values]
         rows.append(row)
     return text_table(header, rows)
 
 
 def measures_table(measures: dict, tasks) -> str:
-    """Hypervolumes, and control and span of each task, a line each."""
+    """Hypervolumes, and control and span of each task, as text."""
     rows = []
     for name in ("hv_ne", "hv_fraction", "hv_auc", "hv_published", "nondominated_share", "regret"):
         if measures.get(name) is not None:
@@ -65,95 +162,3 @@ def measures_table(measures: dict, tasks) -> str:
         for task, value in zip(tasks, measures.get(name) or ()):
             rows.append([f"{name} {task}", "no spread" if value is None else f"{value:.4f}"])
     return text_table(["front", "value"], rows)
-
-
-def front_plot(path: Path, fronts: dict, tasks, title: str) -> None:
-    """Every pair of tasks: NE (top) and AUC (bottom), points of the model coloured by r of the
-    first task of the pair, other fronts as lines, the constant predictor as a cross."""
-    pairs = [(i, j) for i in range(len(tasks)) for j in range(i + 1, len(tasks))]
-    with plt.rc_context(STYLE), replacing(path) as temporary:
-        size = (4.6 * len(pairs) + 1, 7.6)
-        figure, axes = plt.subplots(
-            2, len(pairs), figsize=size, layout="constrained", squeeze=False
-        )
-        for (top, bottom), pair in zip(axes.T, pairs):
-            points = _panel(top, fronts, tasks, pair, "ne")
-            _panel(bottom, fronts, tasks, pair, "auc")
-            top.plot(1.0, 1.0, "x", color=TOTAL_COLOUR, label="constant predictor")
-            figure.colorbar(points, ax=[top, bottom], label=f"preference for {tasks[pair[0]]}")
-        axes[0, 0].legend(fontsize=7)
-        figure.suptitle(title)
-        _save(figure, temporary)
-
-
-def _panel(axis, fronts, tasks, pair, figure):
-    for source, style in LINES.items():
-        if fronts.get(source):
-            points = _points(fronts[source], tasks, pair, figure)
-            marker = "o" if source == "reference" else None
-            axis.plot(*points.T, marker=marker, markersize=4, linewidth=1.2, **style)
-    points = _points(fronts["model"], tasks, pair, figure)
-    colours = [entry["preference"][pair[0]] for entry in fronts["model"]]
-    shown = axis.scatter(*points.T, c=colours, cmap="viridis", vmin=0, vmax=1, s=28, zorder=3)
-    axis.set_xlabel(f"{figure.upper()} {tasks[pair[0]]}")
-    axis.set_ylabel(f"{figure.upper()} {tasks[pair[1]]}")
-    return shown
-
-
-def _points(entries, tasks, pair, figure) -> np.ndarray:
-    """(R, 2), NaN where undefined."""
-    values = [[entry["tasks"][tasks[k]].get(figure) for k in pair] for entry in entries]
-    return np.array([[np.nan if v is None else v for v in row] for row in values], float)
-
-
-ARM_MARKERS = {"linear": "o", "smooth_tchebycheff": "s", "published": "X", "per_task": "^"}
-
-
-def study_plot(path: Path, content: dict) -> None:
-    """Fronts of `hamur.studies.fronts`: a column a seed, a row a pair of tasks; points of each arm
-    coloured by the preference for the pair's first task."""
-    seeds, number = content["seeds"], content["options"]["task_num"]
-    pairs = [(i, j) for i in range(number) for j in range(i + 1, number)]
-    with plt.rc_context(STYLE), replacing(path) as temporary:
-        size = (4.4 * len(seeds) + 0.8, 4.2 * len(pairs))
-        figure, axes = plt.subplots(
-            len(pairs), len(seeds), figsize=size, layout="constrained", squeeze=False
-        )
-        for row, pair in zip(axes, pairs):
-            first = content["options"]["first_seed"]
-            for seed, (axis, entry) in enumerate(zip(row, seeds), first):
-                shown = _study_panel(axis, entry, pair)
-                axis.set_title(f"synthetic data, seed {seed}")
-            figure.colorbar(shown, ax=row.tolist(), label=f"preference for task {pair[0] + 1}")
-        axes[0, 0].legend(fontsize=7)
-        _save(figure, temporary)
-
-
-def _study_panel(axis, entry, pair):
-    places = list(pair)
-    for source in filter(entry.get, ("exact", "reference", "posthoc")):
-        points = np.array(entry[source])[:, places]
-        if len(entry["exact"][0]) > 2:  # a surface, no line
-            axis.scatter(
-                *points.T, s=10, color=LINES[source]["color"], label=LINES[source]["label"]
-            )
-        else:
-            axis.plot(*points.T, linewidth=1.2, **LINES[source])
-    colours = np.array(entry["preferences"])[:, pair[0]]
-    for arm, losses in entry["arms"].items():
-        shown = axis.scatter(
-            *np.array(losses)[:, places].T,
-            c=colours,
-            cmap="viridis",
-            vmin=0,
-            vmax=1,
-            s=30,
-            marker=ARM_MARKERS.get(arm, "D"),
-            label=arm,
-            edgecolors="black",
-            linewidths=0.4,
-            zorder=3,
-        )
-    axis.set_xlabel(f"NE task {pair[0] + 1}")
-    axis.set_ylabel(f"NE task {pair[1] + 1}")
-    return shown

@@ -1,15 +1,19 @@
-"""Learning curve and AUC of every domain as PNG."""
+"""Plots as PNG files: learning curve, AUC per domain, fronts of the tasks.
 
-from collections.abc import Mapping, Sequence
+Figures are made without pyplot, so that the backend of a notebook stays as it is.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("Agg")  # no window, no display needed
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from hamur.files import replacing
+from hamur.reporting import front
 
 STYLE = {
     "figure.dpi": 130,
@@ -24,6 +28,30 @@ STYLE = {
 TOTAL_COLOUR = "#222222"
 TRAINING_COLOUR = "#8c8c8c"
 SPLIT_COLOURS = ("#9ec5e8", "#2469a6", "#0b2f52")
+FRONT_LINES = {
+    "reference": dict(color="#d1495b", linestyle="-", label="one model per preference"),
+    "posthoc": dict(color="#8c8c8c", linestyle="--", label="post-hoc from a per-task model"),
+    "exact": dict(color=TOTAL_COLOUR, linestyle=":", label="exact front"),
+}
+ARM_MARKERS = {"linear": "o", "smooth_tchebycheff": "s", "published": "X", "per_task": "^"}
+PREFERENCE = dict(cmap="viridis", vmin=0, vmax=1, zorder=3)  # colour = weight of the first task
+
+
+@contextlib.contextmanager
+def picture(
+    path: Path, size: tuple[float, float], title: str = "", rows: int = 1, columns: int = 1
+) -> Iterator[tuple[Figure, np.ndarray]]:
+    """A figure and its axes (rows, columns); written to `path` if the block succeeds.
+
+    size: width and height in inches.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure, figure.subplots(rows, columns, squeeze=False)
+        if title:
+            figure.suptitle(title)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png")
 
 
 def learning_curve(
@@ -34,8 +62,7 @@ def learning_curve(
     history: the rows of history.csv; an undefined or absent figure leaves a gap.
     """
     epochs = [row["epoch"] for row in history]
-    with plt.rc_context(STYLE), replacing(path) as temporary:
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.9), layout="constrained")
+    with picture(path, (9.5, 3.9), title, columns=2) as (_, ((left, right),)):
         marker = {"marker": "o", "markersize": 3}
         left.plot(
             epochs, _column(history, "loss"), color=TRAINING_COLOUR, label="training", **marker
@@ -54,8 +81,6 @@ def learning_curve(
             axis.set_xlabel(f"epoch (dotted: best, {best_epoch})")
             axis.xaxis.get_major_locator().set_params(integer=True)
             axis.legend(fontsize=8)
-        figure.suptitle(title)
-        _save(figure, temporary)
 
 
 def domain_bars(
@@ -67,9 +92,8 @@ def domain_bars(
     the lowest bar.  Undefined values have no bar.
     """
     groups = [*map(str, domain_names), "all rows"]
-    with plt.rc_context(STYLE), replacing(path) as temporary:
-        width_inches = max(5.5, 1.2 + 0.75 * len(groups) * len(reports))
-        figure, axis = plt.subplots(figsize=(min(width_inches, 24), 3.9), layout="constrained")
+    width_inches = max(5.5, 1.2 + 0.75 * len(groups) * len(reports))
+    with picture(path, (min(width_inches, 24), 3.9)) as (figure, ((axis,),)):
         width = 0.8 / len(reports)
         lowest = 0.5
         for index, (split, report) in enumerate(reports.items()):
@@ -90,7 +114,76 @@ def domain_bars(
         axis.grid(axis="x", visible=False)
         figure.legend(loc="outside lower center", ncols=len(reports), fontsize=8)
         axis.set_title(title)
-        _save(figure, temporary)
+
+
+def front_plot(path: Path, fronts: dict, tasks, title: str) -> None:
+    """Every pair of tasks: NE (top) and AUC (bottom), points of the model coloured by r of the
+    first task of the pair, other fronts as lines, the constant predictor as a cross."""
+    pairs = list(itertools.combinations(range(len(tasks)), 2))
+    size = (4.6 * len(pairs) + 1, 7.6)
+    with picture(path, size, title, 2, len(pairs)) as (figure, axes):
+        for (top, bottom), pair in zip(axes.T, pairs):
+            points = _panel(top, fronts, tasks, pair, "ne")
+            _panel(bottom, fronts, tasks, pair, "auc")
+            top.plot(1.0, 1.0, "x", color=TOTAL_COLOUR, label="constant predictor")
+            figure.colorbar(points, ax=[top, bottom], label=f"preference for {tasks[pair[0]]}")
+        axes[0, 0].legend(fontsize=7)
+
+
+def _panel(axis, fronts, tasks, pair, name):
+    names = [tasks[k] for k in pair]
+    for source, style in FRONT_LINES.items():
+        if fronts.get(source):
+            points = front.figure(fronts[source], names, name)
+            marker = "o" if source == "reference" else None
+            axis.plot(*points.T, marker=marker, markersize=4, linewidth=1.2, **style)
+    points = front.figure(fronts["model"], names, name)
+    colours = [entry["preference"][pair[0]] for entry in fronts["model"]]
+    shown = axis.scatter(*points.T, c=colours, s=28, **PREFERENCE)
+    axis.set_xlabel(f"{name.upper()} {names[0]}")
+    axis.set_ylabel(f"{name.upper()} {names[1]}")
+    return shown
+
+
+def study_plot(path: Path, content: dict) -> None:
+    """Fronts of `hamur.studies.fronts`: one column per seed, one row per pair of tasks; points are
+    coloured by the preference for the pair's first task."""
+    seeds, number = content["seeds"], content["options"]["task_num"]
+    pairs = list(itertools.combinations(range(number), 2))
+    size = (4.4 * len(seeds) + 0.8, 4.2 * len(pairs))
+    with picture(path, size, "", len(pairs), len(seeds)) as (figure, axes):
+        for row, pair in zip(axes, pairs):
+            first = content["options"]["first_seed"]
+            for seed, (axis, entry) in enumerate(zip(row, seeds), first):
+                shown = _study_panel(axis, entry, pair)
+                axis.set_title(f"synthetic data, seed {seed}")
+            figure.colorbar(shown, ax=row.tolist(), label=f"preference for task {pair[0] + 1}")
+        axes[0, 0].legend(fontsize=7)
+
+
+def _study_panel(axis, entry, pair):
+    places = list(pair)
+    for source in filter(entry.get, ("exact", "reference", "posthoc")):
+        points, line = np.array(entry[source])[:, places], FRONT_LINES[source]
+        if len(entry["exact"][0]) > 2:  # a surface, no line
+            axis.scatter(*points.T, s=10, color=line["color"], label=line["label"])
+        else:
+            axis.plot(*points.T, linewidth=1.2, **line)
+    colours = np.array(entry["preferences"])[:, pair[0]]
+    for arm, losses in entry["arms"].items():
+        shown = axis.scatter(
+            *np.array(losses)[:, places].T,
+            c=colours,
+            s=30,
+            marker=ARM_MARKERS.get(arm, "D"),
+            label=arm,
+            edgecolors="black",
+            linewidths=0.4,
+            **PREFERENCE,
+        )
+    axis.set_xlabel(f"NE task {pair[0] + 1}")
+    axis.set_ylabel(f"NE task {pair[1] + 1}")
+    return shown
 
 
 def _column(history: Sequence[Mapping], name: str) -> np.ndarray:
@@ -99,11 +192,4 @@ def _column(history: Sequence[Mapping], name: str) -> np.ndarray:
 
 
 def _colour(index: int):
-    return plt.get_cmap("tab10")(index % 10)
-
-
-def _save(figure, path: Path) -> None:
-    try:
-        figure.savefig(path, format="png")
-    finally:
-        plt.close(figure)
+    return matplotlib.colormaps["tab10"](index % 10)

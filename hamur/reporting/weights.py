@@ -7,8 +7,8 @@ import numpy as np
 from scipy import stats
 
 from hamur import metrics
-from hamur.files import replacing, write_history
-from hamur.reporting.plots import STYLE, TOTAL_COLOUR, TRAINING_COLOUR, _save, plt
+from hamur.files import write_history
+from hamur.reporting.plots import TOTAL_COLOUR, TRAINING_COLOUR, picture
 from hamur.reporting.tables import markdown_table
 
 COLUMNS = (
@@ -131,8 +131,7 @@ def plot_weights(path: Path, columns: Mapping[str, np.ndarray], title: str) -> N
     """Left: mean weight against mean influence, a circle a category, the largest ones named;
     right: all weights."""
     categories = by_category(columns)
-    with plt.rc_context(STYLE), replacing(path) as temporary:
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.9), layout="constrained")
+    with picture(path, (9.5, 3.9), title, columns=2) as (_, ((left, right),)):
         known = [row for row in categories if row["influence"] is not None]
         known.sort(key=lambda row: -row["behaviours"])
         labelled = known[:LABELLED]
@@ -167,8 +166,6 @@ def plot_weights(path: Path, columns: Mapping[str, np.ndarray], title: str) -> N
         right.set_xlabel("weight (1 = uniform)")
         right.set_ylabel("behaviours")
         right.legend()
-        figure.suptitle(title)
-        _save(figure, temporary)
 
 
 def plot_weight_range(axis, updates: Sequence[Mapping]) -> None:
@@ -188,8 +185,7 @@ def plot_history(path: Path, history: Sequence[Mapping], title: str) -> None:
     update, or where no system is solved, the weights."""
     epochs = [row for row in history if row["kind"] == "epoch"]
     updates = [row for row in history if row["kind"] == "upper"]
-    with plt.rc_context(STYLE), replacing(path) as temporary:
-        figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+    with picture(path, (11, 3.4), title, columns=3) as (_, (axes,)):
         axes[0].plot([r["epoch"] for r in epochs], [r["valid_auc"] for r in epochs], marker="o")
         axes[0].set(xlabel="epoch", ylabel="validation AUC")
         curves = ((axes[1], "dev_loss"), (axes[1], "prior"), (axes[2], "residual"))
@@ -207,5 +203,3 @@ def plot_history(path: Path, history: Sequence[Mapping], title: str) -> None:
             axes[2].set_axis_off()
         elif not axes[2].has_data():
             plot_weight_range(axes[2], updates)
-        figure.suptitle(title)
-        _save(figure, temporary)

@@ -13,7 +13,7 @@ from hamur.data.synthetic.exact_front import exact_front, oracle_losses
 from hamur.data.synthetic.task_conflict import make_task_conflict
 from hamur.files import write_json
 from hamur.metrics import fronts
-from hamur.reporting import front_evaluation
+from hamur.reporting import front
 from hamur.training.checkpoint import restore, snapshot
 from hamur.training.predict import graph_mode, predictor_of
 from hamur.training.preference.samplers import evaluation_preferences
@@ -101,13 +101,13 @@ class SeedStudy:
         head = "per_task" if arm in OWN_TOWERS else "shared_score"
         model = self.make_model("published" if arm == "published" else "pareto", head)
         logits = self.train("linear" if arm == "per_task" else arm, model)
-        noise = front_evaluation.bootstrap(
+        noise = front.bootstrap(
             self.preferences, logits, self.splits.test, self.entropy, RESAMPLES, self.seed
         )
         found = {"losses": self.losses(logits), "front_degenerate": noise["front_degenerate"]}
         if arm == "per_task":
             even = self.preferences.max(axis=1).argmin()
-            scores = front_evaluation.posthoc_logits(
+            scores = front.posthoc_logits(
                 logits[:, even], self.preferences, self.offsets, self.entropy
             )
             found["posthoc"] = self.losses(scores)

@@ -96,7 +96,7 @@ def main(script: str, description: str, argv: Sequence[str] | None = None, **def
 def run_study(config: StudyConfig) -> dict:
     """Train what is missing in --save_dir and write study-tasks<T>.md, .json and .png; returns
     the content of the second."""
-    from hamur.reporting.front import study_plot
+    from hamur.reporting.plots import study_plot
     from hamur.studies.front_arms import SeedStudy
 
     select_device(config.device)

@@ -7,7 +7,6 @@ import numpy as np
 
 from hamur import metrics
 from hamur.metrics import fronts
-from hamur.metrics import tasks as task_metrics
 from hamur.training.predict import predictor_of
 
 SPLIT_FIGURES = ("auc", "logloss", "macro_auc", "worst_auc")
@@ -70,11 +69,11 @@ class TaskEvaluation:
         self.weights = np.ones(len(entropy)) if weights is None else np.asarray(weights)
         self.predictor = predictor_of(model)
         low, high = table.labels.min(0), table.labels.max(0)
-        self.areas_defined = bool((low == 0).all() and (high == 1).all())
+        self.aucs_defined = bool((low == 0).all() and (high == 1).all())
 
     def check(self, criterion):
         """Warns where the criterion has no AUC to go by."""
-        if criterion == "auc_hypervolume" and not self.areas_defined:
+        if criterion == "auc_hypervolume" and not self.aucs_defined:
             warnings.warn(
                 "a task has one class only in the validation split, and no AUC there: the epoch is "
                 "chosen by the mean loss in place of the published rule.",
@@ -84,24 +83,23 @@ class TaskEvaluation:
     def __call__(self):
         logits = self.predictor.logits(self.table, self.preferences)
         labels = self.table.labels
-        losses = task_metrics.normalised_losses(labels, logits, self.entropy)
+        losses = metrics.normalized_entropy(labels, logits, self.entropy)
         volume = fronts.hypervolume(losses, np.ones(losses.shape[1]))
         middle = logits[:, logits.shape[1] // 2]
-        report = {"losses": losses, "areas": task_metrics.areas(labels, middle[:, None])[0]}
+        report = {"losses": losses, "aucs": metrics.aucs(labels, middle[:, None])[0]}
         report["negative_loss"] = -float(losses.mean())
         report["weighted_loss"] = -float((losses * self.weights).sum(axis=1).mean())
         report["hypervolume"] = volume if volume > 0 else report["negative_loss"]
         report["auc_hypervolume"] = report["negative_loss"]
-        if self.areas_defined:
-            all_areas = task_metrics.areas(labels, logits)
-            report["auc_hypervolume"] = fronts.published_hypervolume(all_areas)
+        if self.aucs_defined:
+            report["auc_hypervolume"] = fronts.published_hypervolume(metrics.aucs(labels, logits))
         return report
 
     def figures(self, report):
         row = {name: report[name] for name in self.criteria}
         for k, name in enumerate(self.model.schema.labels):
-            area = float(report["areas"][k])
-            row |= {f"auc_{name}": None if np.isnan(area) else area}
+            auc = float(report["aucs"][k])
+            row |= {f"auc_{name}": None if np.isnan(auc) else auc}
             row |= {f"ne_{name}_min": float(report["losses"][:, k].min())}
             row |= {f"ne_{name}_max": float(report["losses"][:, k].max())}
         return row

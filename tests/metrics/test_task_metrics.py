@@ -7,8 +7,7 @@ import pytest
 
 from hamur import metrics
 from hamur.data.table import Table
-from hamur.metrics import tasks as task_metrics
-from hamur.reporting import front, front_evaluation
+from hamur.reporting import front, plots
 
 NAMES = ("click", "conversion")
 
@@ -31,8 +30,8 @@ def table_of(labels, group):
 
 def test_metrics_of_two_tasks():
     labels, logits, group = rows()
-    entropy = task_metrics.label_entropy(labels)
-    report = task_metrics.task_metrics(labels, logits[:, 0], entropy, NAMES, group)
+    entropy = metrics.label_entropy(labels)
+    report = metrics.task_metrics(labels, logits[:, 0], entropy, NAMES, group)
     p = 1 / (1 + np.exp(-logits[:, 0].astype(np.float64)))
     for k, name in enumerate(NAMES):
         entry = report[name]
@@ -50,55 +49,53 @@ def test_the_constant_predictor_has_ne_one_and_certain_logits_stay_finite():
     labels, _, _ = rows()
     rates = labels.mean(0)
     logits = np.tile(np.log(rates / (1 - rates)), (len(labels), 1))
-    entropy = task_metrics.label_entropy(labels)
+    entropy = metrics.label_entropy(labels)
     np.testing.assert_allclose(
-        task_metrics.normalised_losses(labels, logits[:, None], entropy), 1.0, atol=1e-12
+        metrics.normalized_entropy(labels, logits[:, None], entropy), 1.0, atol=1e-12
     )
-    assert task_metrics.cross_entropy(np.array([0.0]), np.array([800.0])) == 800.0
+    assert metrics.cross_entropy(np.array([0.0]), np.array([800.0])) == 800.0
 
 
 def test_one_class_gives_none_with_a_reason():
     labels, logits, group = rows()
     labels[:, 1] = 0
-    report = task_metrics.task_metrics(labels, logits[:, 0], np.ones(2), NAMES, group)
+    report = metrics.task_metrics(labels, logits[:, 0], np.ones(2), NAMES, group)
     assert report["conversion"]["auc"] is None and report["conversion"]["reason"] == "one class"
     assert report["click"]["auc"] is not None
     with pytest.raises(ValueError, match="task 'conversion' has one class only"):
-        task_metrics.label_entropy(labels, NAMES)
+        metrics.label_entropy(labels, NAMES)
 
 
 def test_base_entropy_of_training_rows():
     labels = np.array([[1, 0], [0, 0], [0, 0], [0, 1]])
     h = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
-    np.testing.assert_allclose(task_metrics.label_entropy(labels), [h, h])
+    np.testing.assert_allclose(metrics.label_entropy(labels), [h, h])
 
 
 def test_bootstrap_brackets_the_figure_and_sees_a_degenerate_front():
     labels, logits, group = rows(1200)
-    table, entropy = table_of(labels, group), task_metrics.label_entropy(labels)
+    table, entropy = table_of(labels, group), metrics.label_entropy(labels)
     preferences = np.array([[0, 1], [0.5, 0.5], [1, 0]])
-    found = front_evaluation.bootstrap(preferences, logits, table, entropy, 40, seed=1)
+    found = front.bootstrap(preferences, logits, table, entropy, 40, seed=1)
     low, high = found["span_ne"]
-    assert low[0] < np.ptp(task_metrics.normalised_losses(labels, logits, entropy)[:, 0]) < high[0]
+    assert low[0] < np.ptp(metrics.normalized_entropy(labels, logits, entropy)[:, 0]) < high[0]
     assert found["front_degenerate"] is False
-    same = front_evaluation.bootstrap(
+    same = front.bootstrap(
         preferences, np.repeat(logits[:, :1], 3, axis=1), table, entropy, 5, seed=1
     )
     assert same["span_ne"] == [[0.0, 0.0], [0.0, 0.0]] and same["front_degenerate"] is True
     with pytest.raises(ValueError, match="no group"):
-        front_evaluation.bootstrap(preferences, logits, table_of(labels, None), entropy, 2, 1)
+        front.bootstrap(preferences, logits, table_of(labels, None), entropy, 2, 1)
 
 
 def test_front_files_hold_every_source(tmp_path):
     labels, logits, group = rows()
-    entropy = task_metrics.label_entropy(labels)
+    entropy = metrics.label_entropy(labels)
     preferences = np.array([[0, 1], [0.5, 0.5], [1, 0]])
-    entries = front_evaluation.front_entries(
-        preferences, logits, table_of(labels, group), entropy, NAMES
-    )
+    entries = front.front_entries(preferences, logits, table_of(labels, group), entropy, NAMES)
     sources = {"model": entries, "posthoc": entries[:2], "reference": entries, "exact": []}
     front.write_front(tmp_path / "front.csv", sources, NAMES)
-    front.front_plot(tmp_path / "front.png", sources, NAMES, "a title")
+    plots.front_plot(tmp_path / "front.png", sources, NAMES, "a title")
     with (tmp_path / "front.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [line["source"] for line in lines] == ["model"] * 3 + ["posthoc"] * 2 + ["reference"] * 3
@@ -106,6 +103,6 @@ def test_front_files_hold_every_source(tmp_path):
         entries[1]["tasks"]["click"]["auc"], abs=1e-6
     )
     assert (tmp_path / "front.png").read_bytes()[:4] == b"\x89PNG"
-    measures = front_evaluation.measures(entries, NAMES, entries)
+    measures = front.measures(entries, NAMES, entries)
     assert "hv_ne" in front.measures_table(measures, NAMES)
     assert front.front_table(entries, NAMES).count("\n") == 4

@@ -1,8 +1,10 @@
 """Files are whole or absent, tables align, plots are pictures."""
 
 import csv
+import importlib
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -138,6 +140,15 @@ def test_domain_bars_are_a_picture(tmp_path, num_domains):
     assert_picture(path)
 
 
+def test_plots_leave_the_backend_of_a_notebook_alone(tmp_path, monkeypatch):
+    import matplotlib
+
+    monkeypatch.setitem(matplotlib.rcParams, "backend", "svg")
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
+    importlib.reload(plots).learning_curve(tmp_path / "curve.png", history(2), 1, NAMES, "title")
+    assert matplotlib.rcParams["backend"] == "svg" and "matplotlib.pyplot" not in sys.modules
+
+
 def assert_picture(path):
     import matplotlib.image
 
@@ -146,15 +157,13 @@ def assert_picture(path):
 
 
 def test_panels_of_the_front_study_name_the_seeds_that_ran(tmp_path, monkeypatch):
-    from hamur.reporting import front
-
     shown = []
-    monkeypatch.setattr(front, "_save", lambda figure, _: shown.append(figure))
+    monkeypatch.setattr(plots.Figure, "savefig", lambda figure, *_, **__: shown.append(figure))
     points = [[0.9, 0.8], [0.8, 0.9]]
     entry = {"exact": points, "reference": points, "posthoc": points, "arms": {"linear": points}}
     entry["preferences"] = [[0.0, 1.0], [1.0, 0.0]]
     content = {"options": {"task_num": 2, "first_seed": 3}, "seeds": [entry, entry]}
-    front.study_plot(tmp_path / "study.png", content)
+    plots.study_plot(tmp_path / "study.png", content)
     axes = shown[0].axes[:2]
     assert [axis.get_title() for axis in axes] == [f"synthetic data, seed {n}" for n in (3, 4)]
     assert "post-hoc from a per-task model" in axes[0].get_legend_handles_labels()[1]

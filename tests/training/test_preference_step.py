@@ -11,10 +11,9 @@ import pytest
 from mindspore import Tensor, nn, ops
 from mindspore.nn.cell import _cell_graph_executor
 
-from hamur import models, training
+from hamur import metrics, models, training
 from hamur.data.synthetic.task_conflict import make_task_conflict
-from hamur.metrics import tasks as task_metrics
-from hamur.reporting.front_evaluation import preference_for
+from hamur.reporting.front import preference_for
 from hamur.training.checkpoint import restore, snapshot
 from hamur.training.preference.meta import meta_step
 from hamur.training.preference.objective import TaskObjective
@@ -33,7 +32,7 @@ RARE_TASK = np.array([[0.1007, 0.00381]])  # losses at which the published rule 
 @pytest.fixture(scope="module")
 def data():
     splits, schema, _ = make_task_conflict(1_200, seed=3)
-    return splits, schema, task_metrics.label_entropy(splits.train.labels)
+    return splits, schema, metrics.label_entropy(splits.train.labels)
 
 
 def trainer(entropy, epochs=2, total_steps=16, **settings):

@@ -13,7 +13,7 @@ from hamur.data.synthetic.exact_front import (
 from hamur.data.synthetic.planted import expected_auc
 from hamur.data.synthetic.task_conflict import draw_rows, make_task_conflict, task_names
 from hamur.metrics import auc, fronts
-from hamur.reporting.front_evaluation import posthoc_logits
+from hamur.reporting.front import posthoc_logits
 
 CORNERS = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
 # conflict: base rates, Bayes NE, and NE_1, NE_2, AUC_1, AUC_2 at each of CORNERS

@@ -1,7 +1,8 @@
-"""Metrics of binary predictions: plain functions of arrays, pooled, per group and per domain.
+"""Metrics of binary predictions: pooled, per group, per domain and per task.
 
 An undefined value (AUC of rows of one class, anything of no rows) is NaN where a function returns
-a number, and None with a "reason" in the report of `by_group`, because JSON knows no NaN.
+a number, and None with a "reason" in the reports of `by_group` and `task_metrics`, because JSON
+has no NaN.
 """
 
 import math
@@ -168,3 +169,83 @@ def _refuse(name: str, rule: str, values: np.ndarray, wrong: Sequence[bool]) -> 
     if np.any(wrong):
         row = int(np.argmax(wrong))
         raise ValueError(f"{name} must be {rule}; row {row} is {values[row]!r}.")
+
+
+def cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Mean cross entropy in nats from logits (N,), in float64."""
+    z = np.asarray(logits, np.float64)
+    return float(np.mean(np.maximum(z, 0.0) - z * labels + np.log1p(np.exp(-np.abs(z)))))
+
+
+def label_entropy(labels: np.ndarray, names=None) -> np.ndarray:
+    """H_k (T,) in nats of the best constant prediction for labels (N, T).
+
+    Raises:  ValueError: a task with one class only; names it.
+    """
+    rates = np.asarray(labels, np.float64).mean(axis=0)
+    for k, rate in enumerate(rates):
+        if rate in (0.0, 1.0):
+            name = names[k] if names else k
+            raise ValueError(
+                f"task {name!r} has one class only in the {len(labels):,} training rows (every "
+                f"label is {rate:.0f}); leave the task out or use other rows."
+            )
+    return -(rates * np.log(rates) + (1.0 - rates) * np.log(1.0 - rates))
+
+
+def task_metrics(labels, logits, entropy, names, group=None) -> dict:
+    """{task: metrics} for labels (N, T) and logits (N, T); entropy (T,) divides the log loss to NE.
+
+    auc, logloss, ne, pcoc (mean prediction over observed rate), gauc with the share of rows it
+    covers (groups with both classes), rows, positives; from the second task on cvr_auc: the AUC of
+    p_k / p_{k-1} on the rows whose label k-1 is 1.
+    """
+    report = {}
+    log_probability = -np.logaddexp(0.0, -np.asarray(logits, np.float64))
+    for k, name in enumerate(names):
+        truth, z = np.asarray(labels[:, k]), logits[:, k]
+        entry = {"auc": auc(truth, z), "logloss": cross_entropy(truth, z)}
+        entry["ne"] = entry["logloss"] / float(entropy[k])
+        entry["pcoc"] = calibration(truth, np.exp(log_probability[:, k]))
+        if group is not None:
+            entry["gauc"] = gauc(truth, z, group)
+            entry["gauc_coverage"] = coverage(truth, group)
+        if k:
+            given = np.asarray(labels[:, k - 1]) > 0
+            score = log_probability[given, k] - log_probability[given, k - 1]
+            entry["cvr_auc"] = auc(truth[given], score)
+        entry = {key: None if math.isnan(v) else float(v) for key, v in entry.items()}
+        entry |= {"rows": len(truth), "positives": int(np.count_nonzero(truth))}
+        if None in entry.values():
+            entry["reason"] = f"{ONE_CLASS} in some group of rows"
+            if entry["auc"] is None:
+                entry["reason"] = ONE_CLASS
+        report[name] = entry
+    return report
+
+
+def coverage(labels: np.ndarray, groups: np.ndarray) -> float:
+    """Share of rows in groups that have both classes."""
+    return float(mixed_groups(labels, groups).sum() / len(labels))
+
+
+def mixed_groups(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Rows of each group that has both classes."""
+    _, index, rows = np.unique(groups, return_inverse=True, return_counts=True)
+    positives = np.bincount(index, np.asarray(labels, np.float64))
+    return rows[(positives > 0) & (positives < rows)]
+
+
+def normalized_entropy(labels: np.ndarray, logits: np.ndarray, entropy: np.ndarray) -> np.ndarray:
+    """NE (R, T) of logits (N, R, T): cross entropy over the entropy (T,) of the base rates."""
+    return _per_task(cross_entropy, labels, logits) / entropy
+
+
+def aucs(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """AUC (R, T) of logits (N, R, T); NaN for a task of one class."""
+    return _per_task(auc, labels, logits)
+
+
+def _per_task(metric: Callable, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    tasks, points = range(logits.shape[2]), range(logits.shape[1])
+    return np.array([[metric(labels[:, k], logits[:, r, k]) for k in tasks] for r in points])
