@@ -27,7 +27,7 @@ from hamur.data.errors import (
 from hamur.data.synthetic.aliexpress import make_aliexpress
 from hamur.data.synthetic.planted import expected_auc
 from hamur.data.text import reader
-from hamur.metrics.tasks import label_entropy
+from hamur.metrics import label_entropy
 
 SIZES = dict(rows=400, test_rows=150, rates=(0.3, 0.1), signal=1.5)
 
