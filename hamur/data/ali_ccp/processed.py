@@ -85,7 +85,8 @@ def read(bad_rows: BadRows, domain_map: dict[int, int]) -> reader.Rows:
     for name in LABELS:
         rows = checks.allowed(rows, name, (0, 1), bad_rows)
     remedy = "name its domain in domain_map, or leave such rows out with --on_bad_rows skip"
-    rows = checks.known_domain(rows, DOMAIN_COLUMN, domain_map, bad_rows, remedy)
+    known = np.isin(rows.columns[DOMAIN_COLUMN], list(domain_map))
+    rows = checks.known_domain(rows, DOMAIN_COLUMN, known, domain_map, bad_rows, remedy)
     bad_rows.raise_if_any()
     bought, clicked = rows.columns["purchase"], rows.columns["click"]
     impossible = (bought == 1) & (clicked == 0)

@@ -27,7 +27,7 @@ def read_processed(bad_rows: BadRows) -> Columns:
     rows = reader.read_rows(bad_rows.path, CSV, bad_rows)
     for name in LABELS:
         rows = checks.allowed(rows, name, (0, 1), bad_rows)
-    rows = checks.purchases_clicked(rows, *LABELS, bad_rows)
+    rows = checks.implied(rows, *LABELS[::-1], None, bad_rows)
     bad_rows.raise_if_any()
     columns = {
         name: column.astype(np.float32) if name in DENSE_COLUMNS else column

@@ -188,7 +188,7 @@ class _Ratings:
 def _read_raw(bad_rows: list[BadRows]) -> _Ratings:
     of_ratings, of_users, of_movies = bad_rows
     users = reader.read_rows(of_users.path, USERS, of_users)
-    users = checks.known_domain(users, "age", DOMAIN_OF_AGE, of_users)
+    users = _known_age(users, of_users)
     users = checks.unique(users, ("user_id",), of_users)
     of_users.raise_if_any()
     movies = reader.read_rows(of_movies.path, MOVIES, of_movies)
@@ -209,10 +209,15 @@ def _read_raw(bad_rows: list[BadRows]) -> _Ratings:
 def _read_csv(bad_rows: list[BadRows]) -> _Ratings:
     (of_file,) = bad_rows
     rows = _valid_ratings(reader.read_rows(of_file.path, CSV, of_file), of_file)
-    rows = checks.known_domain(rows, "age", DOMAIN_OF_AGE, of_file)
+    rows = _known_age(rows, of_file)
     of_file.raise_if_any()
     fields = {name: factorise(rows.columns[name]) for name in USER_FIELDS}
     return _Ratings(rows, rows.columns["age"], fields, rows.columns["genres"])
+
+
+def _known_age(rows: reader.Rows, bad_rows: BadRows) -> reader.Rows:
+    known = np.isin(rows.columns["age"], list(DOMAIN_OF_AGE))
+    return checks.known_domain(rows, "age", known, DOMAIN_OF_AGE, bad_rows)
 
 
 def _valid_ratings(rows: reader.Rows, bad_rows: BadRows) -> reader.Rows:

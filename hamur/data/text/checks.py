@@ -3,7 +3,7 @@
 Each check remembers the offending rows in the file's `BadRows` and returns the others.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -20,28 +20,35 @@ from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.reader import MISSING, Rows
 
 
-def allowed(rows: Rows, column: str, values: Iterable[int], bad_rows: BadRows) -> Rows:
-    """The rows whose `column` holds one of `values`; DataValueError for the others."""
-    return _allowed(rows, column, values, bad_rows, DataValueError, "not an allowed value")
+def allowed(rows: Rows, column: str, values: Collection[int], bad_rows: BadRows) -> Rows:
+    """The rows whose `column` has one of `values`; DataValueError for the others."""
+    good = np.isin(rows.columns[column], list(values))
+    return _allowed(rows, column, good, values, bad_rows, DataValueError, "not an allowed value")
 
 
 def known_domain(
-    rows: Rows, column: str, values: Iterable[int], bad_rows: BadRows, remedy: str = SKIP_REMEDY
+    rows: Rows,
+    column: str,
+    known: np.ndarray,
+    values: Collection,
+    bad_rows: BadRows,
+    remedy: str = SKIP_REMEDY,
 ) -> Rows:
-    """The rows whose `column` names a domain; UnknownDomainError for the others."""
-    return _allowed(rows, column, values, bad_rows, UnknownDomainError, "no domain", remedy)
+    """The rows whose domain is known, (N,) bool, by `column`; UnknownDomainError for the others."""
+    return _allowed(rows, column, known, values, bad_rows, UnknownDomainError, "no domain", remedy)
 
 
 def _allowed(
     rows: Rows,
     column: str,
-    values: Iterable[int],
+    good: np.ndarray,
+    values: Collection,
     bad_rows: BadRows,
     error_class: type[DataError],
     problem: str,
     remedy: str = SKIP_REMEDY,
 ) -> Rows:
-    cells, values = rows.columns[column], list(values)
+    cells = rows.columns[column]
 
     def error(row: int) -> DataError:
         return error_class(
@@ -49,13 +56,16 @@ def _allowed(
             file=bad_rows.path,
             line=int(rows.lines[row]),
             column=column,
-            value="" if cells[row] == MISSING else int(cells[row]),
+            value=_shown(cells[row]),
             expected="one of " + ", ".join(map(str, values)),
             remedy=remedy,
         )
 
-    bad = ~np.isin(cells, values)
-    return rows.keep(bad_rows.add_where(bad, rows.lines, f"{problem} in {column}", error))
+    return rows.keep(bad_rows.add_where(~good, rows.lines, f"{problem} in {column}", error))
+
+
+def _shown(cell: str | np.integer) -> str | int:
+    return cell if isinstance(cell, str) else "" if cell == MISSING else int(cell)
 
 
 def unique(rows: Rows, keys: tuple[str, ...], bad_rows: BadRows) -> Rows:
@@ -110,19 +120,26 @@ def with_partner(
     return rows.keep(bad_rows.add_where(alone, rows.lines, reason, error))
 
 
-def purchases_clicked(rows: Rows, click: str, purchase: str, bad_rows: BadRows) -> Rows:
-    """The rows but those with a purchase that was not clicked; DataValueError for them."""
+def implied(
+    rows: Rows, consequence: str, condition: str, drop_as: str | None, bad_rows: BadRows
+) -> Rows:
+    """The rows but those where `consequence` is 1 and `condition` is 0, such as purchases without
+    a click.  These are excluded by definition under the name drop_as, or are bad (None)."""
 
     def error(row: int) -> DataValueError:
         return DataValueError(
-            f"{purchase} without {click}",
+            f"{consequence} without {condition}",
             file=bad_rows.path,
             line=int(rows.lines[row]),
-            column=purchase,
+            column=consequence,
             value=1,
-            expected=f"0 where {click} is 0",
+            expected=f"0 where {condition} is 0",
             remedy=SKIP_REMEDY,
         )
 
-    bad = (rows.columns[purchase] == 1) & (rows.columns[click] == 0)
-    return rows.keep(bad_rows.add_where(bad, rows.lines, f"{purchase} without {click}", error))
+    bad = (rows.columns[consequence] == 1) & (rows.columns[condition] == 0)
+    if drop_as is None:
+        bad_rows.add_where(bad, rows.lines, f"{consequence} without {condition}", error)
+    elif bad.any():
+        bad_rows.excluded[drop_as] += int(bad.sum())
+    return rows.keep(~bad)

@@ -28,7 +28,8 @@ class FileFormat:
     """How a file is written.
 
     kinds: column -> kind, for the columns to read.  "int" and "float" are required; "category" is
-        a whole number that may be missing; "text" is any text.
+        a whole number that may be missing; "text" is any text, "code" any text in which 1.0 and 1
+        are the same.
     names: all columns of a file without header; None takes them from the header.
     """
 

@@ -1,25 +1,29 @@
-"""The columns of a delimited text file: fast when all is well, precise when it is not.
+"""The columns of a delimited text or Parquet file: fast when all is well, precise when it is not.
 
-Values are parsed by pandas' C reader in blocks of lines; only where it objects does a slower path
-look for the row, the column and the value to name.
+Cells of text are parsed by pandas' C reader in blocks of lines; only where it objects does a
+slower path look for the row, the column and the value to name.
 """
 
 import csv
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hamur.data.errors import DataValueError, EmptySplitError
+from hamur.data.errors import DataFormatError, DataValueError, EmptySplitError
 from hamur.data.text import lines as text_lines
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.lines import FileFormat
 
 MISSING = -1
-_DTYPES = {"int": "int64", "category": "int64", "float": "float64", "text": "category"}
+PARQUET = ".parquet"
+_DTYPES = {"int": "int64", "category": "int64", "float": "float64"}
+_DTYPES |= {"text": "category", "code": "category"}
 _PATTERNS = {
     "int": r"\d{1,18}(\.0*)?",
     "category": r"(\d{1,18}(\.0*)?)?",
@@ -30,6 +34,8 @@ _EXPECTED = {
     "category": "a whole number >= 0 or nothing",
     "float": "a finite number",
 }
+
+_WHOLE = re.compile(r"(-?\d+)\.0*")
 
 Column = np.ndarray | pd.Categorical
 
@@ -53,27 +59,114 @@ class Rows:
         return Rows(columns, self.lines[good])
 
 
+def column_names(path: Path, separator: str = ",") -> list[str]:
+    """The columns of a Parquet file, or in the header of a text table."""
+    if path.suffix != PARQUET:
+        return text_lines.read_header(path, separator)
+    import pyarrow.parquet
+
+    with _named_errors(path):
+        return pyarrow.parquet.read_schema(path).names
+
+
 def read_rows(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Rows:
-    """All rows of a file whose cells have the right form; the others go to `bad_rows`.
+    """All rows of a file, text or Parquet, whose cells have the right form; the others go to
+    `bad_rows`.
 
     Cells of a "category" column that are empty become MISSING.  The caller, who has more to check,
     calls `bad_rows.raise_if_any`.
     Raises:  DataFormatError: separator, encoding; TruncatedFileError; EmptySplitError: no row.
     """
-    names = file_format.names or tuple(text_lines.read_header(path, file_format.separator))
-    blocks = []
-    for block, first_line in text_lines.whole_lines(path, skip_header=file_format.names is None):
-        if not blocks:
-            text_lines.check_separator(path, block, file_format, len(names))
-        blocks.append(parse_block(block, first_line, file_format, names, bad_rows))
-        if bad_rows and bad_rows.policy.on_bad_rows == "error":
-            break  # a later line cannot be the first bad one
+    blocks = list(_blocks(path, file_format, bad_rows))
     if not blocks:
         raise EmptySplitError("the file has no row", file=path, remedy="check how it was made")
-    columns = {name: _concatenate([b.columns[name] for b in blocks]) for name in file_format.kinds}
+    columns = {name: concatenate([b.columns[name] for b in blocks]) for name in file_format.kinds}
+    for name, kind in file_format.kinds.items():
+        if kind == "code":
+            columns[name] = _plain(columns[name])
     rows = Rows(columns, np.concatenate([block.lines for block in blocks]))
     bad_rows.rows_read = len(rows) + sum(bad_rows.dropped.values())
     return rows
+
+
+def _blocks(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[Rows]:
+    if path.suffix == PARQUET:
+        yield from _parquet_rows(path, file_format, bad_rows)
+        return
+    names = file_format.names or tuple(text_lines.read_header(path, file_format.separator))
+    checked = False
+    for block, first_line in text_lines.whole_lines(path, skip_header=file_format.names is None):
+        if not checked:
+            text_lines.check_separator(path, block, file_format, len(names))
+            checked = True
+        yield parse_block(block, first_line, file_format, names, bad_rows)
+        if bad_rows and bad_rows.policy.on_bad_rows == "error":
+            return  # a later line cannot be the first bad one
+
+
+def _parquet_rows(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[Rows]:
+    """Rows of a Parquet file; their lines count from 1."""
+    import pyarrow.parquet
+
+    with _named_errors(path):
+        table = pyarrow.parquet.read_table(path, columns=list(file_format.kinds))
+    lines, good, columns = np.arange(1, len(table) + 1), np.ones(len(table), bool), {}
+    for name, kind in file_format.kinds.items():
+        cells = table[name].to_pandas()
+        if _DTYPES[kind] == "category":
+            columns[name] = pd.Categorical(cells.astype(str).where(cells.notna(), ""))
+            continue
+        numbers = pd.to_numeric(cells, errors="coerce").to_numpy(float)
+        right = np.isfinite(numbers)
+        if kind != "float":
+            right &= (numbers >= 0) & (numbers == np.floor(numbers))
+        columns[name] = _values(
+            pd.Series(np.where(right, numbers, MISSING), dtype=_DTYPES[kind]), kind
+        )
+        if kind == "category":
+            right |= cells.isna().to_numpy()
+        good &= _reject(~right & good, lines, name, kind, cells, bad_rows)
+    if len(table):
+        yield Rows(columns, lines).keep(good)
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    import pyarrow
+
+    try:
+        yield
+    except pyarrow.ArrowInvalid as error:
+        raise DataFormatError(
+            f"no Parquet file ({str(error).splitlines()[0]})", file=path, remedy="write it again"
+        ) from None
+
+
+def _reject(
+    bad: np.ndarray,
+    lines: np.ndarray,
+    name: str,
+    kind: str,
+    cells: pd.Series,
+    bad_rows: BadRows,
+    column_number: int | None = None,
+) -> np.ndarray:
+    """~bad, with the rows of `bad` (N,) bool added to `bad_rows`."""
+
+    def error(row: int) -> DataValueError:
+        value = cells.iloc[row]
+        return DataValueError(
+            "not a usable value",
+            file=bad_rows.path,
+            line=int(lines[row]),
+            column=name,
+            column_number=column_number,
+            value=value.item() if isinstance(value, np.generic) else value,
+            expected=_EXPECTED[kind],
+            remedy=SKIP_REMEDY,
+        )
+
+    return bad_rows.add_where(bad, lines, f"bad value in {name}", error)
 
 
 def parse_block(
@@ -122,11 +215,11 @@ def _parse(
 
 
 def _empty(kind: str) -> Column:
-    return pd.Categorical([]) if kind == "text" else np.empty(0, _DTYPES[kind])
+    return pd.Categorical([]) if _DTYPES[kind] == "category" else np.empty(0, _DTYPES[kind])
 
 
 def _values(series: pd.Series, kind: str) -> Column:
-    if kind == "text":
+    if _DTYPES[kind] == "category":
         return series.array
     values = series.to_numpy()
     # Data sets of many id columns are large: half the memory wherever the ids fit.
@@ -135,7 +228,7 @@ def _values(series: pd.Series, kind: str) -> Column:
 
 
 def _is_sound(column: Column, kind: str) -> bool:
-    if kind == "text":
+    if _DTYPES[kind] == "category":
         return True
     return bool(np.isfinite(column).all() if kind == "float" else (column >= 0).all())
 
@@ -151,26 +244,15 @@ def _parse_cells(
     good, columns = np.ones(len(frame), bool), {}
     for name, kind in file_format.kinds.items():
         cells = frame[name].str.strip()
-        if kind == "text":
+        if _DTYPES[kind] == "category":
             columns[name] = pd.Categorical(frame[name])
             continue
         right = cells.str.fullmatch(_PATTERNS[kind]).to_numpy(bool)
         if kind == "float":  # 1e400 looks like a number and is none
             right = right & np.isfinite(cells.where(right, "0").astype(np.float64).to_numpy())
 
-        def error(row: int, name=name, kind=kind) -> DataValueError:
-            return DataValueError(
-                "not a usable value",
-                file=bad_rows.path,
-                line=int(numbers[row]),
-                column=name,
-                column_number=names.index(name) + 1,
-                value=frame[name].iloc[row],
-                expected=_EXPECTED[kind],
-                remedy=SKIP_REMEDY,
-            )
-
-        good &= bad_rows.add_where(~right & good, numbers, f"bad value in {name}", error)
+        number = names.index(name) + 1
+        good &= _reject(~right & good, numbers, name, kind, frame[name], bad_rows, number)
         cells = cells.where(right, "0").replace("", str(MISSING))
         if kind != "float":
             cells = cells.str.replace(r"\.0*$", "", regex=True)
@@ -178,7 +260,16 @@ def _parse_cells(
     return Rows(columns, numbers).keep(good)
 
 
-def _concatenate(parts: list[Column]) -> Column:
+def _plain(column: pd.Categorical) -> pd.Categorical:
+    """Cells that print a whole number as 1.0 are the number."""
+    names = [str(name) for name in column.categories]
+    names = [match[1] if (match := _WHOLE.fullmatch(name)) else name for name in names]
+    distinct, place = np.unique(np.array(names, dtype=str), return_inverse=True)
+    return pd.Categorical.from_codes(place[column.codes], distinct)
+
+
+def concatenate(parts: list[Column]) -> Column:
+    """One column from the same column of several blocks or files."""
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], pd.Categorical):

@@ -1,0 +1,240 @@
+"""How a file says what its columns mean, and the reader of every file that is a table already.
+
+`Columns` describes a delimited (or Parquet) table; `read_file` checks and joins one file by it,
+`raw_columns` turns the rows of all files into what `build_tables` encodes.
+"""
+
+import operator
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from hamur.data.build_tables import RawColumns
+from hamur.data.encode import MISSING, Codes, factorise
+from hamur.data.multi_valued import RawMultiValued
+from hamur.data.text import checks
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
+from hamur.data.text.lines import FileFormat
+from hamur.data.text.reader import Rows, concatenate, read_rows
+
+_RULE = re.compile(r"(\S+)(?: (>=|<=|==|!=|>|<) (\S+))?")
+_COMPARE = {
+    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
+    "==": operator.eq, "!=": operator.ne,
+}  # fmt: skip
+FLAGS = (0, 1)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The domains of a table by the values of one column.
+
+    groups: name of each domain, in the order of the ids -> the values of `column` that belong to
+        it; numbers of an "int" or "category" column, text of the other kinds.
+    drop_others: rows of other values are left out by definition; otherwise they are bad rows.
+    """
+
+    column: str
+    groups: dict[str, tuple]
+    drop_others: bool = False
+    remedy: str = SKIP_REMEDY
+
+    @property
+    def values(self) -> list:
+        return [value for group in self.groups.values() for value in group]
+
+    def ids(self, column: np.ndarray | pd.Categorical) -> np.ndarray:
+        """(N,) int64 domain of each row, MISSING for a value of no domain."""
+        cells = column.categories if isinstance(column, pd.Categorical) else column
+        ids = np.full(len(cells), MISSING)
+        for number, group in enumerate(self.groups.values()):
+            ids[pd.Index(cells).isin(group)] = number
+        return ids[column.codes] if isinstance(column, pd.Categorical) else ids
+
+
+@dataclass(frozen=True)
+class MultiColumn:
+    """A field from a text column of several values, "Action|Comedy": all of them up to max_len, or
+    the first one alone as a sparse field."""
+
+    name: str
+    column: str
+    separator: str = "|"
+    max_len: int = 0
+    first_only: bool = False
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a table mean.
+
+    kinds: column -> how its cells are read, see `FileFormat`; ignore: other columns of the header.
+    labels: name -> rule, a column of 0 and 1 or a comparison "column > number".
+    sparse, dense: columns that are features, in the order of a model's input; multi: further ones,
+        those with `first_only` come after the sparse ones.
+    domain: None: one domain, or the caller says which (`raw_columns`).
+    group: the column of the users, for GAUC and splits by user; time: seconds.
+    key: columns of which every combination occurs once; values: column -> its allowed values.
+    implies: (a, b): label a is 1 only where label b is; drop_implied: rows that break it are left
+        out under this name, otherwise they are bad rows.
+    zero_is_missing: of the whole numbers in `sparse`.
+    """
+
+    kinds: dict[str, str]
+    labels: dict[str, str]
+    sparse: tuple[str, ...]
+    dense: tuple[str, ...] = ()
+    multi: tuple[MultiColumn, ...] = ()
+    domain: Domain | None = None
+    group: str | None = None
+    time: str | None = None
+    ignore: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    values: dict[str, Sequence[int]] = field(default_factory=dict)
+    implies: tuple[str, str] | None = None
+    drop_implied: str | None = None
+    zero_is_missing: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All columns of a header, in any order."""
+        return (*self.kinds, *self.ignore)
+
+    @property
+    def allowed(self) -> dict[str, Sequence[int]]:
+        """column -> the values that it may have, 0 and 1 for a column that is a label."""
+        flags = {rule: FLAGS for rule in self.labels.values() if rule in self.kinds}
+        return self.values | flags
+
+
+@dataclass(frozen=True)
+class Join:
+    """A further file whose row of the same key (unique there) gives its columns to a row."""
+
+    bad_rows: BadRows
+    key: str
+    file_format: FileFormat
+
+
+def read_file(
+    bad_rows: BadRows,
+    columns: Columns,
+    file_format: FileFormat | None = None,
+    joins: Sequence[Join] = (),
+) -> Rows:
+    """The rows of one file that fit the description, with the columns of the joined files.
+
+    file_format: None: comma-separated with a header.
+    Raises:  DataError: the first bad row of a file, see `BadRows.raise_if_any`.
+    """
+    partners = [_read_joined(join, columns) for join in joins]
+    rows = read_rows(bad_rows.path, file_format or FileFormat(columns.kinds), bad_rows)
+    for column, values in columns.allowed.items():
+        rows = checks.allowed(rows, column, values, bad_rows)
+    if columns.key:
+        rows = checks.unique(rows, columns.key, bad_rows)
+    for join, partner in zip(joins, partners):
+        rows = checks.with_partner(
+            rows, join.key, partner.columns[join.key], join.bad_rows.path, bad_rows
+        )
+    rows = _known_domain(rows, columns.domain, bad_rows)
+    if columns.implies:
+        rows = checks.implied(rows, *columns.implies, columns.drop_implied, bad_rows)
+    bad_rows.raise_if_any()
+    cells = dict(rows.columns)
+    for join, partner in zip(joins, partners):
+        place = pd.Index(partner.columns[join.key]).get_indexer(rows.columns[join.key])
+        cells |= {name: c[place] for name, c in partner.columns.items() if name != join.key}
+    for name in columns.dense:
+        if columns.kinds[name] == "float":
+            cells[name] = cells[name].astype(np.float32)
+    return Rows(cells, rows.lines)
+
+
+def _read_joined(join: Join, columns: Columns) -> Rows:
+    rows = read_rows(join.bad_rows.path, join.file_format, join.bad_rows)
+    rows = _known_domain(rows, columns.domain, join.bad_rows)
+    rows = checks.unique(rows, (join.key,), join.bad_rows)
+    join.bad_rows.raise_if_any()
+    return rows
+
+
+def _known_domain(rows: Rows, domain: Domain | None, bad_rows: BadRows) -> Rows:
+    """The rows of known domains, where the file has the column that says it."""
+    if domain is None or domain.column not in rows.columns:
+        return rows
+    known = domain.ids(rows.columns[domain.column]) != MISSING
+    if domain.drop_others:
+        bad_rows.excluded[f"other {domain.column}"] += int((~known).sum())
+        return rows.keep(known)
+    return checks.known_domain(rows, domain.column, known, domain.values, bad_rows, domain.remedy)
+
+
+def raw_columns(
+    files: Sequence[Rows],
+    columns: Columns,
+    first_row_id: Sequence[int],
+    labels: Sequence[str] | None = None,
+    domains: Sequence[int] | None = None,
+) -> RawColumns:
+    """The rows of all files, one after the other, before encoding.
+
+    first_row_id: for each file what its lines are added to; labels: some of the description's;
+    domains: domain of each file, where the description has none.
+    """
+    cells = {name: concatenate([rows.columns[name] for rows in files]) for name in columns.kinds}
+    missing = 0 if columns.zero_is_missing else MISSING
+    sparse = {name: factorise(cells[name], missing) for name in columns.sparse}
+    multi = {}
+    for each in columns.multi:
+        values = split_cells(cells[each.column], each)
+        (sparse if each.first_only else multi)[each.name] = values
+    if columns.domain is not None:
+        domain = columns.domain.ids(cells[columns.domain.column])
+    else:
+        domain = np.repeat([0] * len(files) if domains is None else domains, list(map(len, files)))
+    return RawColumns(
+        sparse=sparse,
+        multi=multi,
+        dense={name: cells[name] for name in columns.dense},
+        labels={n: label(columns.labels[n], cells) for n in labels or columns.labels},
+        domain=domain,
+        row_id=np.concatenate([at + rows.lines for at, rows in zip(first_row_id, files)]),
+        group=_group(cells, sparse, columns.group),
+        time=None if columns.time is None else cells[columns.time],
+    )
+
+
+def label(rule: str, cells: dict[str, np.ndarray]) -> np.ndarray:
+    """(N,) 0/1 by a rule "column" or "column > number".  Raises:  ValueError: another form."""
+    found = _RULE.fullmatch(rule)
+    if found is None:
+        raise ValueError(f"label rule is {rule!r}; use a column, or 'column > number'")
+    column, comparison, number = found.groups()
+    values = cells[column]
+    return values if comparison is None else _COMPARE[comparison](values, float(number))
+
+
+def _group(cells, sparse: dict[str, Codes], column: str | None) -> np.ndarray | None:
+    """The number in the user's column, or the place of its text; 0 where it is missing."""
+    if column is None:
+        return None
+    values = cells[column]
+    if isinstance(values, pd.Categorical):
+        return sparse[column].codes.astype(np.int64) + 1
+    return np.maximum(values, 0)
+
+
+def split_cells(column: pd.Categorical, of: MultiColumn) -> Codes | RawMultiValued:
+    """The values of every cell, N lists of which equal cells share one; or the first values."""
+    texts = [text.split(of.separator) for text in column.categories]
+    texts = [values[:1] for values in texts] if of.first_only else texts
+    names, place = np.unique([name for values in texts for name in values], return_inverse=True)
+    codes = factorise(pd.Categorical.from_codes(place, names))
+    if of.first_only:
+        return codes.take(column.codes)
+    offsets = np.concatenate(([0], np.cumsum(list(map(len, texts)))))
+    return RawMultiValued(codes, offsets, np.asarray(column.codes), of.max_len)
