@@ -1,7 +1,7 @@
 """Options of a run: a frozen dataclass whose fields are the command-line flags, help included.
 
-The only argparse of the repository.  Another family of scripts subclasses or writes a dataclass
-of `flag` fields and calls `from_flags` with it.
+The only argparse of the repository.  A family of scripts extends `RunOptions`, or writes a
+dataclass of `flag` fields and takes what it shares with a run by `shared`; `from_flags` reads it.
 """
 
 import argparse
@@ -9,13 +9,14 @@ import dataclasses
 import difflib
 import re
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-Names = Iterable[str] | Callable[[], Iterable[str]]
-
-STEPS_PER_EPOCH = 16  # a small data set gets smaller batches rather than one step an epoch
-SMALLEST_BATCH = 64
+MIN_STEPS_PER_EPOCH = 16  # a small data set gets smaller batches rather than one step per epoch
+MIN_BATCH_SIZE = 64
+HEADINGS = ("data", "model", "preferences and front", "training", "lower level", "upper level")
+HEADINGS += ("evaluation", "encoding", "signal", "checks", "run")  # the order in --help
 
 
 def flag(
@@ -23,33 +24,110 @@ def flag(
     help: str,
     *,
     group: str,
-    choices: Names | None = None,
+    choices: Iterable[str] | None = None,
     at_least: float | None = None,
     above: float | None = None,
     below: float | None = None,
     default_text: str | None = None,
+    aliases: tuple[str, ...] = (),
+    synonyms: Mapping[str, str] | None = None,
 ):
     """A dataclass field that is also a command-line flag of the same name.
 
-    A bool field with default False is a switch.  `choices` may be a function, called when needed,
-    so that a dict of models stays the only list of their names.  None is always allowed and means
-    'resolved later'; `default_text` then tells the reader to what.
+    A bool is given as --x, --no-x, or --x 0|1.  None is always allowed and means 'resolved later';
+    `default_text` then tells the reader to what.
+    aliases: other spellings of the flag, those of the public scripts among them.
+    synonyms: {other spelling of a choice: the choice}, which `check_fields` replaces.
     """
     metadata = dict(help=help, group=group, choices=choices, default_text=default_text)
     metadata |= dict(at_least=at_least, above=above, below=below)
+    metadata |= dict(aliases=aliases, synonyms=synonyms or {})
     return dataclasses.field(default=default, metadata=metadata)
 
 
-# Headings of --help.
+# One function per heading of --help that every family of scripts has.
 data_flag, model_flag, training_flag, run_flag = (
     partial(flag, group=heading) for heading in ("data", "model", "training", "run")
 )
 
 
-def fitting_batch(batch_size: int, train_rows: int) -> int:
-    """`batch_size`, halved until an epoch has STEPS_PER_EPOCH steps, or SMALLEST_BATCH; then
+@dataclass(frozen=True)
+class RunOptions:
+    """What every training run can be told; a family of scripts extends it by its own options.
+
+    The names are those of `hamur.training.Trainer` where it has the option too.
+    Raises:  ValueError: a value that its flag does not allow; names flag, rule and value.
+    """
+
+    epochs: int | None = training_flag(
+        100,
+        "maximum number of passes over the training rows; --patience usually ends a run earlier",
+        at_least=1,
+        aliases=("epoch",),
+    )
+    patience: int | None = training_flag(
+        10, "epochs without a better validation result before training stops", at_least=1
+    )
+    learning_rate: float | None = training_flag(
+        None, "step size of Adam", above=0, default_text="set by --preset", aliases=("lr",)
+    )
+    batch_size: int | None = training_flag(
+        None,
+        "rows per training step",
+        at_least=2,
+        default_text="set by --preset",
+        aliases=("t_batchsize",),
+    )
+    seed: int = training_flag(
+        2022,
+        "seed of shuffling and sampling, and of the initial weights unless --init_seed is given; "
+        "never of the split",
+        at_least=0,
+    )
+    init_seed: int | None = training_flag(
+        None, "seed of the initial weights", at_least=0, default_text="--seed"
+    )
+    resume: bool = run_flag(
+        False, "continue the interrupted run in --save_dir; the result equals an uninterrupted run"
+    )
+    save_dir: str | None = run_flag(
+        None,
+        "folder of the results, created if missing",
+        default_text="runs/<script>/<model>-<seed>",
+    )
+    overwrite: bool = run_flag(
+        False, "replace an unfinished run, or one of other data or options, in --save_dir"
+    )
+    device: str = run_flag(
+        "cpu",
+        "cpu, gpu or ascend (only cpu is tested), with a card number as in ascend:1; cuda:0 and "
+        "npu:0 are accepted too",
+    )
+    quiet: bool = run_flag(False, "print only the table of results")
+    debug: bool = run_flag(False, "show the traceback of an error in data or options")
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def shared(name: str, default=dataclasses.MISSING, **changes):
+    """The field `name` of RunOptions, with another default, help or bound: for a configuration
+    that changes it, or that has only some of these options."""
+    field = RunOptions.__dataclass_fields__[name]
+    default = field.default if default is dataclasses.MISSING else default
+    return dataclasses.field(default=default, metadata={**field.metadata, **changes})
+
+
+def fill_missing(config, **values):
+    """A copy of a configuration with these values in the place of None."""
+    missing = {name: value for name, value in values.items() if getattr(config, name) is None}
+    return dataclasses.replace(config, **missing)
+
+
+def choose_batch_size(batch_size: int, train_rows: int) -> int:
+    """`batch_size`, halved until an epoch has MIN_STEPS_PER_EPOCH steps, or MIN_BATCH_SIZE; then
     lowered while a last batch would hold a single row, which has no batch statistics."""
-    while batch_size > SMALLEST_BATCH and batch_size * STEPS_PER_EPOCH > train_rows:
+    while batch_size > MIN_BATCH_SIZE and batch_size * MIN_STEPS_PER_EPOCH > train_rows:
         batch_size //= 2
     while train_rows > batch_size and train_rows % batch_size == 1:
         batch_size -= 1
@@ -57,9 +135,13 @@ def fitting_batch(batch_size: int, train_rows: int) -> int:
 
 
 def check_fields(config) -> None:
-    """ValueError if a `flag` field of a configuration is not what its flag allows."""
+    """Replace synonyms of choices; ValueError if a field is not what its flag allows."""
     for field in dataclasses.fields(config):
-        _check(field, getattr(config, field.name))
+        value = getattr(config, field.name)
+        if value in field.metadata["synonyms"]:
+            value = field.metadata["synonyms"][value]
+            object.__setattr__(config, field.name, value)  # still under construction
+        _check(field, value)
     if hasattr(config, "device"):
         parse_device(config.device)
 
@@ -86,6 +168,19 @@ def from_flags(
     `defaults` replace those of the class for this script.  Wrong usage ends the process with one
     line on stderr and exit code 2.
     """
+    parser = make_parser(config_class, description, **defaults)
+    values, unknown = parser.parse_known_args(argv)
+    if unknown:
+        names = [name for field in dataclasses.fields(config_class) for name in spellings(field)]
+        parser.error(_unknown(unknown[0], names))
+    try:
+        return config_class(**vars(values))
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def make_parser(config_class: type, description: str | None, **defaults):
+    """The parser of a configuration's flags."""
     parser = _Parser(
         description=description,
         usage="%(prog)s [flags]",
@@ -93,32 +188,34 @@ def from_flags(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     fields, types = dataclasses.fields(config_class), typing.get_type_hints(config_class)
-    names = dict.fromkeys(field.metadata["group"] for field in fields)
+    names = sorted({field.metadata["group"] for field in fields}, key=HEADINGS.index)
     groups = {name: parser.add_argument_group(name) for name in names}
     for field in fields:
+        group = groups[field.metadata["group"]]
         default = defaults.get(field.name, field.default)
-        options = {"default": default, "help": _help(field, default)}
-        if types[field.name] is bool:
-            options["action"] = argparse.BooleanOptionalAction if default else "store_true"
-        else:
-            options["type"] = _plain_type(types[field.name])
-            options["metavar"] = _metavar(field, options["type"])
-        groups[field.metadata["group"]].add_argument(f"--{field.name}", **options)
-    values, unknown = parser.parse_known_args(argv)
-    if unknown:
-        parser.error(_unknown(unknown[0], [f"--{field.name}" for field in fields]))
-    try:
-        return config_class(**vars(values))
-    except ValueError as error:
-        parser.error(str(error))
+        plain = _plain_type(types[field.name])
+        options = dict(dest=field.name, default=default, help=_help(field, default))
+        options |= dict(type=plain, metavar=_metavar(field, plain))
+        if plain is bool:
+            options |= dict(type=_boolean, nargs="?", const=True, metavar="0|1")
+            no = [f"--no-{name[2:]}" for name in spellings(field)]
+            off = dict(action="store_false", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+            group.add_argument(*no, dest=field.name, **off)
+        group.add_argument(*spellings(field), **options)
+    return parser
 
 
-def _unknown(word: str, known: list[str]) -> str:
+def spellings(field: dataclasses.Field) -> list[str]:
+    """The flag of a field and its aliases."""
+    return [f"--{name}" for name in (field.name, *field.metadata["aliases"])]
+
+
+def _unknown(word: str, names: list[str]) -> str:
     """What to say of a word of the command line that is no flag and no flag's value."""
     if not word.startswith("-"):
         return f"{word!r} belongs to no flag; options are written as --name value."
     name = word.partition("=")[0]
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, names, n=1)
     return f"no flag {name}; " + (f"did you mean {near[0]}?" if near else "--help lists all.")
 
 
@@ -129,9 +226,10 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
-def _names(field: dataclasses.Field) -> list[str] | None:
-    choices = field.metadata["choices"]
-    return None if choices is None else list(choices() if callable(choices) else choices)
+def _boolean(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise argparse.ArgumentTypeError(f"takes 0 or 1, got {text!r}")
+    return text == "1"
 
 
 def _plain_type(annotation) -> type:
@@ -141,7 +239,7 @@ def _plain_type(annotation) -> type:
 
 def _metavar(field: dataclasses.Field, plain: type) -> str:
     if field.metadata["choices"] is None:
-        return {int: "N", float: "X", str: "TEXT"}[plain]
+        return {int: "N", float: "X", str: "TEXT", bool: ""}[plain]
     return "NAME"
 
 
@@ -149,9 +247,9 @@ def _help(field: dataclasses.Field, default) -> str:
     meta = field.metadata
     text = meta["help"]
     if meta["choices"] is not None:
-        text += f"; one of {', '.join(_names(field))}"
+        text += f"; one of {', '.join(meta['choices'])}"
     if isinstance(default, bool):
-        return text
+        return f"{text} (default: on; --no-{field.name} turns it off)" if default else text
     return f"{text} (default: {meta['default_text'] if default is None else default})"
 
 
@@ -159,8 +257,8 @@ def _check(field: dataclasses.Field, value):
     if value is None:
         return
     meta, name = field.metadata, f"--{field.name}"
-    if meta["choices"] is not None and value not in (names := _names(field)):
-        raise ValueError(f"{name} is {value!r}; known are {', '.join(names)}.")
+    if meta["choices"] is not None and value not in meta["choices"]:
+        raise ValueError(f"{name} is {value!r}; known are {', '.join(meta['choices'])}.")
     if meta["at_least"] is not None and not value >= meta["at_least"]:
         raise ValueError(f"{name} must be at least {meta['at_least']}, got {value}.")
     if meta["above"] is not None and not value > meta["above"]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hamur.commands.cross_domain_data import load
-from hamur.commands.script import run_script, select_device
+from hamur.commands.script import command, select_device
+from hamur.config import from_flags
 from hamur.files import write_json
 from hamur.reporting import results
 from hamur.reporting.compare import write_comparison
@@ -25,7 +26,10 @@ FREE_IN_A_STUDY += ("steps_per_call", "export_mindir")
 
 def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """Run the script; returns the exit code: 0 results are on disk, 2 wrong usage or data."""
-    return run_script(CrossDomainConfig, run, script, description, argv)
+    config = from_flags(CrossDomainConfig, argv, description)
+    with command(script, config.debug) as outcome:
+        run(config, Path(script).stem)
+    return outcome.code
 
 
 def run(config: CrossDomainConfig, script: str) -> None:

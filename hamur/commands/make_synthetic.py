@@ -4,21 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamur.commands.script import run_script
-from hamur.config import check_fields, flag
+from hamur.commands.script import command
+from hamur.config import check_fields, flag, from_flags
 from hamur.data import synthetic
 from hamur.data.synthetic.amazon import PLANTS
-
-
-def _generators() -> Sequence[str]:
-    return tuple(synthetic.GENERATORS)
 
 
 @dataclass(frozen=True)
 class SyntheticConfig:
     """Generated files in the raw formats of the real data sets."""
 
-    dataset: str = flag("ali-ccp", "the data set", group="data", choices=_generators)
+    dataset: str = flag("ali-ccp", "the data set", group="data", choices=synthetic.GENERATORS)
     rows: int = flag(100_000, "rows of the (training) file", group="data", at_least=1)
     test_rows: int | None = flag(
         None, "rows of the test file of ali-ccp and aliexpress", group="data", at_least=1,
@@ -88,7 +84,7 @@ class SyntheticConfig:
             raise ValueError("--out is missing: make_synthetic needs --out DIR.")
 
 
-def make_synthetic(config: SyntheticConfig, script: str) -> None:
+def make_synthetic(config: SyntheticConfig) -> None:
     """Writes the files and, beside the folder, what only the generator knows.
 
     Raises:  ValueError: the folder holds files, and --overwrite is not given.
@@ -115,6 +111,7 @@ def make_synthetic(config: SyntheticConfig, script: str) -> None:
 
 def main_synthetic(script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """The exit code: 0 when the files are written."""
-    return run_script(
-        SyntheticConfig, make_synthetic, script, description, argv, "run it again with --overwrite"
-    )
+    config = from_flags(SyntheticConfig, argv, description)
+    with command(script, config.debug, "run it again with --overwrite") as outcome:
+        make_synthetic(config)
+    return outcome.code

@@ -8,22 +8,28 @@ import numpy as np
 
 from hamur.commands.multi_task_config import TaskConfig
 from hamur.commands.multi_task_data import data_rows, load_data, unknown_counts
-from hamur.commands.script import open_run, run_script, select_device, train_block
+from hamur.commands.script import (
+    command,
+    open_run,
+    select_device,
+    stop_if_interrupted,
+    train_block,
+)
+from hamur.config import from_flags
 from hamur.files import write_json
 from hamur.metrics import fronts
 from hamur.reporting import front, results, tables
 
 
 def main(load: Callable, script: str, description: str, argv: Sequence[str] | None = None) -> int:
-    """Run the multi-task script; exit codes as those of `hamur.commands.script.run_script`.
+    """Run the multi-task script; exit codes as those of `hamur.commands.script.command`.
 
     load: load_aliexpress or a function of its signature.
     """
-
-    def work(config: TaskConfig, name: str) -> bool:
-        return "interrupted" not in run_tasks(config, load, name)["train"]
-
-    return run_script(TaskConfig, work, script, description, argv)
+    config = from_flags(TaskConfig, argv, description)
+    with command(script, config.debug) as outcome:
+        stop_if_interrupted(run_tasks(config, load, Path(script).stem))
+    return outcome.code
 
 
 def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:

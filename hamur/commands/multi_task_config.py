@@ -1,18 +1,21 @@
-"""Options of the multi-task script."""
+"""Options of the multi-task script: its flags, what each preset resolves them to, and which flags
+a preset refuses."""
 
 from dataclasses import dataclass
 from functools import partial
 
-from hamur.commands.multi_task_presets import BATCH_SIZE, TaskPresets
 from hamur.config import (
-    STEPS_PER_EPOCH,
-    check_fields,
+    MIN_STEPS_PER_EPOCH,
+    RunOptions,
+    choose_batch_size,
     data_flag,
+    fill_missing,
     flag,
     model_flag,
-    run_flag,
+    shared,
     training_flag,
 )
+from hamur.models import MULTI_TASK
 
 front_flag = partial(flag, group="preferences and front")
 
@@ -20,20 +23,60 @@ COUNTRIES = ("NL", "ES", "FR", "US", "RU")
 SYNTHETIC = "Synthetic"
 DATA_SETS = (*(f"AliExpress_{country}" for country in COUNTRIES), SYNTHETIC)
 
+# Names defined beside the layers and losses that they choose, repeated here so that --help loads no
+# MindSpore; a test compares the two.
+META_ORDERS = ("second", "first", "none")
+HEADS = ("per_task", "shared_score")
+GATES = ("linear", "deep", "attention")
+EXPERT_KINDS = ("mlp", "cross", "ple")
+TOWER_NORMS = ("conditional", "layer", "batch")
+SCALARISATIONS = ("linear", "tchebycheff", "smooth_tchebycheff", "cosmos", "hypervolume", "epo")
+SCALARISATIONS += ("published",)
+SAMPLERS = ("angles", "annealed", "grid", "dirichlet")
 
-def _lazy(module: str, name: str):
-    """The names in a dict or tuple of a module that loads MindSpore, when they are needed."""
+BATCH_SIZE = 2048
+AVERAGING = 0.998
 
-    def names():
-        from importlib import import_module
-
-        return getattr(import_module(module), name)
-
-    return names
+# Resolved where a flag is not given; flags that a preset does not know are refused.
+PARETO = dict(
+    head="per_task",
+    gate="deep",
+    expert_kind="mlp",
+    tower_norm="conditional",
+    scalarisation="linear",
+    loss_norm="entropy",
+    sampler="angles",
+    preferences_per_step=8,
+    eval_preferences=25,
+)
+PUBLISHED = dict(
+    head="per_task",
+    gate=None,
+    expert_kind=None,
+    tower_norm=None,
+    scalarisation="published",
+    loss_norm="none",
+    sampler="dirichlet",
+    preferences_per_step=1,
+    eval_preferences=5,
+)
+PARETO_FLAGS = (
+    *("head", "gate", "gate_anchor", "expert_kind", "tower_norm", "scalarisation", "sampler"),
+    *("loss_norm", "anneal_power", "ideal", "preferences_per_step"),
+)
+PREFERENCE_FLAGS = (
+    *PARETO,
+    "gate_anchor",
+    "anneal_power",
+    "dirichlet_alpha",
+    "ideal",
+    "reference_front",
+)
+OWN_FLAGS = {"calibrator": ("aitm",), "meta_order": ("metaheac",)}
 
 
 @dataclass(frozen=True)
-class TaskConfig(TaskPresets):
+class TaskConfig(RunOptions):
     """Options of the multi-task models.
 
     Raises:  ValueError: an unknown choice, a number out of its range, or a flag that the chosen
@@ -65,9 +108,7 @@ class TaskConfig(TaskPresets):
     conflict: float = data_flag(
         0.25, "disagreement of the tasks of --dataset_name Synthetic, 0 to 0.5", at_least=0
     )
-    model_name: str = model_flag(
-        "metaheac", "the network", choices=_lazy("hamur.models", "MULTI_TASK")
-    )
+    model_name: str = model_flag("metaheac", "the network", choices=MULTI_TASK)
     preset: str = model_flag(
         "pareto",
         "published: the public code's behaviour; pareto: corrected",
@@ -81,19 +122,19 @@ class TaskConfig(TaskPresets):
     meta_order: str | None = model_flag(
         None,
         "metaheac: derivative through the inner step",
-        choices=_lazy("hamur.models.metaheac", "META_ORDERS"),
+        choices=META_ORDERS,
         default_text="second",
     )
     head: str | None = model_flag(
         None,
         "pomoe: a tower a task, or one score for all tasks, whose front is a true trade-off",
-        choices=_lazy("hamur.models.pomoe", "HEADS"),
+        choices=HEADS,
         default_text="per_task",
     )
     gate: str | None = model_flag(
         None,
         "pomoe: how the gates read the instance",
-        choices=_lazy("hamur.layers.preference", "GATES"),
+        choices=GATES,
         default_text="deep",
     )
     gate_anchor: float | None = model_flag(
@@ -105,19 +146,19 @@ class TaskConfig(TaskPresets):
     expert_kind: str | None = model_flag(
         None,
         "pomoe: the experts",
-        choices=_lazy("hamur.models.pomoe", "EXPERT_KINDS"),
+        choices=EXPERT_KINDS,
         default_text="mlp",
     )
     tower_norm: str | None = model_flag(
         None,
         "pomoe: the towers' norm",
-        choices=_lazy("hamur.layers.preference_towers", "TOWER_NORMS"),
+        choices=TOWER_NORMS,
         default_text="conditional",
     )
     scalarisation: str | None = front_flag(
         None,
         "pomoe: how a preference weighs the losses",
-        choices=_lazy("hamur.training.preference.scalarise", "SCALARISATIONS"),
+        choices=SCALARISATIONS,
         default_text="linear",
     )
     loss_norm: str | None = front_flag(
@@ -130,7 +171,7 @@ class TaskConfig(TaskPresets):
     sampler: str | None = front_flag(
         None,
         "pomoe: the preferences of a step",
-        choices=_lazy("hamur.training.preference.samplers", "SAMPLERS"),
+        choices=SAMPLERS,
         default_text="angles",
     )
     anneal_power: float | None = front_flag(
@@ -164,14 +205,14 @@ class TaskConfig(TaskPresets):
     bootstrap: int = front_flag(
         0, "resamples of search pages for intervals of the front's measures", at_least=0
     )
-    epoch: int = training_flag(50, "passes over the training rows, at most", at_least=1)
-    learning_rate: float = training_flag(3e-4, "step size of Adam", above=0)
-    batch_size: int | None = training_flag(
-        None,
-        "rows of a training step",
-        at_least=2,
-        default_text=f"{BATCH_SIZE}; less if an epoch had under {STEPS_PER_EPOCH} steps",
+    epochs: int = shared("epochs", 50)
+    patience: int = shared("patience", 2)
+    learning_rate: float = shared("learning_rate", 3e-4)
+    batch_size: int | None = shared(
+        "batch_size",
+        default_text=f"{BATCH_SIZE}; less if an epoch had under {MIN_STEPS_PER_EPOCH} steps",
     )
+    seed: int = shared("seed", 1)
     weight_decay: float = training_flag(1e-6, "strength of the L2 term", at_least=0)
     averaging: float | None = training_flag(
         None,
@@ -180,7 +221,6 @@ class TaskConfig(TaskPresets):
         below=1,
         default_text="pomoe 0.998, published and other models 0",
     )
-    patience: int = training_flag(2, "epochs without gain before training stops", at_least=1)
     select_on: str = training_flag(
         "valid",
         "rows that pick the best epoch; test reproduces the public code and is no honest figure",
@@ -188,28 +228,76 @@ class TaskConfig(TaskPresets):
     )
     alpha: float | None = training_flag(None, "accepted for the public command line; no effect")
     lamb: float | None = training_flag(None, "accepted for the public command line; no effect")
-    seed: int = training_flag(1, "seed of shuffling, preferences and dropout", at_least=0)
-    init_seed: int | None = training_flag(
-        None, "seed of the initial weights", at_least=0, default_text="--seed"
-    )
-    resume: bool = training_flag(
-        False, "continue the interrupted run in --save_dir; the result equals an uninterrupted run"
-    )
-    device: str = run_flag("cpu", "cpu, gpu or ascend (only cpu is tested), with a card: ascend:1")
-    save_dir: str | None = run_flag(
-        None,
-        "folder of the results, created if missing",
-        default_text="runs/<script>/<model>-<seed>",
-    )
-    overwrite: bool = run_flag(
-        False, "replace an unfinished run, or one of other data or options, in --save_dir"
-    )
-    quiet: bool = run_flag(False, "print nothing but the table of results")
-    debug: bool = run_flag(False, "show the traceback of an error in data or options")
 
     def __post_init__(self):
-        check_fields(self)
+        super().__post_init__()
         if self.conflict > 0.5:
             raise ValueError(f"--conflict must be at most 0.5, got {self.conflict}.")
         for name in ("dirichlet_alpha", "ideal"):
             self.numbers(name)
+
+    def check_usage(self) -> None:
+        """ValueError for a given flag that the chosen model and preset have no use for."""
+        pomoe = self.model_name == "pomoe"
+        for name in PREFERENCE_FLAGS:
+            if getattr(self, name) is not None and not pomoe:
+                raise ValueError(f"--{name} is for --model_name pomoe, not {self.model_name}.")
+        for name, owners in OWN_FLAGS.items():
+            if getattr(self, name) is not None and self.model_name not in owners:
+                raise ValueError(f"--{name} is for {owners[0]}, not {self.model_name}.")
+        if pomoe and self.preset == "published":
+            for name in PARETO_FLAGS:
+                if getattr(self, name) is not None:
+                    raise ValueError(f"--{name} is for --preset pareto; published has its own.")
+        self.check_unused()
+
+    def check_unused(self):
+        """Refuse flags that another flag has switched off."""
+        if self.anneal_power is not None and (self.sampler or "angles") != "annealed":
+            raise ValueError(
+                f"--anneal_power is for --sampler annealed, not {self.sampler or 'angles'}."
+            )
+        published = self.model_name == "pomoe" and self.preset == "published"
+        if self.dirichlet_alpha is not None and not published and self.sampler != "dirichlet":
+            raise ValueError("--dirichlet_alpha is for --sampler dirichlet.")
+        if self.ideal is not None and (self.scalarisation or "linear") == "linear":
+            raise ValueError("--ideal is for the non-linear --scalarisation choices.")
+
+    def numbers(self, name: str) -> tuple[float, ...] | None:
+        """The numbers of a comma-separated flag."""
+        text = getattr(self, name)
+        if text is None:
+            return None
+        try:
+            return tuple(float(part) for part in text.split(","))
+        except ValueError:
+            raise ValueError(f"--{name} is {text!r}; give numbers such as 1,1.2.") from None
+
+    def check_numbers(self, tasks: int) -> None:
+        """ValueError for a flag of one number a task that has another number of them."""
+        for name in ("ideal", "dirichlet_alpha"):
+            values = self.numbers(name)
+            if values is not None and len(values) != tasks:
+                raise ValueError(
+                    f"--{name} is {getattr(self, name)!r}; give {tasks} numbers, one a task."
+                )
+
+    def resolved(self, script: str, train_rows: int) -> "TaskConfig":
+        """A copy with the value that is used in place of every None that has one."""
+        averaged = self.model_name == "pomoe" and self.preset == "pareto"
+        defaults = dict(
+            averaging=AVERAGING if averaged else 0.0,
+            batch_size=choose_batch_size(BATCH_SIZE, train_rows),
+            init_seed=self.seed,
+            save_dir=f"runs/{script}/{self.model_name}-{self.seed}",
+        )
+        if self.model_name == "aitm":
+            defaults |= dict(calibrator=0.0)
+        if self.model_name == "metaheac":
+            defaults |= dict(meta_order="second")
+        if self.model_name == "pomoe":
+            defaults |= PUBLISHED if self.preset == "published" else PARETO
+            defaults |= dict(anneal_power=2.0, reference_front=0)
+            if self.preset == "published":
+                defaults |= dict(dirichlet_alpha="1,1.2")
+        return fill_missing(self, **defaults)

@@ -7,6 +7,7 @@ import numpy as np
 from mindspore import Tensor
 
 from hamur import metrics, models, training
+from hamur.commands import script
 from hamur.training.preference.meta import meta_step
 from hamur.training.preference.samplers import evaluation_preferences, published_preferences
 
@@ -62,7 +63,7 @@ def make_trainer(config, model, entropy, train_rows, fixed=None, save_dir=None, 
     steps = -(-train_rows // config.batch_size)
     options = training.PreferenceOptions(
         tuple(entropy),
-        config.epoch * steps,
+        config.epochs * steps,
         scalarisation=config.scalarisation or "linear",
         loss_norm=config.loss_norm or "none",
         sampler=config.sampler or "angles",
@@ -74,25 +75,17 @@ def make_trainer(config, model, entropy, train_rows, fixed=None, save_dir=None, 
     )
     judged = preferences_of(config, model.num_tasks) if fixed is None else np.array([fixed])
     settings = dict(
-        epochs=config.epoch,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        averaging=config.averaging,
-        patience=config.patience,
         criterion=criterion_of(config) if fixed is None else "weighted_loss",
         evaluation=partial(
             training.TaskEvaluation, preferences=judged, entropy=entropy, weights=fixed
         ),
         save_dir=save_dir,
         resume=config.resume and fixed is None,
-        quiet=config.quiet,
     )
     step = partial(training.preference_step, options=options)
     if config.model_name == "metaheac" and config.meta_order != "none":
         step = partial(meta_step, steps_per_epoch=steps)
-    return training.Trainer(step, **(settings | changes))
+    return script.make_trainer(config, step, **(settings | changes))
 
 
 def training_entropy(splits, schema) -> np.ndarray:

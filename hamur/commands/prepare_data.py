@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamur.commands.script import run_script
-from hamur.config import check_fields, flag
+from hamur.commands.script import command
+from hamur.config import check_fields, flag, from_flags
 from hamur.data import cache
 from hamur.data.ali_ccp.options import MAX_LEN, MULTI
 from hamur.data.amazon.load import MISSING_META
@@ -20,15 +20,11 @@ from hamur.data.text import download
 from hamur.data.text.bad_rows import MODES, Policy
 
 
-def _datasets() -> Sequence[str]:
-    return tuple(DATASETS)
-
-
 @dataclass(frozen=True)
 class PrepareConfig:
     """Raw files -> a cache that the training scripts take as --dataset_path."""
 
-    dataset: str = flag("ali-ccp", "the data set", group="data", choices=_datasets)
+    dataset: str = flag("ali-ccp", "the data set", group="data", choices=DATASETS)
     raw: str | None = flag(None, "folder of the raw files", group="data")
     out: str | None = flag(
         None, "folder of the cache, absent or complete at any time", group="data"
@@ -202,7 +198,7 @@ def _domain_map(text: str) -> dict[int, int]:
     return found
 
 
-def prepare_data(config: PrepareConfig, script: str) -> None:
+def prepare_data(config: PrepareConfig) -> None:
     """Prepares, and prints the statistics that stats.json holds."""
     made = prepare(
         DATASETS[config.dataset],
@@ -225,5 +221,8 @@ def prepare_data(config: PrepareConfig, script: str) -> None:
 
 def main_prepare(script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """The exit code: 0 when the cache is complete."""
-    go_on = "the same command continues after the last finished part"
-    return run_script(PrepareConfig, prepare_data, script, description, argv, go_on)
+    config = from_flags(PrepareConfig, argv, description)
+    resume_hint = "the same command continues after the last finished part"
+    with command(script, config.debug, resume_hint) as outcome:
+        prepare_data(config)
+    return outcome.code

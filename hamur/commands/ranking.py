@@ -1,34 +1,214 @@
-"""The commands behind the multi-domain ranking scripts: from flags to results on disk."""
+"""The multi-domain ranking scripts: their options, and from there to results on disk."""
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hamur import metrics
-from hamur.commands.ranking_config import RankingConfig
-from hamur.commands.script import open_run, run_script, select_device, train_block
+from hamur.commands.script import (
+    command,
+    make_trainer,
+    open_run,
+    select_device,
+    stop_if_interrupted,
+    train_block,
+)
+from hamur.config import (
+    MIN_STEPS_PER_EPOCH,
+    RunOptions,
+    choose_batch_size,
+    data_flag,
+    fill_missing,
+    from_flags,
+    model_flag,
+    run_flag,
+    shared,
+    training_flag,
+)
 from hamur.data.table import drop_fields
 from hamur.files import write_json
+from hamur.models import RANKING
 from hamur.reporting import results, tables
 
 DATA_OPTIONS = ("split", "split_seed", "fit_on", "on_bad_rows", "genres", "multi", "pool_weight")
+
+# What each preset trains with where no flag says otherwise.
+OFFICIAL = dict(
+    learning_rate=1e-3,
+    weight_decay=1e-5,
+    embedding_decay=1e-5,
+    decay="coupled",
+    schedule="constant",
+    averaging=0.0,
+    batch_size=4096,
+)
+# Chosen on MovieLens-1M's validation split, the same for plain and adapter models.
+TUNED = OFFICIAL | dict(embedding_decay=1e-3, averaging=0.998, batch_size=2048)
+PRESETS = {"paper": OFFICIAL, "official": OFFICIAL, "best": TUNED}
+
+
+def _by_preset(option: str) -> str:
+    """The default of an option, told per preset where presets differ."""
+    values = {preset: options[option] for preset, options in PRESETS.items()}
+    if len(set(values.values())) == 1:
+        return str(values.popitem()[1])
+    return ", ".join(f"{preset} {value}" for preset, value in values.items())
+
+
+@dataclass(frozen=True)
+class RankingConfig(RunOptions):
+    """Options of the multi-domain ranking scripts.
+
+    Raises:  ValueError: an unknown model, preset, criterion, ..., or a number out of its range;
+        the text names the flag, the rule and the value.
+    """
+
+    dataset_path: str | None = data_flag(
+        None,
+        "the data set: a folder or file in one of the formats named in data/README.md",
+        default_text="the generated sample that comes with the repository",
+    )
+    split: str | None = data_flag(
+        None,
+        "rule that divides the rows into training, validation and test; depends on the data set",
+        default_text="the published rule of the data set",
+    )
+    split_seed: int = data_flag(
+        2022, "seed of a random split; no other seed moves a row", at_least=0
+    )
+    fit_on: str = data_flag(
+        "train",
+        "rows that vocabularies and scalers are fitted on; all, as in the public code, leaks the "
+        "test rows",
+        choices=("train", "all"),
+        aliases=("vocab", "vocabulary"),
+    )
+    on_bad_rows: str = data_flag(
+        "error",
+        "error: stop at the first row that cannot be read; skip: leave such rows out, count them",
+        choices=("error", "skip"),
+    )
+    genres: str | None = data_flag(
+        None,
+        "MovieLens: use the first genre of a movie, or average the embeddings of all (multi)",
+        choices=("first", "multi"),
+        default_text="first, or what a prepared cache holds",
+    )
+    multi: str | None = data_flag(
+        None,
+        "Ali-CCP: multi-valued fields: keep the last id, or average all (mean; raw files only)",
+        choices=("last", "mean"),
+        default_text="last, or what a prepared cache holds",
+    )
+    pool_weight: str | None = data_flag(
+        None,
+        "weights of that average: equal (uniform), or the values of the entries (value)",
+        choices=("uniform", "value"),
+        default_text="uniform",
+    )
+    drop: str | None = data_flag(
+        None,
+        "features to leave out, comma separated: age, domain_indicator, ...",
+        default_text="none",
+    )
+    model_name: str = model_flag("mlp_adp", "the network", choices=RANKING)
+    preset: str = model_flag(
+        "best",
+        "paper: as the paper describes it; official: as the authors' code computes, its defects "
+        "included; best: chosen on validation data",
+        choices=PRESETS,
+    )
+    learning_rate: float | None = shared("learning_rate", default_text=_by_preset("learning_rate"))
+    batch_size: int | None = shared(
+        "batch_size",
+        default_text=f"{_by_preset('batch_size')}; less if an epoch had under "
+        f"{MIN_STEPS_PER_EPOCH} steps",
+    )
+    weight_decay: float | None = training_flag(
+        None,
+        "strength of the L2 term (coupled) or of the shrinkage (decoupled)",
+        at_least=0,
+        default_text=_by_preset("weight_decay"),
+    )
+    decay: str | None = training_flag(
+        None,
+        "coupled: L2 added to every gradient, as published; decoupled: AdamW on embeddings and "
+        "dense kernels only",
+        choices=("coupled", "decoupled"),
+        default_text=_by_preset("decay"),
+    )
+    schedule: str | None = training_flag(
+        None,
+        "learning rate over time; the published runs keep it constant",
+        choices=("constant", "cosine"),
+        default_text=_by_preset("schedule"),
+    )
+    embedding_decay: float | None = training_flag(
+        None,
+        "strength of the decay on the embeddings alone",
+        at_least=0,
+        default_text=f"{_by_preset('embedding_decay')}; --weight_decay where that is given",
+    )
+    embeddings: str = training_flag(
+        "dense",
+        "lazy: a step updates only the rows of its batch, without decay; not the same numbers as "
+        "Adam; faster from about 3 million table rows",
+        choices=("dense", "lazy"),
+    )
+    averaging: float | None = training_flag(
+        None,
+        "decay per step of a moving average of the weights, which is what is evaluated and saved; "
+        "0 = off",
+        at_least=0,
+        below=1,
+        default_text=_by_preset("averaging"),
+    )
+    criterion: str = training_flag(
+        "auc",
+        "validation figure that picks the best epoch: over all rows, the mean over domains, or "
+        "the worst domain",
+        choices=("auc", "macro_auc", "worst_auc"),
+    )
+    save_predictions: bool = run_flag(
+        False, "also write predictions.parquet with the probability of every test row"
+    )
+    plot: bool = run_flag(False, "also write the learning curve and the AUC per domain as PNG")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.embeddings == "lazy" and self.embedding_decay:
+            raise ValueError("--embeddings lazy has no decay; leave --embedding_decay out.")
+
+    def resolved(self, script: str, train_rows: int) -> "RankingConfig":
+        """A copy with the value that is used in the place of every None but those of the data.
+
+        script names the folder of the results; a small number of training rows gets a smaller
+        batch, a power of two that leaves MIN_STEPS_PER_EPOCH steps.
+        """
+        batch_size = choose_batch_size(PRESETS[self.preset]["batch_size"], train_rows)
+        defaults = PRESETS[self.preset] | dict(batch_size=batch_size)
+        if self.weight_decay is not None:  # given by the user, it concerns every parameter
+            defaults |= dict(embedding_decay=self.weight_decay)
+        if self.embeddings == "lazy":
+            defaults |= dict(embedding_decay=0.0)
+        save_dir = f"runs/{script}/{self.model_name}-{self.seed}"
+        return fill_missing(self, init_seed=self.seed, save_dir=save_dir, **defaults)
 
 
 def main(
     load: Callable, script: str, description: str, argv: Sequence[str] | None = None, **defaults
 ) -> int:
-    """Run a script: flags, then `run_ranking`.  Returns the exit code.
+    """Run a script: flags, then `run_ranking`.  Returns the exit code, see `script.command`.
 
     load: path -> (Splits, Schema); script: its file, which names the default --save_dir;
     defaults: options whose default differs from RankingConfig's.
-    0: results are on disk.  2: wrong usage or data, told in one line on stderr.  130: Ctrl-C; after
-    the first epoch the results on disk are those of the best one so far.
+    After Ctrl-C the results on disk are those of the best epoch so far, once there is one.
     """
-
-    def work(config: RankingConfig, name: str) -> bool:
-        return "interrupted" not in run_ranking(config, load, name)["train"]
-
-    return run_script(RankingConfig, work, script, description, argv, **defaults)
+    config = from_flags(RankingConfig, argv, description, **defaults)
+    with command(script, config.debug) as outcome:
+        stop_if_interrupted(run_ranking(config, load, Path(script).stem))
+    return outcome.code
 
 
 def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
@@ -38,7 +218,7 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     """
     from hamur import models, training
 
-    say = _silent if config.quiet else print
+    say = (lambda *_: None) if config.quiet else print
     select_device(config.device)
     splits, schema = load_splits(config, load)
     config = config.resolved(script, len(splits.train))
@@ -49,7 +229,9 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     model = models.RANKING[config.model_name](schema, preset=config.preset, seed=config.init_seed)
     description = results.run_description(config, model.config, script, splits, schema)
     counts = open_run(config, description, model, say)
-    run = make_trainer(config).fit(model, splits.train, splits.valid)
+    schedule = None if config.schedule == "constant" else config.schedule
+    trainer = make_trainer(config, training.supervised_step, schedule=schedule)
+    run = trainer.fit(model, splits.train, splits.valid)
 
     reports, probabilities = {}, {}
     for part in ("valid", "test"):
@@ -83,47 +265,23 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
 
 
 def load_splits(config: RankingConfig, load: Callable) -> tuple:
-    """The data, loaded with those of the options that the loader has.
+    """(Splits, Schema), loaded with those of the options that the loader has.
 
     Raises:  ValueError: --split for a data set whose files are divided already; an option of
         another data set.
     """
-    known = inspect.signature(load).parameters
+    parameters = inspect.signature(load).parameters
     options = {name: getattr(config, name) for name in DATA_OPTIONS}
-    if options["split"] is not None and "split" not in known:
+    if options["split"] is not None and "split" not in parameters:
         raise ValueError(f"--split is {config.split!r}, but the files of this set are the split.")
     for name in ("genres", "multi", "pool_weight"):
-        if options[name] is not None and name not in known:
+        if options[name] is not None and name not in parameters:
             raise ValueError(f"--{name} does not apply to this data set.")
-    given = {k: v for k, v in options.items() if k in known and v is not None}
-    splits, schema = load(config.dataset_path, **given)
+    options = {k: v for k, v in options.items() if k in parameters and v is not None}
+    splits, schema = load(config.dataset_path, **options)
     if config.drop is None:
         return splits, schema
     return drop_fields(splits, schema, filter(None, config.drop.split(",")))
-
-
-def make_trainer(config: RankingConfig):
-    """The trainer that a resolved configuration asks for."""
-    from hamur import training
-
-    return training.Trainer(
-        training.supervised_step,
-        epochs=config.epoch,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        decay=config.decay,
-        embedding_decay=config.embedding_decay,
-        embeddings=config.embeddings,
-        schedule=None if config.schedule == "constant" else config.schedule,
-        averaging=config.averaging,
-        patience=config.patience,
-        criterion=config.criterion,
-        save_dir=config.save_dir,
-        resume=config.resume,
-        quiet=config.quiet,
-    )
 
 
 def draw(folder: Path, config: RankingConfig, schema, run, reports: dict) -> None:
@@ -136,7 +294,3 @@ def draw(folder: Path, config: RankingConfig, schema, run, reports: dict) -> Non
     plots.learning_curve(folder / "learning_curve.png", run.history, run.best_epoch, names, title)
     splits = {"validation": reports["valid"], "test": reports["test"]}
     plots.domain_bars(folder / "domains.png", splits, names, title)
-
-
-def _silent(*_: str) -> None:
-    pass

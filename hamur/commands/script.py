@@ -1,57 +1,50 @@
-"""What every command shares: flags in, one line and an exit code out, the device, resuming."""
+"""What every command shares: one-line errors and exit codes, the device, the folder of a run."""
 
+import contextlib
+import dataclasses
 import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
-from hamur.config import from_flags, parse_device
+from hamur.config import parse_device
 from hamur.files import write_json
 from hamur.reporting import results
+from hamur.same_run import CHANGEABLE_ON_RESUME, difference
 
-# Options that a resumed run may change: they do not alter what an epoch computes.
-FREE_OPTIONS = ("dataset_path", "epoch", "patience", "resume", "device", "save_dir")
-FREE_OPTIONS += ("save_predictions", "plot", "quiet", "debug", "overwrite")
-LENGTH = ("epoch", "patience")  # that a resumed run may change, and a finished run is told by
+LENGTH = ("epochs", "patience")  # a resumed run may change them; a finished run is told by them
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
-def run_script(
-    config_class: type,
-    work: Callable,
-    script: str,
-    description: str,
-    argv: Sequence[str] | None = None,
-    go_on: str = "--resume continues from the last epoch",
-    **defaults,
-) -> int:
-    """Read the flags of any script, do its work, and turn errors into one line and an exit code.
+@contextlib.contextmanager
+def command(
+    script: str, debug: bool, resume_hint: str = "--resume continues from the last epoch"
+) -> Iterator[SimpleNamespace]:
+    """Turn the errors of a block into one line on stderr and an exit code: `code` of what the
+    block is given is 0 when results are on disk, 2 for wrong usage or data, 130 after Ctrl-C.
 
-    work: (config, name) -> False if it was interrupted, but could end with results on disk.
-    go_on: what to tell who interrupted it.
+    debug: raise errors with their traceback.  resume_hint: printed after Ctrl-C.
     """
     os.environ.setdefault("GLOG_v", "3")  # MindSpore's C++ log, unless the user wants it
-    config = from_flags(config_class, argv, description, **defaults)
-    name = Path(script).stem
-    shown = Path(script).name  # as argparse names it
+    name, outcome = Path(script).name, SimpleNamespace(code=0)
+    long_format = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
-        complete = work(config, name)
+        yield outcome
     except KeyboardInterrupt:
-        complete = False
+        print(f"{name}: interrupted; {resume_hint}", file=sys.stderr)
+        outcome.code = INTERRUPTED
     except (ValueError, OSError) as error:
-        if config.debug:
+        if debug:
             raise
-        text = " ".join(str(error).split())
-        print(f"{shown}: error: {text}", file=sys.stderr)
-        return 2
-    if complete is False:
-        print(f"{shown}: interrupted; {go_on}", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        outcome.code = 2
+    finally:
+        warnings.formatwarning = long_format
 
 
 def select_device(text: str) -> None:
@@ -73,19 +66,45 @@ def select_device(text: str) -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
-def open_run(config, description: dict, model, say: Callable) -> dict:
-    """config.json of a run that begins, or goes on; returns the parameter counts, and says them.
+def check_folder(folder: Path, description: dict, resume: bool, overwrite: bool) -> None:
+    """ValueError if a run of this description must not be written to the folder.
 
-    Raises:  ValueError: --resume, but the run in --save_dir is another one; or an unfinished run,
-        or a finished one of other data or options, and neither --resume nor --overwrite is given.
+    It must not where another run is to be resumed; or, unless `overwrite`, where an unfinished run
+    or the results of another one would be lost.
+    """
+    from hamur.training.checkpoint import PROGRESS
+
+    path = folder / "config.json"
+    had = json.loads(path.read_text()) if path.exists() else None
+    if resume:
+        if had is None:
+            raise ValueError(f"--resume: no run in {folder}, which has no config.json.")
+        if different := difference(had, description):
+            raise ValueError(f"--resume: the run in {folder} had {different}.")
+    elif overwrite:
+        return
+    elif had is not None and (folder / "metrics.json").exists():
+        changeable = [name for name in CHANGEABLE_ON_RESUME if name not in LENGTH]
+        if different := difference(had, description, changeable):
+            raise ValueError(
+                f"{folder} holds a finished run, which had {different}; choose another "
+                "--save_dir, or --overwrite it."
+            )
+    elif (folder / "last" / PROGRESS).exists():
+        raise ValueError(
+            f"{folder} holds an unfinished run; --resume continues it, --overwrite begins anew."
+        )
+
+
+def open_run(config, description: dict, model, say: Callable) -> dict:
+    """Write config.json of a run that begins or continues; returns and prints the parameter counts.
+
+    Raises:  ValueError: see `check_folder`.
     """
     from hamur import models
 
     folder = Path(config.save_dir)
-    if config.resume:
-        check_resumable(folder / "config.json", description)
-    elif not config.overwrite:
-        check_free(folder, description)
+    check_folder(folder, description, config.resume, config.overwrite)
     write_json(folder / "config.json", description)
     (folder / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
     counts = models.parameter_counts(model)
@@ -96,43 +115,14 @@ def open_run(config, description: dict, model, say: Callable) -> dict:
     return counts
 
 
-def check_resumable(path: Path, description: dict) -> None:
-    """ValueError if the run in this folder had other data, or options that change its course."""
-    if not path.exists():
-        raise ValueError(f"--resume: no run in {path.parent}, which has no config.json.")
-    difference = first_difference(path, description, FREE_OPTIONS)
-    if difference:
-        raise ValueError(f"--resume: the run in {path.parent} had {difference}.")
+def make_trainer(config, step: Callable, **settings):
+    """The Trainer whose options are the fields of a resolved configuration that have their names;
+    `settings` are added, or replace them."""
+    from hamur import training
 
-
-def check_free(folder: Path, description: dict) -> None:
-    """ValueError if this run would replace another one's results, unless it is the same command
-    again."""
-    from hamur.training.checkpoint import PROGRESS
-
-    if (folder / "metrics.json").exists() and (folder / "config.json").exists():
-        free = [name for name in FREE_OPTIONS if name not in LENGTH]
-        difference = first_difference(folder / "config.json", description, free)
-        if difference:
-            raise ValueError(
-                f"{folder} holds a finished run, which had {difference}; choose another "
-                "--save_dir, or --overwrite it."
-            )
-    elif (folder / "last" / PROGRESS).exists():
-        raise ValueError(
-            f"{folder} holds an unfinished run; --resume continues it, --overwrite begins anew."
-        )
-
-
-def first_difference(path: Path, description: dict, free: Sequence[str]) -> str | None:
-    """What the run of a config.json had otherwise than this one, apart from the free options."""
-    before, now = json.loads(path.read_text()), json.loads(json.dumps(description))
-    if before["data"]["fingerprint"] != now["data"]["fingerprint"]:
-        return "other data or another split"
-    for name, value in now["options"].items():
-        if name not in free and before["options"].get(name) != value:
-            return f"--{name} {before['options'].get(name)}, this one {value}"
-    return None
+    names = {field.name for field in dataclasses.fields(training.Trainer)}
+    options = {name: value for name, value in vars(config).items() if name in names}
+    return training.Trainer(step, **(options | settings))
 
 
 def train_block(run) -> dict:
@@ -145,3 +135,9 @@ def train_block(run) -> dict:
         "peak_rss_mib": results.peak_rss_mib(),
     }
     return block | ({"interrupted": True} if run.interrupted else {})
+
+
+def stop_if_interrupted(content: dict) -> None:
+    """KeyboardInterrupt, for the exit code, after the results of an interrupted run are on disk."""
+    if "interrupted" in content["train"]:
+        raise KeyboardInterrupt

@@ -5,40 +5,56 @@ write its file (a subclass of ``RankingModel`` with a ``network`` method, or of 
 with ``tasks``) and add its line to ``BACKBONES`` or ``NETWORKS``.
 """
 
+from collections import UserDict
 from dataclasses import replace
+from importlib import import_module
 
-from hamur.models.aitm import AdaptiveTransfer
-from hamur.models.conet import CoNet, CoNetS
-from hamur.models.dcn import MultiDomainDCN
-from hamur.models.metaheac import MetaHeac
-from hamur.models.mixtures import MultiGateMixture, OneGateMixture
-from hamur.models.mlp import MultiDomainMLP
-from hamur.models.multi_task import MultiTaskConfig
-from hamur.models.ple import ProgressiveLayeredExtraction
-from hamur.models.pomoe import preference_mixture
-from hamur.models.ranking import build, match_parameters, parameter_counts
-from hamur.models.sharedbottom import SharedBottom
-from hamur.models.singletask import SingleTask
-from hamur.models.wide_deep import MultiDomainWideDeep
 
-BACKBONES = {"mlp": MultiDomainMLP, "dcn_md": MultiDomainDCN, "wd_md": MultiDomainWideDeep}
-NETWORKS = {
-    "singletask": SingleTask,
-    "sharedbottom": SharedBottom,
-    "omoe": OneGateMixture,
-    "mmoe": MultiGateMixture,
-    "ple": ProgressiveLayeredExtraction,
-    "aitm": AdaptiveTransfer,
-    "metaheac": MetaHeac,
-    "pomoe": preference_mixture,
-}
+class Networks(UserDict):
+    """{public name: class}, written as "module.Class" of this package.
 
+    A class is imported when it is asked for, so that a look at the names loads no MindSpore.
+    """
+
+    def __getitem__(self, name):
+        network = super().__getitem__(name)
+        return _attribute(network) if isinstance(network, str) else network
+
+
+def _attribute(path):
+    module, _, name = path.partition(".")
+    return getattr(import_module(f"hamur.models.{module}"), name)
+
+
+BACKBONES = Networks(
+    {
+        "mlp": "mlp.MultiDomainMLP",
+        "dcn_md": "dcn.MultiDomainDCN",
+        "wd_md": "wide_deep.MultiDomainWideDeep",
+    }
+)
+NETWORKS = Networks(
+    {
+        "singletask": "singletask.SingleTask",
+        "sharedbottom": "sharedbottom.SharedBottom",
+        "omoe": "mixtures.OneGateMixture",
+        "mmoe": "mixtures.MultiGateMixture",
+        "ple": "ple.ProgressiveLayeredExtraction",
+        "aitm": "aitm.AdaptiveTransfer",
+        "metaheac": "metaheac.MetaHeac",
+        "pomoe": "pomoe.preference_mixture",
+    }
+)
 # Cross-domain models take FieldSizes and a CoNetConfig; conet_biao is CoNet under learned weights.
-CROSS_DOMAIN = {"conet_s": CoNetS, "conet": CoNet, "conet_biao": CoNet}
+CROSS_DOMAIN = Networks(
+    {"conet_s": "conet.CoNetS", "conet": "conet.CoNet", "conet_biao": "conet.CoNet"}
+)
 
 
 def _constructor(name):
     def construct(schema, preset="best", config=None, seed=2022, embed_dim=None, hidden_dims=None):
+        from hamur.models.ranking import build
+
         return build(BACKBONES, name, schema, preset, config, seed, embed_dim, hidden_dims)
 
     construct.__doc__ = f"Build {name!r} for a schema; see hamur.models.ranking.build."
@@ -47,6 +63,8 @@ def _constructor(name):
 
 def _multi_task(name):
     def construct(schema, preset="pareto", config=None, seed=1, **sizes):
+        from hamur.models.multi_task import MultiTaskConfig
+
         config = replace(config or MultiTaskConfig(preset=preset), **sizes)
         return NETWORKS[name](schema, config, seed)
 
@@ -56,6 +74,16 @@ def _multi_task(name):
 
 RANKING = {name: _constructor(name) for base in BACKBONES for name in (base, f"{base}_adp")}
 MULTI_TASK = {name: _multi_task(name) for name in NETWORKS}
+
+_ELSEWHERE = {"MultiTaskConfig": "multi_task.MultiTaskConfig"}
+_ELSEWHERE |= {name: f"ranking.{name}" for name in ("match_parameters", "parameter_counts")}
+
+
+def __getattr__(name):
+    if name in _ELSEWHERE:
+        return _attribute(_ELSEWHERE[name])
+    raise AttributeError(f"module 'hamur.models' has no attribute {name!r}")
+
 
 __all__ = [
     "BACKBONES",

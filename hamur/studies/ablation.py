@@ -18,8 +18,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hamur import metrics
-from hamur.commands.script import run_script, select_device
-from hamur.config import check_fields, data_flag, model_flag, run_flag, training_flag
+from hamur.commands.script import command, select_device
+from hamur.config import (
+    check_fields,
+    data_flag,
+    from_flags,
+    model_flag,
+    run_flag,
+    training_flag,
+)
 from hamur.files import replacing, write_history, write_json
 from hamur.reporting import compare, results, tables
 
@@ -119,12 +126,10 @@ def make_arms() -> list[Arm]:
 
 def main(load: Callable, script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """Run the script: flags, then `run_study`.  Exit codes as those of `hamur.commands.script`."""
-
-    def work(config: AblationConfig, name: str) -> None:
+    config = from_flags(AblationConfig, argv, description)
+    with command(script, config.debug, "started again, it trains only what is missing") as outcome:
         run_study(config, load)
-
-    go_on = "started again, it trains only what is missing"
-    return run_script(AblationConfig, work, script, description, argv, go_on)
+    return outcome.code
 
 
 def run_study(config: AblationConfig, load: Callable) -> list[dict]:

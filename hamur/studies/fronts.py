@@ -16,8 +16,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamur.commands.script import run_script, select_device
-from hamur.config import check_fields, data_flag, model_flag, run_flag, training_flag
+from hamur.commands.script import command, select_device
+from hamur.config import (
+    check_fields,
+    data_flag,
+    from_flags,
+    model_flag,
+    run_flag,
+    training_flag,
+)
 from hamur.files import replacing, write_json
 from hamur.reporting import tables
 
@@ -87,10 +94,10 @@ class StudyConfig:
 
 def main(script: str, description: str, argv: Sequence[str] | None = None, **defaults) -> int:
     """Run the script: flags, then `run_study`; exit codes of `hamur.commands.script`."""
-    go_on = "started again, it goes on with what is missing"
-    return run_script(
-        StudyConfig, lambda c, _: run_study(c), script, description, argv, go_on, **defaults
-    )
+    config = from_flags(StudyConfig, argv, description, **defaults)
+    with command(script, config.debug, "started again, it trains only what is missing") as outcome:
+        run_study(config)
+    return outcome.code
 
 
 def run_study(config: StudyConfig) -> dict:

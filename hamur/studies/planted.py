@@ -14,7 +14,8 @@ from pathlib import Path
 
 from hamur.commands import cross_domain
 from hamur.commands.cross_domain_data import read_truth
-from hamur.commands.script import run_script, select_device
+from hamur.commands.script import command, select_device
+from hamur.config import from_flags
 from hamur.reporting.compare import write_comparison
 from hamur.training.bilevel.config import CrossDomainConfig
 from hamur.training.bilevel.presets import data_flag
@@ -52,7 +53,10 @@ class PlantedConfig(CrossDomainConfig):
 
 def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """Run the study; returns the exit code."""
-    return run_script(PlantedConfig, study, script, description, argv, **DEFAULTS)
+    config = from_flags(PlantedConfig, argv, description, **DEFAULTS)
+    with command(script, config.debug) as outcome:
+        study(config, Path(script).stem)
+    return outcome.code
 
 
 def study(config: PlantedConfig, script: str) -> None:

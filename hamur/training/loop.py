@@ -10,6 +10,7 @@ from tqdm import tqdm
 from hamur.data.batches import DomainBatches, ShuffledBatches
 from hamur.files import write_history
 from hamur.layers import InstanceEmbedding
+from hamur.same_run import difference
 from hamur.training.averaging import EVERY, WeightAverage
 from hamur.training.checkpoint import (
     clear_state,
@@ -205,13 +206,8 @@ class Session:
         if found is None:
             raise ValueError(f"nothing to resume in {folder}: it has no last/progress.json.")
         arrays, progress = found
-        for name, value in self.course().items():
-            before = progress["course"].get(name)
-            if before != value:
-                raise ValueError(
-                    f"cannot resume {folder}: it trained with {name} {before}, these options give "
-                    f"{value}."
-                )
+        if different := difference(progress["course"], self.course(), changeable=()):
+            raise ValueError(f"cannot resume {folder}: it had {different}.")
         self.best_weights = arrays.pop("best")
         self.averages = progress["averages"]
         self.run = type(self.run)(**progress["run"])

@@ -2,14 +2,14 @@
 
 import dataclasses
 import warnings
+from dataclasses import dataclass
 
 import pytest
 
-from hamur import config
-from hamur.commands import ranking_config
-from hamur.commands.ranking_config import RankingConfig
-from hamur.commands.script import run_script
-from hamur.config import from_flags, parse_device
+from hamur.commands import ranking
+from hamur.commands.ranking import RankingConfig
+from hamur.commands.script import command
+from hamur.config import check_fields, flag, from_flags, parse_device, shared
 
 PUBLIC = {
     "--dataset_path": ("x", "x"),
@@ -31,7 +31,7 @@ def flags(*argv: str, **defaults) -> RankingConfig:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_flags_are_accepted_unchanged(name):
     text, value = PUBLIC[name]
-    read = getattr(flags(name, text), name[2:])
+    read = getattr(flags(name, text), {"--epoch": "epochs"}.get(name, name[2:]))
     assert read == value and type(read) is type(value)
 
 
@@ -54,15 +54,16 @@ def test_defaults_of_a_script_replace_those_of_the_class():
         (["--schedule", "linear"], ["--schedule is 'linear'", "cosine"]),
         (["--decay", "both"], ["--decay is 'both'", "coupled", "decoupled"]),
         (["--device", "tpu"], ["--device is 'tpu'", "cpu, gpu and ascend"]),
-        (["--epoch", "0"], ["--epoch must be at least 1, got 0"]),
+        (["--epoch", "0"], ["--epochs must be at least 1, got 0"]),
         (["--batch_size", "1"], ["--batch_size must be at least 2, got 1"]),
         (["--learning_rate", "0"], ["--learning_rate must be greater than 0, got 0"]),
         (["--learning_rate", "nan"], ["--learning_rate must be greater than 0, got nan"]),
         (["--weight_decay", "-1"], ["--weight_decay must be at least 0, got -1"]),
         (["--averaging", "1"], ["--averaging must be less than 1, got 1"]),
         (["--epoch", "many"], ["--epoch", "'many'"]),
-        (["--epochs", "1"], ["no flag --epochs; did you mean --epoch?"]),
-        (["--epochs=1"], ["no flag --epochs; did you mean --epoch?"]),
+        (["--epocs", "1"], ["no flag --epocs; did you mean --epoch"]),
+        (["--epocs=1"], ["no flag --epocs; did you mean --epoch"]),
+        (["--quiet", "2"], ["--quiet", "takes 0 or 1, got '2'"]),
         (["--zzz"], ["no flag --zzz; --help lists all."]),
         (["mlp_adp"], ["'mlp_adp' belongs to no flag"]),
         (["--seed"], ["--seed"]),
@@ -120,21 +121,21 @@ def test_few_rows_get_small_batches_unless_told(rows, expected):
 
 
 def test_help_tells_a_default_per_preset_where_presets_differ(monkeypatch):
-    tuned = ranking_config.PUBLISHED | {"learning_rate": 0.02}
-    monkeypatch.setitem(ranking_config.TRAINING, "best", tuned)
-    assert ranking_config._by_preset("learning_rate") == "paper 0.001, official 0.001, best 0.02"
-    assert ranking_config._by_preset("weight_decay") == "1e-05"
+    tuned = ranking.OFFICIAL | {"learning_rate": 0.02}
+    monkeypatch.setitem(ranking.PRESETS, "best", tuned)
+    assert ranking._by_preset("learning_rate") == "paper 0.001, official 0.001, best 0.02"
+    assert ranking._by_preset("weight_decay") == "1e-05"
 
 
 def test_every_preset_answers_every_option_that_is_left_to_it():
-    for options in ranking_config.TRAINING.values():
-        assert list(options) == list(ranking_config.PUBLISHED)
+    for options in ranking.PRESETS.values():
+        assert list(options) == list(ranking.OFFICIAL)
 
 
 def test_every_preset_says_how_it_trains():
     from hamur.layers.adapter_config import PRESETS
 
-    assert list(ranking_config.TRAINING) == list(PRESETS)
+    assert list(ranking.PRESETS) == list(PRESETS)
 
 
 @pytest.mark.parametrize(
@@ -156,15 +157,58 @@ def test_a_flag_needs_a_help_text_and_a_group():
     for field in dataclasses.fields(RankingConfig):
         assert field.metadata["help"] and field.metadata["group"]
         assert (field.default is None) == (field.metadata["default_text"] is not None)
-    assert config.__doc__ and ranking_config.__doc__
 
 
-def test_a_script_says_warnings_and_errors_in_one_line_each(monkeypatch, capsys):
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back afterwards
-
-    def work(config, name):
+def test_errors_and_warnings_of_a_command_are_one_line_each(capsys):
+    long_format = warnings.formatwarning
+    with command("folder/x.py", debug=False) as outcome:
+        assert warnings.formatwarning("odd", UserWarning, "f.py", 3) == "warning: odd\n"
         raise ValueError("too\nodd")
+    assert outcome.code == 2 and capsys.readouterr().err == "x.py: error: too odd\n"
+    with command("x.py", debug=False, resume_hint="start it again") as outcome:
+        raise KeyboardInterrupt
+    assert outcome.code == 130
+    assert capsys.readouterr().err == "x.py: interrupted; start it again\n"
+    with pytest.raises(ValueError, match="odd"), command("x.py", debug=True):
+        raise ValueError("odd")
+    assert warnings.formatwarning is long_format
 
-    assert run_script(RankingConfig, work, "folder/x.py", "", []) == 2
-    assert capsys.readouterr().err == "x.py: error: too odd\n"
-    assert warnings.formatwarning("odd", UserWarning, "f.py", 3) == "warning: odd\n"
+
+@dataclass(frozen=True)
+class Options:
+    epochs: int = shared("epochs", 3)
+    plain: bool = flag(False, "a switch", group="model", aliases=("simple",))
+    bound: bool | None = flag(None, "by preset", group="model", default_text="by preset")
+    preset: str = flag(
+        "best", "a choice", group="model", choices=("best", "official"),
+        synonyms={"published": "official"},
+    )  # fmt: skip
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ([], Options(epochs=3, plain=False, bound=None)),
+        (["--epoch", "5", "--lr", "x"], None),
+        (["--epoch", "5"], Options(epochs=5)),
+        (["--plain"], Options(plain=True)),
+        (["--simple", "1", "--bound", "0"], Options(plain=True, bound=False)),
+        (["--simple", "--no-simple"], Options()),
+        (["--bound", "--preset", "published"], Options(bound=True, preset="official")),
+    ],
+)
+def test_aliases_switches_and_synonyms(argv, expected, capsys):
+    if expected is None:
+        with pytest.raises(SystemExit):
+            from_flags(Options, argv)
+        assert "no flag --lr" in capsys.readouterr().err
+    else:
+        assert from_flags(Options, argv) == expected
+
+
+def test_what_a_configuration_shares_keeps_the_rules_of_its_flag():
+    with pytest.raises(ValueError, match="--epochs must be at least 1, got 0"):
+        Options(epochs=0)

@@ -96,7 +96,7 @@ def test_all_results_of_a_longer_run(tmp_path, monkeypatch, capsys):
     other = ["--model_name", "mlp", "--epoch", "1", "--save_dir", "here", "--seed", "3", "--quiet"]
     assert main(load_movielens, "x.py", "", other, patience=10) == 2
     found = capsys.readouterr().err
-    assert "x.py: error: here holds a finished run, which had --epoch 3, this one 1" in found
+    assert "x.py: error: here holds a finished run, which had --epochs 3, this one 1" in found
     assert "--overwrite" in found and len(found.splitlines()) == 1
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert main(load_movielens, "x.py", "", [*other, "--overwrite"], patience=10) == 0

@@ -57,10 +57,9 @@ def test_a_toy_backbone_touches_one_file_and_one_entry(tmp_path):
     (tmp_path / "hamur/models/squared.py").write_text(TOY_FILE)
     listing = tmp_path / "hamur/models/__init__.py"
     text = listing.read_text()
-    assert text.count("BACKBONES = {") == 1
-    added = "from hamur.models.squared import SquaredTowers\n\n"
-    added += 'BACKBONES = {"squared": SquaredTowers, '
-    listing.write_text(text.replace("BACKBONES = {", added))
+    assert text.count("BACKBONES = Networks(") == 1
+    entry = '"mlp": "mlp.MultiDomainMLP",'
+    listing.write_text(text.replace(entry, f'"squared": "squared.SquaredTowers", {entry}'))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", USE], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hamur import metrics
-from hamur.commands.ranking_config import RankingConfig
+from hamur.commands.ranking import RankingConfig
 from hamur.files import replacing, write_history, write_json
 from hamur.layers import AdapterConfig
 from hamur.reporting import plots, results, tables

@@ -114,7 +114,7 @@ def finished(tiny_schema, tiny_splits, tmp_path_factory):
 def test_resuming_another_run(case, tiny_schema, tiny_splits, finished):
     network, options = OTHERS[case]
     model = make_model(**{"name": "mlp_adp", "schema": tiny_schema, **network})
-    text = "belongs to another model" if network else f"cannot resume {finished}: it trained with"
+    text = "belongs to another model" if network else f"cannot resume {finished}: it had"
     options = dict(epochs=2, save_dir=finished, resume=True) | options
     assert_refused(model, *tiny_splits[:2], text, **options)
 
