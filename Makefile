@@ -3,8 +3,11 @@
 # make bench   time a training step, against PyTorch restatements as well
 # make samples write the generated samples under data/ again
 # The first of them builds .venv; it needs Python 3.10 to 3.12 and nothing else installed.
+# PINS=lowest, as in `make test PINS=lowest`: the lowest versions that requirements.txt allows,
+# in .venv-lowest.
 
-VENV ?= .venv
+PINS ?=
+VENV ?= .venv$(addprefix -,$(PINS))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 	$$p -c 'import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
 	2>/dev/null && echo $$p && break; done)
@@ -21,10 +24,10 @@ run: $(VENV)/installed
 	$(PY) examples/run_movielens_rank_multi_domain.py --plot
 
 test: $(VENV)/installed
-	$(PY) -m pytest tests -m "not slow" -n $(TEST_PROCESSES) --dist loadfile
+	$(PY) -m pytest tests -m "not slow" -n $(TEST_PROCESSES) --dist loadfile --durations=25
 
 test-slow: $(VENV)/installed
-	$(PY) -m pytest tests -m slow
+	$(PY) -m pytest tests -m slow -n $(TEST_PROCESSES) --dist loadfile --durations=25
 
 bench: $(VENV)/installed-bench
 	$(PY) tests/benchmarks/train_step.py $(BENCH_FLAGS)
@@ -49,7 +52,8 @@ $(VENV)/installed: requirements.txt setup.py
 	@echo "installing into $(VENV) with $(PYTHON) (once)"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade pip
-	$(PIP) install -e ".[test]"
+	$(if $(PINS),$(PY) tests/support/$(PINS)_versions.py > $(VENV)/constraints.txt)
+	$(PIP) install -e ".[test]" $(if $(PINS),--constraint $(VENV)/constraints.txt)
 	@touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed
