@@ -108,7 +108,7 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
     """
     from hamur.training.bilevel.session import CrossDomainSession
     from hamur.training.checkpoint import PROGRESS
-    from hamur.training.export import export_cross_domain
+    from hamur.training.export import export
 
     config = config.fitted(len(pair.target.train))
     log, checkpoint = record / "log" / exp_name, record / "checkpoint" / exp_name
@@ -135,7 +135,7 @@ def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> 
 
     plot_history(log / "history.png", result.history, title(config, pair))
     if config.export_mindir:
-        say(f"target scorer: {export_cross_domain(session.model, checkpoint / 'target_scorer')}")
+        say(f"target scorer: {export(session.model, checkpoint / 'target_scorer')}")
     np.save(log / "test_probabilities.npy", probabilities)
     write_json(log / "metrics.json", content)
     say(results_table(content))

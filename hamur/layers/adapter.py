@@ -19,6 +19,7 @@ from hamur.layers.hyper_network import HyperNetwork
 from hamur.layers.instance import PRODUCTS, Lend, lend_to_cells
 from hamur.layers.mlp import add_rows, tower_product
 from hamur.layers.norm import GroupNorm
+from hamur.layers.parameters import spared
 from hamur.layers.routing import enter, leave, make_layout, single_layout, times_instance
 
 __all__ = ["AdapterCell", "AdapterConfig", "HyperAdapter", "cell_norm", "tower_norm"]
@@ -81,9 +82,9 @@ class AdapterCell(nn.Cell):
         for name, shape in shapes.items():
             setattr(self, name, Parameter(_matrix(rng, shape, config.init), name=name))
         biases = num_domains if config.cell_bias == "domain" else 1
-        self.b_u = Parameter(_zeros(biases, bottleneck_dim), name="b_u")
+        self.b_u = spared(_zeros(biases, bottleneck_dim), "b_u")
         # Statistics that hold one row of b_v cancel it; it exists for parity with the public code.
-        self.b_v = Parameter(_zeros(biases, hidden_dim), name="b_v") if config.up_bias else None
+        self.b_v = spared(_zeros(biases, hidden_dim), "b_v") if config.up_bias else None
         switches = (config.side, config.cell_bias, config.affine, config.norm_group)
         self.routed = in_towers or "domain" in switches
         towers = num_domains if self.routed else 1
@@ -218,4 +219,4 @@ def _matrix(rng, shape, init):
 
 
 def _zeros(*shape):
-    return Tensor(np.zeros(shape, np.float32))
+    return np.zeros(shape, np.float32)

@@ -10,6 +10,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.matmul import product
 from hamur.layers.norm import EPSILON, MOMENTUM
+from hamur.layers.parameters import spared
 
 
 class BatchNorm(nn.Cell):
@@ -22,8 +23,8 @@ class BatchNorm(nn.Cell):
     def __init__(self, width):
         super().__init__()
         zeros = np.zeros((1, width), np.float32)
-        self.gamma = Parameter(Tensor(zeros + 1), name="gamma")
-        self.beta = Parameter(Tensor(zeros), name="beta")
+        self.gamma = spared(zeros + 1, "gamma")
+        self.beta = spared(zeros, "beta")
         self.mean = Parameter(Tensor(zeros), name="mean", requires_grad=False)
         self.variance = Parameter(Tensor(zeros + 1), name="variance", requires_grad=False)
 

@@ -1,10 +1,10 @@
 """The cross network of DCN."""
 
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import nn, ops
 
 from hamur.layers.matmul import product_tb
-from hamur.layers.mlp import uniform_init
+from hamur.layers.parameters import kernel, spared
 from hamur.layers.routing import KIND, TABLE
 
 
@@ -29,10 +29,9 @@ class CrossNetwork(nn.Cell):
         super().__init__()
         if num_layers < 1:
             raise ValueError(f"a cross network needs num_layers >= 1, got {num_layers}.")
-        weight = uniform_init(rng, (num_towers, num_layers, width), width)
-        self.weight = Parameter(weight, name="weight")
-        bias = np.zeros((num_towers, num_layers, width), np.float32)
-        self.bias = Parameter(Tensor(bias), name="bias")
+        shape = (num_towers, num_layers, width)
+        self.weight = kernel(rng, shape, width)
+        self.bias = spared(np.zeros(shape, np.float32), "bias")
         self.num_layers = num_layers
 
     def construct(self, xs, layout):

@@ -7,9 +7,10 @@ pool_m is the mean of the embeddings of a list, see InstanceEmbedding.
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Tensor, nn, ops
 
 from hamur.layers.matmul import product
+from hamur.layers.parameters import table
 from hamur.layers.routing import enter
 
 INT32_MAX = 2**31 - 1
@@ -49,8 +50,7 @@ class InstanceEmbedding(nn.Cell):
                 f"the joined embedding table would have {rows} rows; ids are int32, so at most "
                 f"{INT32_MAX}. Raise min_count to shorten the vocabularies."
             )
-        table = rng.standard_normal((rows, embed_dim), np.float32) * np.float32(std)
-        self.table = Parameter(Tensor(table), name="table")
+        self.table = table(rng.standard_normal((rows, embed_dim), np.float32) * np.float32(std))
         offsets = np.cumsum((0, *vocab_sizes[:-1])).astype(np.int32).reshape(1, -1)
         self.offsets = Tensor(np.repeat(offsets, (1,) * num_sparse + lengths, axis=1))
         self.sections = (num_sparse, sum(lengths)) if lengths else ()

@@ -7,12 +7,12 @@ result holds the outputs that a gate mixes.
 
 from functools import partial
 
-from mindspore import Parameter, nn, ops
+from mindspore import nn, ops
 
 from hamur.layers.embedding import Dropout
 from hamur.layers.matmul import product
-from hamur.layers.mlp import uniform_init
 from hamur.layers.norm import GroupNorm
+from hamur.layers.parameters import bias, kernel
 
 
 class ExpertLayer(nn.Cell):
@@ -29,9 +29,8 @@ class ExpertLayer(nn.Cell):
     def __init__(self, rng, in_dim, out_dim, num_experts, dropout, shared, norm=None):
         super().__init__()
         shape = (in_dim, num_experts * out_dim) if shared else (num_experts, in_dim, out_dim)
-        self.weight = Parameter(uniform_init(rng, shape, in_dim), name="weight")
-        bias = uniform_init(rng, (1, num_experts * out_dim), in_dim)
-        self.bias = Parameter(bias, name="bias")
+        self.weight = kernel(rng, shape, in_dim)
+        self.bias = bias(rng, (1, num_experts * out_dim), in_dim)
         self.norm = (norm or partial(GroupNorm, relu=True))(num_experts * out_dim)
         self.dropout = Dropout(dropout)
         self.num_experts, self.out_dim, self.shared = num_experts, out_dim, shared

@@ -1,9 +1,9 @@
 """Gates: how much of each expert a row takes."""
 
-from mindspore import Parameter, nn, ops
+from mindspore import nn, ops
 
 from hamur.layers.matmul import product
-from hamur.layers.mlp import uniform_init
+from hamur.layers.parameters import bias, kernel
 
 
 class InstanceGates(nn.Cell):
@@ -15,8 +15,8 @@ class InstanceGates(nn.Cell):
     def __init__(self, rng, in_dim, num_experts, num_gates):
         super().__init__()
         shape = (in_dim, num_gates * num_experts)
-        self.weight = Parameter(uniform_init(rng, shape, in_dim), name="weight")
-        self.bias = Parameter(uniform_init(rng, shape[1], in_dim), name="bias")
+        self.weight = kernel(rng, shape, in_dim)
+        self.bias = bias(rng, shape[1], in_dim)
         self.shape = (-1, num_gates, num_experts)
 
     def construct(self, embedding, instance):
@@ -29,9 +29,8 @@ class DenseGate(nn.Cell):
 
     def __init__(self, rng, in_dim, num_experts):
         super().__init__()
-        shape = (in_dim, num_experts)
-        self.weight = Parameter(uniform_init(rng, shape, in_dim), name="weight")
-        self.bias = Parameter(uniform_init(rng, num_experts, in_dim), name="bias")
+        self.weight = kernel(rng, (in_dim, num_experts), in_dim)
+        self.bias = bias(rng, num_experts, in_dim)
 
     def construct(self, x):
         return ops.softmax(ops.bias_add(product(x, self.weight), self.bias), -1)

@@ -6,7 +6,8 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.folded_norm import FoldedNormDense
 from hamur.layers.matmul import product
-from hamur.layers.mlp import TowerMLP, uniform_init
+from hamur.layers.mlp import TowerMLP
+from hamur.layers.parameters import spared, uniform_init
 from hamur.layers.routing import single_layout
 
 
@@ -36,7 +37,7 @@ class HyperNetwork(nn.Cell):
             weight = uniform_init(rng, shape, width)
             bias = uniform_init(rng, shape[1], width)
         self.weight = Parameter(weight.reshape(1, *shape), name="weight")
-        self.bias = Parameter(bias.reshape(1, -1), name="bias")
+        self.bias = spared(bias.reshape(1, -1), "bias")
         self.norm = FoldedNormDense(rank * rank, **norm) if head == "bn_relu" else None
         self.rank = rank
         self.scale = float(scale)

@@ -5,19 +5,13 @@
 Dense weights and biases start uniform in +-1/sqrt(in), as in the public code.
 """
 
-import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import nn, ops
 
 from hamur.layers.embedding import Dropout
 from hamur.layers.matmul import product
 from hamur.layers.norm import GroupNorm
+from hamur.layers.parameters import bias, kernel
 from hamur.layers.routing import KIND, TABLE
-
-
-def uniform_init(rng, shape, fan_in):
-    """Uniform in +-1/sqrt(fan_in), float32."""
-    bound = 1.0 / np.sqrt(fan_in)
-    return Tensor(rng.uniform(-bound, bound, shape).astype(np.float32))
 
 
 def tower_product(xs, weight, layout):
@@ -54,10 +48,8 @@ class TowerDense(nn.Cell):
 
     def __init__(self, rng, in_dim, out_dim, num_towers=1):
         super().__init__()
-        self.weight = Parameter(
-            uniform_init(rng, (num_towers, in_dim, out_dim), in_dim), name="weight"
-        )
-        self.bias = Parameter(uniform_init(rng, (num_towers, out_dim), in_dim), name="bias")
+        self.weight = kernel(rng, (num_towers, in_dim, out_dim), in_dim)
+        self.bias = bias(rng, (num_towers, out_dim), in_dim)
 
     def construct(self, xs, layout):
         return add_rows(tower_product(xs, self.weight, layout), self.bias, layout)

@@ -13,6 +13,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.matmul import product, product_ta
 from hamur.layers.normalise import Normalise
+from hamur.layers.parameters import spared
 from hamur.layers.routing import KIND, OWN_WEIGHTS, WEIGHTS, merge_rows, split_rows
 
 EPSILON = 1e-5
@@ -61,8 +62,8 @@ class GroupNorm(nn.Cell):
         super().__init__()
         affine_towers = num_towers if affine_towers is None else affine_towers
         zeros = np.zeros((affine_towers, width), np.float32)
-        self.gamma = Parameter(Tensor(zeros + np.float32(gamma_init)), name="gamma")
-        self.beta = Parameter(Tensor(zeros), name="beta")
+        self.gamma = spared(zeros + np.float32(gamma_init), "gamma")
+        self.beta = spared(zeros, "beta")
         statistics = np.zeros((1 if group == "pooled" else num_towers, width), np.float32)
         self.mean = Parameter(Tensor(statistics), name="mean", requires_grad=False)
         self.variance = Parameter(Tensor(statistics + 1), name="variance", requires_grad=False)

@@ -12,13 +12,34 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.matmul import product, product_tb
-from hamur.layers.mlp import uniform_init
+from hamur.layers.parameters import bias, kernel, spared
 
 TRUNK_WIDTHS = (64, 256, 64)
 FEATURES = TRUNK_WIDTHS[-1]
 NORM_EPSILON = 1e-5
 GENERATED_SPREAD = 0.1  # relative spread of generated layers over preferences at the start
 MASKED = -1e9
+TOLERANCE = 1e-4  # of a preference's sum
+
+
+def check_preference(preference, num_tasks: int) -> np.ndarray:
+    """(R, T) or (T,) float32 on the simplex, sums within 1e-4 of 1 renormalised.
+
+    Raises:  ValueError: another length, a negative or NaN entry, another sum; shows the vector.
+    """
+    values = np.asarray(preference, np.float64)
+    if values.ndim not in (1, 2) or values.shape[-1] != num_tasks or values.size == 0:
+        raise ValueError(
+            f"a preference needs {num_tasks} numbers, one per task; got shape {values.shape}: "
+            f"{values.tolist()}."
+        )
+    for row in values.reshape(-1, num_tasks):
+        if not (np.isfinite(row).all() and (row >= 0).all() and abs(row.sum() - 1.0) <= TOLERANCE):
+            raise ValueError(
+                f"a preference is non-negative and sums to 1 (within {TOLERANCE}); got "
+                f"{row.tolist()} with sum {row.sum():.6g}."
+            )
+    return (values / values.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 class PlainDense(nn.Cell):
@@ -26,8 +47,8 @@ class PlainDense(nn.Cell):
 
     def __init__(self, rng, in_dim, out_dim):
         super().__init__()
-        self.weight = Parameter(uniform_init(rng, (in_dim, out_dim), in_dim), name="weight")
-        self.bias = Parameter(uniform_init(rng, out_dim, in_dim), name="bias")
+        self.weight = kernel(rng, (in_dim, out_dim), in_dim)
+        self.bias = bias(rng, out_dim, in_dim)
 
     def construct(self, x):
         return ops.bias_add(product(x, self.weight), self.bias)
@@ -38,8 +59,8 @@ class LayerNorm(nn.Cell):
 
     def __init__(self, width):
         super().__init__()
-        self.gamma = Parameter(Tensor(np.ones(width, np.float32)), name="gamma")
-        self.beta = Parameter(Tensor(np.zeros(width, np.float32)), name="beta")
+        self.gamma = spared(np.ones(width, np.float32), "gamma")
+        self.beta = spared(np.zeros(width, np.float32), "beta")
         self.norm = ops.LayerNorm(1, 1, NORM_EPSILON)
 
     def construct(self, x):
@@ -77,7 +98,7 @@ class Generated(nn.Cell):
         spread = GENERATED_SPREAD / np.sqrt(FEATURES * fan_in)
         weight = (rng.standard_normal((FEATURES, size)) * spread).astype(np.float32)
         self.weight = Parameter(Tensor(weight), name="weight")
-        self.bias = Parameter(uniform_init(rng, size, fan_in), name="bias")
+        self.bias = bias(rng, size, fan_in)
 
     def construct(self, v):
         return ops.bias_add(product(v, self.weight), self.bias)
@@ -119,8 +140,8 @@ class DeepGate(nn.Cell):
 
     def __init__(self, rng, in_dim, num_experts, num_gates, output_dim, width=128, hidden=32):
         super().__init__()
-        self.reduce = Parameter(uniform_init(rng, (in_dim, width), in_dim), name="reduce")
-        self.reduce_bias = Parameter(uniform_init(rng, width, in_dim), name="reduce_bias")
+        self.reduce = kernel(rng, (in_dim, width), in_dim, "reduce")
+        self.reduce_bias = bias(rng, width, in_dim, "reduce_bias")
         self.norm = LayerNorm(width)
         self.first = Generated(rng, num_gates * hidden * width, width)
         self.first_bias = Generated(rng, num_gates * hidden, width)
@@ -159,7 +180,7 @@ class AttentionGate(nn.Cell):
     def __init__(self, rng, in_dim, num_experts, num_gates, output_dim, width=32):
         super().__init__()
         self.of_preference = PlainDense(rng, FEATURES, width)
-        self.of_instance = Parameter(uniform_init(rng, (in_dim, width), in_dim), name="instance")
+        self.of_instance = kernel(rng, (in_dim, width), in_dim, "instance")
         self.keys = PlainDense(rng, output_dim, width)
         tasks = (rng.standard_normal((num_gates, width)) * 0.02).astype(np.float32)
         self.of_task = Parameter(Tensor(tasks), name="task")

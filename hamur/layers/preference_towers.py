@@ -14,8 +14,8 @@ from mindspore.ops.operations._grad_ops import ReluGrad
 
 from hamur.layers.experts import mix
 from hamur.layers.matmul import product, product_ta
-from hamur.layers.mlp import uniform_init
 from hamur.layers.norm import GroupNorm
+from hamur.layers.parameters import bias, kernel
 from hamur.layers.preference import FEATURES, NORM_EPSILON
 from hamur.layers.routing import single_layout
 
@@ -132,8 +132,8 @@ class PreferenceTower(nn.Cell):
         widths = (in_dim, *dims)
         weights, biases = [], []
         for number, (i, o) in enumerate(zip(widths, (*dims, 1))):
-            weights.append(Parameter(uniform_init(rng, (i, o), i), name=f"{number}.weight"))
-            biases.append(Parameter(uniform_init(rng, (1, 1, o), i), name=f"{number}.bias"))
+            weights.append(kernel(rng, (i, o), i, f"{number}.weight"))
+            biases.append(bias(rng, (1, 1, o), i, f"{number}.bias"))
         self.weights, self.biases = ms.ParameterTuple(weights), ms.ParameterTuple(biases)
         self.norms = nn.CellList([PreferenceNorm(width, norm) for width in dims])
         self.scale = float(1.0 / (1.0 - dropout))

@@ -12,11 +12,11 @@ With vocabularies of a few hundred values x is ten times narrower than e, and so
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Tensor, nn, ops
 
 from hamur.layers.embedding import INT32_MAX
 from hamur.layers.matmul import product
-from hamur.layers.mlp import uniform_init
+from hamur.layers.parameters import bias, kernel, table
 
 
 class TokenEmbedding(nn.Cell):
@@ -41,12 +41,9 @@ class TokenEmbedding(nn.Cell):
         if rows > INT32_MAX:
             raise ValueError(f"the joined table would have {rows} rows; int32 ids allow fewer.")
         bound = np.sqrt(6.0 / (rows + embed_dim))
-        table = rng.uniform(-bound, bound, (rows, embed_dim)).astype(np.float32)
-        self.table = Parameter(Tensor(table), name="table")
-        weight = uniform_init(rng, (num_dense, embed_dim), num_dense)
-        self.numeric_weight = Parameter(weight, name="numeric_weight")
-        bias = uniform_init(rng, (embed_dim,), num_dense)
-        self.numeric_bias = Parameter(bias, name="numeric_bias")
+        self.table = table(rng.uniform(-bound, bound, (rows, embed_dim)).astype(np.float32))
+        self.numeric_weight = kernel(rng, (num_dense, embed_dim), num_dense, "numeric_weight")
+        self.numeric_bias = bias(rng, (embed_dim,), num_dense, "numeric_bias")
         self.offsets = Tensor(np.cumsum((0, *vocab_sizes[:-1])).astype(np.int32).reshape(1, -1))
         self.vocab_sizes, self.rows = tuple(vocab_sizes), rows
         self.num_tokens, self.embed_dim = len(vocab_sizes) + 1, embed_dim

@@ -75,8 +75,13 @@ def _multi_task(name):
 RANKING = {name: _constructor(name) for base in BACKBONES for name in (base, f"{base}_adp")}
 MULTI_TASK = {name: _multi_task(name) for name in NETWORKS}
 
-_ELSEWHERE = {"MultiTaskConfig": "multi_task.MultiTaskConfig"}
-_ELSEWHERE |= {name: f"ranking.{name}" for name in ("match_parameters", "parameter_counts")}
+_ELSEWHERE = {
+    "Model": "protocol.Model",
+    "MultiTaskConfig": "multi_task.MultiTaskConfig",
+    "match_parameters": "ranking.match_parameters",
+    "parameter_counts": "protocol.parameter_counts",
+    "parameter_groups": "protocol.parameter_groups",
+}
 
 
 def __getattr__(name):
@@ -91,7 +96,9 @@ __all__ = [
     "MULTI_TASK",
     "NETWORKS",
     "RANKING",
+    "Model",
     "MultiTaskConfig",
     "match_parameters",
     "parameter_counts",
+    "parameter_groups",
 ]

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from hamur.data.schema import SPARSE, FieldSpec, Schema
 from hamur.layers.cross_connection import cross_towers, single_tower
 from hamur.layers.matmul import product
+from hamur.layers.parameters import spared, table
+from hamur.models.prediction import BATCH_SIZE, Probabilities, open_rows, sigmoid
+from hamur.models.protocol import ServingGraph, parameter_groups
 
 FIELDS = ("user", "target_item", "target_category", "source_item", "source_category")
 SOURCE_FIELDS, TARGET_FIELDS = (0, 3, 4), (0, 1, 2)  # what each tower reads, in this order
@@ -71,7 +76,38 @@ class CoNetConfig:
         return (3 * self.embed_dim, *self.hidden)
 
 
-class CoNet(nn.Cell):
+class CrossDomainModel(nn.Cell):
+    """What CoNet and CoNet-S share: a joined table, and what trains, predicts and serves them.
+
+    The columns of `schema` are FIELDS, each 0 where unknown; a score that averages several source
+    behaviours is the mean over one row each.
+    """
+
+    batches = "shuffled"
+
+    def __init__(self, sizes, config=None, seed=2022):
+        super().__init__()
+        self.sizes, self.config = sizes, config or CoNetConfig()
+        fields = FIELDS if self.towers == 2 else FIELDS[:3]
+        specs = (FieldSpec(name, SPARSE, size) for name, size in zip(fields, sizes))
+        self.schema = Schema("cross_domain", tuple(specs))
+        rng = np.random.Generator(np.random.PCG64(seed))
+        # The rows of CoNet-S are the same as in CoNet, where they come first.
+        self.table = table(initial_table(rng, sizes[: len(fields)], self.config))
+        self.add_layers(rng)
+
+    def parameter_groups(self):
+        return parameter_groups(self.trainable_params())
+
+    def predictor(self, batch_size=None):
+        return FieldPredictor(self, batch_size)
+
+    def serving_graphs(self):
+        inputs = tuple(open_rows() for _ in self.schema.fields)
+        return (ServingGraph(Probabilities(FieldLogits(self)), inputs),)
+
+
+class CoNet(CrossDomainModel):
     """Two cross-connected towers over a joined embedding table.
 
     Inputs:  ids (2, B, 3) int32 rows of the joined table, source tower first (see `FieldSizes`);
@@ -82,11 +118,7 @@ class CoNet(nn.Cell):
 
     towers = 2
 
-    def __init__(self, sizes, config=None, seed=2022):
-        super().__init__()
-        self.sizes, self.config = sizes, config or CoNetConfig()
-        rng = np.random.Generator(np.random.PCG64(seed))
-        self.table = Parameter(Tensor(initial_table(rng, sizes, self.config)), name="table")
+    def add_layers(self, rng):
         weights = []
         for layer, (inputs, outputs) in enumerate(pairwise(self.config.widths)):
             for name, shape in (("private", (2, inputs, outputs)), ("shared", (inputs, outputs))):
@@ -95,7 +127,7 @@ class CoNet(nn.Cell):
         self.cross = ParameterTuple(weights)
         last = self.config.hidden[-1]
         self.head_weight = Parameter(Tensor(linear(rng, last, (2, last, 1))), name="head.weight")
-        self.head_bias = Parameter(Tensor(linear(rng, last, (2, 1, 1))), name="head.bias")
+        self.head_bias = spared(linear(rng, last, (2, 1, 1)), "head.bias")
         # Not in trainable_params: the lower level neither reads nor moves it.
         self.replace_weight = Parameter(
             Tensor(linear(rng, last, (last, 1))), name="replace.weight", requires_grad=False
@@ -123,7 +155,7 @@ class CoNet(nn.Cell):
         return cross_towers(x, self.cross, self.config.slope)[1]
 
 
-class CoNetS(nn.Cell):
+class CoNetS(CrossDomainModel):
     """CoNet-S: the target tower alone, x' = act(x W); it reads no source column.
 
     Inputs:  ids (1, B, 3) int32, known (1, B, 3, 1) float32.  Outputs: logits (1, B) float32.
@@ -131,12 +163,7 @@ class CoNetS(nn.Cell):
 
     towers = 1
 
-    def __init__(self, sizes, config=None, seed=2022):
-        super().__init__()
-        self.sizes, self.config = sizes, config or CoNetConfig()
-        rng = np.random.Generator(np.random.PCG64(seed))
-        # The same rows as in CoNet, which come first there.
-        self.table = Parameter(Tensor(initial_table(rng, sizes[:3], self.config)), name="table")
+    def add_layers(self, rng):
         widths = self.config.widths
         self.tower = ParameterTuple(
             [
@@ -146,7 +173,7 @@ class CoNetS(nn.Cell):
         )
         last = widths[-1]
         self.head_weight = Parameter(Tensor(linear(rng, last, (last, 1))), name="head.weight")
-        self.head_bias = Parameter(Tensor(linear(rng, last, (1,))), name="head.bias")
+        self.head_bias = spared(linear(rng, last, (1,)), "head.bias")
 
     def theta(self):
         return (self.table, *self.tower, self.head_weight, self.head_bias)
@@ -155,6 +182,44 @@ class CoNetS(nn.Cell):
         x = embed(self.table, ids, known, self.config.zero_padding)
         x = single_tower(x[0], self.tower, self.config.slope)
         return (product(x, self.head_weight) + self.head_bias).reshape(1, -1)
+
+
+class FieldLogits(nn.Cell):
+    """One (B,) int32 per field of the model's schema, 0 = unknown -> target logits (B,)."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model, self.towers = model, model.towers
+        self.fields = SOURCE_FIELDS + TARGET_FIELDS if model.towers == 2 else TARGET_FIELDS
+        self.offsets = tuple(int(model.sizes.offsets[field]) for field in self.fields)
+
+    def construct(self, *ids):
+        rows, known = (), ()
+        for place in range(len(self.fields)):
+            field = ids[self.fields[place]]
+            rows = rows + (field + self.offsets[place],)
+            known = known + ((field > 0).astype(ms.float32),)
+        rows = ops.stack(rows, -1).reshape(-1, self.towers, 3).transpose(1, 0, 2)
+        known = ops.stack(known, -1).reshape(-1, self.towers, 3, 1).transpose(1, 0, 2, 3)
+        return self.model(rows, known)[-1]
+
+
+class FieldPredictor:
+    """Predicts tables whose sparse columns are the model's fields, in batches of one shape."""
+
+    takes_preferences = False
+
+    def __init__(self, model, batch_size=None):
+        self.cell, self.batch_size = FieldLogits(model), batch_size or BATCH_SIZE
+
+    def __call__(self, table, preference=None):
+        size = min(self.batch_size, len(table))
+        logits = []
+        for start in range(0, len(table), size):
+            index = np.arange(start, start + size) % len(table)  # the last batch is filled up
+            ids = np.asarray(table.sparse).take(index, axis=0).astype(np.int32)
+            logits.append(self.cell(*map(Tensor, ids.T.copy())).asnumpy())
+        return sigmoid(np.concatenate(logits)[: len(table)])
 
 
 def embed(table, ids, known, zero_padding):

@@ -1,14 +1,13 @@
 """metaheac: a hybrid of experts and critics with meta-learnt task embeddings (Zhu et al., KDD
 2021)."""
 
-import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.batch_norm import BatchNorm
 from hamur.layers.experts import ExpertStack, columns, mix
 from hamur.layers.matmul import product
-from hamur.layers.mlp import uniform_init
+from hamur.layers.parameters import bias, kernel
 from hamur.layers.preference import PlainDense
 from hamur.layers.routing import single_layout
 from hamur.layers.softplus import softplus
@@ -26,9 +25,8 @@ class TaskGate(nn.Cell):
 
     def __init__(self, rng, embed_dim, num_outputs):
         super().__init__()
-        shape = (2 * embed_dim, num_outputs)
-        self.weight = Parameter(uniform_init(rng, shape, 2 * embed_dim), name="weight")
-        self.bias = Parameter(uniform_init(rng, num_outputs, 2 * embed_dim), name="bias")
+        self.weight = kernel(rng, (2 * embed_dim, num_outputs), 2 * embed_dim)
+        self.bias = bias(rng, num_outputs, 2 * embed_dim)
         self.embed_dim = embed_dim
 
     def construct(self, task_embedding, mean_token):
@@ -69,7 +67,7 @@ class MetaHeac(MultiTaskModel):
 
     def construct(self, sparse, dense, weight=None, keep=(), task_embedding=None):
         if weight is None:
-            weight = ops.ones((sparse.shape[0],), ms.float32)
+            weight = ops.ones_like(dense[:, 0])
         if task_embedding is None:
             task_embedding = self.task_embedding
         expert_keep, critic_keep = self.experts.masks(keep)

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
 from hamur.layers.mlp import TowerDense, TowerMLP
 from hamur.layers.routing import single_layout
 from hamur.layers.tokens import TokenEmbedding
+from hamur.models.protocol import parameter_groups
+from hamur.models.task_prediction import TaskPredictor, task_graph
 
 PRESETS = ("pareto", "published")
 
@@ -40,16 +41,9 @@ class MultiTaskConfig:
     meta_order: str = "second"
     first_layer: str = "auto"
 
-    enabled = False  # no adapter: read by the session, which serves every model
-
     def __post_init__(self):
         if self.preset not in PRESETS:
             raise ValueError(f"unknown preset {self.preset!r}; known are {', '.join(PRESETS)}.")
-
-    @property
-    def batches(self) -> str:
-        """The public code reads the rows in file order."""
-        return "ordered" if self.preset == "published" else "shuffled"
 
 
 class MultiTaskModel(nn.Cell):
@@ -66,7 +60,7 @@ class MultiTaskModel(nn.Cell):
     def __init__(self, schema, config, seed):
         super().__init__()
         self.schema, self.config = schema, config
-        self.num_tasks, self.num_domains = len(schema.labels), schema.num_domains
+        self.num_tasks = len(schema.labels)
         rng = np.random.default_rng(seed)
         if self.has_embedding:
             self.embedding = TokenEmbedding(
@@ -78,6 +72,22 @@ class MultiTaskModel(nn.Cell):
         self.mask_count = len(self.mask_widths)
 
     @property
+    def batches(self):
+        """The public code reads the rows in file order."""
+        return "ordered" if self.config.preset == "published" else "shuffled"
+
+    def parameter_groups(self):
+        """The public code's L2 acts on everything, preset "pareto" spares biases and norms."""
+        spare = self.config.preset != "published"
+        return parameter_groups(self.trainable_params(), spare)
+
+    def predictor(self, batch_size=None):
+        return TaskPredictor(self, batch_size)
+
+    def serving_graphs(self):
+        return (task_graph(self),)
+
+    @property
     def dropouts(self):
         """(width, rate) of each dropout mask of a training step, in the order of ``keep``."""
         rate = self.config.dropout
@@ -85,7 +95,7 @@ class MultiTaskModel(nn.Cell):
 
     def construct(self, sparse, dense, weight=None, keep=()):
         if weight is None:
-            weight = ops.ones((sparse.shape[0],), ms.float32)
+            weight = ops.ones_like(dense[:, 0])
         instance = self.embedding(sparse, dense)
         return self.tasks(instance, weight, keep)
 

@@ -1,7 +1,6 @@
 """pomoe: a mixture of experts whose gate is generated from a preference over the tasks
 (github.com/oooo111/Hyper-Recommendation), as published and so that the preference steers it."""
 
-import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
@@ -13,10 +12,15 @@ from hamur.layers.preference import FEATURES, GATES, MASKED, PreferenceTrunk, Pu
 from hamur.layers.preference_towers import TOWER_NORMS, PreferenceTower
 from hamur.layers.routing import single_layout
 from hamur.models.multi_task import MultiTaskModel, TaskTowers
+from hamur.models.task_prediction import TaskPredictor, features_graph, served_scores
 
 HEADS = ("per_task", "shared_score")
 EXPERT_KINDS = ("mlp", "cross", "ple")
 CROSS_LAYERS = 2
+NOT_SERVED = (
+    "the gate of the public code has no preference features to serve; use pomoe with preset "
+    "'pareto'."
+)
 GATE_ANCHOR = 5.4  # of a shared score; chosen on generated data of seeds 0 to 2, test rows seen
 
 
@@ -28,6 +32,9 @@ class PublishedMixture(MultiTaskModel):
     """
 
     takes_preferences = True
+
+    def serving_graphs(self):
+        raise ValueError(NOT_SERVED)
 
     def add_layers(self, rng):
         config, width = self.config, self.instance_width
@@ -52,7 +59,7 @@ class PublishedMixture(MultiTaskModel):
     def construct(self, sparse, dense, preferences, weight=None, keep=(), generated_keep=()):
         rows = sparse.shape[0]
         if weight is None:
-            weight = ops.ones((rows,), ms.float32)
+            weight = ops.ones_like(dense[:, 0])
         expert_keep, tower_keep = self.experts.masks(keep)
         instance = self.embedding(sparse, dense)
         layout = single_layout(None, weight)
@@ -93,6 +100,12 @@ class ParetoMixture(MultiTaskModel):
 
     takes_preferences = True
     generated_dropouts = ()
+
+    def predictor(self, batch_size=None):
+        return TaskPredictor(self, batch_size, staged=True)
+
+    def serving_graphs(self):
+        return served_scores(self, 1), features_graph(self)
 
     def add_layers(self, rng):
         config = self.config
@@ -156,7 +169,7 @@ class ParetoMixture(MultiTaskModel):
 
     def construct(self, sparse, dense, preferences, weight=None, keep=(), generated_keep=()):
         if weight is None:
-            weight = ops.ones((sparse.shape[0],), ms.float32)
+            weight = ops.ones_like(dense[:, 0])
         expert_keep, tower_keep = self.experts.masks(keep)
         instance = self.embedding(sparse, dense)
         outputs = self.expert_outputs(instance, weight, expert_keep)

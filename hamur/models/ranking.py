@@ -11,6 +11,8 @@ from hamur.layers import HyperAdapter, InstanceEmbedding, TowerDense, TowerMLP
 from hamur.layers.adapter import tower_norm
 from hamur.layers.adapter_config import PRESETS
 from hamur.layers.routing import DOMAIN, KIND, enter, leave, make_layout, single_layout
+from hamur.models.prediction import RankingPredictor, ranking_graph
+from hamur.models.protocol import parameter_counts, parameter_groups
 from hamur.models.published_sizes import published_sizes
 
 ADAPTER_SUFFIX = "_adp"
@@ -89,6 +91,25 @@ class RankingModel(nn.Cell):
             rng, in_dim, sizes.hidden_dims, self.num_towers, sizes.dropout, self.norm
         )
         self.output = TowerDense(rng, sizes.hidden_dims[-1] + extra_dim, 1, self.num_towers)
+
+    @property
+    def batches(self):
+        return "quota" if self.config.batches == "quota" else "shuffled"
+
+    @property
+    def batch_statistics(self):
+        """Whether the score of a row depends on the other rows of its batch."""
+        return self.config.enabled and self.config.norm_inference == "batch"
+
+    def parameter_groups(self):
+        """Coupled L2 acts on every parameter, as in the public code."""
+        return parameter_groups(self.trainable_params())
+
+    def predictor(self, batch_size=None):
+        return RankingPredictor(self, batch_size)
+
+    def serving_graphs(self):
+        return (ranking_graph(self),)
 
     @property
     def dropouts(self):
@@ -180,15 +201,6 @@ def build(backbones, name, schema, preset, config, seed, embed_dim, hidden_dims)
     if hidden_dims is not None:
         sizes = replace(sizes, hidden_dims=tuple(hidden_dims))
     return backbones[base](schema, sizes, config, seed)
-
-
-def parameter_counts(model):
-    """{"parameters": trainable ones without embeddings, "embedding_parameters": those of the
-    joined tables}."""
-    sizes = {parameter.name: parameter.size for parameter in model.trainable_params()}
-    embedding = sum(size for name, size in sizes.items() if name.endswith("embedding.table"))
-    total = sum(sizes.values())
-    return {"parameters": int(total - embedding), "embedding_parameters": int(embedding)}
 
 
 def match_parameters(constructor, schema, target, tolerance=0.02, **options):

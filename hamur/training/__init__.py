@@ -5,7 +5,7 @@ a batch into a loss and updates the parameters.  Models and data know nothing of
 """
 
 from hamur.training.evaluation import RankingEvaluation, TaskEvaluation
-from hamur.training.export import export_mindir
+from hamur.training.export import export, export_mindir
 from hamur.training.optimizer import Adam
 from hamur.training.predict import predict
 from hamur.training.preference.step import PreferenceOptions, preference_step
@@ -19,6 +19,7 @@ __all__ = [
     "Run",
     "TaskEvaluation",
     "Trainer",
+    "export",
     "export_mindir",
     "predict",
     "preference_step",

@@ -26,7 +26,7 @@ class RankingEvaluation:
 
     def report(self, probabilities):
         labels, domain = self.table.labels[:, 0], self.table.domain
-        return metrics.by_group(labels, probabilities, domain, self.model.num_domains)
+        return metrics.by_group(labels, probabilities, domain, self.model.schema.num_domains)
 
     def check(self, criterion):
         """ValueError if the criterion cannot be computed on this table, whatever the model."""

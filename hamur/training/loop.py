@@ -34,16 +34,15 @@ class Session:
         self.evaluation = trainer.evaluation(model, valid)
         self.check_tables(train, valid)
         size, seed = trainer.batch_size, trainer.seed
-        if model.config.batches == "quota":
-            self.batches = DomainBatches(train, size, seed, num_domains=model.num_domains)
+        if model.batches == "quota":
+            self.batches = DomainBatches(train, size, seed, num_domains=model.schema.num_domains)
         else:
-            shuffle = model.config.batches != "ordered"
-            self.batches = ShuffledBatches(train, size, seed, shuffle)
+            self.batches = ShuffledBatches(train, size, seed, model.batches == "shuffled")
         self.check_batches(train)
         lazy = trainer.embeddings == "lazy"
         set_lazy(model, lazy)
         self.optimizer = Adam(
-            model.trainable_params(),
+            model.parameter_groups(),
             trainer.weight_decay,
             trainer.decay,
             embedding_decay=trainer.embedding_decay,

@@ -1,4 +1,5 @@
-"""The supervised step: weighted binary cross entropy on logits, one compiled update."""
+"""The supervised step: weighted binary cross entropy on logits, one compiled update; and what the
+steps of all training schemes share."""
 
 import mindspore as ms
 import numpy as np
@@ -7,6 +8,51 @@ from mindspore import Tensor, nn, ops
 from hamur.layers.softplus import cross_entropies
 
 MASK_LEVELS = 65536  # a dropout rate is rounded to a multiple of 1/65536
+
+
+class CompiledStep(nn.Cell):
+    """A loss, its gradients and the optimiser's update as one graph.
+
+    Inputs:  learning_rate scalar tensor, then those of the loss.
+    Outputs: what the loss returns: a scalar, with has_aux (a scalar, another tensor).
+    """
+
+    def __init__(self, loss, optimizer, has_aux=False):
+        super().__init__(auto_prefix=False)
+        self.loss, self.optimizer, self.has_aux = loss, optimizer, has_aux
+        self.gradients = ops.value_and_grad(loss, None, optimizer.parameters, has_aux=has_aux)
+
+    def construct(self, learning_rate, *inputs):
+        terms = self.optimizer.decay_terms()
+        value, gradients = self.gradients(*inputs)
+        done = self.optimizer(gradients, learning_rate, terms)
+        if self.has_aux:
+            return ops.depend(value[0], done), ops.depend(value[1], done)
+        return ops.depend(value, done)
+
+
+def tensors(batch, *names) -> tuple[Tensor, ...]:
+    """Columns of a batch by name."""
+    return tuple(Tensor(getattr(batch, name)) for name in names)
+
+
+def draw_masks(dropouts, rows, seed, number, stream=0) -> tuple[Tensor, ...]:
+    """One (rows, width) uint8 mask per (width, rate) of dropouts: 1 with probability 1 - rate.
+
+    Drawn on the host from (seed, number), so that a resumed run sees the masks of an uninterrupted
+    one.
+    """
+    if not dropouts:
+        return ()
+    # Raw 64-bit draws cut in four: the numbers of Generator.integers, several times faster.
+    words = [-(-rows * width // 2) for width, _ in dropouts]
+    raw = np.random.SFC64([seed, number, stream]).random_raw(-(-sum(words) // 2)).view(np.uint32)
+    masks = []
+    for (width, rate), part in zip(dropouts, np.split(raw, np.cumsum(words))):
+        levels = part.view(np.uint16)[: rows * width]
+        keep = (levels >= round(rate * MASK_LEVELS)).view(np.uint8)
+        masks.append(Tensor(keep.reshape(rows, width)))
+    return ms.mutable(tuple(masks))  # else a tuple is a constant: one compilation per step
 
 
 def logit_loss(logits, labels, weight):
@@ -22,81 +68,31 @@ class RankingLoss(nn.Cell):
         self.model = model
         self.quotas = quotas
 
-    def construct(
-        self, sparse, dense, domain, labels, weight, keep, multi_ids=None, multi_weight=None
-    ):
-        logits = self.model(
-            sparse, dense, domain, weight, self.quotas, keep, multi_ids, multi_weight
-        )
+    def construct(self, sparse, dense, domain, labels, weight, keep, *lists):
+        logits = self.model(sparse, dense, domain, weight, self.quotas, keep, *lists)
         return logit_loss(logits, labels, weight)
 
 
-class SupervisedStep(nn.Cell):
-    """Loss, gradients and the optimiser's update as one graph: construct(batch tensors) -> loss."""
-
-    def __init__(self, model, optimizer, quotas):
-        super().__init__(auto_prefix=False)
-        self.loss = RankingLoss(model, quotas)
-        self.optimizer = optimizer
-        self.gradients = ops.value_and_grad(self.loss, None, optimizer.parameters)
-
-    def construct(
-        self,
-        learning_rate,
-        sparse,
-        dense,
-        domain,
-        labels,
-        weight,
-        keep,
-        multi_ids=None,
-        multi_weight=None,
-    ):
-        terms = self.optimizer.decay_terms()
-        loss, gradients = self.gradients(
-            sparse, dense, domain, labels, weight, keep, multi_ids, multi_weight
-        )
-        return ops.depend(loss, self.optimizer(gradients, learning_rate, terms))
-
-
-class BatchStep:
-    """A step function: step(batch Table, learning_rate float, number int) -> scalar loss tensor.
-
-    Dropout masks are drawn here from (seed, number), so that a resumed run sees the masks of an
-    uninterrupted one.
-    """
+class SupervisedStep:
+    """A step function: step(batch Table, learning_rate float, number int) -> scalar loss tensor."""
 
     def __init__(self, model, optimizer, quotas, seed):
-        self.cell = SupervisedStep(model, optimizer, quotas)
+        self.cell = CompiledStep(RankingLoss(model, quotas), optimizer)
         self.cell.set_train()
         self.dropouts = model.dropouts
         self.seed = seed
 
     def __call__(self, batch, learning_rate, number):
-        labels = np.ascontiguousarray(batch.labels[:, 0])
         return self.cell(
             Tensor(learning_rate, ms.float32),
-            Tensor(batch.sparse),
-            Tensor(batch.dense),
-            Tensor(batch.domain),
-            Tensor(labels),
+            *tensors(batch, "sparse", "dense", "domain"),
+            Tensor(np.ascontiguousarray(batch.labels[:, 0])),
             Tensor(batch.weight),
-            self.masks(len(batch), number),
+            draw_masks(self.dropouts, len(batch), self.seed, number),
             *map(Tensor, batch.padded),
         )
-
-    def masks(self, rows, number):
-        """One (rows, width) uint8 tensor a dropout: 1 with probability 1 - rate."""
-        if not self.dropouts:
-            return ()
-        rng = np.random.Generator(np.random.SFC64([self.seed, number]))
-        masks = []
-        for width, rate in self.dropouts:
-            levels = rng.integers(0, MASK_LEVELS, (rows, width), np.uint16)
-            masks.append(Tensor((levels >= round(rate * MASK_LEVELS)).view(np.uint8)))
-        return ms.mutable(tuple(masks))  # else a tuple is a constant: one compilation a step
 
 
 def supervised_step(model, optimizer, quotas, seed):
     """The step of supervised training; quotas None, or the rows of each domain in a batch."""
-    return BatchStep(model, optimizer, quotas, seed)
+    return SupervisedStep(model, optimizer, quotas, seed)

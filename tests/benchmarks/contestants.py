@@ -32,8 +32,8 @@ def ours(shape, name, preset, rows):
     batch = shape.arrays(quotas)
     batch["labels"] = batch["labels"][:, None]
     table = hamur.data.table.Table(**batch, weight=np.ones(sum(quotas), np.float32))
-    routed = model.config.batches == "quota"
-    optimizer = training.Adam(model.trainable_params(), WEIGHT_DECAY)
+    routed = model.batches == "quota"
+    optimizer = training.Adam(model.parameter_groups(), WEIGHT_DECAY)
     step = training.supervised_step(model, optimizer, quotas if routed else None, 0)
     number = 0
 

@@ -88,7 +88,7 @@ def ours(preset, form, number, batch):
         dirichlet_alpha=(1.0, 1.2) if published else None,
         number=number,
     )
-    optimizer = training.Adam(model.trainable_params(), 1e-6)
+    optimizer = training.Adam(model.parameter_groups(), 1e-6)
     step = training.preference_step(model, optimizer, None, 1, options)
     counter = iter(range(10**9))
     return partial(_sync, step, table, counter), {"rows": batch}

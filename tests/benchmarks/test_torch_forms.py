@@ -22,8 +22,8 @@ def two_losses(model, batch):
     ms.set_context(mode=ms.PYNATIVE_MODE)
     labels, weight = batch["labels"][:, None], np.ones(len(batch["domain"]), np.float32)
     table = Table(batch["sparse"], batch["dense"], labels, batch["domain"], weight=weight)
-    quotas = QUOTAS if model.config.batches == "quota" else None
-    optimizer = training.Adam(model.trainable_params(), weight_decay=1e-3)
+    quotas = QUOTAS if model.batches == "quota" else None
+    optimizer = training.Adam(model.parameter_groups(), weight_decay=1e-3)
     step = training.supervised_step(model, optimizer, quotas, 0)
     losses = [float(step(table, 1e-2, number).asnumpy()) for number in range(2)]
     ms.set_context(mode=ms.GRAPH_MODE)

@@ -197,7 +197,7 @@ def test_compiled_step(name, preset, compiled):
     """What training runs: compiled, slices of a sorted batch where the preset routes by quotas."""
     model = networks.randomise(networks.make_model(name, PRESETS[preset]()))
     before, batch = networks.arrays(model), filled_batch()
-    quotas = QUOTAS if model.config.batches == "quota" else None
+    quotas = QUOTAS if model.batches == "quota" else None
     loss, gradients = networks.loss_and_gradients(model, batch, quotas)
     result = oracle.forward(
         networks.network_of(name, model), before, **networks.inputs(batch), training=True

@@ -53,8 +53,8 @@ def steps_on_random_labels(model, steps, rows=120):
     table = Table(
         batch["sparse"], batch["dense"], batch["labels"][:, None], domain, weight=batch["weight"]
     )
-    quotas = tuple(np.bincount(domain).tolist()) if model.config.batches == "quota" else None
-    optimizer = training.Adam(model.trainable_params(), weight_decay=1e-5)
+    quotas = tuple(np.bincount(domain).tolist()) if model.batches == "quota" else None
+    optimizer = training.Adam(model.parameter_groups(), weight_decay=1e-5)
     step = training.supervised_step(model, optimizer, quotas, 0)
     for number in range(steps):
         loss = step(table, 1e-3, number)

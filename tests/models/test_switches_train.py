@@ -40,7 +40,7 @@ def losses_of_three_steps(name, config, **sizes):
         domain=batch["domain"],
         weight=batch["weight"],
     )
-    quotas = (12, 3, 10) if model.config.batches == "quota" else None
-    optimizer = training.Adam(model.trainable_params(), weight_decay=1e-5)
+    quotas = (12, 3, 10) if model.batches == "quota" else None
+    optimizer = training.Adam(model.parameter_groups(), weight_decay=1e-5)
     step = training.supervised_step(model, optimizer, quotas, 0)
     return [float(step(table, 1e-2, number).asnumpy()) for number in range(3)]

@@ -308,14 +308,13 @@ def central_difference(function, params, name, index, step=1e-6) -> float:
 class Adam:
     """Adam with L2 in the gradient ("coupled") or beside the step ("decoupled").
 
-    eps_place "corrected": beside sqrt(v / (1 - beta2^t)), as published; "uncorrected": beside
-    sqrt(v). `decayed` names the parameters that decoupled decay applies to.
+    eps stands beside sqrt(v / (1 - beta2^t)), as published; `decayed` names the parameters that
+    decoupled decay applies to.
     """
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     decay: str = "coupled"
-    eps_place: str = "uncorrected"
     decayed: tuple[str, ...] = ()
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -333,11 +332,7 @@ class Adam:
             self.second[name] = b2 * self.second.get(name, 0.0) + (1 - b2) * g * g
             m = self.first[name] / (1 - b1**self.steps)
             correction = np.sqrt(1 - b2**self.steps)
-            root = np.sqrt(self.second[name])
-            if self.eps_place == "corrected":
-                move = m / (root / correction + self.eps)
-            else:
-                move = m * correction / (root + self.eps)
+            move = m / (np.sqrt(self.second[name]) / correction + self.eps)
             if self.decay == "decoupled" and name in self.decayed:
                 move = move + self.weight_decay * p
             after[name] = p - self.learning_rate * move

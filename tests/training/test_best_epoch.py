@@ -5,8 +5,8 @@ import pytest
 from mindspore import Parameter, Tensor
 
 from hamur import training
+from hamur.models.prediction import RankingPredictor
 from hamur.training.checkpoint import load_weights, snapshot
-from hamur.training.predict import Predictor
 from tests.support.runs import (
     Drift,
     assert_equal_arrays,
@@ -30,9 +30,9 @@ def test_the_weights_of_the_best_epoch_are_tested_and_saved(
     model = make_model("mlp_adp", tiny_schema)
     seen = script_reports(monkeypatch, model, PEAK_AT_TWO)
     scores = []
-    predict = Predictor.__call__
+    predict = RankingPredictor.__call__
     monkeypatch.setattr(
-        Predictor, "__call__", lambda *args: scores.append(predict(*args)) or scores[-1]
+        RankingPredictor, "__call__", lambda *args: scores.append(predict(*args)) or scores[-1]
     )
     trainer = make_trainer(step, epochs=4, averaging=averaging, save_dir=str(tmp_path))
     run = trainer.fit(model, tiny_splits.train, tiny_splits.valid)
@@ -82,8 +82,10 @@ def test_one_prediction_pass_an_epoch_gives_all_figures(
     averaging, tiny_schema, tiny_splits, monkeypatch
 ):
     passes = []
-    logits = Predictor.logits
-    monkeypatch.setattr(Predictor, "logits", lambda *args: passes.append(args) or logits(*args))
+    logits = RankingPredictor.logits
+    monkeypatch.setattr(
+        RankingPredictor, "logits", lambda *args: passes.append(args) or logits(*args)
+    )
     trainer = make_trainer(Drift(), epochs=3, averaging=averaging)
     run = trainer.fit(make_model("mlp", tiny_schema), tiny_splits.train, tiny_splits.valid)
     assert len(passes) == 3

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hamur.layers.preference import check_preference
 from hamur.metrics import fronts
 from hamur.training.preference import scalarise
 from hamur.training.preference.epo import epo_weights
 from hamur.training.preference.samplers import (
     SAMPLERS,
     Sampler,
-    check_preference,
     evaluation_preferences,
     lattice,
     published_preferences,

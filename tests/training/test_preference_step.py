@@ -91,7 +91,7 @@ def test_each_phase_compiles_once(trained, data):
     """Two epochs of several steps and a last batch with fillers, a validation after each; then
     tables of other lengths."""
     model, _, graphs = trained
-    assert sorted(graphs) == [*FORWARD["pareto"], "TaskStep"]
+    assert sorted(graphs) == [*FORWARD["pareto"], "CompiledStep"]
     with compiled_graphs() as later:
         for table in (data[0].test, data[0].train):
             training.predict(model, table, preference=PREFERENCES[::-1].copy())
@@ -107,7 +107,7 @@ def test_each_phase_compiles_once(trained, data):
         ("pomoe", "pareto", dict(sampler="annealed", averaging=0.9), ["WeightAverage"]),
         ("pomoe", "pareto", dict(sampler="dirichlet", scalarisation="hypervolume"), []),
         ("mmoe", "published", dict(criterion="negative_loss"), []),
-        ("metaheac", "pareto", dict(criterion="negative_loss"), ["MetaUpdate"]),
+        ("metaheac", "pareto", dict(criterion="negative_loss"), ["CompiledStep"]),
     ],
     ids=["published", "epo", "annealed", "dirichlet", "mmoe", "metaheac"],
 )
@@ -120,7 +120,7 @@ def test_no_other_training_compiles_again(data, name, preset, settings, expected
     if name == "metaheac":
         fitted = replace(fitted, step=partial(meta_step, steps_per_epoch=steps))
     else:
-        expected = [*expected, "TaskStep"]
+        expected = [*expected, "CompiledStep"]
     with compiled_graphs() as graphs:
         fitted.fit(model, splits.train, splits.valid)
     forward = FORWARD[preset if name == "pomoe" else "published"]
@@ -151,7 +151,7 @@ def test_one_pass_over_many_preferences_equals_one_at_a_time(trained, data):
 
 
 def test_more_preferences_than_a_block_are_padded_and_kept_in_order(trained, data, monkeypatch):
-    from hamur.training.preference import prediction as task_prediction
+    from hamur.models import task_prediction
 
     model, table = trained[0], data[0].test
     whole = training.predict(model, table, preference=PREFERENCES)
@@ -162,7 +162,7 @@ def test_more_preferences_than_a_block_are_padded_and_kept_in_order(trained, dat
 
 
 def test_many_preferences_meet_few_rows_at_a_time_and_the_experts_many(trained, data, monkeypatch):
-    from hamur.training.preference import prediction as task_prediction
+    from hamur.models import task_prediction
 
     model, table = trained[0], data[0].test
     whole = training.predict(model, table, preference=PREFERENCES)
@@ -189,7 +189,7 @@ def test_many_preferences_meet_few_rows_at_a_time_and_the_experts_many(trained, 
 
 
 def test_predictions_above_the_limit_are_mapped_from_disk(trained, data, monkeypatch):
-    from hamur.training.preference import prediction as task_prediction
+    from hamur.models import task_prediction
 
     whole = training.predict(trained[0], data[0].test, preference=PREFERENCES)
     monkeypatch.setattr(task_prediction, "MEMORY_MAP_BYTES", 100)
@@ -335,11 +335,8 @@ def test_the_calibrator_adds_its_weight_times_the_crossing(uncompiled, p, violat
 
 @pytest.mark.parametrize(("preset", "spared"), [("published", False), ("pareto", True)])
 def test_biases_and_norms_are_decayed_by_the_published_preset_only(data, preset, spared):
-    from hamur.training.preference.step import without_decay
-
     model = models.MULTI_TASK["mmoe"](data[1], preset=preset, **SIZES)
-    optimizer = training.Adam(model.trainable_params(), 1e-6)
-    without_decay(optimizer, preset)
+    optimizer = training.Adam(model.parameter_groups(), 1e-6)
     for parameter, decay in zip(optimizer.parameters, optimizer.decays):
         small = parameter.name.endswith(("bias", "gamma", "beta"))
         assert decay == (0.0 if small and spared else 1e-6), parameter.name
@@ -348,4 +345,4 @@ def test_biases_and_norms_are_decayed_by_the_published_preset_only(data, preset,
 def test_rows_come_in_file_order_for_the_published_preset(data):
     _splits, schema, _ = data
     for preset, order in (("published", "ordered"), ("pareto", "shuffled")):
-        assert models.MULTI_TASK["mmoe"](schema, preset=preset, **SIZES).config.batches == order
+        assert models.MULTI_TASK["mmoe"](schema, preset=preset, **SIZES).batches == order

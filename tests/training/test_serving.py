@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from hamur import models
+from hamur import models, training
 from hamur.data.synthetic.task_conflict import make_task_conflict
 from hamur.training.preference import serving
-from hamur.training.preference.serving import PreferenceCache, export_preference_model
+from hamur.training.preference.serving import PreferenceCache
 
 SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3))
 PREFERENCE = np.array([0.3, 0.7], np.float32)
@@ -67,9 +67,9 @@ def test_rounding_takes_no_preference_off_the_simplex():
 
 def test_the_exported_graphs_equal_the_model(served, tmp_path):
     model, table, expected = served
-    scores, features = (
-        nn.GraphCell(ms.load(str(p))) for p in export_preference_model(model, tmp_path)
-    )
+    path = training.export(model, tmp_path / "scores")
+    files = path, tmp_path / "scores.features.mindir"
+    scores, features = (nn.GraphCell(ms.load(str(file))) for file in files)
     v = features(Tensor(PREFERENCE[None]))
     for rows in (1, 7):
         found = scores(Tensor(table.sparse[:rows]), Tensor(table.dense[:rows]), v).asnumpy()[:, 0]

@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor
 
 from hamur.data.batches import DomainBatches
-from hamur.training.supervised import BatchStep, logit_loss
+from hamur.training.supervised import draw_masks, logit_loss
 from tests.support.runs import make_model, make_trainer
 
 
@@ -39,15 +39,8 @@ def test_loss_by_hand_and_at_extreme_logits():
     assert loss_of([200.0, -200.0], [0, 1], [1, 1]) == 200.0
 
 
-def step_of(model, seed=7):
-    """The step without an optimiser, for its masks."""
-    step = BatchStep.__new__(BatchStep)
-    step.dropouts, step.seed = model.dropouts, seed
-    return step
-
-
 def masks(model, number, rows=5000, seed=7):
-    return [mask.asnumpy() for mask in step_of(model, seed).masks(rows, number)]
+    return [mask.asnumpy() for mask in draw_masks(model.dropouts, rows, seed, number)]
 
 
 def test_masks_depend_on_seed_and_step_only(tiny_schema):
@@ -71,7 +64,7 @@ def test_masks_keep_the_right_share_of_every_layer(tiny_schema):
 
 
 def test_models_without_dropout_draw_no_mask(tiny_schema):
-    assert step_of(make_model("mlp_adp", tiny_schema)).masks(10, 0) == ()
+    assert draw_masks(make_model("mlp_adp", tiny_schema).dropouts, 10, 7, 0) == ()
 
 
 def test_loss_falls_and_every_part_moves(tiny_schema, tiny_splits):

@@ -74,7 +74,7 @@ class CrossDomainSession:
         self.evaluator.attach(self.model)
         shrinking = config.embedding_decay / self.rows.steps(config.t_batchsize)  # in a step
         self.optimizer = Adam(
-            self.model.trainable_params(), decay="decoupled", embedding_decay=shrinking / config.lr
+            self.model.parameter_groups(), decay="decoupled", embedding_decay=shrinking / config.lr
         )
         self.perceptron = self.upper = None
         if config.learns:

@@ -16,7 +16,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from scipy.optimize import linprog
 
-from hamur.training.preference.objective import task_losses
+from hamur.training.preference.objective import COLUMNS, task_losses
+from hamur.training.supervised import tensors
 
 BALANCED = 1e-4
 EVERY = 10  # steps between two looks at the gradients
@@ -140,7 +141,7 @@ class EpoRule:
         if number % EVERY and self.grams.asnumpy().any():
             return
         self.model.set_train(False)  # running statistics must not move here
-        columns = [Tensor(c) for c in (batch.sparse, batch.dense, batch.labels, batch.weight)]
+        columns = tensors(batch, *COLUMNS)
         grams = [self.cell(*columns, Tensor(r[None], ms.float32)).asnumpy() for r in preferences]
         self.model.set_train(True)
         grams = np.array(grams) / np.outer(self.entropy, self.entropy)

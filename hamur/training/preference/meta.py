@@ -11,9 +11,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from hamur.training.preference.masks import draw_masks
-from hamur.training.preference.objective import task_losses
-from hamur.training.preference.step import without_decay
+from hamur.training.preference.objective import COLUMNS, task_losses
+from hamur.training.supervised import CompiledStep, draw_masks
 
 INNER_RATE = 2e-4
 BATCHES_AN_UPDATE = 2
@@ -73,20 +72,6 @@ class OuterLoss(nn.Cell):
         return outputs, mean_token, labels[first:last], weight, critic_keep
 
 
-class MetaUpdate(nn.Cell):
-    """Outer loss, its gradient and the optimiser's update as one graph."""
-
-    def __init__(self, model, optimizer, order):
-        super().__init__(auto_prefix=False)
-        self.outer = OuterLoss(model, order)  # a child, so that set_train reaches the model
-        self.optimizer = optimizer
-        self.gradients = ops.value_and_grad(self.outer, None, optimizer.parameters)
-
-    def construct(self, rate, sparse, dense, labels, weight, keep):
-        loss, gradients = self.gradients(sparse, dense, labels, weight, keep)
-        return ops.depend(loss, self.optimizer(gradients, rate))
-
-
 class MetaStep:
     """step(batch, learning_rate, number) -> loss after every second batch, else None.
 
@@ -102,8 +87,7 @@ class MetaStep:
                 "--batch_size or --meta_order none."
             )
         self.model, self.seed, self.steps = model, seed, steps_per_epoch
-        without_decay(optimizer, model.config.preset)
-        self.cell = MetaUpdate(model, optimizer, model.config.meta_order)
+        self.cell = CompiledStep(OuterLoss(model, model.config.meta_order), optimizer)
         self.cell.set_train()
         self.held, self.dropped = None, 0
 
@@ -121,10 +105,7 @@ class MetaStep:
             self.dropped += number % self.steps == self.steps - 1
             return None
         pair, self.held = (self.held, batch), None
-        columns = (
-            np.concatenate([getattr(b, name) for b in pair])
-            for name in ("sparse", "dense", "labels", "weight")
-        )
+        columns = (np.concatenate([getattr(b, name) for b in pair]) for name in COLUMNS)
         keep = draw_masks(self.model.dropouts, 2 * len(batch), self.seed, number)
         return self.cell(Tensor(learning_rate, ms.float32), *map(Tensor, columns), keep)
 

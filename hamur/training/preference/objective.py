@@ -7,6 +7,9 @@ from hamur.layers.matmul import product
 from hamur.layers.softplus import cross_entropies
 from hamur.training.preference.scalarise import COSINE_EPSILON, PUBLISHED_WEIGHT
 
+# Columns of a batch in the order in which every loss of several tasks takes them.
+COLUMNS = ("sparse", "dense", "labels", "weight")
+
 
 def task_losses(logits, labels, weight):
     """Weighted mean cross entropy a preference and task:  logits (B, R, T), labels (B, T), weight

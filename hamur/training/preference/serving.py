@@ -5,15 +5,14 @@ computed once a preference and kept, and a request of any preference runs the sa
 """
 
 from collections import OrderedDict
-from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from hamur.training.predict import graph_mode
-from hamur.training.preference.samplers import check_preference
-from hamur.training.preference.scores import FeatureScores
+from hamur.layers.preference import check_preference
+from hamur.models.pomoe import NOT_SERVED, ParetoMixture
+from hamur.models.prediction import graph_mode
+from hamur.models.task_prediction import served_scores
 
 DECIMALS = 4  # preferences that agree so far share an entry
 SEVERAL = 64  # rows, and preferences, of a call whose rows have preferences of their own
@@ -35,9 +34,10 @@ class PreferenceCache:
     """
 
     def __init__(self, model, capacity=256):
-        _check(model)
+        if not isinstance(model, ParetoMixture):
+            raise ValueError(NOT_SERVED)
         self.model, self.capacity = model, capacity
-        self.one, self.several = served_scores(model, 1), served_scores(model, SEVERAL)
+        self.one, self.several = (served_scores(model, n).cell for n in (1, SEVERAL))
         self.kept = OrderedDict()
 
     def __call__(self, sparse, dense, preference):
@@ -93,49 +93,3 @@ class PreferenceCache:
         while len(self.kept) > self.capacity:
             self.kept.popitem(last=False)
         return found
-
-
-def export_preference_model(model, folder):
-    """Write scores.mindir (sparse, dense, features) -> logits (B, 1, T) for any number of rows,
-    and features.mindir r (1, T) -> features (1, V); returns both paths.
-
-    Load with ``nn.GraphCell(ms.load(path))``; ids and scaling are those of the model's schema.
-    Raises:  ValueError: a model without preference features.
-    """
-    _check(model)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    scores = served_scores(model, 1)
-    paths = folder / "scores.mindir", folder / "features.mindir"
-    ms.export(scores, *any_rows(model, 1), file_name=str(paths[0]), file_format="MINDIR")
-    preference = Tensor(np.zeros((1, model.num_tasks), np.float32))
-    ms.export(model.features, preference, file_name=str(paths[1]), file_format="MINDIR")
-    return paths
-
-
-def any_rows(model, preferences):
-    """Inputs of FeatureScores with the number of rows open."""
-    schema = model.schema
-    return (
-        Tensor(shape=(None, schema.num_sparse), dtype=ms.int32),
-        Tensor(shape=(None, schema.num_dense), dtype=ms.float32),
-        Tensor(np.zeros((preferences, model.features.width), np.float32)),
-    )
-
-
-def served_scores(model, preferences):
-    """FeatureScores of the present weights in evaluation mode, for any number of rows."""
-    scores = FeatureScores(model)
-    scores.refresh()
-    model.set_train(False)
-    scores.set_train(False)
-    scores.set_inputs(*any_rows(model, preferences))
-    return scores
-
-
-def _check(model):
-    if not hasattr(model, "from_features"):
-        raise ValueError(
-            f"{type(model).__name__} has no preference features to serve; use pomoe with preset "
-            "'pareto'."
-        )

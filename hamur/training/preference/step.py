@@ -12,16 +12,15 @@ from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, Tensor, ops
 
 from hamur.metrics import fronts
 from hamur.training.preference.epo import EpoRule
-from hamur.training.preference.masks import draw_masks
-from hamur.training.preference.objective import TaskObjective
+from hamur.training.preference.objective import COLUMNS, TaskObjective
 from hamur.training.preference.samplers import FixedSampler, Sampler
 from hamur.training.preference.scalarise import step_weights
+from hamur.training.supervised import CompiledStep, draw_masks, tensors
 
-LOSS_NORMS = ("entropy", "range", "none")
 SMOOTHING = 0.98
 HYPERVOLUME_WARM_UP = 0.1
 
@@ -54,27 +53,6 @@ class PreferenceOptions:
         )
 
 
-class TaskStep(nn.Cell):
-    """Losses, gradients and the optimiser's update as one graph."""
-
-    def __init__(self, model, optimizer, published):
-        super().__init__(auto_prefix=False)
-        self.objective = TaskObjective(model, published)
-        self.optimizer = optimizer
-        self.gradients = ops.value_and_grad(
-            self.objective, None, optimizer.parameters, has_aux=True
-        )
-
-    def construct(
-        self, rate, sparse, dense, labels, weight, preferences, coefficients, keep, generated
-    ):
-        (total, losses), gradients = self.gradients(
-            sparse, dense, labels, weight, preferences, coefficients, keep, generated
-        )
-        done = self.optimizer(gradients, rate)
-        return ops.depend(total, done), ops.depend(losses, done)
-
-
 class PreferenceStep:
     """A step function: step(batch Table, learning_rate float, number int) -> scalar total.
 
@@ -84,8 +62,8 @@ class PreferenceStep:
     def __init__(self, model, optimizer, seed, options):
         self.model, self.seed, self.options = model, seed, options
         self.published = model.takes_preferences and options.scalarisation == "published"
-        without_decay(optimizer, model.config.preset)
-        self.cell = TaskStep(model, optimizer, self.published)
+        objective = TaskObjective(model, self.published)
+        self.cell = CompiledStep(objective, optimizer, has_aux=True)
         self.cell.set_train()
         self.sampler = options.make_sampler(seed) if model.takes_preferences else None
         self.optimizer = optimizer
@@ -110,10 +88,8 @@ class PreferenceStep:
         """
         self.options, self.last = options, None
         self.sampler = options.make_sampler(self.seed)
-        for parameter in [*self.optimizer.first, *self.optimizer.second, self.smoothed]:
-            parameter.set_data(Tensor(np.zeros(parameter.shape, np.float32)))
-        for power in (self.optimizer.beta1_power, self.optimizer.beta2_power):
-            power.set_data(Tensor(1.0, ms.float32))
+        self.optimizer.restart()
+        self.smoothed.set_data(ops.zeros_like(self.smoothed))
 
     def counters(self):
         return {} if self.epo is None else {"infeasible": self.epo.infeasible}
@@ -133,10 +109,7 @@ class PreferenceStep:
             generated = draw_masks(self.model.generated_dropouts, 1, self.seed, number, stream=1)
         total, losses = self.cell(
             Tensor(learning_rate, ms.float32),
-            Tensor(batch.sparse),
-            Tensor(batch.dense),
-            Tensor(batch.labels),
-            Tensor(batch.weight),
+            *tensors(batch, *COLUMNS),
             Tensor(preferences),
             Tensor(coefficients),
             keep,
@@ -228,12 +201,3 @@ def preference_step(model, optimizer, quotas, seed, options):
     """The step of multi-task training; bind ``options`` (PreferenceOptions) with
     functools.partial."""
     return PreferenceStep(model, optimizer, seed, options)
-
-
-def without_decay(optimizer, preset):
-    """Preset "pareto": no L2 on norm scales, shifts and biases; "published": L2 on everything."""
-    if preset == "published":
-        return
-    spared = ("bias", "gamma", "beta")
-    decays = zip(optimizer.parameters, optimizer.decays)
-    optimizer.decays = tuple(0.0 if p.name.endswith(spared) else d for p, d in decays)

@@ -7,7 +7,7 @@ from mindspore import Tensor, nn
 
 from hamur.models.conet import CoNet, CoNetConfig, CoNetS, FieldSizes
 from hamur.training.bilevel.head import sigmoid
-from hamur.training.export import export_cross_domain
+from hamur.training.export import export
 
 SIZES = FieldSizes(7, 9, 4, 11, 5)
 
@@ -15,7 +15,7 @@ SIZES = FieldSizes(7, 9, 4, 11, 5)
 @pytest.mark.parametrize("kind", [CoNet, CoNetS])
 def test_served_scores_are_the_model_s(kind, tmp_path):
     model = kind(SIZES, CoNetConfig(embed_dim=4))
-    path = export_cross_domain(model, tmp_path / "serving" / "scorer")
+    path = export(model, tmp_path / "serving" / "scorer")
     assert path == tmp_path / "serving" / "scorer.mindir"
     served = nn.GraphCell(ms.load(str(path)))
     rng = np.random.default_rng(0)

@@ -1,19 +1,88 @@
-"""Logits of several tasks for many preferences in one pass over a table."""
+"""Logits of several tasks for many preferences in one pass over a table, and the graphs that serve
+them."""
 
 import tempfile
 
+import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.data.batches import prefetch
-from hamur.training.preference.samplers import check_preference
-from hamur.training.preference.scores import ExpertPart, FeatureScores, PreferencePart
+from hamur.layers.preference import check_preference
+from hamur.models.prediction import Probabilities, open_rows
+from hamur.models.protocol import ServingGraph
 
 BATCH_SIZE = 4096
 POINTS = 2**14  # rows times preferences of a call, 3 KiB of memory each
 EXPERT_ROWS = 1024  # rows of a call of the experts alone
 BLOCK = 32  # preferences that share one pass; their hidden units live at the same time
 MEMORY_MAP_BYTES = 2**30
+
+
+class FeatureScores(nn.Cell):
+    """sparse (B, F) int32, dense (B, C), features (R, V) -> logits (B, R, T).
+
+    What the embeddings make of the weights that meet the instance (TokenEmbedding.embedded_weight)
+    is computed by ``refresh``: before the first batch, and again when the weights have changed.
+    """
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model = model
+        self.of_experts, self.of_gate = (self.room(weight) for weight in model.instance_weights())
+
+    def room(self, weight):
+        """A Parameter for the embedded form of a weight; None where the products need none."""
+        if weight is None or not self.model.embedding.factored:
+            return None
+        zeros = np.zeros((self.model.embedding.columns, weight.shape[1]), np.float32)
+        return Parameter(Tensor(zeros), name=f"{weight.name}.embedded", requires_grad=False)
+
+    def refresh(self):
+        """Read the weights again."""
+        for kept, weight in zip((self.of_experts, self.of_gate), self.model.instance_weights()):
+            if kept is not None:
+                kept.set_data(Tensor(self.model.embedding.embedded_weight(weight)))
+
+    def read(self, preferences):
+        """Features (R, V) of preferences (R, T) float32."""
+        return self.model.features(Tensor(preferences))
+
+    def construct(self, sparse, dense, features):
+        instance, weight = self.model.embedding(sparse, dense), ops.ones_like(dense[:, 0])
+        return self.steered(instance, weight, self.expert_outputs(instance, weight), features)
+
+    def expert_outputs(self, instance, weight):
+        """(B, X, H), which no preference changes."""
+        return self.model.expert_outputs(instance, weight, (), self.of_experts)
+
+    def steered(self, instance, weight, outputs, features):
+        """The rest: logits (B, R, T)."""
+        return self.model.from_features(instance, outputs, features, weight, (), self.of_gate)
+
+
+class ExpertPart(nn.Cell):
+    """The part of FeatureScores before any preference: sparse, dense -> (B, X, H)."""
+
+    def __init__(self, scores):
+        super().__init__(auto_prefix=False)
+        self.scores = scores
+
+    def construct(self, sparse, dense):
+        instance = self.scores.model.embedding(sparse, dense)
+        return self.scores.expert_outputs(instance, ops.ones_like(dense[:, 0]))
+
+
+class PreferencePart(nn.Cell):
+    """The part after it: sparse, dense, outputs (B, X, H), features (R, V) -> (B, R, T)."""
+
+    def __init__(self, scores):
+        super().__init__(auto_prefix=False)
+        self.scores = scores
+
+    def construct(self, sparse, dense, outputs, features):
+        instance = self.scores.model.embedding(sparse, dense)
+        return self.scores.steered(instance, ops.ones_like(dense[:, 0]), outputs, features)
 
 
 class TaskForward(nn.Cell):
@@ -101,10 +170,10 @@ class TaskPredictor:
     """Predicts tables with one multi-task model; the experts of a mixture run once a batch,
     whatever the number of preferences (preset "published" above 32: once a block of 32)."""
 
-    def __init__(self, model, batch_size=BATCH_SIZE):
-        self.model, self.batch_size = model, batch_size
-        forward = StagedForward if hasattr(model, "from_features") else WholeForward
-        self.forward = forward(model)
+    def __init__(self, model, batch_size=None, staged=False):
+        self.model, self.batch_size = model, batch_size or BATCH_SIZE
+        self.takes_preferences = model.takes_preferences
+        self.forward = StagedForward(model) if staged else WholeForward(model)
         self.rows = {}  # of a batch, by the number of preferences that share it
 
     def logits(self, table, preferences=None):
@@ -147,12 +216,12 @@ class TaskPredictor:
             yield real, sparse, np.asarray(table.dense).take(index, axis=0).astype(np.float32)
 
     def __call__(self, table, preferences=None):
-        """Probabilities (N, R, T) float32."""
+        """Probabilities float32: (N, R, T) at preferences (R, T), (N, T) at one or by default."""
         probabilities = self.logits(table, preferences)
         for start in range(0, len(probabilities), 65536):  # no second array of this size
             part = probabilities[start : start + 65536]
             part[...] = 0.5 * (1.0 + np.tanh(0.5 * part))
-        return probabilities
+        return probabilities if np.ndim(preferences) == 2 else probabilities[:, 0]
 
 
 def _blocks(preferences):
@@ -172,3 +241,33 @@ def _allocate(shape):
         return np.empty(shape, np.float32)
     with tempfile.TemporaryFile() as file:  # the map keeps it; it is gone with the array
         return np.memmap(file, np.float32, "w+", shape=shape)
+
+
+def served_scores(model, preferences) -> ServingGraph:
+    """FeatureScores of the present weights in evaluation mode, for any number of rows and this many
+    preferences.  Inputs sparse, dense, features (R, V); outputs logits (B, R, T)."""
+    scores = FeatureScores(model)
+    scores.refresh()
+    scores.set_train(False)
+    inputs = (
+        *instance_inputs(model.schema),
+        Tensor(np.zeros((preferences, model.features.width), np.float32)),
+    )
+    scores.set_inputs(*inputs)
+    return ServingGraph(scores, inputs)
+
+
+def features_graph(model) -> ServingGraph:
+    """Input a preference (1, T); output its features (1, V)."""
+    preference = Tensor(np.zeros((1, model.num_tasks), np.float32))
+    return ServingGraph(model.features, (preference,), ".features")
+
+
+def task_graph(model) -> ServingGraph:
+    """Inputs sparse, dense; outputs probabilities (B, T)."""
+    return ServingGraph(Probabilities(model), instance_inputs(model.schema))
+
+
+def instance_inputs(schema):
+    """sparse (B, F) int32 and dense (B, C) float32, any number of rows."""
+    return open_rows((schema.num_sparse,)), open_rows((schema.num_dense,), ms.float32)
