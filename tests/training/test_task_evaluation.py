@@ -16,7 +16,7 @@ def evaluated():
     rng = np.random.default_rng(4)
     table = SimpleNamespace(labels=rng.integers(0, 2, (50, 2)).astype(np.float32))
     logits = rng.standard_normal((50, 3, 2))
-    model = SimpleNamespace(num_tasks=2)
+    model = SimpleNamespace(num_tasks=2, predictor=lambda batch_size: None)
 
     def evaluate(weights):
         evaluation = TaskEvaluation(model, table, PREFERENCES, np.array([0.6, 0.7]), weights)
