@@ -22,7 +22,8 @@ from hamur.data.amazon import load_amazon, load_amazon_pair
 from hamur.data.batches import DomainBatches, ShuffledBatches
 from hamur.data.cross_domain import CrossDomainData, load_pair
 from hamur.data.errors import DataError
-from hamur.data.movielens import load_movielens, load_movielens_pair
+from hamur.data.movielens.load import load_movielens
+from hamur.data.movielens.pair import load_movielens_pair
 from hamur.data.scenarios import load_scenarios
 from hamur.data.schema import FieldSpec, Schema
 from hamur.data.table import Splits, Table

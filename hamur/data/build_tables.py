@@ -1,6 +1,7 @@
 """Raw columns + split -> encoded tables and their schema; the same way for every data set."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,18 +25,25 @@ DOMAIN_FIELD = "domain_indicator"
 
 @dataclass(frozen=True)
 class RawColumns:
-    """N rows before encoding.  sparse: name -> Codes, in model order, without the domain field;
-    dense: name -> (N,) float; labels: name -> (N,) 0/1; domain (N,) 0..D-1; group, time,
-    row_id (N,) int64, group and time may be None; multi: name -> RawMultiValued."""
+    """N rows before encoding.
+
+    sparse: name -> Codes, in model order, without the domain field; dense: name -> (N,) float;
+    labels: name -> (N,) 0/1; domain (N,) 0..D-1 and domain_names (D,); row_id (N,) int64; group,
+    time (N,) int64 or None; group_name: the column of the group; multi: name -> RawMultiValued.
+    domain_field: the domain id is a sparse field too, the last one.
+    """
 
     sparse: dict[str, Codes]
     dense: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     domain: np.ndarray
+    domain_names: tuple[str, ...]
     row_id: np.ndarray
     group: np.ndarray | None = None
+    group_name: str | None = None
     time: np.ndarray | None = None
     multi: dict[str, RawMultiValued] = field(default_factory=dict)
+    domain_field: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,42 +58,37 @@ class Encoding:
     allow_leakage: tuple[str, ...] = ()
 
 
-def assemble(
+def build(
     raw: RawColumns,
-    parts: splits.Index,
+    index: splits.Index,
     encoding: Encoding,
-    bad_rows: list[BadRows],
-    *,
     name: str,
-    domain_names: tuple[str, ...],
-    group: str,
     split: dict,
-    domain_field: bool = True,
+    bad_rows: Sequence[BadRows] = (),
     fitted: dict[str, np.ndarray] | None = None,
 ) -> tuple[Splits, Schema]:
     """Fits on the training rows, encodes all rows, and checks for leakage.
 
-    parts: positions of the training, validation and test rows.  split: rule, seed and source of
-    the Schema's split entry, to which is added what was found: rows, rows with an unknown id and
-    clipped cells (in train, valid, test), constant columns, and what each file left out.
-    domain_field: the domain id is a sparse field too, the last one.
+    index: positions of the training, validation and test rows.  split: rule, seed and source of
+    the Schema's split entry, to which `build` adds rows, rows with an unknown id and clipped cells
+    (in train, valid, test), constant columns, and what each file left out (bad_rows).
     fitted: a dictionary that receives vocabularies and scalers, as `cache.write_cache` keeps them.
     Raises:  EmptySplitError; LeakageError.
     """
-    splits.check_parts(dict(zip(splits.SPLITS, map(len, parts))), split["rule"])
-    fit = _fit(raw, parts[0], encoding)
+    splits.check_parts(dict(zip(splits.SPLITS, map(len, index))), split["rule"])
+    fit = _fit(raw, index[0], encoding)
     if fitted is not None:
         fitted |= fit.arrays()
-    tables = Splits(*(_table(raw, rows, fit, domain_field) for rows in parts))
-    split = {**split, "fit_on": encoding.fit_on, **_found(raw, parts, tables, fit, encoding)}
-    split["files"] = {each.path.name: each.counts() for each in bad_rows}
+    tables = Splits(*(_table(raw, rows, fit) for rows in index))
+    split = {**split, "fit_on": encoding.fit_on, **_counts(raw, index, tables, fit, encoding)}
+    split["files"] = {file.path.name: file.counts() for file in bad_rows}
     schema = Schema(
         name=name,
-        fields=_fields(raw, fit.vocabularies, len(domain_names) if domain_field else 0),
+        fields=_fields(raw, fit.vocabularies),
         labels=tuple(raw.labels),
-        domain_names=domain_names,
-        domain_field=DOMAIN_FIELD if domain_field else None,
-        group=group,
+        domain_names=raw.domain_names,
+        domain_field=DOMAIN_FIELD if raw.domain_field else None,
+        group=raw.group_name,
         split=split,
     )
     leakage.check_splits(tables)
@@ -124,16 +127,16 @@ def _fit(raw: RawColumns, train: np.ndarray, encoding: Encoding) -> _Fit:
     return _Fit(vocabularies, scalers, lists)
 
 
-def _found(
-    raw: RawColumns, parts: splits.Index, tables: Splits, fit: _Fit, encoding: Encoding
+def _counts(
+    raw: RawColumns, index: splits.Index, tables: Splits, fit: _Fit, encoding: Encoding
 ) -> dict:
     """What the Schema's split entry tells of the rows."""
     return {
-        "rows": dict(zip(splits.SPLITS, map(len, parts))),
+        "rows": dict(zip(splits.SPLITS, map(len, index))),
         "row_ids_sha256": {p: splits.fingerprint(t.row_id) for p, t in zip(splits.SPLITS, tables)},
         "unknown": _unknown(tables, raw) if encoding.fit_on == "train" else {},
         "clipped": {
-            name: [scaler.outside(raw.dense[name][rows]) for rows in parts]
+            name: [scaler.outside(raw.dense[name][rows]) for rows in index]
             for name, scaler in fit.scalers.items()
         },
         "constant": [name for name, scaler in fit.scalers.items() if scaler.low == scaler.high],
@@ -146,11 +149,11 @@ def _vocabulary(column: Codes, train: np.ndarray, encoding: Encoding) -> Vocabul
     return encode.fit_vocabulary(column, train, encoding.order, encoding.min_count, encoding.fit_on)
 
 
-def _table(raw: RawColumns, rows: np.ndarray, fit: _Fit, domain_field: bool) -> Table:
-    sparse = np.empty((len(rows), len(raw.sparse) + domain_field), np.int32)
+def _table(raw: RawColumns, rows: np.ndarray, fit: _Fit) -> Table:
+    sparse = np.empty((len(rows), len(raw.sparse) + raw.domain_field), np.int32)
     for f, (name, column) in enumerate(raw.sparse.items()):
         sparse[:, f] = fit.vocabularies[name].encode(column.take(rows))
-    if domain_field:
+    if raw.domain_field:
         sparse[:, -1] = raw.domain[rows]
     dense = np.empty((len(rows), len(raw.dense)), np.float32)
     for c, (name, column) in enumerate(raw.dense.items()):
@@ -167,12 +170,10 @@ def _table(raw: RawColumns, rows: np.ndarray, fit: _Fit, domain_field: bool) -> 
     )
 
 
-def _fields(
-    raw: RawColumns, vocabularies: dict[str, Vocabulary], num_domains: int
-) -> tuple[FieldSpec, ...]:
+def _fields(raw: RawColumns, vocabularies: dict[str, Vocabulary]) -> tuple[FieldSpec, ...]:
     sparse = [FieldSpec(name, SPARSE, vocabularies[name].size) for name in raw.sparse]
-    if num_domains:
-        sparse.append(FieldSpec(DOMAIN_FIELD, SPARSE, num_domains))
+    if raw.domain_field:
+        sparse.append(FieldSpec(DOMAIN_FIELD, SPARSE, len(raw.domain_names)))
     multi = [
         FieldSpec(name, MULTI, vocabularies[name].size, column.max_len)
         for name, column in raw.multi.items()

@@ -14,7 +14,9 @@ import pandas as pd
 
 from hamur.data.build_tables import RawColumns
 from hamur.data.encode import MISSING, Codes, factorise
+from hamur.data.errors import DataValueError
 from hamur.data.multi_valued import RawMultiValued
+from hamur.data.table import DOMAIN_SHIFT
 from hamur.data.text import checks
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.lines import FileFormat
@@ -75,7 +77,7 @@ class Columns:
     labels: name -> rule, a column of 0 and 1 or a comparison "column > number".
     sparse, dense: columns that are features, in the order of a model's input; multi: further ones,
         those with `first_only` come after the sparse ones.
-    domain: None: one domain, or the caller says which (`raw_columns`).
+    domain: None where every file is of one domain (`raw_columns`).
     group: the column of the users, for GAUC and splits by user; time: seconds.
     key: columns of which every combination occurs once; values: column -> its allowed values.
     implies: (a, b): label a is 1 only where label b is; drop_implied: rows that break it are left
@@ -177,13 +179,12 @@ def raw_columns(
     files: Sequence[Rows],
     columns: Columns,
     first_row_id: Sequence[int],
-    labels: Sequence[str] | None = None,
-    domains: Sequence[int] | None = None,
+    file_domains: Sequence[str] = (),
 ) -> RawColumns:
     """The rows of all files, one after the other, before encoding.
 
-    first_row_id: for each file what its lines are added to; labels: some of the description's;
-    domains: domain of each file, where the description has none.
+    first_row_id: for each file what its lines are added to; file_domains: the domain of each file,
+    where no column says it; groups of different domains are different then.
     """
     cells = {name: concatenate([rows.columns[name] for rows in files]) for name in columns.kinds}
     missing = 0 if columns.zero_is_missing else MISSING
@@ -194,17 +195,23 @@ def raw_columns(
         (sparse if each.first_only else multi)[each.name] = values
     if columns.domain is not None:
         domain = columns.domain.ids(cells[columns.domain.column])
+        domain_names = tuple(columns.domain.groups)
     else:
-        domain = np.repeat([0] * len(files) if domains is None else domains, list(map(len, files)))
+        domain_names = tuple(dict.fromkeys(file_domains))
+        domain = np.repeat([domain_names.index(d) for d in file_domains], list(map(len, files)))
+    group = _group(cells, sparse, columns.group)
     return RawColumns(
         sparse=sparse,
         multi=multi,
         dense={name: cells[name] for name in columns.dense},
-        labels={n: label(columns.labels[n], cells) for n in labels or columns.labels},
+        labels={name: label(rule, cells) for name, rule in columns.labels.items()},
         domain=domain,
+        domain_names=domain_names,
         row_id=np.concatenate([at + rows.lines for at, rows in zip(first_row_id, files)]),
-        group=_group(cells, sparse, columns.group),
+        group=group if columns.domain is not None else _group_of_domain(group, domain, columns),
+        group_name=columns.group,
         time=None if columns.time is None else cells[columns.time],
+        domain_field=columns.domain is not None or len(domain_names) > 1,
     )
 
 
@@ -226,6 +233,21 @@ def _group(cells, sparse: dict[str, Codes], column: str | None) -> np.ndarray | 
     if isinstance(values, pd.Categorical):
         return sparse[column].codes.astype(np.int64) + 1
     return np.maximum(values, 0)
+
+
+def _group_of_domain(group: np.ndarray, domain: np.ndarray, columns: Columns) -> np.ndarray:
+    """The group itself, or, as domains may use the same numbers, with the domain before it."""
+    if not domain.any():
+        return group
+    if group.max() >= 1 << DOMAIN_SHIFT:
+        raise DataValueError(
+            f"a {columns.group} too large to join several domains",
+            column=columns.group,
+            value=int(group.max()),
+            expected=f"below 2**{DOMAIN_SHIFT}",
+            remedy="load the domains one by one",
+        )
+    return (domain << DOMAIN_SHIFT) + group
 
 
 def split_cells(column: pd.Categorical, of: MultiColumn) -> Codes | RawMultiValued:

@@ -7,9 +7,8 @@ from hamur.data.ali_ccp import load_ali_ccp
 from hamur.data.aliexpress import load_aliexpress
 from hamur.data.amazon import load_amazon
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
-from hamur.data.movielens import load_movielens
-from hamur.data.scenarios import load_scenarios
-from hamur.data.scenarios.descriptions import DESCRIPTIONS
+from hamur.data.movielens.load import load_movielens
+from hamur.data.scenarios import FILE_NAMES, load_scenarios
 from hamur.data.schema import Schema
 from hamur.data.table import Splits
 
@@ -22,7 +21,7 @@ _SIGNS = {
         *("??_item_train.csv", "??_item_train.zip", "??_item_train.csv.gz"),
     ),
     load_amazon: ("reviews_*_5.json", "reviews_*_5.json.gz"),
-    load_scenarios: tuple(name for each in DESCRIPTIONS for name in each.files),
+    load_scenarios: FILE_NAMES,
 }
 
 

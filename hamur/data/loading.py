@@ -1,57 +1,93 @@
-"""What loaders of files share: small processed files are read, encoded and cached as a whole, raw
-files of any size go through `prepare`; either way the tables are memory-mapped from a cache."""
+"""From files to cached tables: files that are tables already are read, encoded and cached as a
+whole, raw files of any size go through `prepare`; both are memory-mapped from the cache."""
 
-import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from hamur.data import build_tables, cache, splits
+from hamur.data.build_tables import Encoding, RawColumns
+from hamur.data.columns import Columns, Join, raw_columns, read_file
 from hamur.data.schema import Schema
 from hamur.data.streaming.prepare import DataSet, plain, prepare
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.text.lines import FileFormat
 
-Read = Callable[[list[BadRows]], tuple[build_tables.RawColumns, splits.Index]]
+HEADER_LINES = 1
 
 
-def load_processed(
-    name: str,
-    source: Path,
-    files: Iterable[Path],
-    read: Read,
-    rules: build_tables.Encoding,
-    policy: Policy,
-    own_options: dict,
-    cache_dir: str | Path | None,
-    split: dict,
-    **described,
-) -> cache.Loaded:
-    """The tables of these files below the folder `source`.
+@dataclass(frozen=True)
+class TableSource:
+    """Files that are tables already, and all that their tables depend on.
 
-    read: the BadRows of each file -> all rows, and the positions of train, valid and test in them;
-    own_options: what the tables depend on besides the files, `rules` and `policy`;
-    split: how the rows were divided, for the schema; described: see `build_tables.assemble`.
+    root: the folder or file that the user named.  files: of one format, their rows one after the
+        other; with `joins` (key, format) the first has the rows, the others their features.
+    options: the same as JSON values, for the cache; notes: further entries of the schema's `split`.
+    first_row_id, file_domains: of each file, see `raw_columns`.
+    check: raises for rows that cannot be right.
+    """
+
+    name: str
+    root: Path
+    files: tuple[Path, ...]
+    columns: Columns
+    split: splits.Split
+    encoding: Encoding
+    policy: Policy
+    options: dict
+    notes: dict = field(default_factory=dict)
+    first_row_id: tuple[int, ...] = (-1 - HEADER_LINES,)
+    file_domains: tuple[str, ...] = ()
+    file_format: FileFormat | None = None
+    joins: tuple[tuple[str, FileFormat], ...] = ()
+    check: Callable[[RawColumns], None] | None = None
+
+    def digest(self) -> dict[str, str]:
+        """Path below the root -> size and md5 of each file."""
+        folder = self.root if self.root.is_dir() else self.root.parent
+        return {
+            str(file.relative_to(folder)): cache.source_digest([file])[file.name]
+            for file in self.files
+        }
+
+
+def load_tables(source: TableSource, cache_dir: str | Path | None) -> cache.Loaded:
+    """The tables of the source, from a cache that is built when needed.
+
     Raises:  DataError; OSError: see `cache.load_or_build`.
     """
-    files = list(files)
-    found = [(file, *cache.source_digest([file]).values()) for file in files]
-    digest = {str(file.relative_to(source)): of_file for file, of_file in found}
-    split = {**split, "encoding": "identity" if rules.identity else "train", "source": digest}
+    digest = source.digest()
+    read = partial(read_tables, source, digest)
+    return cache.load_or_build(source.name, source.root, source.options, digest, read, cache_dir)
 
-    def build() -> tuple[Splits, Schema, list[BadRows]]:
-        bad_rows = [BadRows(file, policy) for file in files]
-        tables, schema = build_tables.assemble(
-            *read(bad_rows), rules, bad_rows, name=name, split=split, **described
-        )
-        return tables, schema, bad_rows
 
-    options = own_options | dataclasses.asdict(rules) | dataclasses.asdict(policy)
-    return cache.load_or_build(name, source, options, digest, build, cache_dir)
+def read_tables(
+    source: TableSource, digest: dict[str, str], fitted: dict[str, np.ndarray] | None = None
+) -> tuple[Splits, Schema, list[BadRows]]:
+    """The tables of the source and what was left out of each file; fitted: see `build_tables`."""
+    bad_rows = [BadRows(file, source.policy) for file in source.files]
+    joins = [Join(file, *join) for file, join in zip(bad_rows[1:], source.joins)]
+    rows = [
+        read_file(each, source.columns, source.file_format, joins)
+        for each in (bad_rows[:1] if joins else bad_rows)
+    ]
+    raw = raw_columns(rows, source.columns, source.first_row_id, source.file_domains)
+    if source.check is not None:
+        source.check(raw)
+    index = splits.divide(source.split, list(map(len, rows)), raw.group, raw.time)
+    split = {"rule": source.split.rule, "seed": source.split.seed}
+    split |= source.notes | {"source": digest}
+    tables = build_tables.build(raw, index, source.encoding, source.name, split, bad_rows, fitted)
+    return *tables, bad_rows
 
 
 def load_raw(
     dataset: DataSet,
-    source: Path,
+    root: Path,
     options,
     allow_leakage: tuple[str, ...],
     cache_dir: str | Path | None,
@@ -61,8 +97,10 @@ def load_raw(
     options: of the data set's class.
     Raises:  DataError; OSError: see `prepare`.
     """
-    root = cache.default_folder() if cache_dir is None else Path(cache_dir).expanduser()
-    key = cache.key_of(source, plain(options) | {"allow": list(allow_leakage)})
-    folder = root / f"{dataset.name}-{key}"
-    made = prepare(dataset, source, folder, options, overwrite=True, allow_leakage=allow_leakage)
+    folder = cache.default_folder() if cache_dir is None else Path(cache_dir).expanduser()
+    key = cache.key_of(root, plain(options) | {"allow": list(allow_leakage)})
+    made = prepare(
+        dataset, root, folder / f"{dataset.name}-{key}", options, overwrite=True,
+        allow_leakage=allow_leakage,
+    )  # fmt: skip
     return cache.open_cache(made.folder)

@@ -4,8 +4,11 @@ The rule and `split_seed` alone decide it: never the training seed, so that runs
 """
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from hamur.data.arrays import blocks
 from hamur.data.errors import EmptySplitError
@@ -13,6 +16,39 @@ from hamur.data.errors import EmptySplitError
 SPLITS = ("train", "valid", "test")
 TRAIN_SHARE, VALID_SHARE = 0.8, 0.1
 Index = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Split:
+    """rule: "random", "temporal" or "user_temporal"; of files that are train, valid and test
+    "files", or "halves" of all but the first; of pairs of a train and a test file "last search
+    pages".  seed: where the rule draws; valid_fraction: of the last search pages."""
+
+    rule: str
+    seed: int | None = None
+    valid_fraction: float = VALID_SHARE
+
+
+def divide(
+    split: Split, lengths: Sequence[int], group: np.ndarray | None, time: np.ndarray | None
+) -> Index:
+    """Positions of the rows of each split, counted over all files; lengths: rows of each file."""
+    num_rows, ends = sum(lengths), np.cumsum(lengths)
+    if split.rule == "random":
+        return random_split(num_rows, split.seed)
+    if split.rule == "temporal":
+        return temporal_split(time)
+    if split.rule == "user_temporal":
+        return user_temporal_split(group, time)
+    if split.rule == "files":
+        return tuple(np.split(np.arange(num_rows), ends[:-1]))
+    if split.rule == "halves":
+        valid, test = halves(num_rows - ends[0], split.seed)
+        return np.arange(ends[0]), ends[0] + valid, ends[0] + test
+    part = np.repeat(np.arange(len(lengths)) % 2 * 2, lengths)
+    for start, end in zip((ends - lengths)[::2], ends[::2]):
+        part[start:end] = last_pages(group[start:end], split.valid_fraction)
+    return tuple(np.flatnonzero(part == number) for number in range(3))
 
 
 def random_split(num_rows: int, split_seed: int) -> Index:
@@ -50,6 +86,15 @@ def user_temporal_split(user: np.ndarray, time: np.ndarray) -> Index:
     held_out = np.repeat(held_out, counts)
     part = np.where(from_end <= held_out, 2, np.where(from_end <= 2 * held_out, 1, 0))
     return tuple(np.sort(order[part == number]) for number in range(3))
+
+
+def last_pages(page: np.ndarray, fraction: float) -> np.ndarray:
+    """(N,) bool: the rows of the search pages that appear last, as few whole pages as hold this
+    share.  By first appearance in the file, since the ids of pages do not ascend."""
+    number, ids = pd.factorize(page)
+    held = np.cumsum(np.bincount(number, minlength=len(ids))[::-1])  # rows of the last 1, 2, ...
+    pages = 1 + int(np.searchsorted(held, fraction * len(number)))
+    return number >= len(ids) - pages
 
 
 def halves(num_rows: int, split_seed: int = 2022) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from hamur.data.schema import Schema
 _COLUMNS = ("sparse", "dense", "labels", "domain", "group", "time", "row_id", "weight")
 _COLUMNS += ("multi_ids", "multi_weight")
 _WIDE = ("sparse", "dense", "labels", "multi_ids", "multi_weight")
+DOMAIN_SHIFT = 48  # bits of a row id or a group below the domain, where several files are joined
 _REMEDY = "encode the rows with the schema's own vocabularies, or correct the table"
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from hamur.data.ali_ccp import columns as ali_ccp
-from hamur.data.movielens import files as movielens_files
+from hamur.data.movielens.load import CSV_COLUMNS
 from hamur.data.synthetic import samples as synthetic
 
 # No test may fail because the machine is busy.
@@ -91,7 +91,7 @@ def set_cell():
     return put
 
 
-def join_movielens(raw: Path, target: Path, columns=movielens_files.CSV_COLUMNS) -> Path:
+def join_movielens(raw: Path, target: Path, columns=CSV_COLUMNS) -> Path:
     """The public joined CSV of three raw files, written row by row."""
     users = dict(line.split("::", 1) for line in (raw / "users.dat").read_text().splitlines())
     text = (raw / "movies.dat").read_text(encoding="latin-1")
@@ -102,7 +102,7 @@ def join_movielens(raw: Path, target: Path, columns=movielens_files.CSV_COLUMNS)
         for line in (raw / "ratings.dat").read_text().splitlines():
             user, movie, rating, time = line.split("::")
             cells = [user, movie, rating, time, *movies[movie].split("::")]
-            row = dict(zip(movielens_files.CSV_COLUMNS, cells + users[user].split("::")))
+            row = dict(zip(CSV_COLUMNS, cells + users[user].split("::")))
             writer.writerow([row[name] for name in columns])
     return target
 

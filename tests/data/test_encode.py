@@ -148,7 +148,7 @@ def test_empty_split_is_named():
 
 
 def test_constant_columns_and_clipped_cells_are_reported():
-    from hamur.data.build_tables import Encoding, RawColumns, assemble
+    from hamur.data.build_tables import Encoding, RawColumns, build
 
     rows = np.arange(6)
     raw = RawColumns(
@@ -156,11 +156,12 @@ def test_constant_columns_and_clipped_cells_are_reported():
         dense={"price": np.array([1.0, 2, 3, 9, 0, 2]), "flat": np.full(6, 4.0)},
         labels={"click": rows % 2},
         domain=rows % 2,
+        domain_names=("a", "b"),
         row_id=rows,
+        group_name="item",
     )
     parts = (rows[:3], rows[3:5], rows[5:])
-    options = dict(name="toy", domain_names=("a", "b"), group="item", split={"rule": "hand"})
-    tables, schema = assemble(raw, parts, Encoding(), [], **options)
+    tables, schema = build(raw, parts, Encoding(), "toy", {"rule": "hand"})
     assert schema.split["constant"] == ("flat",)
     assert dict(schema.split["clipped"]) == {"price": (0, 2, 0), "flat": (0, 0, 0)}
     assert tables.valid.dense.tolist() == [[1.0, 0.0], [0.0, 0.0]]

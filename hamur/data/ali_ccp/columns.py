@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from hamur.data.text.lines import FileFormat
-
 NAME = "ali-ccp"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "ali-ccp-sample"
 PAGE = "https://tianchi.aliyun.com/dataset/408"
@@ -15,11 +13,6 @@ HEADER = (
 )
 CSV_COLUMNS = tuple(HEADER.split(","))
 LABELS, SPARSE_COLUMNS, DENSE_COLUMNS = CSV_COLUMNS[:2], CSV_COLUMNS[2:25], CSV_COLUMNS[25:]
-CSV = FileFormat(
-    dict.fromkeys(LABELS, "int")
-    | dict.fromkeys(SPARSE_COLUMNS, "category")
-    | dict.fromkeys(DENSE_COLUMNS, "float")
-)
 DOMAIN_COLUMN, GROUP_COLUMN = "301", "101"
 DOMAIN_MAP = {1: 0, 2: 1, 3: 2}
 NUM_DOMAINS = 3

@@ -5,24 +5,54 @@
     domain  301 as the public files code it: {1: 0, 2: 1, 3: 2}
 
 From the four raw files, from the public processed files ali_ccp_{train,val,test}.csv of 33 columns,
-in which 0 stands for a missing or rare id and ids are coded again from the training rows, or from a
-cache.
+in which 0 is a missing or rare id and ids are coded again from the training rows, or from a cache.
 """
 
+import dataclasses
 from pathlib import Path
 
 from hamur.data import build_tables, cache
 from hamur.data.ali_ccp import raw
-from hamur.data.ali_ccp.columns import DOMAIN_MAP, GROUP_COLUMN, LABELS, NAME, SAMPLE
-from hamur.data.ali_ccp.processed import divide, domain_names, find_files, raw_columns, read
-from hamur.data.loading import load_processed, load_raw
+from hamur.data.ali_ccp.columns import (
+    CSV_COLUMNS,
+    DENSE_COLUMNS,
+    DOMAIN_COLUMN,
+    DOMAIN_MAP,
+    GROUP_COLUMN,
+    LABELS,
+    NAME,
+    PAGE,
+    SAMPLE,
+    SPARSE_COLUMNS,
+)
+from hamur.data.columns import FLAGS, Columns, Domain
+from hamur.data.errors import DataFileNotFoundError, DataFormatError
+from hamur.data.loading import TableSource, load_raw, load_tables
 from hamur.data.multi_valued import pooled_by
 from hamur.data.schema import Schema
-from hamur.data.splits import Index
+from hamur.data.splits import Split
 from hamur.data.table import Splits
-from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.text.bad_rows import Policy
+from hamur.data.text.lines import check_header, read_header
 
+COLUMNS = Columns(
+    kinds=dict.fromkeys(LABELS, "int")
+    | dict.fromkeys(SPARSE_COLUMNS, "category")
+    | dict.fromkeys(DENSE_COLUMNS, "float"),
+    labels={name: name for name in LABELS},
+    values=dict.fromkeys(LABELS, FLAGS),
+    implies=LABELS[::-1],
+    drop_implied="dropped_click0_conversion1",  # no defect of the row's form: as everyone does
+    sparse=SPARSE_COLUMNS,
+    zero_is_missing=True,
+    dense=DENSE_COLUMNS,
+    group=GROUP_COLUMN,
+)
 _SPLITS = ("files", "halves")
+_FILE_SETS = tuple(
+    tuple(f"ali_ccp_{part}{end}.csv" for part in ("train", "val", "test"))
+    for end in ("", "_sample")
+)
 
 
 def load_ali_ccp(
@@ -60,73 +90,83 @@ def load_ali_ccp(
         ones, which were cut at 10 already.
     on_bad_rows, max_bad_fraction, cache_dir: as in `load_movielens`.  Rows of a purchase without
         a click cannot be and are always left out, counted as dropped_click0_conversion1.
-    multi: of raw files "last" (default) takes the last entry of a list, as the processed files
-        have it; "mean" keeps the lists of 210, 853, 109_14, 110_14, 127_14 and 150_14, up to
-        max_len (50) known entries of largest value, for the mean of their embeddings, and makes
-        their D columns means.  pool_weight: "uniform" (default) or "value", how entries count.
+    multi: of raw files "last" (default) takes the last entry of a multi-valued field, as the
+        processed files have it; "mean" keeps all entries of 210, 853, 109_14, 110_14, 127_14 and
+        150_14, up to max_len (50) known ones of largest value, for the mean of their embeddings,
+        and makes their D columns means.  pool_weight: "uniform" (default) or "value", how entries
+        count.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
-    source = SAMPLE if path is None else Path(path).expanduser()
+    root = SAMPLE if path is None else Path(path).expanduser()
     policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
-    if cache.is_cache(source):
-        loaded = cache.open_prepared(source, split, fit_on, multi=multi, max_len=max_len)
-    elif is_raw(source):
+    if cache.is_cache(root):
+        loaded = cache.open_prepared(root, split, fit_on, multi=multi, max_len=max_len)
+    elif is_raw(root):
         if fit_on != "train" or encoding != "train":
             raise ValueError("raw files are encoded by their training rows: fit_on and encoding")
         given = dict(split=split, split_seed=split_seed, labels=tuple(labels), policy=policy)
         given |= dict(domain_map=domain_map, min_count=min_count, multi=multi, max_len=max_len)
         options = raw.Options(**{k: v for k, v in given.items() if v is not None})
-        loaded = load_raw(raw.DATASET, source, options, allow, cache_dir)
+        loaded = load_raw(raw.DATASET, root, options, allow, cache_dir)
     else:
         if multi not in (None, "last") or max_len:
             raise ValueError(
                 "processed files hold the last entry of a list: only raw ones have means"
             )
-        domain_map = DOMAIN_MAP if domain_map is None else dict(domain_map)
-        _check_options(split or "files", labels, domain_map, encoding)
         rules = build_tables.Encoding(
             fit_on, "first", min_count or 1, encoding == "identity", True, allow
         )
-        loaded = _load_csv(
-            source, split or "files", split_seed, labels, domain_map, rules, policy, cache_dir
-        )
+        if encoding not in ("train", "identity"):
+            raise ValueError(f"encoding is {encoding!r}; use 'train' or 'identity'")
+        domain_map = DOMAIN_MAP if domain_map is None else dict(domain_map)
+        divided = Split(split or "files", split_seed)
+        loaded = load_tables(_source(root, divided, labels, domain_map, rules, policy), cache_dir)
     return build_tables.check_classes(*pooled_by(*loaded, pool_weight), require_all_domains)
 
 
-def _load_csv(
-    source: Path,
-    split: str,
-    split_seed: int,
+def _source(
+    root: Path,
+    split: Split,
     labels: tuple[str, ...],
     domain_map: dict[int, int],
     rules: build_tables.Encoding,
     policy: Policy,
-    cache_dir: str | Path | None,
-) -> cache.Loaded:
-    def read_all(bad_rows: list[BadRows]) -> tuple[build_tables.RawColumns, Index]:
-        pieces = [read(each, domain_map) for each in bad_rows]
-        rows = [len(piece) for piece in pieces]
-        return raw_columns(pieces, labels, domain_map), divide(rows, split, split_seed)
-
-    options = dict(split=split, split_seed=split_seed, labels=list(labels))
+) -> TableSource:
+    if split.rule not in _SPLITS:
+        raise ValueError(f"split is {split.rule!r}; use one of {_SPLITS}")
+    if tuple(labels) not in (LABELS[:1], LABELS):
+        raise ValueError(f"labels is {labels!r}; use {LABELS[:1]} or {LABELS}")
+    files = find_files(root, val_needed=split.rule == "files")
+    options = dict(split=split.rule, split_seed=split.seed, labels=list(labels))
     options["domain_map"] = sorted(domain_map.items())
-    return load_processed(
+    encoding = "identity" if rules.identity else "train"
+    return TableSource(
         NAME,
-        source,
-        find_files(source, val_needed=split == "files"),
-        read_all,
+        root,
+        tuple(files),
+        dataclasses.replace(
+            COLUMNS, labels={name: name for name in labels}, domain=_domain(domain_map)
+        ),
+        split if split.rule == "halves" else Split(split.rule),
         rules,
         policy,
-        options,
-        cache_dir,
-        split={
-            "rule": split,
-            "seed": split_seed if split == "halves" else None,
-            "multi": "last",
-            "max_len": None,
-        },
-        domain_names=domain_names(domain_map),
-        group=GROUP_COLUMN,
+        options=options | dataclasses.asdict(rules) | dataclasses.asdict(policy),
+        notes={"multi": "last", "max_len": None, "encoding": encoding},
+        # A row's id: its file (train 0, val 1, test 2) and its position there.
+        first_row_id=tuple((number << 40) - 2 for number in range(len(files))),
+    )
+
+
+def _domain(domain_map: dict[int, int]) -> Domain:
+    """A name per domain, from the codes of column 301 that it is made of."""
+    domains = sorted(set(domain_map.values()))
+    if domains != list(range(len(domains))) or not domains:
+        raise ValueError(f"domain_map is {domain_map}; its domains must be 0..D-1")
+    groups = [tuple(code for code, d in domain_map.items() if d == domain) for domain in domains]
+    return Domain(
+        DOMAIN_COLUMN,
+        {f"{DOMAIN_COLUMN}={'|'.join(map(str, codes))}": codes for codes in groups},
+        remedy="name its domain in domain_map, or leave such rows out with --on_bad_rows skip",
     )
 
 
@@ -135,15 +175,39 @@ def is_raw(folder: Path) -> bool:
     return any(folder.glob("sample_skeleton_*")) or any(folder.glob("sample_*.t*gz"))
 
 
-def _check_options(
-    split: str, labels: tuple[str, ...], domain_map: dict[int, int], encoding: str
-) -> None:
-    if split not in _SPLITS:
-        raise ValueError(f"split is {split!r}; use one of {_SPLITS}")
-    if tuple(labels) not in (LABELS[:1], LABELS):
-        raise ValueError(f"labels is {labels!r}; use {LABELS[:1]} or {LABELS}")
-    if encoding not in ("train", "identity"):
-        raise ValueError(f"encoding is {encoding!r}; use 'train' or 'identity'")
-    domains = sorted(set(domain_map.values()))
-    if domains != list(range(len(domains))) or not domains:
-        raise ValueError(f"domain_map is {domain_map}; its domains must be 0..D-1")
+def find_files(source: Path, val_needed: bool = True) -> list[Path]:
+    """The train, val (if there or needed) and test file, whose headers hold the 33 columns.
+
+    Raises:  DataFileNotFoundError; DataFormatError: nothing or two sets found, or a wrong header.
+    """
+    if not source.is_dir():
+        raise DataFileNotFoundError(
+            "no such folder",
+            file=source,
+            expected="a folder of " + ", ".join(_FILE_SETS[0]),
+            remedy=f"fetch the data from {PAGE} and pass the folder of the raw files, or of the "
+            "processed ones",
+        )
+    found = [names for names in _FILE_SETS if any((source / name).is_file() for name in names)]
+    if len(found) != 1:
+        present = sorted(p.name for p in source.iterdir())[:8]
+        raise DataFormatError(
+            "ambiguous: both the files and their samples" if found else "not recognised",
+            file=source,
+            value=f"files: {', '.join(present) or 'none'}",
+            expected="either " + ", ".join(_FILE_SETS[0]) + " or ..._sample.csv",
+            remedy="keep the two sets in folders of their own and pass one of them",
+        )
+    files = [source / name for name in found[0]]
+    if not val_needed and not files[1].is_file():
+        del files[1]
+    for file in files:
+        if not file.is_file():
+            raise DataFileNotFoundError(
+                "one of the three files is missing",
+                file=file,
+                expected=", ".join(found[0]),
+                remedy="add the file; a missing val file can be taken from test by split='halves'",
+            )
+        check_header(file, read_header(file), CSV_COLUMNS)
+    return files

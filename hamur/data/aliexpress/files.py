@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from hamur.data import table
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
 from hamur.data.text.lines import FileFormat, check_header, read_header
 
@@ -20,7 +21,7 @@ SAMPLE = Path(__file__).resolve().parents[3] / "data" / "aliexpress-sample"
 PAGE = "https://tianchi.aliyun.com/dataset/74690"
 COUNTRIES = ("NL", "ES", "FR", "US", "RU")  # the order of the domains
 PARTS = ("train", "test")
-PART_SHIFT, DOMAIN_SHIFT = 40, 48  # bits below the part and the country in a row id
+PART_SHIFT, DOMAIN_SHIFT = 40, table.DOMAIN_SHIFT  # bits of a row id below part and country
 
 # Numbers of raw columns, from 1, in the order of the processed columns.
 USER_COLUMNS, ITEM_COLUMNS = 33, 49
@@ -56,12 +57,6 @@ def _kinds(columns: dict[str, str]) -> dict[str, str]:
     return {raw: "category" if name in SPARSE_COLUMNS else "float" for raw, name in columns.items()}
 
 
-CSV = FileFormat(
-    {GROUP: "int"}
-    | dict.fromkeys(SPARSE_COLUMNS, "category")
-    | dict.fromkeys(DENSE_COLUMNS, "float")
-    | dict.fromkeys(LABELS, "int")
-)
 USER = FileFormat(
     {"user_1": "int"} | _kinds(USER_NAMES),
     names=tuple(f"user_{n + 1}" for n in range(USER_COLUMNS)),

@@ -9,18 +9,43 @@ appear last and hold a tenth of its rows.  The order inside the file is the only
 whether it is strictly that of time is unknown.
 """
 
+import dataclasses
 from pathlib import Path
 
-from hamur.data import build_tables, cache
+from hamur.data import cache
 from hamur.data.aliexpress import raw
-from hamur.data.aliexpress.files import GROUP, LABELS, NAME, PARTS, SAMPLE, find_processed
-from hamur.data.aliexpress.processed import check_pages, join_pieces, read_processed
+from hamur.data.aliexpress.files import (
+    DENSE_COLUMNS,
+    GROUP,
+    LABELS,
+    NAME,
+    PART_SHIFT,
+    PARTS,
+    SAMPLE,
+    SPARSE_COLUMNS,
+    find_processed,
+)
 from hamur.data.aliexpress.sources import holds_raw
-from hamur.data.loading import load_processed, load_raw
+from hamur.data.build_tables import Encoding, check_classes
+from hamur.data.columns import FLAGS, Columns
+from hamur.data.loading import TableSource, load_raw, load_tables
 from hamur.data.schema import Schema
-from hamur.data.splits import Index
-from hamur.data.table import Splits
-from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.splits import Split
+from hamur.data.table import DOMAIN_SHIFT, Splits
+from hamur.data.text.bad_rows import Policy
+
+COLUMNS = Columns(
+    kinds={GROUP: "int"}
+    | dict.fromkeys(SPARSE_COLUMNS, "category")
+    | dict.fromkeys(DENSE_COLUMNS, "float")
+    | dict.fromkeys(LABELS, "int"),
+    labels={name: name for name in LABELS},
+    values=dict.fromkeys(LABELS, FLAGS),
+    implies=LABELS[::-1],
+    sparse=SPARSE_COLUMNS,
+    dense=DENSE_COLUMNS,
+    group=GROUP,
+)
 
 
 def load_aliexpress(
@@ -55,55 +80,52 @@ def load_aliexpress(
         raise ValueError(f"encoding is {encoding!r}; use 'train' or 'identity'")
     if not 0.0 < valid_fraction < 1.0:
         raise ValueError(f"valid_fraction is {valid_fraction}; use a share between 0 and 1")
-    source = SAMPLE if path is None else Path(path).expanduser()
+    root = SAMPLE if path is None else Path(path).expanduser()
     labels, countries = tuple(labels), None if countries is None else tuple(countries)
     policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
-    if cache.is_cache(source):
-        loaded = _open_prepared(source, countries, labels)
-    elif holds_raw(source):
+    if cache.is_cache(root):
+        loaded = _open_prepared(root, countries, labels)
+    elif holds_raw(root):
         if encoding != "train":
             raise ValueError("raw files are encoded by their training rows: encoding")
         options = raw.Options(countries, labels, valid_fraction, min_count, policy)
-        loaded = load_raw(raw.DATASET, source, options, allow, cache_dir)
+        loaded = load_raw(raw.DATASET, root, options, allow, cache_dir)
     else:
-        rules = build_tables.Encoding(
-            "train", "value", min_count, encoding == "identity", True, allow
-        )
-        loaded = _load_csv(source, countries, valid_fraction, labels, rules, policy, cache_dir)
-    return build_tables.check_classes(*loaded)
+        rules = Encoding("train", "value", min_count, encoding == "identity", True, allow)
+        source = _source(root, countries, valid_fraction, labels, rules, policy)
+        loaded = load_tables(source, cache_dir)
+    return check_classes(*loaded)
 
 
-def _load_csv(
-    source: Path,
+def _source(
+    root: Path,
     countries: tuple[str, ...] | None,
     valid_fraction: float,
     labels: tuple[str, ...],
-    rules: build_tables.Encoding,
+    rules: Encoding,
     policy: Policy,
-    cache_dir: str | Path | None,
-) -> cache.Loaded:
-    chosen = find_processed(source, countries)
-    names = tuple(each.country for each in chosen)
-
-    def read_all(bad_rows: list[BadRows]) -> tuple[build_tables.RawColumns, Index]:
-        pieces = [read_processed(each) for each in bad_rows]
-        rows, parts = join_pieces(pieces, labels, valid_fraction)
-        check_pages(rows.group[parts[0]], rows.group[parts[1]])
-        return rows, parts
-
-    return load_processed(
+) -> TableSource:
+    """A train and a test file per country."""
+    countries = find_processed(root, countries)
+    names = [country.country for country in countries]
+    options = dict(countries=names, valid_fraction=valid_fraction, labels=list(labels))
+    encoding = "identity" if rules.identity else "train"
+    return TableSource(
         NAME,
-        source,
-        [each.parts[part] for each in chosen for part in PARTS],
-        read_all,
+        root,
+        tuple(country.parts[part] for country in countries for part in PARTS),
+        dataclasses.replace(COLUMNS, labels={name: name for name in labels}),
+        Split("last search pages", valid_fraction=valid_fraction),
         rules,
         policy,
-        dict(countries=list(names), valid_fraction=valid_fraction, labels=list(labels)),
-        cache_dir,
-        split={"rule": "last search pages", "seed": None, "valid_fraction": valid_fraction},
-        domain_names=names,
-        group=GROUP,
-        domain_field=len(chosen) > 1,
+        options=options | dataclasses.asdict(rules) | dataclasses.asdict(policy),
+        notes={"valid_fraction": valid_fraction, "encoding": encoding},
+        first_row_id=tuple(
+            (d << DOMAIN_SHIFT) + (part << PART_SHIFT)
+            for d in range(len(names))
+            for part in range(len(PARTS))
+        ),
+        file_domains=tuple(name for name in names for _ in PARTS),
     )
 
 

@@ -2,7 +2,7 @@
 
     label   rating > 3                      domain  age {1, 18} -> 0, {25} -> 1, {35, ..., 56} -> 2
     sparse  user_id movie_id gender occupation zip cate_id (first genre) domain_indicator
-            or, with genres="multi", the list of all genres in the place of cate_id
+            or, with genres="multi", all genres of the movie in the place of cate_id
     dense   age, scaled to [0, 1]
 
 Age is a feature, defines the domain, and the domain is a feature once more, as in the public code.
@@ -11,28 +11,75 @@ Title and timestamp are no features; the timestamp is kept as `time`.
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from hamur.data import build_tables, cache, splits
-from hamur.data.encode import MISSING, Codes, factorise
-from hamur.data.errors import StatsMismatchError
-from hamur.data.movielens.files import CSV, MOVIES, RATINGS, USER_FIELDS, USERS, find_files
-from hamur.data.movielens.genres import GENRES, all_genres, first_genre
+from hamur.data import build_tables, cache
+from hamur.data.build_tables import Encoding, RawColumns
+from hamur.data.columns import Columns, Domain, MultiColumn
+from hamur.data.errors import (
+    DataError,
+    DataFileNotFoundError,
+    DataFormatError,
+    StatsMismatchError,
+)
+from hamur.data.loading import TableSource, load_tables, read_tables
 from hamur.data.multi_valued import pooled_by
 from hamur.data.schema import Schema
+from hamur.data.splits import Split
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.table import Splits
-from hamur.data.text import checks, reader
-from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.text.bad_rows import Policy
+from hamur.data.text.lines import FileFormat, check_header, read_header
 
 NAME = "ml-1m"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "ml-1m-sample"
-DOMAIN_NAMES = ("age up to 24", "age 25 to 34", "age 35 and over")
-DOMAIN_OF_AGE = {1: 0, 18: 0, 25: 1, 35: 2, 45: 2, 50: 2, 56: 2}
-LIKED_FROM = 4
+PAGE = "https://grouplens.org/datasets/movielens/1m"
+DOMAINS = {"age up to 24": (1, 18), "age 25 to 34": (25,), "age 35 and over": (35, 45, 50, 56)}
+DOMAIN_OF_AGE = {age: d for d, ages in enumerate(DOMAINS.values()) for age in ages}
+SPLITS = ("random", "temporal", "user_temporal")
+GENRES = ("first", "multi")
+MAX_GENRES = 6  # of a movie of MovieLens-1M
+
+COLUMNS = Columns(
+    kinds={
+        "user_id": "int",
+        "movie_id": "int",
+        "rating": "int",
+        "timestamp": "int",
+        "genres": "text",
+        "gender": "text",
+        "age": "int",
+        "occupation": "category",
+        "zip": "text",  # 662 start with 0 and 66 hold a dash: as numbers they would merge
+    },
+    ignore=("title",),
+    values={"rating": range(1, 6)},
+    key=("user_id", "movie_id"),
+    labels={"like": "rating > 3"},
+    sparse=("user_id", "movie_id", "gender", "occupation", "zip"),
+    multi=(MultiColumn("cate_id", "genres", first_only=True),),
+    dense=("age",),
+    domain=Domain("age", DOMAINS),
+    group="user_id",
+    time="timestamp",
+)
+HEADER = "user_id,movie_id,rating,timestamp,title,genres,gender,age,occupation,zip"
+CSV_COLUMNS = tuple(HEADER.split(","))
+CSV_NAMES = ("ml-1m.csv", "ml-1m-sample.csv")
+
+
+def _raw(*names: str, encoding: str = "utf-8") -> FileFormat:
+    kinds = {name: COLUMNS.kinds[name] for name in names if name in COLUMNS.kinds}
+    return FileFormat(kinds, "::", names, encoding, quoted=False)
+
+
+RATINGS = _raw("user_id", "movie_id", "rating", "timestamp")
+USERS = _raw("user_id", "gender", "age", "occupation", "zip")
+MOVIES = _raw("movie_id", "title", "genres", encoding="latin-1")
+RAW_FILES = {"ratings.dat": RATINGS, "users.dat": USERS, "movies.dat": MOVIES}
 
 # Of the complete official files.  domain -> rows, rows with rating > 3, users, movies.
 OFFICIAL_ROWS, OFFICIAL_USERS = 1_000_209, 6_040
@@ -73,11 +120,12 @@ def load_movielens(
     check_statistics: a complete official file must have the published counts.
     cache_dir: None is $HAMUR_CACHE or the user's cache folder.
     genres: "first" (default) makes a movie's first genre the field cate_id, "multi" takes all of
-        them as the field `genres`, a list, of whose embeddings models take the mean.
-    pool_weight: "uniform" or "value", how the entries of a list count; genres all have the value 1.
+        them as the multi-valued field `genres`, of whose embeddings models take the mean.
+    pool_weight: "uniform" or "value", how the entries of a multi-valued field count; genres all
+        have the value 1.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
-    given = Options(
+    options = Options(
         split or "random",
         split_seed,
         fit_on,
@@ -86,16 +134,11 @@ def load_movielens(
         check_statistics,
         genres or "first",
     )
-    source = SAMPLE if path is None else Path(path).expanduser()
-    if cache.is_cache(source):
-        loaded = cache.open_prepared(source, split, fit_on, genres=genres)
-        return build_tables.check_classes(*pooled_by(*loaded, pool_weight))
-    files = find_files(source, source_format)
-    digest = cache.source_digest(files)
-    options = dataclasses.asdict(given) | {"source_format": [file.suffix for file in files]}
-    loaded = cache.load_or_build(
-        NAME, source, options, digest, lambda: read(files, given, digest), cache_dir
-    )
+    root = SAMPLE if path is None else Path(path).expanduser()
+    if cache.is_cache(root):
+        loaded = cache.open_prepared(root, split, fit_on, genres=genres)
+    else:
+        loaded = load_tables(_source(find_files(root, source_format), options, root), cache_dir)
     return build_tables.check_classes(*pooled_by(*loaded, pool_weight))
 
 
@@ -114,118 +157,104 @@ class Options:
     def __post_init__(self):
         if self.genres not in GENRES:
             raise ValueError(f"genres is {self.genres!r}; use one of {GENRES}")
-        if self.split not in _SPLITS:
-            raise ValueError(f"split is {self.split!r}; use one of {tuple(_SPLITS)}")
+        if self.split not in SPLITS:
+            raise ValueError(f"split is {self.split!r}; use one of {SPLITS}")
+
+
+def _source(files: list[Path], options: Options, root: Path) -> TableSource:
+    """The three raw files, of which users and movies are joined to the ratings, or one CSV."""
+    raw, multi = len(files) > 1, COLUMNS.multi
+    if options.genres == "multi":
+        multi = (MultiColumn("genres", "genres", max_len=MAX_GENRES),)
+    return TableSource(
+        NAME,
+        root,
+        tuple(files),
+        dataclasses.replace(COLUMNS, multi=multi),
+        Split(options.split, options.split_seed if options.split == "random" else None),
+        Encoding(fit_on=options.fit_on, allow_leakage=options.allow_leakage),
+        options.policy,
+        options=dataclasses.asdict(options) | {"source_format": [file.suffix for file in files]},
+        notes={"source": None, "genres": options.genres},
+        first_row_id=(-1 if raw else -2,),
+        file_format=RATINGS if raw else None,
+        joins=(("user_id", USERS), ("movie_id", MOVIES)) if raw else (),
+        check=partial(_check_statistics, files[0].parent) if options.check_statistics else None,
+    )
 
 
 def build(space, files: list[Path], options: Options) -> tuple:
     """For `prepare`: seconds and less than 1 GiB, so in one piece and in memory."""
     fitted: dict[str, np.ndarray] = {}
-    return *read(files, options, cache.source_digest(files), fitted), fitted
+    root = files[0].parent if len(files) > 1 else files[0]
+    source = _source(files, options, root)
+    return *read_tables(source, source.digest(), fitted), fitted
+
+
+def find_files(source: Path, source_format: str | None = None) -> list[Path]:
+    """The three raw files in the order ratings, users, movies, or one CSV file.
+
+    Raises:  DataFileNotFoundError; DataFormatError: nothing is recognised, or two things are.
+    """
+    if source_format not in (None, "raw", "csv"):
+        raise ValueError(f"source_format is {source_format!r}; use 'raw' or 'csv'")
+    if source.is_file():
+        return [_checked_csv(source)]
+    if not source.is_dir():
+        similar = sorted(p.name for p in source.parent.glob("*")) if source.parent.is_dir() else []
+        raise DataFileNotFoundError(
+            "no such file or folder",
+            file=source,
+            value=f"beside it: {', '.join(similar[:8]) or 'nothing'}",
+            expected="a folder of ratings.dat, users.dat and movies.dat, or ml-1m.csv",
+            remedy=f"fetch MovieLens-1M from {PAGE} and pass its folder",
+        )
+    raw = [source / name for name in RAW_FILES if (source / name).is_file()]
+    csv = [f for f in sorted(source.glob("*.csv")) if f.name in CSV_NAMES or _has_columns(f)]
+    found = {file.name: [file] for file in csv if source_format != "raw"}
+    if raw and source_format != "csv":
+        found[" + ".join(file.name for file in raw)] = raw
+    if len(found) != 1:
+        names = sorted(p.name for p in source.iterdir())[:8]
+        raise DataFormatError(
+            "ambiguous: " + " and ".join(sorted(found)) if found else "not recognised",
+            file=source,
+            value=f"files: {', '.join(names) or 'none'}",
+            expected="either ratings.dat, users.dat and movies.dat, or one of "
+            + ", ".join(CSV_NAMES),
+            remedy="pass the right folder or file, or say source_format='raw' or 'csv'"
+            if found
+            else f"pass the folder of MovieLens-1M ({PAGE})",
+        )
+    (files,) = found.values()
+    if files != raw:
+        return [_checked_csv(files[0])]
+    for name in RAW_FILES:
+        if not (source / name).is_file():
+            raise DataFileNotFoundError(
+                f"{name} is missing beside {', '.join(file.name for file in raw)}",
+                file=source / name,
+                remedy=f"unpack the whole archive of {PAGE}",
+            )
+    return raw
 
 
 DATASET = DataSet(NAME, Options, find_files, build, user="user_id", item="movie_id")
 
 
-def read(
-    files: list[Path], options: Options, digest: dict, fitted: dict | None = None
-) -> tuple[Splits, Schema, list[BadRows]]:
-    """The tables of the three raw files or of one joined file, and what was left out of each."""
-    bad_rows = [BadRows(file, options.policy) for file in files]
-    raw = (_read_csv if len(files) == 1 else _read_raw)(bad_rows).raw(options.genres)
-    if options.check_statistics:
-        _check_statistics(files[0].parent, raw)
-    seed = options.split_seed if options.split == "random" else None
-    tables, schema = build_tables.assemble(
-        raw,
-        _SPLITS[options.split](raw, options.split_seed),
-        build_tables.Encoding(fit_on=options.fit_on, allow_leakage=options.allow_leakage),
-        bad_rows,
-        name=NAME,
-        domain_names=DOMAIN_NAMES,
-        group="user_id",
-        split={"rule": options.split, "seed": seed, "source": digest, "genres": options.genres},
-        fitted=fitted,
-    )
-    return tables, schema, bad_rows
+def _has_columns(file: Path) -> bool:
+    try:
+        return set(read_header(file)) == set(CSV_COLUMNS)
+    except DataError:
+        return False  # somebody else's file
 
 
-_SPLITS = {
-    "random": lambda raw, seed: splits.random_split(len(raw.domain), seed),
-    "temporal": lambda raw, seed: splits.temporal_split(raw.time),
-    "user_temporal": lambda raw, seed: splits.user_temporal_split(raw.group, raw.time),
-}
+def _checked_csv(file: Path) -> Path:
+    check_header(file, read_header(file), CSV_COLUMNS)
+    return file
 
 
-@dataclass(frozen=True)
-class _Ratings:
-    """Joined ratings: arrays (N,), Codes (N,) and the genres (N,) as the file has them."""
-
-    rows: reader.Rows
-    age: np.ndarray
-    fields: dict[str, Codes]
-    genres: pd.Categorical
-
-    def raw(self, genres: str) -> build_tables.RawColumns:
-        columns = self.rows.columns
-        domain = np.full(max(DOMAIN_OF_AGE) + 1, MISSING)
-        domain[list(DOMAIN_OF_AGE)] = list(DOMAIN_OF_AGE.values())
-        sparse = {name: factorise(columns[name]) for name in ("user_id", "movie_id")} | self.fields
-        if genres == "first":
-            sparse["cate_id"] = first_genre(self.genres)
-        return build_tables.RawColumns(
-            sparse=sparse,
-            multi={} if genres == "first" else {"genres": all_genres(self.genres)},
-            dense={"age": self.age},
-            labels={"like": columns["rating"] >= LIKED_FROM},
-            domain=domain[self.age],
-            row_id=self.rows.lines - self.rows.lines[0],
-            group=columns["user_id"],
-            time=columns["timestamp"],
-        )
-
-
-def _read_raw(bad_rows: list[BadRows]) -> _Ratings:
-    of_ratings, of_users, of_movies = bad_rows
-    users = reader.read_rows(of_users.path, USERS, of_users)
-    users = _known_age(users, of_users)
-    users = checks.unique(users, ("user_id",), of_users)
-    of_users.raise_if_any()
-    movies = reader.read_rows(of_movies.path, MOVIES, of_movies)
-    movies = checks.unique(movies, ("movie_id",), of_movies)
-    of_movies.raise_if_any()
-    ratings = _valid_ratings(reader.read_rows(of_ratings.path, RATINGS, of_ratings), of_ratings)
-    user_ids, movie_ids = users.columns["user_id"], movies.columns["movie_id"]
-    ratings = checks.with_partner(ratings, "user_id", user_ids, of_users.path, of_ratings)
-    ratings = checks.with_partner(ratings, "movie_id", movie_ids, of_movies.path, of_ratings)
-    of_ratings.raise_if_any()
-    user = pd.Index(user_ids).get_indexer(ratings.columns["user_id"])
-    movie = pd.Index(movie_ids).get_indexer(ratings.columns["movie_id"])
-    fields = {name: factorise(users.columns[name]).take(user) for name in USER_FIELDS}
-    genres = movies.columns["genres"][movie]
-    return _Ratings(ratings, users.columns["age"][user], fields, genres)
-
-
-def _read_csv(bad_rows: list[BadRows]) -> _Ratings:
-    (of_file,) = bad_rows
-    rows = _valid_ratings(reader.read_rows(of_file.path, CSV, of_file), of_file)
-    rows = _known_age(rows, of_file)
-    of_file.raise_if_any()
-    fields = {name: factorise(rows.columns[name]) for name in USER_FIELDS}
-    return _Ratings(rows, rows.columns["age"], fields, rows.columns["genres"])
-
-
-def _known_age(rows: reader.Rows, bad_rows: BadRows) -> reader.Rows:
-    known = np.isin(rows.columns["age"], list(DOMAIN_OF_AGE))
-    return checks.known_domain(rows, "age", known, DOMAIN_OF_AGE, bad_rows)
-
-
-def _valid_ratings(rows: reader.Rows, bad_rows: BadRows) -> reader.Rows:
-    rows = checks.allowed(rows, "rating", range(1, 6), bad_rows)
-    return checks.unique(rows, ("user_id", "movie_id"), bad_rows)
-
-
-def _check_statistics(source: Path, raw: build_tables.RawColumns) -> None:
+def _check_statistics(folder: Path, raw: RawColumns) -> None:
     users = len(raw.sparse["user_id"].values)
     if (len(raw.domain), users) != (OFFICIAL_ROWS, OFFICIAL_USERS):
         return  # a subset or generated rows: nothing is known about it
@@ -233,12 +262,12 @@ def _check_statistics(source: Path, raw: build_tables.RawColumns) -> None:
     for d, expected in OFFICIAL.items():
         rows = raw.domain == d
         ids = [len(np.unique(raw.sparse[name].codes[rows])) for name in ("user_id", "movie_id")]
-        found = (int(rows.sum()), int(liked[rows].sum()), *ids)
-        if found != expected:
+        counts = (int(rows.sum()), int(liked[rows].sum()), *ids)
+        if counts != expected:
             raise StatsMismatchError(
                 f"domain {d}: rows, rows with rating > 3, users and movies",
-                file=source,
-                value=found,
+                file=folder,
+                value=counts,
                 expected=str(expected),
                 remedy="fetch the files again, or check_statistics=False for an edited copy",
             )

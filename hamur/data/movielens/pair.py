@@ -8,16 +8,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hamur.data.columns import Columns, Join, read_file
 from hamur.data.cross_domain.dataset import CrossDomainData, Interactions
 from hamur.data.cross_domain.join import join_pair
 from hamur.data.cross_domain.tables import item_categories
 from hamur.data.encode import factorise
 from hamur.data.errors import EmptySplitError
-from hamur.data.movielens import files as movielens_files
 from hamur.data.movielens import load as movielens
-from hamur.data.text import checks, reader
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.reader import Rows
+
+_KINDS = ("user_id", "movie_id", "rating", "timestamp", "genres")
+_COLUMNS = Columns(
+    kinds={name: movielens.COLUMNS.kinds[name] for name in _KINDS},
+    labels={},
+    sparse=(),
+    values=movielens.COLUMNS.values,
+    key=movielens.COLUMNS.key,
+)
 
 
 def load_movielens_pair(
@@ -38,7 +46,7 @@ def load_movielens_pair(
     """
     policy = Policy(on_bad_rows, max_bad_fraction)
     source = movielens.SAMPLE if path is None else Path(path).expanduser()
-    bad_rows = [BadRows(file, policy) for file in movielens_files.find_files(source)]
+    bad_rows = [BadRows(file, policy) for file in movielens.find_files(source)]
     rows, names = _read_movielens(bad_rows)
     parts = [name.split("|") for name in names.categories]
     first = np.array([part[0] for part in parts])[names.codes]
@@ -78,20 +86,6 @@ def load_movielens_pair(
 
 def _read_movielens(bad_rows: list[BadRows]) -> tuple[Rows, pd.Categorical]:
     """user_id, movie_id, rating, timestamp of every rating, and the genres of its movie."""
-    of_ratings, of_movies = bad_rows[0], bad_rows[-1]
-    joined = len(bad_rows) == 1
-    layout = movielens_files.CSV if joined else movielens_files.RATINGS
-    rows = reader.read_rows(of_ratings.path, layout, of_ratings)
-    rows = checks.allowed(rows, "rating", range(1, 6), of_ratings)
-    rows = checks.unique(rows, ("user_id", "movie_id"), of_ratings)
-    if joined:
-        of_ratings.raise_if_any()
-        return rows, rows.columns["genres"]
-    movies = reader.read_rows(of_movies.path, movielens_files.MOVIES, of_movies)
-    movies = checks.unique(movies, ("movie_id",), of_movies)
-    of_movies.raise_if_any()
-    ids = movies.columns["movie_id"]
-    rows = checks.with_partner(rows, "movie_id", ids, of_movies.path, of_ratings)
-    of_ratings.raise_if_any()
-    at = pd.Index(ids).get_indexer(rows.columns["movie_id"])
-    return rows, movies.columns["genres"][at]
+    joins = [Join(bad_rows[-1], "movie_id", movielens.MOVIES)] if len(bad_rows) > 1 else []
+    rows = read_file(bad_rows[0], _COLUMNS, movielens.RATINGS if joins else None, joins)
+    return rows, rows.columns["genres"]

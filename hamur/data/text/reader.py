@@ -124,7 +124,7 @@ def _parquet_rows(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Ite
             pd.Series(np.where(right, numbers, MISSING), dtype=_DTYPES[kind]), kind
         )
         if kind == "category":
-            right |= cells.isna().to_numpy()
+            right |= (cells.isna() | (cells == "")).to_numpy()
         good &= _reject(~right & good, lines, name, kind, cells, bad_rows)
     if len(table):
         yield Rows(columns, lines).keep(good)

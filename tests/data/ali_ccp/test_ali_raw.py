@@ -28,6 +28,7 @@ from hamur.data.streaming.prepare import prepare
 from hamur.data.synthetic import samples as synthetic
 from hamur.data.text.bad_rows import BadRows, Policy
 from tests.support import naive
+from tests.support.fuzz import mutated
 
 ROWS, TEST_ROWS = 3_000, 1_501
 
@@ -298,24 +299,6 @@ def test_limit_reads_the_first_rows(raw, tmp_path):
     assert len(splits.valid) + len(splits.test) == 750
 
 
-def mutated(line: bytes, rng: random.Random) -> bytes:
-    """A line with one to three bytes changed, inserted or left out."""
-    data = bytearray(line)
-    marks = b",\x01\x02\x03._x-+e\r\"' \x00\xff0123456789"
-    for _ in range(rng.randint(1, 3)):
-        at = rng.randrange(len(data))
-        what = rng.random()
-        if what < 0.4:
-            data[at] = rng.choice(marks)
-        elif what < 0.7:
-            del data[at]
-        else:
-            data.insert(at, rng.choice(marks))
-        if not data:
-            break
-    return bytes(data)
-
-
 @pytest.mark.parametrize("form, name", [(SKELETON, "sample_skeleton"), (COMMON, "common_features")])
 def test_fuzzed_lines_are_rejected_or_read_as_the_naive_reader_reads_them(
     raw, form, name, num_mutated
@@ -323,7 +306,11 @@ def test_fuzzed_lines_are_rejected_or_read_as_the_naive_reader_reads_them(
     """Mutated lines of each form: fast and slow path agree with a reader of dictionaries."""
     rng = random.Random(11)
     sound = (raw / f"{name}_train.csv").read_bytes().split(b"\n")[:-1]
-    lines = [mutated(rng.choice(sound), rng).replace(b"\n", b"") for _ in range(num_mutated)]
+    marks = ",\x01\x02\x03._x-+e\r\"' \x00\xff0123456789"
+    lines = [
+        mutated(rng, rng.choice(sound).decode("latin-1"), marks, "\x01").encode("latin-1")
+        for _ in range(num_mutated)
+    ]
     for start in range(0, len(lines), 50):
         block = b"".join(line + b"\n" for line in lines[start : start + 50])
         bad_rows = BadRows(Path("fuzz.csv"), Policy("skip", 1.0))

@@ -14,7 +14,6 @@ from sklearn.metrics import roc_auc_score
 
 from hamur.data import load_aliexpress
 from hamur.data.aliexpress import files
-from hamur.data.aliexpress.processed import last_pages
 from hamur.data.errors import (
     DataFileNotFoundError,
     DataFormatError,
@@ -24,10 +23,13 @@ from hamur.data.errors import (
     JoinError,
     TruncatedFileError,
 )
+from hamur.data.splits import last_pages
 from hamur.data.synthetic.aliexpress import make_aliexpress
 from hamur.data.synthetic.planted import expected_auc
-from hamur.data.text import reader
+from hamur.data.text import checks, reader
+from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.metrics import label_entropy
+from tests.support.fuzz import mutated
 
 SIZES = dict(rows=400, test_rows=150, rates=(0.3, 0.1), signal=1.5)
 
@@ -395,22 +397,6 @@ def test_options_are_checked():
 # ---- mutated lines
 
 
-def mutated(rng, line):
-    for _ in range(rng.randint(1, 2)):
-        at = rng.randrange(len(line) + 1)
-        to = min(len(line), at + rng.randint(1, 6))
-        line = rng.choice(
-            [
-                lambda: line[:at] + line[to:],
-                lambda: line[:at] + rng.choice(',,..-+eE0189 \t"x#') + line[at:],
-                lambda: line[:at] + line[at:to] + line[at:],
-                lambda: ",".join(rng.choice(["", "nan", "-3", "1e400", "0x1", "2.0", "_"])
-                                 if rng.random() < 0.02 else c for c in line.split(",")),
-            ]
-        )()  # fmt: skip
-    return line
-
-
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 WHOLE = re.compile(r"\d{1,18}(\.0*)?")
 CATEGORIES = [18, 33, 34, 35, 39, 40, 41]
@@ -437,15 +423,11 @@ def item_by_hand(line):
 
 
 def test_mutated_lines_are_read_rightly_or_left_out(made, tmp_path, num_mutated):
-    from hamur.data.text.bad_rows import BadRows, Policy
-
     rng, lines = random.Random(5), (made[0] / "raw" / "nl_item_train.csv").read_text().splitlines()
-    changed = [mutated(rng, rng.choice(lines)) for _ in range(num_mutated)]
+    changed = [mutated(rng, rng.choice(lines), ',,..-+eE0189 \t"x#') for _ in range(num_mutated)]
     path = tmp_path / "item.csv"
     path.write_text("".join(line + "\n" for line in changed))
     bad_rows = BadRows(path, Policy("skip", 1.0))
-    from hamur.data.text import checks
-
     rows = reader.read_rows(path, files.ITEM, bad_rows)
     rows = checks.allowed(rows, files.ITEM_LABEL, (0, 1, 2), bad_rows)
     bad_rows.raise_if_any()

@@ -10,8 +10,7 @@ from hamur.data.errors import (
     EmptySplitError,
     StatsMismatchError,
 )
-from hamur.data.movielens.files import CSV_COLUMNS
-from hamur.data.movielens.load import DOMAIN_OF_AGE
+from hamur.data.movielens.load import CSV_COLUMNS, DOMAIN_OF_AGE
 from hamur.data.table import Table
 
 FIELDS = ("user_id", "movie_id", "gender", "occupation", "zip", "cate_id", "domain_indicator")

@@ -7,43 +7,24 @@ import numpy as np
 import pytest
 
 from hamur.data.errors import DataError
-from hamur.data.movielens.files import MOVIES, RATINGS, USERS
+from hamur.data.movielens.load import MOVIES, RATINGS, USERS
 from hamur.data.text import reader
 from hamur.data.text.bad_rows import BadRows, Policy
+from tests.support.fuzz import mutated
 
 WHOLE = re.compile(r"\d{1,18}(\.0*)?")
+MARKS = "::||,.-+eE0189 \t\"'xé"
 FILES = {"ratings.dat": RATINGS, "users.dat": USERS, "movies.dat": MOVIES}
 
 
-def mutated(rng, line):
-    for _ in range(rng.randint(1, 2)):
-        at = rng.randrange(len(line) + 1)
-        to = min(len(line), at + rng.randint(1, 4))
-        line = rng.choice(
-            [
-                lambda: line[:at] + line[to:],
-                lambda: line[:at] + rng.choice("::||,.-+eE0189 \t\"'xé") + line[at:],
-                lambda: line[:at] + line[at:to] + line[at:],
-                lambda: line.replace("::", rng.choice([":", ":::", "::::", ","]), 1),
-                lambda: "::".join(
-                    rng.choice(["", "nan", "-3", "1e4", "0x1", "2.0"])
-                    if rng.random() < 0.2
-                    else cell
-                    for cell in line.split("::")
-                ),
-            ]
-        )()
-    return line
-
-
-def by_hand(line, layout):
+def by_hand(line, file_format):
     """The cells that are read, by name, or None for a bad line."""
     cells = line.split("::")
-    if len(cells) != len(layout.names):
+    if len(cells) != len(file_format.names):
         return None
     found = {}
-    for name, cell in zip(layout.names, cells):
-        kind = layout.kinds.get(name)
+    for name, cell in zip(file_format.names, cells):
+        kind = file_format.kinds.get(name)
         if kind in ("int", "category"):
             cell = cell.strip()
             if kind == "category" and not cell:
@@ -59,24 +40,24 @@ def by_hand(line, layout):
 
 @pytest.mark.parametrize("name", FILES)
 def test_mutated_lines_are_read_rightly_or_left_out(movielens_folder, tmp_path, name, num_mutated):
-    layout, rng = FILES[name], random.Random(7)
-    lines = (movielens_folder / name).read_text(encoding=layout.encoding).splitlines()
-    changed = [mutated(rng, rng.choice(lines)) for _ in range(num_mutated)]
+    file_format, rng = FILES[name], random.Random(7)
+    lines = (movielens_folder / name).read_text(encoding=file_format.encoding).splitlines()
+    changed = [mutated(rng, rng.choice(lines), MARKS, "::") for _ in range(num_mutated)]
     path = tmp_path / name
-    path.write_text("".join(line + "\n" for line in changed), encoding=layout.encoding)
+    path.write_text("".join(line + "\n" for line in changed), encoding=file_format.encoding)
     bad_rows = BadRows(path, Policy("skip", 1.0))
-    rows = reader.read_rows(path, layout, bad_rows)
+    rows = reader.read_rows(path, file_format, bad_rows)
     bad_rows.raise_if_any()
-    expected = [by_hand(line, layout) for line in changed]
+    expected = [by_hand(line, file_format) for line in changed]
     good = [n for n, cells in enumerate(expected) if cells is not None]
     assert (rows.lines - 1).tolist() == good and 0.1 < len(good) / num_mutated < 0.9
-    for column in layout.kinds:
+    for column in file_format.kinds:
         assert np.asarray(rows.columns[column]).tolist() == [expected[n][column] for n in good]
     counts = bad_rows.counts()
     assert counts["rows_read"] == num_mutated and counts["rows_kept"] == len(good)
     first = next(n for n, cells in enumerate(expected) if cells is None)
     strict = BadRows(path, Policy())
     with pytest.raises(DataError, match="Remedy: ") as caught:
-        reader.read_rows(path, layout, strict)
+        reader.read_rows(path, file_format, strict)
         strict.raise_if_any()
     assert caught.value.line == first + 1

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hamur.data import DomainBatches, load_movielens
-from hamur.data.movielens.files import CSV_COLUMNS
+from hamur.data.movielens.load import CSV_COLUMNS
 
 pytestmark = pytest.mark.skipif(
     "HAMUR_DATA" not in os.environ,

@@ -13,24 +13,34 @@ from hamur.data.errors import (
     DataValueError,
     UnknownDomainError,
 )
-from hamur.data.scenarios.descriptions import AMAZON_3, DOUBAN, DOUBAN_NUMBERED, KUAIRAND, MIND
+from hamur.data.scenarios import AMAZON_3, DOUBAN, DOUBAN_NUMBERED, KUAIRAND, MIND, SETS
 
 ROWS = 400
 # Of few rows a domain may have one class only.
 pytestmark = pytest.mark.filterwarnings("ignore::hamur.data.errors.SingleClassWarning")
 
 
+SET_OF = {id(columns): name for name, (described, _) in SETS.items() for columns in described}
+
+
+def file_of(described):
+    return SETS[SET_OF[id(described)]][1][0]
+
+
 def cells(described, rng, number):
     """One row by column: every kind of cell that the public files hold."""
-    row = {name: rng.randrange(1, 9) for name in described.columns}
+    row = {name: rng.randrange(1, 9) for name in described.names}
     row |= {name: f"{rng.randrange(4)}.0" for name in row if name.startswith("onehot")}
     row |= {name: f"({rng.randrange(3)},{5 + number % 3}]" for name in row if "_range" in name}
     row |= {name: rng.randrange(500) for name in described.dense}
-    row[described.label] = rng.randrange(2)
-    row[described.domain] = rng.choice([*described.domains, "3" if described.others else "0"])
-    if not described.others:
-        row[described.domain] = list(described.domains)[number % len(described.domains)]
-    if described.name == "douban":
+    (label,) = described.labels
+    row[label] = rng.randrange(2)
+    values, domain = described.domain.values, described.domain.column
+    if described.domain.drop_others:
+        row[domain] = rng.choice([*values, "3"])
+    else:
+        row[domain] = values[number % len(values)]
+    if "living_place" in row:
         row["living_place"] = rng.choice(["Beijing", "Shanghai", ""])
         row["join_time"] = "2008-03-01"
     return row
@@ -40,8 +50,8 @@ def write(folder, described, name=None, order=None, rows=ROWS):
     """The rows that were written, as text."""
     rng = random.Random(3)
     made = [{k: str(v) for k, v in cells(described, rng, n).items()} for n in range(rows)]
-    with (folder / (name or described.files[0])).open("w", newline="") as file:
-        writer = csv.DictWriter(file, order or described.columns, lineterminator="\n")
+    with (folder / (name or file_of(described))).open("w", newline="") as file:
+        writer = csv.DictWriter(file, order or described.names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(made)
     return made
@@ -53,17 +63,18 @@ def plain(cell):
 
 @pytest.mark.parametrize("described", [KUAIRAND, AMAZON_3, DOUBAN, DOUBAN_NUMBERED, MIND])
 def test_every_cell_follows_from_the_file(described, tmp_path):
-    order = list(described.columns)
+    order = list(described.names)
     random.Random(1).shuffle(order)
     rows = write(tmp_path, described, order=order)
     splits, schema = load_scenarios(tmp_path, cache_dir=tmp_path / "c")
-    kept = [n for n, row in enumerate(rows) if row[described.domain] in described.domains]
+    domain, (label,) = described.domain, described.labels
+    kept = [n for n, row in enumerate(rows) if row[domain.column] in domain.values]
     assert sorted(np.concatenate([t.row_id for t in splits]).tolist()) == kept
     train, valid = int(0.8 * len(kept)), int(0.1 * len(kept))
     assert [len(table) for table in splits] == [train, valid, len(kept) - train - valid]
-    assert schema.name == described.name and schema.domain_names == described.names
+    assert schema.name == SET_OF[id(described)] and schema.domain_names == tuple(domain.groups)
     assert schema.sparse_names == (*described.sparse, "domain_indicator")
-    assert schema.dense_names == described.dense and schema.labels == (described.label,)
+    assert schema.dense_names == described.dense and schema.labels == (label,)
     for name in described.sparse:
         f = schema.sparse_names.index(name)
         known = sorted({plain(rows[n][name]) for n in splits.train.row_id} - {""})
@@ -78,14 +89,14 @@ def test_every_cell_follows_from_the_file(described, tmp_path):
         for table in splits:
             wanted = [(float(rows[n][name]) - low) / (high - low) for n in table.row_id]
             np.testing.assert_allclose(table.dense[:, c], np.clip(wanted, 0, 1), atol=1e-6)
+    number = {value: d for d, group in enumerate(domain.groups.values()) for value in group}
     for table in splits:
         table.validate(schema)
-        assert table.labels[:, 0].tolist() == [int(rows[n][described.label]) for n in table.row_id]
-        domains = [described.domains[rows[n][described.domain]] for n in table.row_id]
-        assert table.domain.tolist() == domains
+        assert table.labels[:, 0].tolist() == [int(rows[n][label]) for n in table.row_id]
+        assert table.domain.tolist() == [number[rows[n][domain.column]] for n in table.row_id]
     left_out = ROWS - len(kept)
-    dropped = schema.split["files"][described.files[0]]["dropped"]
-    assert dropped == ({f"other {described.domain}": left_out} if described.others else {})
+    dropped = schema.split["files"][file_of(described)]["dropped"]
+    assert dropped == ({f"other {domain.column}": left_out} if domain.drop_others else {})
 
 
 def test_douban_by_name_and_by_number_are_the_same_domains(tmp_path):
@@ -93,7 +104,7 @@ def test_douban_by_name_and_by_number_are_the_same_domains(tmp_path):
     numbers = {"book": "0", "movie": "1", "music": "2"}
     rows = write(tmp_path, DOUBAN)
     with (tmp_path / "numbered.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, DOUBAN_NUMBERED.columns, lineterminator="\n")
+        writer = csv.DictWriter(file, DOUBAN_NUMBERED.names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(
             {k: v for k, v in row.items() if k != "domain"} | {"domain_id": numbers[row["domain"]]}
@@ -118,7 +129,7 @@ def test_bad_cells_domains_and_headers_are_named(tmp_path):
     _, schema = load_scenarios(tmp_path, on_bad_rows="skip", cache_dir=tmp_path / "c")
     assert schema.split["files"]["mind_all.csv"]["dropped"] == {"no domain in Category": 1}
     cells = text.split("\n")[8].split(",")
-    cells[2] = "2"
+    cells[MIND.names.index("label")] = "2"
     path.write_text(text.replace(text.split("\n")[8], ",".join(cells)))
     with pytest.raises(DataValueError, match=r"mind_all\.csv:9: column 'label'"):
         load_scenarios(tmp_path, cache_dir=tmp_path / "c")
@@ -134,10 +145,10 @@ def test_what_is_there_is_recognised_or_refused(
     for folder, name in ((movielens_folder, "ml-1m"), (ali_folder, "ali-ccp")):
         assert detect.load(folder)[1].name == name
     assert detect.load(next((tmp_path / "c").glob("ml-1m-*")))[1].name == "ml-1m"
-    for described in (KUAIRAND, AMAZON_3, DOUBAN, MIND):
-        (tmp_path / described.name).mkdir()
-        write(tmp_path / described.name, described, described.files[1], rows=200)
-        assert detect.load(tmp_path / described.name)[1].name == described.name
+    for name, ((described, *_), (_, sample)) in SETS.items():
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, described, sample, rows=200)
+        assert detect.load(tmp_path / name)[1].name == name
     write(tmp_path / "mind", DOUBAN)
     with pytest.raises(DataFormatError, match="ambiguous: several data sets stand there"):
         load_scenarios(tmp_path / "mind")

@@ -1,0 +1,144 @@
+"""The description of a table and its reader: permuted columns, Parquet, domains, label rules."""
+
+import dataclasses
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hamur.data.build_tables import Encoding
+from hamur.data.columns import Columns, Domain, MultiColumn, label, raw_columns, read_file
+from hamur.data.errors import DataFormatError, DataValueError, UnknownDomainError
+from hamur.data.loading import TableSource, read_tables
+from hamur.data.splits import Split
+from hamur.data.text.bad_rows import BadRows, Policy
+
+COLUMNS = Columns(
+    kinds={
+        "user": "int", "item": "category", "shop": "code", "tags": "text", "age": "int",
+        "price": "float", "stars": "int", "bought": "int", "when": "int",
+    },
+    ignore=("note",),
+    labels={"like": "stars > 3", "bought": "bought"},
+    values={"stars": range(1, 6)},
+    key=("user", "when"),
+    sparse=("user", "item", "shop"),
+    multi=(MultiColumn("tag", "tags", first_only=True), MultiColumn("tags", "tags", max_len=3)),
+    dense=("price",),
+    domain=Domain("age", {"young": (1, 18), "old": (35,)}),
+    group="user",
+    time="when",
+)  # fmt: skip
+
+
+def frame(rows=300, seed=0):
+    """Rows as text: missing categories, codes as whole and decimal numbers, several tags."""
+    rng = random.Random(seed)
+    cells = [
+        {
+            "user": n % 40, "item": rng.choice(["", 3, 5, 7, "11.0"]),
+            "shop": rng.choice(["a", "2", "2.0", ""]), "tags": rng.choice(["x|y", "y", "z|x|y|w"]),
+            "age": rng.choice([1, 18, 35]), "price": rng.random(), "stars": rng.randint(1, 5),
+            "bought": rng.randint(0, 1), "when": 100 + n, "note": 'a, "b"',
+        }
+        for n in range(rows)
+    ]  # fmt: skip
+    return pd.DataFrame(cells).astype(str)
+
+
+def tables(path, columns=COLUMNS, **options):
+    source = TableSource(
+        "toy", path, (path,), columns, Split("random", 1), Encoding(), Policy(), {}, **options
+    )
+    return read_tables(source, {})[:2]
+
+
+def assert_same(one, other):
+    for a, b in zip(one, other, strict=True):
+        for name, column in a.columns().items():
+            np.testing.assert_array_equal(column, getattr(b, name), err_msg=name)
+        for x, y in zip(a.lists, b.lists, strict=True):
+            np.testing.assert_array_equal(x.ids, y.ids)
+            np.testing.assert_array_equal(x.rows, y.rows)
+
+
+@settings(max_examples=15)
+@given(order=st.permutations(sorted(COLUMNS.names)), described=st.permutations([*COLUMNS.kinds]))
+def test_permuted_columns_give_the_same_table(tmp_path_factory, order, described):
+    """Of the file, and of the description's kinds; the order of `sparse` is that of the model."""
+    folder = tmp_path_factory.mktemp("permuted")
+    frame().to_csv(folder / "a.csv", index=False)
+    frame()[list(order)].to_csv(folder / "b.csv", index=False)
+    permuted = dataclasses.replace(COLUMNS, kinds={name: COLUMNS.kinds[name] for name in described})
+    one, schema = tables(folder / "a.csv")
+    other, again = tables(folder / "b.csv", permuted)
+    assert schema.fields == again.fields and schema.labels == again.labels
+    assert_same(one, other)
+
+
+def test_parquet_gives_the_same_table(tmp_path):
+    text = frame()
+    text.to_csv(tmp_path / "a.csv", index=False)
+    numbers = dict.fromkeys(("user", "age", "price", "stars", "bought", "when"), float)
+    typed = text.astype(numbers)
+    typed["item"] = pd.to_numeric(typed["item"])  # missing cells become NaN
+    typed["shop"] = typed["shop"].where(typed["shop"] != "", None)
+    typed.to_parquet(tmp_path / "a.parquet")
+    one, schema = tables(tmp_path / "a.csv")
+    other, again = tables(tmp_path / "a.parquet", first_row_id=(-1,))
+    assert schema.fields == again.fields
+    assert_same(one, other)
+
+
+def test_bad_cells_of_parquet_are_named_and_counted(tmp_path):
+    typed = frame().astype({"price": float, "stars": float})
+    typed.loc[4, "price"], typed.loc[9, "stars"], typed.loc[12, "age"] = np.inf, 1.5, "30"
+    typed.to_parquet(tmp_path / "a.parquet")
+    bad_rows = BadRows(tmp_path / "a.parquet", Policy())
+    with pytest.raises(DataValueError, match=r"a\.parquet:5: column 'price': not a usable value"):
+        read_file(bad_rows, COLUMNS)
+    skipped = BadRows(tmp_path / "a.parquet", Policy("skip"))
+    rows = read_file(skipped, COLUMNS)
+    assert sorted(set(range(1, 301)) - set(rows.lines)) == [5, 10, 13]
+    assert dict(skipped.dropped) == {
+        "bad value in price": 1, "bad value in stars": 1, "no domain in age": 1
+    }  # fmt: skip
+    (tmp_path / "b.parquet").write_text("user,item\n1,2\n")
+    with pytest.raises(DataFormatError, match="no Parquet file"):
+        read_file(BadRows(tmp_path / "b.parquet", Policy()), COLUMNS)
+
+
+def test_rows_of_no_domain_are_bad_or_left_out_by_definition(tmp_path):
+    text = frame()
+    text.loc[7, "age"] = "30"
+    text.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(UnknownDomainError, match=r"a\.csv:9: column 'age'.*one of 1, 18, 35"):
+        tables(tmp_path / "a.csv")
+    domain = dataclasses.replace(COLUMNS.domain, drop_others=True)
+    splits, schema = tables(tmp_path / "a.csv", dataclasses.replace(COLUMNS, domain=domain))
+    assert schema.domain_names == ("young", "old") and sum(map(len, splits)) == 299
+    assert schema.split["files"]["a.csv"]["dropped"] == {"other age": 1}
+
+
+@pytest.mark.parametrize(
+    "rule, expected",
+    [("s", [1, 4, 5]), ("s > 4", [0, 0, 1]), ("s >= 4", [0, 1, 1]), ("s < 4", [1, 0, 0]),
+     ("s <= 4", [1, 1, 0]), ("s == 4", [0, 1, 0]), ("s != 4", [1, 0, 1]), ("s > 4.5", [0, 0, 1])],
+)  # fmt: skip
+def test_label_rules(rule, expected):
+    assert label(rule, {"s": np.array([1, 4, 5])}).astype(int).tolist() == expected
+    with pytest.raises(ValueError, match="label rule is 's is 4'"):
+        label("s is 4", {})
+
+
+def test_groups_of_files_with_domains_of_their_own_stay_apart(tmp_path):
+    frame(30).to_csv(tmp_path / "a.csv", index=False)
+    columns = dataclasses.replace(COLUMNS, domain=None, key=())
+    rows = [read_file(BadRows(tmp_path / "a.csv", Policy()), columns)] * 2
+    raw = raw_columns(rows, columns, (0, 1 << 50), ("NL", "US"))
+    assert raw.domain.tolist() == [0] * 30 + [1] * 30 and raw.domain_names == ("NL", "US")
+    assert not set(raw.group[:30]) & set(raw.group[30:])
+    assert raw.domain_field and not raw_columns(rows[:1], columns, (0,), ("NL",)).domain_field
