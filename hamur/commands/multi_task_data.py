@@ -15,7 +15,7 @@ def load_data(config: TaskConfig, load: Callable) -> tuple:
     """
     truth = None
     if config.dataset_name == SYNTHETIC:
-        from hamur.data.synthetic.task_conflict import make_task_conflict
+        from hamur.data.synthetic.conflict import make_task_conflict
 
         if config.dataset_path is not None:
             raise ValueError(f"--dataset_path is not for --dataset_name {SYNTHETIC}.")

@@ -8,7 +8,7 @@ import numpy as np
 from hamur import models
 from hamur.commands import multi_task_training as task_training
 from hamur.commands.multi_task_config import PREFERENCE_FLAGS
-from hamur.data.synthetic.exact_front import exact_front
+from hamur.metrics.exact_front import exact_front
 from hamur.reporting import front
 from hamur.training.predict import graph_mode, predictor_of
 from hamur.training.preference.samplers import evaluation_preferences

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from hamur import metrics
-from hamur.data.synthetic.exact_front import best_scores
 from hamur.files import replacing
 from hamur.metrics import fronts
+from hamur.metrics.exact_front import best_scores
 from hamur.reporting.tables import UNDEFINED, text_table
 
 COLUMNS = ("auc", "logloss", "ne", "gauc")

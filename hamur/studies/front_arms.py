@@ -9,10 +9,10 @@ from mindspore import Tensor
 from hamur import models, training
 from hamur.commands import multi_task_training as task_training
 from hamur.commands.multi_task_config import AVERAGING
-from hamur.data.synthetic.exact_front import exact_front, oracle_losses
-from hamur.data.synthetic.task_conflict import make_task_conflict
+from hamur.data.synthetic.conflict import make_task_conflict
 from hamur.files import write_json
 from hamur.metrics import fronts
+from hamur.metrics.exact_front import exact_front, oracle_losses
 from hamur.reporting import front
 from hamur.training.checkpoint import restore, snapshot
 from hamur.training.predict import graph_mode, predictor_of

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from hamur.data import synthetic
 from hamur.data.ali_ccp import columns as ali_ccp
 from hamur.data.movielens.load import CSV_COLUMNS
-from hamur.data.synthetic import samples as synthetic
 
 # No test may fail because the machine is busy.
 settings.register_profile("no-deadline", deadline=None)

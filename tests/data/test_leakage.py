@@ -69,8 +69,7 @@ def test_id_of_its_own_for_every_row_is_no_leak(tiny_splits, tiny_schema):
 
 
 def test_true_probability_passes(movielens_folder, tmp_path):
-    from hamur.data import load_movielens
-    from hamur.data.synthetic import samples as synthetic
+    from hamur.data import load_movielens, synthetic
 
     truth = synthetic.make_movielens(tmp_path / "again", rows=2_000, seed=1)
     splits, schema = load_movielens(movielens_folder, cache_dir=tmp_path)

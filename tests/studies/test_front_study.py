@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from hamur.data.synthetic.exact_front import best_scores
+from hamur.metrics.exact_front import best_scores
 from hamur.studies import front_arms
 from hamur.studies import fronts as front_study
 

@@ -9,7 +9,7 @@ import pytest
 
 from hamur import metrics, models, training
 from hamur.data.synthetic.conflict import make_conflict, without_domain_field
-from hamur.data.synthetic.planted import expected_auc
+from hamur.data.synthetic.signals import expected_auc
 from hamur.layers import AdapterConfig
 
 ADAPTED = ("mlp_adp", "dcn_md_adp", "wd_md_adp")

@@ -8,7 +8,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from hamur import models, training
-from hamur.data.synthetic.task_conflict import make_task_conflict
+from hamur.data.synthetic.conflict import make_task_conflict
 from hamur.training.checkpoint import snapshot
 from hamur.training.preference import meta
 

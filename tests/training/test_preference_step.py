@@ -12,7 +12,7 @@ from mindspore import Tensor, nn, ops
 from mindspore.nn.cell import _cell_graph_executor
 
 from hamur import metrics, models, training
-from hamur.data.synthetic.task_conflict import make_task_conflict
+from hamur.data.synthetic.conflict import make_task_conflict
 from hamur.reporting.front import preference_for
 from hamur.training.checkpoint import restore, snapshot
 from hamur.training.preference.meta import meta_step

@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor, nn
 
 from hamur import models, training
-from hamur.data.synthetic.task_conflict import make_task_conflict
+from hamur.data.synthetic.conflict import make_task_conflict
 from hamur.training.preference import serving
 from hamur.training.preference.serving import PreferenceCache
 

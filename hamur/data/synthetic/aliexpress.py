@@ -10,14 +10,17 @@ Rows come in blocks of 4,096 search pages with a random stream each, so memory d
 their number, and the same arguments give the same bytes.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hamur.data.aliexpress import files
-from hamur.data.synthetic.aliexpress_files import CARDINALITIES, LEVELS, WRITERS, Block
-from hamur.data.synthetic.planted import RANK, Truth, sigmoid, write_truth
+from hamur.data.synthetic.signals import RANK, GroundTruth, bisect, write_truth
+from hamur.metrics.exact_front import sigmoid
 
 # click, and purchase, per impression: in line with published log-losses, not counts of the data.
 RATES = {
@@ -27,6 +30,9 @@ RATES = {
     "US": (0.022, 0.00045),
     "RU": (0.022, 0.0005),
 }
+# categorical_1..16: numbers of values; the maxima that public samples show, then seven flags.
+CARDINALITIES = (1, 10, 4, 6, 21, 7, 50, 8, 7) + 7 * (2,)
+LEVELS = 101  # numerical cells are 0.01 n, which as text has the artefacts of binary fractions
 CONSTANT = ("numerical_58", "numerical_59", "numerical_60")
 FLIPPED = ("categorical_5", "categorical_10")  # opposite own effects in every second country
 _PAGES = 4_096
@@ -35,6 +41,30 @@ _NUMERICAL_EFFECTS = 12
 _SHARED, _OWN, _BOUGHT = 0.65, 0.45, 1.35
 _USERS, _USER_NUMBERS = len(files.USER_CATEGORICAL), len(files.USER_NUMERICAL)
 _BINS, _LIMIT = 80_000, 20.0  # histogram of logits
+
+
+@dataclass(frozen=True)
+class Block:
+    """P pages and their n items, in page order; codes and levels are small whole numbers."""
+
+    search_id: np.ndarray  # (P,)
+    page: np.ndarray  # (n,) ascending
+    user_codes: np.ndarray  # (P, 9)
+    user_levels: np.ndarray  # (P, 23)
+    item_codes: np.ndarray  # (n, 7)
+    item_levels: np.ndarray  # (n, 40)
+    draws: np.ndarray  # (n, 2) uniform, for click and conversion
+    item_order: np.ndarray  # (n,) order of the rows in the item file: pages are mixed
+
+    @property
+    def codes(self) -> np.ndarray:
+        """(n, 16)"""
+        return np.concatenate([self.user_codes[self.page], self.item_codes], axis=1)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """(n, 63)"""
+        return np.concatenate([self.user_levels[self.page], self.item_levels], axis=1)
 
 
 def make_aliexpress(
@@ -47,14 +77,14 @@ def make_aliexpress(
     rates: tuple[float, float] | None = None,
     signal: float = 1.0,
     task_conflict: float = 0.25,
-) -> dict[str, dict[str, Truth]]:
+) -> dict[str, dict[str, GroundTruth]]:
     """Writes `rows` training and `test_rows` (None: half as many) test rows of one country.
 
     form: "raw" writes {cc}_{user,item}_{train,test}.csv into `out`, "processed" the same rows to
         AliExpress_{CC}/{train,test}.csv below it.
     rates: of click and of purchase per impression; None takes those of RATES.
     task_conflict: 0 what is clicked is bought, 0.5 unrelated, 1 the opposite is bought.
-    Returns the truth of the rows in their joined order: part -> label -> Truth.
+    Returns the ground truth of the rows in their joined order: part -> label -> GroundTruth.
     """
     if form not in WRITERS:
         raise ValueError(f"form is {form!r}; use one of {tuple(WRITERS)}")
@@ -67,15 +97,16 @@ def make_aliexpress(
     for p, (part, size) in enumerate(sizes.items()):
         key = (seed, number, p)
         bias = _intercepts(score, key, size, rates or RATES[country])
-        with WRITERS[form](Path(out), country, part) as writer:
-            truths[part] = _write(writer, score, bias, key, size)
+        with ExitStack() as stack:
+            add = WRITERS[form](stack, Path(out), country, part)
+            truths[part] = _write(add, score, bias, key, size)
     return truths
 
 
 def generate(
     out: Path, rows: int, seed: int, form: str = "raw", countries: str = "NL", **options
 ) -> dict:
-    """`rows` training rows of each of these countries ("NL,ES"), with the truth beside `out`.
+    """`rows` training rows of each of these countries ("NL,ES"); the ground truth beside `out`.
 
     Returns the content of truth.json.
     """
@@ -99,32 +130,27 @@ def make_aliexpress_sample(out: str | Path, seed: int) -> None:
     make_aliexpress(Path(out) / "raw", seed=seed, country="NL", **sizes)
 
 
-def _write(writer, score: "_Score", bias, key: tuple[int, ...], rows: int) -> dict[str, Truth]:
-    found = {label: ([], []) for label in files.LABELS}
+def _write(add: "Add", score: "_Score", bias, key: tuple[int, ...], rows: int) -> dict:
+    """Writes all blocks; returns label -> GroundTruth."""
+    columns = []
     for block in _blocks(key, rows):
         probability = sigmoid(score.logits(block) + bias)  # (n, 2): click, purchase if clicked
         drawn = block.draws < probability
         click, bought = drawn[:, 0], drawn.all(axis=1)
-        writer.add(block, click.astype(int) + bought)
-        both = (probability[:, 0], click), (probability.prod(axis=1), bought)
-        for (values, labels), (value, label) in zip(found.values(), both):
-            values.append(value)
-            labels.append(label.astype(np.int8))
-    return {label: _truth(*map(np.concatenate, parts)) for label, parts in found.items()}
-
-
-def _truth(probability: np.ndarray, labels: np.ndarray) -> Truth:
-    return Truth(probability, labels, np.zeros(len(labels), int), probability)
+        add(block, click.astype(int) + bought)
+        columns.append((probability[:, 0], probability.prod(axis=1), click, bought))
+    click_p, bought_p, click, bought = map(np.concatenate, zip(*columns))
+    both = zip(files.LABELS, ((click_p, click), (bought_p, bought)))
+    return {name: GroundTruth.of_one_domain(p, y.astype(np.int8)) for name, (p, y) in both}
 
 
 def _blocks(key: tuple[int, ...], rows: int) -> Iterator[Block]:
-    number = 0
-    while rows:
-        rng = np.random.Generator(np.random.PCG64([*key, number]))
-        block = _block(rng, number, rows)
+    for number in itertools.count():
+        if not rows:
+            return
+        block = _block(np.random.Generator(np.random.PCG64([*key, number])), number, rows)
         yield block
         rows -= len(block.page)
-        number += 1
 
 
 def _block(rng: np.random.Generator, number: int, most_rows: int) -> Block:
@@ -221,22 +247,78 @@ def _intercepts(score: _Score, key: tuple[int, ...], rows: int, rates) -> np.nda
     """
     edges = np.linspace(-_LIMIT, _LIMIT, _BINS + 1)
     middle = (edges[1:] + edges[:-1]) / 2
-    clicks = np.zeros(_BINS)
-    for block in _blocks(key, rows):
-        clicks += np.histogram(score.logits(block)[:, 0].clip(-_LIMIT, _LIMIT), edges)[0]
-    first = _bisect(middle, clicks / rows, rates[0])
-    bought = np.zeros(_BINS)
-    for block in _blocks(key, rows):
-        logits = score.logits(block).clip(-_LIMIT, _LIMIT)
-        bought += np.histogram(logits[:, 1], edges, weights=sigmoid(logits[:, 0] + first))[0]
-    return np.array([first, _bisect(middle, bought / rows, rates[1])])
+    found = np.zeros(2)
+    for k, rate in enumerate(rates):
+        histogram = np.zeros(_BINS)
+        for block in _blocks(key, rows):
+            logits = score.logits(block).clip(-_LIMIT, _LIMIT)
+            weights = sigmoid(logits[:, 0] + found[0]) if k else None
+            histogram += np.histogram(logits[:, k], edges, weights=weights)[0]
+        shares = histogram / rows
+        found[k] = bisect(lambda b, shares=shares: shares @ sigmoid(middle + b), rate, _LIMIT)
+    return found
 
 
-def _bisect(logits: np.ndarray, weights: np.ndarray, rate: float) -> float:
-    """b with sum of weights x sigmoid(logits + b) = rate."""
-    low, high = -_LIMIT, _LIMIT
-    for _ in range(60):
-        middle = (low + high) / 2
-        reached = weights @ sigmoid(logits + middle)
-        low, high = (middle, high) if reached < rate else (low, middle)
-    return (low + high) / 2
+# As text.  Every second categorical column prints its numbers with a decimal point, as exports do.
+_NUMBERS = np.array([repr(0.01 * n) for n in range(LEVELS)], object)
+_CODES = [
+    np.array([f"{n}.0" if f % 2 else str(n) for n in range(size)], object)
+    for f, size in enumerate(CARDINALITIES)
+]
+Add = Callable[[Block, np.ndarray], None]  # label (n,): 0 shown, 1 clicked, 2 bought
+
+
+def _processed(stack: ExitStack, out: Path, country: str, part: str) -> Add:
+    """Writes the blocks to AliExpress_{CC}/{part}.csv."""
+    file = _open(stack, out / f"AliExpress_{country}" / f"{part}.csv")
+    file.write(",".join(files.CSV_COLUMNS) + "\n")
+    labels = np.array([["0", "0"], ["1", "0"], ["1", "1"]], object)
+
+    def add(block: Block, label: np.ndarray) -> None:
+        ids = _id_texts(block)[block.page][:, None]
+        codes, numbers = _code_texts(block.codes, 0), _NUMBERS[block.levels]
+        _write_rows(file, np.concatenate([ids, codes, numbers, labels[label]], axis=1))
+
+    return add
+
+
+def _raw(stack: ExitStack, out: Path, country: str, part: str) -> Add:
+    """Writes the blocks to {cc}_user_{part}.csv and {cc}_item_{part}.csv."""
+    user_file, item_file = (
+        _open(stack, out / f"{country.lower()}_{side}_{part}.csv") for side in ("user", "item")
+    )
+
+    def add(block: Block, label: np.ndarray) -> None:
+        ids = _id_texts(block)
+        users = np.empty((len(ids), files.USER_COLUMNS), object)
+        users[:, 0] = ids
+        users[:, np.array(files.USER_CATEGORICAL) - 1] = _code_texts(block.user_codes, 0)
+        users[:, np.array(files.USER_NUMERICAL) - 1] = _NUMBERS[block.user_levels]
+        items = np.empty((len(block.page), files.ITEM_COLUMNS), object)
+        items[:, 0], items[:, -1] = ids[block.page], label.astype(str)
+        items[:, np.array(files.ITEM_CATEGORICAL) - 1] = _code_texts(block.item_codes, _USERS)
+        items[:, np.array(files.ITEM_NUMERICAL) - 1] = _NUMBERS[block.item_levels]
+        _write_rows(user_file, users)
+        _write_rows(item_file, items[block.item_order])
+
+    return add
+
+
+def _open(stack: ExitStack, path: Path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return stack.enter_context(path.open("w", newline="\n", encoding="ascii"))
+
+
+def _id_texts(block: Block) -> np.ndarray:
+    return block.search_id.astype(str).astype(object)
+
+
+def _code_texts(codes: np.ndarray, first_field: int) -> np.ndarray:
+    return np.stack([_CODES[first_field + f][codes[:, f]] for f in range(codes.shape[1])], axis=1)
+
+
+def _write_rows(file, cells: np.ndarray) -> None:
+    file.writelines(",".join(row) + "\n" for row in cells.tolist())
+
+
+WRITERS = {"raw": _raw, "processed": _processed}

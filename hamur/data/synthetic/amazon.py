@@ -9,31 +9,64 @@ what a user says there tells nothing, or the wrong thing, about what the user li
     independent   the score is computed with other user factors        invert   with -u, odd users
     random        the score is N(0, 1.5^2)                              none     nothing is harmful
 
-The truth is written beside the data, never inside.
+The ground truth is written beside the data, never inside.
 """
 
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtr
 
-from hamur.data.synthetic.amazon_files import (
-    Domain,
-    Rows,
-    write_meta,
-    write_reviews,
-)
-from hamur.data.synthetic.planted import Truth, auc_report, write_truth
+from hamur.data.synthetic.signals import GroundTruth, write_truth
 
 PLANTS = ("independent", "random", "invert", "none")
 _RANK, _STRENGTH, _NOISE, _RANDOM = 3, 2.5, 0.5, 1.5
 _THRESHOLDS = (-1.7, -0.7, 0.0, 1.0)  # of the scores between the ratings 1, 2, 3, 4, 5
-# Ratings 1..5 of Musical_Instruments, for pairs without a plant.
+# Ratings 1..5 of Musical_Instruments, for pairs without injected noise.
 _HISTOGRAM = (217, 250, 772, 2_084, 6_938)
-_DAYS = 1_000
+_DAYS, _FIRST_DAY, _DAY = 1_000, 1_262_304_000, 86_400
 _CORE = 5
-_MISSING_META = 0.01
+_MISSING_META, _WITHOUT_NAME = 0.01, 0.003
 _ROUNDS = 30
+_TEXT = (
+    "the sturdy kit arrived early and my daughter's cousin keeps it on her desk though a corner "
+    "came off after some weeks we would buy another if the colour were less loud"
+)
+_WORDS = _TEXT.split()
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A category: its number 0 (source) or 1, name, items and categories of items; rows of a user:
+    the fewest, and the mean of what is added to them."""
+
+    number: int
+    name: str
+    items: int
+    categories: int
+    fewest: int
+    more: float
+
+    def asin(self, item: int) -> str:
+        """B0 and eight characters, as products have; other letters in the other domain."""
+        return f"B0{'ST'[self.number]}{item:07d}"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """user, item, day (N,); probability (N,) of a rating above 3, rating and harmful (N,)."""
+
+    user: np.ndarray
+    item: np.ndarray
+    day: np.ndarray
+    probability: np.ndarray
+    rating: np.ndarray
+    harmful: np.ndarray
 
 
 def make_amazon_pair(
@@ -50,50 +83,48 @@ def make_amazon_pair(
     missing_meta_share: float = _MISSING_META,
     compressed: bool = True,
     truth: bool = True,
-) -> dict[str, Truth]:
+) -> dict[str, GroundTruth]:
     """Writes reviews_<Name>_5.json.gz and meta_<Name>.json.gz of both categories.
 
     users: in both domains; extra_users: this share more in the source only, and as many in the
         target only.  harmful_users: share of the users all of whose source rows are harmful.
     items, categories: of source and target.  Users, items and rows shrink to the 5-core.
-    truth: also write <out>.truth.npz and .json, see `planted.write_truth`; the parts are the
-        categories, rows in file order, and harmful_<Name> (N,) bool says which rows are planted.
-    Returns the truth of both files' rows, in file order, by category name.
+    truth: also write <out>.truth.npz and .json, see `signals.write_truth`; the parts are the
+        categories, rows in file order, and harmful_<Name> (N,) bool says which rows are harmful.
+    Returns the ground truth of both files' rows, in file order, by category name.
     """
     if plant not in PLANTS:
         raise ValueError(f"plant is {plant!r}; use one of {PLANTS}")
     if not 0 <= harmful_categories <= categories[0]:
         raise ValueError(f"harmful_categories is {harmful_categories} of {categories[0]}")
     rng = np.random.Generator(np.random.PCG64([seed, users]))
-    domains = (
-        Domain(pair[0], items[0], categories[0], 8, 12.0),
-        Domain(pair[1], items[1], categories[1], 5, 4.0),
-    )
     extra = round(extra_users * users)
     total = users + 2 * extra
     factors = rng.standard_normal((2, total, _RANK))
     bad_user = rng.random(total) < harmful_users
-    out, truths, harms = Path(out), {}, {}
-    out.mkdir(parents=True, exist_ok=True)
     members = np.arange(users + extra), np.append(np.arange(users), np.arange(users + extra, total))
-    for d, domain in enumerate(domains):
-        planted = harmful_categories if d == 0 and plant != "none" else None
-        category, bad = _categories(rng, domain, planted)
-        rows = _rows(rng, domain, members[d])
-        harmful = bad[category[rows[1]]] | (bad_user[rows[0]] if d == 0 else False)
-        rows = _in_core(_rated(rng, rows, category, factors, harmful, plant, domain), domain, users)
-        write_reviews(out, domain, rows, rng, compressed, d)
-        write_meta(
-            out, domain, np.unique(rows.item), category, rng, missing_meta_share, compressed, d
-        )
+    out, truths, harmful = Path(out), {}, {}
+    out.mkdir(parents=True, exist_ok=True)
+    for domain in (
+        Domain(0, pair[0], items[0], categories[0], 8, 12.0),
+        Domain(1, pair[1], items[1], categories[1], 5, 4.0),
+    ):
+        category = rng.integers(domain.categories, size=domain.items)
+        bad = np.zeros(domain.categories, bool)
+        if domain.number == 0 and plant != "none":
+            bad[rng.permutation(domain.categories)[:harmful_categories]] = True
+        user, item, day = _drawn_rows(rng, domain, members[domain.number])
+        noisy = bad[category[item]] | (bad_user[user] if domain.number == 0 else False)
+        rows = _rated(rng, (user, item, day), category, factors, noisy, plant, domain)
+        rows = _in_core(rows, domain, users)
+        _write_reviews(out, domain, rows, rng, compressed)
+        _write_meta(out, domain, rows, category, rng, missing_meta_share, compressed)
         liked = (rows.rating > 3).astype(np.int8)
-        truths[domain.name] = Truth(
-            rows.probability, liked, np.full(len(liked), d), rows.probability
-        )
-        harms[f"harmful_{domain.name}"] = rows.harmful
+        truths[domain.name] = GroundTruth.of_one_domain(rows.probability, liked, domain.number)
+        harmful[f"harmful_{domain.name}"] = rows.harmful
     if truth:
         options = dict(seed=seed, users=users, plant=plant, pair=pair, extra=extra)
-        write_truth(out, options, truths, **harms)
+        write_truth(out, options, truths, **harmful)
     return truths
 
 
@@ -105,19 +136,16 @@ def generate(
     pair: str = "SynBooks,SynToys",
     **options,
 ) -> dict:
-    """A pair with about `rows` source reviews, of 20 a user, or of so many users.
+    """A pair with about `rows` source reviews, of 20 per user, or of so many users.
 
     More than 2,000 users have more items, by the power 0.6, fewer have fewer, in proportion, so
-    that a 5-core remains.  Returns `auc_report` by category.
+    that a 5-core remains.  Returns `GroundTruth.report` by category.
     """
     users = max(20, rows // 20) if users is None else users
     growth = (users / 2_000) ** (0.6 if users > 2_000 else 1.0)
     items = tuple(max(least, round(growth * n)) for n, least in ((600, 30), (400, 20)))
-    truth = make_amazon_pair(out, users, seed, tuple(pair.split(",")), items=items, **options)
-    return {
-        name: auc_report(each.probability, each.labels, each.domain, each.blind)
-        for name, each in truth.items()
-    }
+    truths = make_amazon_pair(out, users, seed, tuple(pair.split(",")), items=items, **options)
+    return {name: truth.report() for name, truth in truths.items()}
 
 
 def make_amazon_sample(out: str | Path, seed: int) -> None:
@@ -125,16 +153,7 @@ def make_amazon_sample(out: str | Path, seed: int) -> None:
     make_amazon_pair(out, 240, seed, extra_users=0.3, items=(240, 160), truth=False)
 
 
-def _categories(rng, domain: Domain, planted: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Category (items,) of every item, and (categories,) bool: it is one of the planted ones."""
-    category = rng.integers(domain.categories, size=domain.items)
-    bad = np.zeros(domain.categories, bool)
-    if planted is not None:
-        bad[rng.permutation(domain.categories)[:planted]] = True
-    return category, bad
-
-
-def _rows(rng: np.random.Generator, domain: Domain, members: np.ndarray) -> tuple[np.ndarray, ...]:
+def _drawn_rows(rng: np.random.Generator, domain: Domain, members: np.ndarray) -> tuple:
     """user, item, day: each user some items, none twice, on days of their own."""
     counts = np.minimum(domain.fewest + rng.poisson(domain.more, len(members)), domain.items // 2)
     user = np.repeat(members, counts)
@@ -146,8 +165,7 @@ def _rows(rng: np.random.Generator, domain: Domain, members: np.ndarray) -> tupl
         if not again.any():
             break
         item[again] = rng.integers(domain.items, size=again.sum())
-    keep = ~again
-    user, item = user[keep], item[keep]
+    user, item = user[~again], item[~again]
     day = rng.integers(_DAYS, size=len(user))
     order = np.lexsort((rng.random(len(user)), item))  # files are ordered by item
     return user[order], item[order], day[order]
@@ -190,27 +208,92 @@ def _rated(
 
 
 def _in_core(rows: Rows, domain: Domain, users: int) -> Rows:
-    """The rows of users and items with at least five.
+    """The rows that stay when users and items of fewer than 5 rows leave, again and again.
 
     Raises:  ValueError: there are none; names the sizes that were asked for.
     """
-    rows = rows.take(_core(rows.user, rows.item))
-    if not len(rows.user):
+    kept = np.arange(len(rows.user))
+    while len(kept):
+        counts = [np.bincount(column[kept])[column[kept]] for column in (rows.user, rows.item)]
+        good = np.minimum(*counts) >= _CORE
+        if good.all():
+            break
+        kept = kept[good]
+    if not len(kept):
         raise ValueError(
             f"no row of {domain.name} is left in the 5-core of {users} users and "
             f"{domain.items} items; use more users or fewer items"
         )
-    return rows
+    return replace(rows, **{name: column[kept] for name, column in vars(rows).items()})
 
 
-def _core(user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """Positions of the rows that stay when users and items of fewer than 5 rows leave, again and
-    again."""
-    rows = np.arange(len(user))
-    while len(rows):
-        counts = [np.bincount(column[rows])[column[rows]] for column in (user, item)]
-        good = np.minimum(*counts) >= _CORE
-        if good.all():
-            break
-        rows = rows[good]
-    return rows
+def _write(path: Path, compressed: bool, records: Iterator[str]) -> None:
+    """One record per line."""
+    lines = (record + "\n" for record in records)
+    if not compressed:
+        with path.open("w", encoding="ascii", newline="\n") as file:
+            file.writelines(lines)
+        return
+    # No name and no time in the header, so that the same rows give the same bytes.
+    with (
+        path.with_name(path.name + ".gz").open("wb") as raw,
+        gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed,
+        io.TextIOWrapper(packed, "ascii", newline="\n") as file,
+    ):
+        file.writelines(lines)
+
+
+def _write_reviews(
+    out: Path, domain: Domain, rows: Rows, rng: np.random.Generator, compressed: bool
+) -> None:
+    """Writes reviews_<Name>_5.json[.gz], JSON objects."""
+    words = rng.integers(len(_WORDS), size=(len(rows.user), 4))
+    unnamed = rng.random(len(rows.user)) < _WITHOUT_NAME
+    dates = np.datetime64(_FIRST_DAY, "s") + rows.day * np.timedelta64(_DAY, "s")
+
+    def records() -> Iterator[str]:
+        columns = (rows.user, rows.item, rows.day, rows.rating, dates, words, unnamed)
+        for user, item, day, rating, date, chosen, nameless in zip(*(c.tolist() for c in columns)):
+            record = {
+                "reviewerID": f"A{user:012d}U",
+                "asin": domain.asin(item),
+                "reviewerName": f"Reader \u00e9{user}",
+                "helpful": [0, 0],
+                "reviewText": " ".join(_WORDS[w] for w in chosen),
+                "overall": float(rating),
+                "summary": _WORDS[chosen[0]].capitalize(),
+                "unixReviewTime": _FIRST_DAY + _DAY * day,
+                "reviewTime": f"{date:%m} {date.day}, {date:%Y}",
+            }
+            if nameless:
+                del record["reviewerName"]
+            yield json.dumps(record)
+
+    _write(out / f"reviews_{domain.name}_5.json", compressed, records())
+
+
+def _write_meta(
+    out: Path, domain: Domain, rows: Rows, category: np.ndarray, rng: np.random.Generator,
+    missing_share: float, compressed: bool,
+) -> None:  # fmt: skip
+    """Python literals: the reviewed items but a share, and a quarter more that nobody reviewed."""
+    items = np.unique(rows.item)
+    missing = rng.random(len(items)) < missing_share
+    optional = rng.random((2 * len(items), 3))
+    spare = domain.items + np.arange(len(items) // 4)
+
+    def records() -> Iterator[str]:
+        for n, item in enumerate(np.append(items[~missing], spare).tolist()):
+            kind = int(category[item]) if item < domain.items else 0
+            record = {"asin": domain.asin(item)}
+            if optional[n, 0] < 0.9:
+                record["title"] = f"Maker's \u00ab{_WORDS[item % len(_WORDS)]}\u00bb, no. {item}"
+            if optional[n, 1] < 0.7:
+                record["price"] = round(1 + 40 * float(optional[n, 2]), 2)
+            if optional[n, 2] < 0.5:
+                record["brand"] = "Smith & Sons"
+            record["salesRank"] = {domain.name: item + 1}
+            record["categories"] = [[domain.name, f"Kind {kind:02d}", "Children's"], ["Gifts"]]
+            yield ascii(record)
+
+    _write(out / f"meta_{domain.name}.json", compressed, records())

@@ -1,12 +1,20 @@
-"""Generated raw files of MovieLens-1M: same form, similar marginals, no real row."""
+"""Generated raw files of MovieLens-1M: same format, similar marginals, no real row."""
 
 from pathlib import Path
 
 import numpy as np
 
 from hamur.data.movielens import load as movielens
-from hamur.data.synthetic.draws import ZIPF, cardinality, distinct, zipf
-from hamur.data.synthetic.planted import Field, Truth, meet_rates, plant, truth_of
+from hamur.data.synthetic.signals import (
+    ZIPF,
+    Field,
+    GroundTruth,
+    cardinality,
+    distinct,
+    domain_probabilities,
+    in_own_domain,
+    zipf,
+)
 
 # MovieLens-1M as published: users by age, rating counts, share of the rows and rate of each domain.
 _AGE_USERS = {1: 222, 18: 1103, 25: 2096, 35: 1193, 45: 550, 50: 496, 56: 380}
@@ -31,10 +39,10 @@ def make_movielens(
     seed: int,
     signal: float = 1.4,
     domain_shift: float = 1.1,
-) -> Truth:
-    """Writes the three raw files of MovieLens-1M with `rows` ratings, at least 20 a user.
+) -> GroundTruth:
+    """Writes the three raw files of MovieLens-1M with `rows` ratings, at least 20 per user.
 
-    Returns the truth of the ratings in file order.
+    Returns the ground truth of the ratings in file order.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     num_users = min(cardinality(_ML_USERS, rows, _ML_ROWS), rows // _MIN_RATINGS)
@@ -51,27 +59,20 @@ def make_movielens(
         "user_id": Field(user, 0.3, "user"),
         "movie_id": Field(movie, 0.4, "item"),
     }
-    logits = plant(rng, fields, np.zeros((rows, 1)), 3, signal, domain_shift)
-    by_domain = meet_rates(logits, domain, _ML_RATES)
-    probability = np.take_along_axis(by_domain, domain[:, None], axis=1)[:, 0]
-    liked = rng.random(rows) < probability
+    by_domain = domain_probabilities(
+        rng, fields, np.zeros((rows, 1)), domain, _ML_RATES, signal, domain_shift
+    )
+    liked = rng.random(rows) < in_own_domain(by_domain, domain)
     time = _times(rng, user, num_users)
     rating = np.where(liked, _ratings(rng, (4, 5), rows), _ratings(rng, (1, 2, 3), rows))
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     _write_dat(out / "ratings.dat", (user + 1, movie_ids[movie], rating, time))
-    _write_dat(
-        out / "users.dat",
-        (
-            range(1, num_users + 1),
-            np.array(["F", "M"])[users["gender"]],
-            users["age"],
-            users["occupation"],
-            users["zip"],
-        ),
-    )
+    gender = np.array(["F", "M"])[users["gender"]]
+    columns = (range(1, num_users + 1), gender, users["age"], users["occupation"], users["zip"])
+    _write_dat(out / "users.dat", columns)
     _write_dat(out / "movies.dat", (movie_ids, *_titles(rng, genres)))
-    return truth_of(by_domain, liked.astype(np.int8), domain)
+    return GroundTruth.of(by_domain, liked.astype(np.int8), domain)
 
 
 def _users(rng: np.random.Generator, number: int, num_zips: int) -> dict[str, np.ndarray]:

@@ -10,11 +10,10 @@ from mindspore import Tensor
 
 from hamur.commands.prepare_data import main_prepare
 from hamur.commands.ranking import main
-from hamur.data import load_ali_ccp
+from hamur.data import load_ali_ccp, synthetic
 from hamur.data.cache import open_cache
 from hamur.data.errors import CacheError
 from hamur.data.multi_valued import padded
-from hamur.data.synthetic import samples as synthetic
 from hamur.layers import InstanceEmbedding
 from hamur.models import published_sizes
 from tests.data.ali_ccp.test_ali_raw import mutate_harmlessly, prepared, same_files

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hamur.data import load_ali_ccp
+from hamur.data import load_ali_ccp, synthetic
 from hamur.data.ali_ccp import lists as ali_ccp_lists
 from hamur.data.ali_ccp import raw as ali_ccp_raw
 from hamur.data.ali_ccp.form import COMMON, SKELETON
@@ -25,7 +25,6 @@ from hamur.data.errors import (
     UnknownDomainError,
 )
 from hamur.data.streaming.prepare import prepare
-from hamur.data.synthetic import samples as synthetic
 from hamur.data.text.bad_rows import BadRows, Policy
 from tests.support import naive
 from tests.support.fuzz import mutated

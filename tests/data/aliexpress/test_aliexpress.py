@@ -25,7 +25,7 @@ from hamur.data.errors import (
 )
 from hamur.data.splits import last_pages
 from hamur.data.synthetic.aliexpress import make_aliexpress
-from hamur.data.synthetic.planted import expected_auc
+from hamur.data.synthetic.signals import expected_auc
 from hamur.data.text import checks, reader
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.metrics import label_entropy

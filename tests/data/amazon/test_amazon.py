@@ -31,7 +31,7 @@ from hamur.data.errors import (
     TruncatedFileError,
 )
 from hamur.data.streaming.prepare import prepare
-from hamur.data.synthetic import planted
+from hamur.data.synthetic import signals
 from hamur.data.synthetic.amazon import generate, make_amazon_pair
 from hamur.data.text.bad_rows import Policy
 from tests.data.cross_domain.test_pair import assert_equal, listed
@@ -410,7 +410,7 @@ def test_drawn_ratings_have_the_auc_that_is_expected(tmp_path, plant):
     )
     for name, each in truth.items():
         found = roc_auc_score(each.labels, each.probability)
-        expected = planted.expected_auc(each.probability)
+        expected = signals.expected_auc(each.probability)
         rows = min(each.labels.sum(), len(each.labels) - each.labels.sum())
         assert abs(found - expected) < 3 * 0.3 / np.sqrt(rows), name
     if plant == "none":

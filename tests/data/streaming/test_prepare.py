@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from hamur.commands.prepare_data import main_prepare
-from hamur.data import load_ali_ccp, load_movielens
+from hamur.data import load_ali_ccp, load_movielens, synthetic
 from hamur.data.ali_ccp import raw as ali_ccp_raw
 from hamur.data.ali_ccp.raw import DATASET as ALI_CCP
 from hamur.data.cache import open_cache
@@ -23,7 +23,6 @@ from hamur.data.streaming import jobs
 from hamur.data.streaming.pipeline import Workspace
 from hamur.data.streaming.prepare import prepare
 from hamur.data.streaming.statistics import as_table
-from hamur.data.synthetic import samples as synthetic
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "examples" / "prepare_data.py"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from hamur.data.synthetic import planted
-from hamur.data.synthetic import samples as synthetic
+from hamur.data import synthetic
+from hamur.data.synthetic import signals
 from hamur.data.synthetic.ali_world import PRESENT, RATES, SHARES
 from tests.support import naive
 
@@ -94,7 +94,7 @@ def test_expected_auc_equals_the_sum_over_pairs():
     weight = p[:, None] * (1 - p[None, :])
     np.fill_diagonal(weight, 0)
     won = (p[:, None] > p[None, :]) + 0.5 * (p[:, None] == p[None, :])
-    assert planted.expected_auc(p) == pytest.approx((weight * won).sum() / weight.sum(), abs=1e-12)
+    assert signals.expected_auc(p) == pytest.approx((weight * won).sum() / weight.sum(), abs=1e-12)
 
 
 def test_nothing_of_the_truth_stands_in_the_data(generated):

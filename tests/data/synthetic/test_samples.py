@@ -10,11 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import OneHotEncoder
 
-from hamur.data import load_ali_ccp, load_movielens
+from hamur.data import load_ali_ccp, load_movielens, synthetic
 from hamur.data.ali_ccp import columns as ali_ccp
 from hamur.data.movielens import load as movielens
-from hamur.data.synthetic import planted
-from hamur.data.synthetic import samples as synthetic
+from hamur.data.synthetic import signals
 
 DATA = movielens.SAMPLE.parent
 
@@ -93,13 +92,13 @@ def test_expected_auc_equals_its_definition():
     weight = p[:, None] * (1 - p[None, :])
     np.fill_diagonal(weight, 0.0)
     won = (p[:, None] > p[None, :]) + 0.5 * (p[:, None] == p[None, :])
-    assert planted.expected_auc(p) == pytest.approx((weight * won).sum() / weight.sum(), abs=1e-12)
+    assert signals.expected_auc(p) == pytest.approx((weight * won).sum() / weight.sum(), abs=1e-12)
 
 
 def test_drawn_labels_have_the_expected_auc(tmp_path):
     truth = synthetic.make_movielens(tmp_path, rows=200_000, seed=3)
     found = roc_auc_score(truth.labels, truth.probability)
-    assert abs(found - planted.expected_auc(truth.probability)) < 3 * 1.0e-3  # 3 standard errors
+    assert abs(found - signals.expected_auc(truth.probability)) < 3 * 1.0e-3  # 3 standard errors
     for d, rate in enumerate((0.552, 0.563, 0.600)):
         rows = truth.domain == d
         assert truth.probability[rows].mean() == pytest.approx(rate, rel=1e-4)
@@ -107,10 +106,10 @@ def test_drawn_labels_have_the_expected_auc(tmp_path):
 
 def test_best_auc_of_the_samples_and_what_the_domain_is_worth(tmp_path):
     truth = synthetic.make_movielens(tmp_path / "ml", rows=8_000, seed=synthetic.SEED)
-    assert 0.80 <= planted.expected_auc(truth.probability) <= 0.85
+    assert 0.80 <= signals.expected_auc(truth.probability) <= 0.85
     for truth in synthetic.make_ali_ccp(tmp_path / "ali", rows=6_000, seed=synthetic.SEED).values():
         best = roc_auc_score(truth.labels, truth.probability)
-        assert 0.70 <= planted.expected_auc(truth.probability) <= 0.85
+        assert 0.70 <= signals.expected_auc(truth.probability) <= 0.85
         assert best - roc_auc_score(truth.labels, truth.blind) >= 0.02
 
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from hamur.data.synthetic.exact_front import (
+from hamur.data.synthetic.conflict import draw_rows, make_task_conflict, task_names
+from hamur.data.synthetic.signals import expected_auc
+from hamur.metrics import auc, fronts
+from hamur.metrics.exact_front import (
     base_entropy,
     best_scores,
     exact_front,
     oracle_losses,
     soft_auc,
 )
-from hamur.data.synthetic.planted import expected_auc
-from hamur.data.synthetic.task_conflict import draw_rows, make_task_conflict, task_names
-from hamur.metrics import auc, fronts
 from hamur.reporting.front import posthoc_logits
 
 CORNERS = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])

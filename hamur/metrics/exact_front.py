@@ -8,15 +8,19 @@ needs no model of its own.
 
 import numpy as np
 
-from hamur.data.synthetic.planted import sigmoid
-
 BISECTIONS = 60
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-z))"""
+    return 1.0 / (1.0 + np.exp(-logits))
 
 
 def soft_auc(scores: np.ndarray, probability: np.ndarray) -> float:
     """Expected AUC of scores (N,) over labels drawn from probability (N,); ties count half.
 
-    sum over pairs q_i (1 - q_j) ([s_i > s_j] + [s_i = s_j] / 2) over sum of q_i (1 - q_j), i != j.
+    sum over pairs q_i (1 - q_j) ([s_i > s_j] + [s_i = s_j] / 2) over sum of q_i (1 - q_j), i != j;
+    O(N log N).  Of 0/1 probabilities it is the AUC.
     """
     order = np.argsort(scores, kind="stable")
     s, q = scores[order], probability[order]
@@ -54,11 +58,8 @@ def best_scores(probability: np.ndarray, offsets: np.ndarray, weights: np.ndarra
     high = -low
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        reached = sum(w * sigmoid(middle + b) for w, b in zip(weights, offsets))
-        low, high = (
-            np.where(reached < target, middle, low),
-            np.where(reached < target, high, middle),
-        )
+        below = sum(w * sigmoid(middle + b) for w, b in zip(weights, offsets)) < target
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
     return (low + high) / 2
 
 
@@ -75,12 +76,12 @@ def exact_front(
     convex in the score, so that these points are all of the front.
     """
     entropy = base_entropy(probability.mean(axis=0)) if entropy is None else entropy
-    losses, areas = [], []
+    normalized, aucs = [], []
     for preference in preferences:
         score = best_scores(probability, offsets, preference / entropy)
-        losses.append(oracle_losses(score[:, None] + offsets, probability) / entropy)
-        areas.append([soft_auc(score, q) for q in probability.T])
-    return np.array(losses), np.array(areas)
+        normalized.append(oracle_losses(score[:, None] + offsets, probability) / entropy)
+        aucs.append([soft_auc(score, q) for q in probability.T])
+    return np.array(normalized), np.array(aucs)
 
 
 def oracle_losses(logits: np.ndarray, probability: np.ndarray) -> np.ndarray:
