@@ -1,4 +1,4 @@
-"""Draw hamur.png, the picture of the README: python examples/figures/draw.py"""
+"""Draw adapter.png, the picture of the README: python examples/figures/draw.py"""
 
 from itertools import pairwise
 from pathlib import Path
@@ -111,7 +111,7 @@ def main():
     ):
         drawing.box(x, 0.03, 0.22, 0.16, color=color)
         drawing.text(x + 0.32, 0.11, text, 8, "left")
-    drawing.figure.savefig(Path(__file__).with_name("hamur.png"))
+    drawing.figure.savefig(Path(__file__).with_name("adapter.png"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""What the pages say holds: their code runs, what they name exists, and the README stays short."""
+
+import importlib
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+FOLDERS = ("", "examples", "data", "hamur", "hamur/models", "tests/benchmarks")
+PAGES = [page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md"))]
+WITH_PYTHON = (README, ROOT / "examples/README.md", ROOT / "hamur/README.md")
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+PLACEHOLDER = re.compile(r"[<>{}*]|\.\.\.")
+OWN_PATH = re.compile(r"(?:examples|hamur|data|tests)/[\w./<>{}*-]+")
+
+
+def fenced(page: Path, language: str) -> list[str]:
+    """The code blocks of a page in this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def without_code(text: str) -> str:
+    """The text without code blocks, code in a line, and the targets of links."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`]*`|\]\([^)]*\)|<http[^>]*>", "", text)
+
+
+def commands(page: Path) -> list[str]:
+    """Every `python examples/...` line of a page, without its comment."""
+    lines = "".join(fenced(page, "")).replace("\\\n", " ").splitlines()
+    return [line.split(" #")[0].strip() for line in lines if line.startswith("python examples/")]
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as links write them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+def test_the_readme_is_short():
+    text = README.read_text()
+    lines = text.splitlines()
+    assert len(lines) <= 200
+    assert len(text) <= 14_000
+    assert [line for line in lines if len(line) > 110 and not line.startswith("|")] == []
+    numbers = re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?", without_code(text))
+    assert len(numbers) <= 60
+
+
+def test_python_blocks_run(tmp_path, monkeypatch):
+    """All of them as one program, from a folder of their own: later blocks use names of earlier."""
+    blocks = [block for page in WITH_PYTHON for block in fenced(page, "python")]
+    assert len(blocks) >= 6
+    file = tmp_path / "pages.py"  # a file, because MindSpore compiles from the source text
+    file.write_text("\n".join(blocks))
+    monkeypatch.chdir(tmp_path)
+    spec = importlib.util.spec_from_file_location("pages", file)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "pages", module)
+    spec.loader.exec_module(module)
+    assert (tmp_path / "runs/first/model.safetensors").exists()
+    assert module.logits.shape == (5,)
+
+
+BUNDLED = [line for line in commands(README) if "path" not in line and "--raw" not in line]
+
+
+@pytest.mark.parametrize("line", BUNDLED)
+def test_commands_on_bundled_data_run(line, tmp_path, monkeypatch, capsys):
+    """With one epoch in place of all."""
+    _, script, *options = shlex.split(line)
+    monkeypatch.setattr(sys, "argv", [script, *options, "--epoch", "1"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    assert end.value.code == 0, capsys.readouterr().err
+    assert len(list(tmp_path.rglob("metrics.json"))) == 1
+
+
+def test_readme_runs_every_system():
+    scripts = {Path(shlex.split(line)[1]).name for line in BUNDLED}
+    assert scripts >= {"run_aliexpress_multi_task.py", "run_amazon_cross_domain.py"}
+
+
+@every_page
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(((?!http)[^)]+)\)", text):
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+@every_page
+def test_named_files_exist(page):
+    for path in OWN_PATH.findall(page.read_text()):
+        path = path.rstrip(".-")
+        if not PLACEHOLDER.search(path):
+            assert (ROOT / path).exists() or (page.parent / path).exists(), path
+
+
+@every_page
+def test_named_modules_and_functions_exist(page):
+    for name in re.findall(r"\bhamur(?:\.[A-Za-z_]\w*)+", page.read_text()):
+        resolve(name)
+
+
+def resolve(name: str):
+    """The module or attribute of this dotted name."""
+    parts = name.split(".")
+    found = importlib.import_module(parts[0])
+    for number, part in enumerate(parts[1:], 2):
+        if not hasattr(found, part):
+            importlib.import_module(".".join(parts[:number]))
+        found = getattr(found, part)
+    return found
