@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from hamur import training
+from hamur.models.ranking import build
+
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 FOLDERS = ("", "examples", "data", "hamur", "hamur/models", "tests/benchmarks")
@@ -53,7 +56,7 @@ def test_the_readme_is_short():
     assert len(numbers) <= 60
 
 
-def test_python_blocks_run(tmp_path, monkeypatch):
+def test_python_blocks_run(tmp_path, monkeypatch, tiny_schema, tiny_splits):
     """All of them as one program, from a folder of their own: later blocks use names of earlier."""
     blocks = [block for page in WITH_PYTHON for block in fenced(page, "python")]
     assert len(blocks) >= 6
@@ -66,6 +69,10 @@ def test_python_blocks_run(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     assert (tmp_path / "runs/first/model.safetensors").exists()
     assert module.logits.shape == (5,)
+    options = dict(preset="paper", config=None, seed=1, embed_dim=3, hidden_dims=(6, 5))
+    model = build({"new": module.LinearAndDeep}, "new_adp", tiny_schema, **options)
+    trainer = training.Trainer(training.supervised_step, batch_size=64, quiet=True)
+    assert trainer.fit(model, tiny_splits.train, tiny_splits.valid).epochs == 1
 
 
 BUNDLED = [line for line in commands(README) if "path" not in line and "--raw" not in line]
