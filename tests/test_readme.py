@@ -67,7 +67,7 @@ def test_python_blocks_run(tmp_path, monkeypatch, tiny_schema, tiny_splits):
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "pages", module)
     spec.loader.exec_module(module)
-    assert (tmp_path / "runs/first/model.safetensors").exists()
+    assert (tmp_path / "runs/me/model.safetensors").exists()
     assert module.logits.shape == (5,)
     options = dict(preset="paper", config=None, seed=1, embed_dim=3, hidden_dims=(6, 5))
     model = build({"new": module.LinearAndDeep}, "new_adp", tiny_schema, **options)
