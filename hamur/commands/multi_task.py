@@ -1,24 +1,308 @@
-"""From flags to results on disk for the multi-task models and their fronts."""
+"""The multi-task script: its flags, what each preset resolves them to, and which flags a preset
+refuses.  `multi_task_run` does the work."""
 
-import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from hamur.commands.multi_task_config import TaskConfig
-from hamur.commands.multi_task_data import data_rows, load_data, unknown_counts
-from hamur.commands.script import (
-    command,
-    open_run,
-    select_device,
-    stop_if_interrupted,
-    train_block,
+from hamur.commands.script import command, stop_if_interrupted
+from hamur.config import (
+    MIN_STEPS_PER_EPOCH,
+    RunOptions,
+    choose_batch_size,
+    data_flag,
+    fill_missing,
+    flag,
+    from_flags,
+    model_flag,
+    shared,
+    training_flag,
 )
-from hamur.config import from_flags
-from hamur.files import write_json
-from hamur.metrics import fronts
-from hamur.reporting import front, results, tables
+from hamur.models import MULTI_TASK
+
+front_flag = partial(flag, group="preferences and front")
+
+COUNTRIES = ("NL", "ES", "FR", "US", "RU")
+SYNTHETIC = "Synthetic"
+DATA_SETS = (*(f"AliExpress_{country}" for country in COUNTRIES), SYNTHETIC)
+OFFICIAL = "official"
+SYNONYMS = {"published": OFFICIAL}
+
+# Names defined beside the layers and losses that they choose, repeated here so that --help loads no
+# MindSpore; a test compares the two.
+META_ORDERS = ("second", "first", "none")
+HEADS = ("per_task", "shared_score")
+GATES = ("linear", "deep", "attention")
+EXPERT_KINDS = ("mlp", "cross", "ple")
+TOWER_NORMS = ("conditional", "layer", "batch")
+SCALARISATIONS = ("linear", "tchebycheff", "smooth_tchebycheff", "cosmos", "hypervolume", "epo")
+SCALARISATIONS += (OFFICIAL,)
+SAMPLERS = ("angles", "annealed", "grid", "dirichlet")
+
+BATCH_SIZE = 2048
+AVERAGING = 0.998  # of pomoe
+
+# Resolved where a flag is not given.
+PRESETS = {
+    "pareto": dict(
+        head="per_task",
+        gate="deep",
+        expert_kind="mlp",
+        tower_norm="conditional",
+        scalarisation="linear",
+        loss_norm="entropy",
+        sampler="angles",
+        preferences_per_step=8,
+        eval_preferences=25,
+        anneal_power=2.0,
+        reference_front=0,
+    ),
+    OFFICIAL: dict(
+        head="per_task",
+        scalarisation=OFFICIAL,
+        loss_norm="none",
+        sampler="dirichlet",
+        dirichlet_alpha="1,1.2",
+        preferences_per_step=1,
+        eval_preferences=5,
+        anneal_power=2.0,
+        reference_front=0,
+    ),
+}
+PREFERENCE_FLAGS = (*PRESETS["pareto"], "gate_anchor", "dirichlet_alpha", "ideal")
+# The official preset has its own.
+PARETO_FLAGS = (
+    *("head", "gate", "gate_anchor", "expert_kind", "tower_norm", "scalarisation", "sampler"),
+    *("loss_norm", "anneal_power", "ideal", "preferences_per_step"),
+)
+# Resolved for, and refused by all but, one model.
+OWN_FLAGS = {"calibrator": ("aitm", 0.0), "meta_order": ("metaheac", "second")}
+
+
+@dataclass(frozen=True)
+class TaskConfig(RunOptions):
+    """Options of the multi-task models.
+
+    Raises:  ValueError: an unknown choice, a number out of its range, or a flag that the chosen
+        model and preset have no use for; the text names the flag, the rule and the value.
+    """
+
+    dataset_name: str = data_flag("AliExpress_NL", "the data set", choices=DATA_SETS)
+    dataset_path: str | None = data_flag(
+        None,
+        "the folder that holds the data set's folder, or that folder itself",
+        default_text="the generated sample that comes with the repository",
+    )
+    task_num: int = data_flag(2, "number of tasks, which must be that of the data", at_least=1)
+    tasks: str | None = data_flag(
+        None, "label columns in funnel order, comma separated", default_text="all of the data"
+    )
+    valid_fraction: float = data_flag(
+        0.1, "share of the training rows kept for validation", above=0, below=1
+    )
+    max_rows: int | None = data_flag(
+        None, "train on the first rows only, whole search pages", at_least=200, default_text="all"
+    )
+    on_bad_rows: str = data_flag(
+        "error",
+        "error: stop at the first row that cannot be read; skip: leave such rows out, count them",
+        choices=("error", "skip"),
+    )
+    synthetic_rows: int = data_flag(40_000, "rows of --dataset_name Synthetic", at_least=1000)
+    conflict: float = data_flag(
+        0.25, "disagreement of the tasks of --dataset_name Synthetic, 0 to 0.5", at_least=0
+    )
+    model_name: str = model_flag("metaheac", "the network", choices=MULTI_TASK)
+    preset: str = model_flag(
+        "pareto",
+        "official: as the public code computes, its defects included; pareto: corrected",
+        choices=PRESETS,
+        synonyms=SYNONYMS,
+    )
+    expert_num: int = model_flag(6, "number of experts", at_least=1)
+    embed_dim: int = model_flag(128, "width of an embedding", at_least=1)
+    calibrator: float | None = model_flag(
+        None, "aitm: weight of the funnel's penalty", at_least=0, default_text="0"
+    )
+    meta_order: str | None = model_flag(
+        None,
+        "metaheac: derivative through the inner step",
+        choices=META_ORDERS,
+        default_text="second",
+    )
+    head: str | None = model_flag(
+        None,
+        "pomoe: one tower per task, or one score for all tasks, whose front is a true trade-off",
+        choices=HEADS,
+        default_text="per_task",
+    )
+    gate: str | None = model_flag(
+        None,
+        "pomoe: how the gates read the instance",
+        choices=GATES,
+        default_text="deep",
+    )
+    gate_anchor: float | None = model_flag(
+        None,
+        "pomoe: how strongly a preference prefers its nearest expert to the next",
+        at_least=0,
+        default_text="5.4 for head shared_score, else 0",
+    )
+    expert_kind: str | None = model_flag(
+        None,
+        "pomoe: the experts",
+        choices=EXPERT_KINDS,
+        default_text="mlp",
+    )
+    tower_norm: str | None = model_flag(
+        None,
+        "pomoe: the towers' norm",
+        choices=TOWER_NORMS,
+        default_text="conditional",
+    )
+    scalarisation: str | None = front_flag(
+        None,
+        "pomoe: how a preference weighs the losses",
+        choices=SCALARISATIONS,
+        synonyms=SYNONYMS,
+        default_text="linear",
+    )
+    loss_norm: str | None = front_flag(
+        None,
+        "pomoe: entropy: losses divided by base entropies, less the ideal for non-linear rules; "
+        "none: raw losses",
+        choices=("entropy", "none"),
+        default_text="entropy",
+    )
+    sampler: str | None = front_flag(
+        None,
+        "pomoe: the preferences of a step",
+        choices=SAMPLERS,
+        default_text="angles",
+    )
+    anneal_power: float | None = front_flag(
+        None,
+        "sampler annealed: how fast preferences spread from the even one",
+        above=0,
+        default_text="2",
+    )
+    dirichlet_alpha: str | None = front_flag(
+        None,
+        "sampler dirichlet: one positive number per task, comma separated",
+        default_text="1 per task; official 1,1.2",
+    )
+    ideal: str | None = front_flag(
+        None,
+        "NE of single-task runs, comma separated, that non-linear rules measure from",
+        default_text="the running minimum less 0.01",
+    )
+    preferences_per_step: int | None = front_flag(
+        None, "preferences of a training step", at_least=1, default_text="8"
+    )
+    eval_preferences: int | None = front_flag(
+        None, "points of the front", at_least=1, default_text="25; official 5"
+    )
+    reference_front: int | None = front_flag(
+        None,
+        "also train this number of models, each for one fixed preference",
+        at_least=0,
+        default_text="0",
+    )
+    posthoc: bool = front_flag(
+        True, "compare with the front computed from a per-task model without a hyper-network"
+    )
+    bootstrap: int = front_flag(
+        0, "resamples of search pages for intervals of the front's measures", at_least=0
+    )
+    epochs: int = shared("epochs", 50)
+    patience: int = shared("patience", 2)
+    learning_rate: float = shared("learning_rate", 3e-4)
+    batch_size: int | None = shared(
+        "batch_size",
+        default_text=f"{BATCH_SIZE}; less if an epoch had under {MIN_STEPS_PER_EPOCH} steps",
+    )
+    seed: int = shared("seed", 1)
+    weight_decay: float = training_flag(1e-6, "strength of the L2 term", at_least=0)
+    averaging: float | None = training_flag(
+        None,
+        "decay per step of a moving average of the weights, which is what is evaluated and saved; "
+        "0 = off",
+        at_least=0,
+        below=1,
+        default_text="pomoe 0.998; official and other models 0",
+    )
+    select_on: str = training_flag(
+        "valid",
+        "rows that pick the best epoch; test, as in the public code, gives optimistic figures",
+        choices=("valid", "test"),
+    )
+    alpha: float | None = training_flag(None, "accepted for the public command line; no effect")
+    lamb: float | None = training_flag(None, "accepted for the public command line; no effect")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.conflict > 0.5:
+            raise ValueError(f"--conflict must be at most 0.5, got {self.conflict}.")
+        for name in ("dirichlet_alpha", "ideal"):
+            self.numbers(name)
+
+    def check_usage(self) -> None:
+        """ValueError for a given flag that the chosen model and preset have no use for."""
+        pomoe = self.model_name == "pomoe"
+        for name in PREFERENCE_FLAGS:
+            if getattr(self, name) is not None and not pomoe:
+                raise ValueError(f"--{name} is for --model_name pomoe, not {self.model_name}.")
+        for name, (owner, _) in OWN_FLAGS.items():
+            if getattr(self, name) is not None and self.model_name != owner:
+                raise ValueError(f"--{name} is for {owner}, not {self.model_name}.")
+        official = pomoe and self.preset == OFFICIAL
+        for name in PARETO_FLAGS if official else ():
+            if getattr(self, name) is not None:
+                raise ValueError(f"--{name} is for --preset pareto; official has its own.")
+        if self.anneal_power is not None and (self.sampler or "angles") != "annealed":
+            raise ValueError(
+                f"--anneal_power is for --sampler annealed, not {self.sampler or 'angles'}."
+            )
+        if self.dirichlet_alpha is not None and not official and self.sampler != "dirichlet":
+            raise ValueError("--dirichlet_alpha is for --sampler dirichlet.")
+        if self.ideal is not None and (self.scalarisation or "linear") == "linear":
+            raise ValueError("--ideal is for the non-linear --scalarisation choices.")
+
+    def numbers(self, name: str) -> tuple[float, ...] | None:
+        """The numbers of a comma-separated flag."""
+        text = getattr(self, name)
+        if text is None:
+            return None
+        try:
+            return tuple(float(part) for part in text.split(","))
+        except ValueError:
+            raise ValueError(f"--{name} is {text!r}; give numbers such as 1,1.2.") from None
+
+    def check_numbers(self, tasks: int) -> None:
+        """ValueError for a flag of one number per task that has another number of them."""
+        for name in ("ideal", "dirichlet_alpha"):
+            values = self.numbers(name)
+            if values is not None and len(values) != tasks:
+                raise ValueError(
+                    f"--{name} is {getattr(self, name)!r}; give {tasks} numbers, one per task."
+                )
+
+    def resolved(self, script: str, train_rows: int) -> "TaskConfig":
+        """A copy with the value that is used in place of every None that has one."""
+        pomoe = self.model_name == "pomoe"
+        defaults = PRESETS[self.preset] if pomoe else {}
+        for name, (owner, value) in OWN_FLAGS.items():
+            if self.model_name == owner:
+                defaults = {name: value}
+        return fill_missing(
+            self,
+            averaging=AVERAGING if pomoe and self.preset == "pareto" else 0.0,
+            batch_size=choose_batch_size(BATCH_SIZE, train_rows),
+            init_seed=self.seed,
+            save_dir=f"runs/{script}/{self.model_name}-{self.seed}",
+            **defaults,
+        )
 
 
 def main(load: Callable, script: str, description: str, argv: Sequence[str] | None = None) -> int:
@@ -28,156 +312,7 @@ def main(load: Callable, script: str, description: str, argv: Sequence[str] | No
     """
     config = from_flags(TaskConfig, argv, description)
     with command(script, config.debug) as outcome:
+        from hamur.commands.multi_task_run import run_tasks
+
         stop_if_interrupted(run_tasks(config, load, Path(script).stem))
     return outcome.code
-
-
-def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:
-    """Load, build, train, judge every preference, and write everything to --save_dir; returns
-    metrics.json.
-
-    Raises:  ValueError: an option, the data or the device cannot be used; nothing was trained.
-    """
-    from hamur.commands import multi_task_training as task_training
-
-    config.check_usage()
-    select_device(config.device)
-    warn(config)
-    splits, schema, truth = load_data(config, load)
-    config.check_numbers(len(schema.labels))
-    config = config.resolved(script, len(splits.train))
-    folder = Path(config.save_dir)
-    say = (lambda *_: None) if config.quiet else print
-    network = task_training.network_config(config)
-    entropy = task_training.training_entropy(splits, schema)
-    model = task_training.build(config, network, schema, splits.train.labels)
-    say(f"{schema.name}: {config.dataset_path or 'generated rows'}\n")
-    say(tables.text_table(*data_rows(splits, schema)) + "\n")
-    description = results.run_description(config, network, script, splits, schema)
-    counts = open_run(config, description, model, say)
-    chosen_on = splits.test if config.select_on == "test" else splits.valid
-    trainer = task_training.make_trainer(
-        config, model, entropy, len(splits.train), save_dir=config.save_dir
-    )
-    run = trainer.fit(model, splits.train, chosen_on)
-    content = head(config, schema) | judge(config, model, splits, schema, entropy, truth)
-    content["train"] = train_block(run) | counts
-    content["unknown"] = unknown_counts(splits, schema)
-    write(folder, content, config, schema, say)
-    return content
-
-
-def warn(config: TaskConfig) -> None:
-    """One line on stderr for what a user should not overlook."""
-    for name in ("alpha", "lamb"):
-        if getattr(config, name) is not None:
-            print(
-                f"--{name} is accepted for the public command line and has no effect",
-                file=sys.stderr,
-            )
-    if config.select_on == "test":
-        print(
-            "--select_on test: the epoch is chosen on the test rows, as in the public code; the "
-            "figures are no honest estimate",
-            file=sys.stderr,
-        )
-
-
-def head(config, schema) -> dict:
-    """What a reader of metrics.json must know first."""
-    content = {
-        "model": config.model_name,
-        "preset": config.preset,
-        "dataset": schema.name,
-        "synthetic": config.dataset_path is None,
-        "seed": config.seed,
-        "selected_on": config.select_on,
-    }
-    return content | ({"head": config.head} if config.head else {})
-
-
-def judge(config, model, splits, schema, entropy, truth) -> dict:
-    """Valid, test, front, measures, posthoc and reference entries of metrics.json."""
-    from hamur.commands import multi_task_training as task_training
-    from hamur.training.predict import graph_mode, predictor_of
-
-    names = schema.labels
-    preferences = task_training.preferences_of(config, len(names))
-    predictor, content, logits = predictor_of(model), {}, {}
-    for part in ("valid", "test"):
-        table = getattr(splits, part)
-        with graph_mode():
-            logits[part] = predictor.logits(table, preferences)
-        entries = front.front_entries(preferences, logits[part], table, entropy, names)
-        middle = entries[len(entries) // 2]
-        content[part] = {"rows": len(table), "tasks": middle["tasks"]}
-        if config.model_name == "pomoe":
-            content[part]["preference"] = middle["preference"]
-        content[f"front_{part}"] = entries
-    content["entropy"] = {name: float(h) for name, h in zip(names, entropy)}
-    if config.model_name != "pomoe":
-        fronts_of = content.pop("front_valid"), content.pop("front_test")
-        _, areas = front.arrays(fronts_of[1], names)
-        volume = fronts.published_hypervolume(areas)
-        return content | {"hv_published": None if np.isnan(volume) else volume}
-    content["front"] = content.pop("front_test")
-    front_parts(config, content, model, splits, schema, entropy, logits["test"], preferences, truth)
-    return content
-
-
-def front_parts(config, content, model, splits, schema, entropy, logits, preferences, truth):
-    """Add posthoc, reference, exact and front_measures to the content."""
-    from hamur.commands.multi_task_fronts import exact_entries, posthoc_entries, reference_entries
-
-    names, table = schema.labels, splits.test
-    content["posthoc"] = content["reference"] = content["exact"] = []
-    if config.posthoc and len(names) == 2:
-        content["posthoc"] = posthoc_entries(config, splits, schema, entropy, preferences)
-    if config.reference_front:
-        content["reference"] = reference_entries(config, splits, schema, entropy)
-    if truth is not None and config.head == "shared_score":
-        content["exact"] = exact_entries(truth, splits.train, entropy, names, preferences)
-    known = [*content["posthoc"], *content["reference"]]
-    ideal = config.numbers("ideal")
-    measures = front.measures(content["front"], names, known, ideal)
-    for source in ("reference", "exact"):
-        if content[source]:
-            losses, _ = front.arrays(content[source], names)
-            volume = fronts.hypervolume(losses, np.ones(len(names)))
-            key = "hv_fraction" if source == "reference" else "hv_fraction_exact"
-            measures[key] = measures["hv_ne"] / volume if volume > 0 else None
-    _, areas = front.arrays(content["front"], names)
-    volume = fronts.published_hypervolume(areas)
-    measures["hv_published"] = None if np.isnan(volume) else volume
-    if config.bootstrap:
-        found = front.bootstrap(preferences, logits, table, entropy, config.bootstrap, config.seed)
-        measures |= {"front_degenerate": found.pop("front_degenerate"), "intervals": found}
-    content["front_measures"] = measures
-
-
-def write(folder, content, config, schema, say) -> None:
-    """metrics.json, and for a front front.csv, front.png and the tables."""
-    from hamur.reporting.plots import front_plot
-
-    names, run = schema.labels, content["train"]
-    note = ", synthetic data" if content["synthetic"] else ""
-    if "front" in content:
-        sources = {s: content[s] for s in ("posthoc", "reference", "exact")}
-        sources = {"model": content["front"]} | sources
-        front.write_front(folder / "front.csv", sources, names)
-        title = f"{config.model_name} ({config.preset}, {config.head}) on {schema.name}{note}"
-        front_plot(folder / "front.png", sources, names, title)
-    write_json(folder / "metrics.json", content)
-    say(
-        f"\nresults in {folder}; weights of epoch {run['best_epoch']} of {run['epochs']}, the best "
-        f"on {config.select_on}"
-    )
-    say(f"test split{note}:\n")
-    entries = content.get("front") or [
-        {"preference": [1 / len(names)] * len(names), **content["test"]}
-    ]
-    print(front.front_table(entries, names))
-    if "front" in content:
-        print("\n" + front.measures_table(content["front_measures"], names))
-        if content["front_measures"].get("front_degenerate"):
-            print("every span is within its noise: on these rows the preference controls nothing")

@@ -40,7 +40,7 @@ class MetaHeac(MultiTaskModel):
     token].
 
     The public code takes the mean over critics of c_j sigmoid(...), so that P <= 1/5; preset
-    "published" does too.  Logits are formed without leaving the log domain, so that they can be
+    "official" does too.  Logits are formed without leaving the log domain, so that they can be
     differentiated twice.  ``task_embedding`` is an argument because the inner step of the
     meta-learning replaces it; by default it is the parameter Z.
     """
@@ -106,7 +106,7 @@ class MetaHeac(MultiTaskModel):
         """Logit (B, 1) of P = sum_j c_j sigmoid(l_j)."""
         log_shares = ops.log(shares)
         log_true = log_sum_exp(log_shares + log_sigmoid(logits))
-        if self.config.preset == "published":
+        if self.config.preset == "official":
             log_mean = log_true - float(np.log(NUM_CRITICS))
             return log_mean - ops.log1p(-ops.exp(log_mean))
         return log_true - log_sum_exp(log_shares + log_sigmoid(-logits))

@@ -11,14 +11,15 @@ from hamur.layers.tokens import TokenEmbedding
 from hamur.models.protocol import parameter_groups
 from hamur.models.task_prediction import TaskPredictor, task_graph
 
-PRESETS = ("pareto", "published")
+PRESETS = ("pareto", "official")
 
 
 @dataclass(frozen=True)
 class MultiTaskConfig:
     """Sizes and forms of a multi-task network; defaults are those of the public code.
 
-    preset: "published" (the public code's mathematics and order of rows) or "pareto" (corrected).
+    preset: "official" (the public code's mathematics and order of rows; also spelled "published")
+        or "pareto" (corrected).
     head, gate, gate_anchor, expert_kind, tower_norm: POMoE, preset "pareto" only; see
         hamur.models.pomoe.
     calibrator: weight of AITM's penalty.  meta_order: MetaHeac's outer derivative.
@@ -42,6 +43,8 @@ class MultiTaskConfig:
     first_layer: str = "auto"
 
     def __post_init__(self):
+        if self.preset == "published":
+            object.__setattr__(self, "preset", "official")
         if self.preset not in PRESETS:
             raise ValueError(f"unknown preset {self.preset!r}; known are {', '.join(PRESETS)}.")
 
@@ -74,11 +77,11 @@ class MultiTaskModel(nn.Cell):
     @property
     def batches(self):
         """The public code reads the rows in file order."""
-        return "ordered" if self.config.preset == "published" else "shuffled"
+        return "ordered" if self.config.preset == "official" else "shuffled"
 
     def parameter_groups(self):
         """The public code's L2 acts on everything, preset "pareto" spares biases and norms."""
-        spare = self.config.preset != "published"
+        spare = self.config.preset != "official"
         return parameter_groups(self.trainable_params(), spare)
 
     def predictor(self, batch_size=None):

@@ -40,7 +40,7 @@ class PublishedMixture(MultiTaskModel):
         config, width = self.config, self.instance_width
         if self.num_tasks != 2:
             raise ValueError(
-                f"preset 'published' of pomoe has two tasks built in, the data have "
+                f"preset 'official' of pomoe has two tasks built in, the data have "
                 f"{self.num_tasks}; use --preset pareto."
             )
         rate = config.dropout
@@ -228,5 +228,5 @@ class ParetoMixture(MultiTaskModel):
 
 def preference_mixture(schema, config, seed):
     """The network that the preset names."""
-    network = PublishedMixture if config.preset == "published" else ParetoMixture
+    network = PublishedMixture if config.preset == "official" else ParetoMixture
     return network(schema, config, seed)

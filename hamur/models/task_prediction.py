@@ -168,7 +168,7 @@ def call_rows(limit, preferences):
 
 class TaskPredictor:
     """Predicts tables with one multi-task model; the experts of a mixture run once a batch,
-    whatever the number of preferences (preset "published" above 32: once a block of 32)."""
+    whatever the number of preferences (preset "official" above 32: once a block of 32)."""
 
     def __init__(self, model, batch_size=None, staged=False):
         self.model, self.batch_size = model, batch_size or BATCH_SIZE

@@ -33,7 +33,7 @@ FRONT_LINES = {
     "posthoc": dict(color="#8c8c8c", linestyle="--", label="post-hoc from a per-task model"),
     "exact": dict(color=TOTAL_COLOUR, linestyle=":", label="exact front"),
 }
-ARM_MARKERS = {"linear": "o", "smooth_tchebycheff": "s", "published": "X", "per_task": "^"}
+ARM_MARKERS = {"linear": "o", "smooth_tchebycheff": "s", "official": "X", "per_task": "^"}
 PREFERENCE = dict(cmap="viridis", vmin=0, vmax=1, zorder=3)  # colour = weight of the first task
 
 

@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 from mindspore import Tensor
 
-from hamur import models, training
-from hamur.commands import multi_task_training as task_training
-from hamur.commands.multi_task_config import AVERAGING
+from hamur import metrics, models, training
+from hamur.commands.multi_task import AVERAGING
+from hamur.commands.multi_task_run import score_offsets
 from hamur.data.synthetic.conflict import make_task_conflict
 from hamur.files import write_json
 from hamur.metrics import fronts
@@ -21,7 +21,7 @@ from hamur.training.preference.step import RepeatedStep
 
 SIZES = dict(embed_dim=16, expert_dims=(64, 32), tower_dims=(32, 16))
 PUBLISHED_DECAY = 1e-6
-OWN_TOWERS = ("published", "per_task")  # a tower a task: no point that one score could reach
+OWN_TOWERS = ("official", "per_task")  # a tower a task: no point that one score could reach
 RESAMPLES = 40  # of search pages, to tell a span from noise
 EXPERTS = {2: 4}  # with more tasks: one for each corner, each edge from one to another, the centre
 FREE = (
@@ -46,8 +46,8 @@ class SeedStudy:
             config.rows, config.task_num, config.conflict, seed=seed
         )
         self.truth = truth.test
-        self.entropy = task_training.training_entropy(self.splits, self.schema)
-        self.offsets = task_training.score_offsets(self.splits.train.labels)
+        self.entropy = metrics.label_entropy(self.splits.train.labels, self.schema.labels)
+        self.offsets = score_offsets(self.splits.train.labels)
         self.preferences = evaluation_preferences(config.task_num, config.points)
 
     def run(self) -> dict:
@@ -99,7 +99,7 @@ class SeedStudy:
         """NE at all preferences, and whether their spans are noise; of per_task also the front
         that a shared score computed from its probabilities reaches."""
         head = "per_task" if arm in OWN_TOWERS else "shared_score"
-        model = self.make_model("published" if arm == "published" else "pareto", head)
+        model = self.make_model("official" if arm == "official" else "pareto", head)
         logits = self.train("linear" if arm == "per_task" else arm, model)
         noise = front.bootstrap(
             self.preferences, logits, self.splits.test, self.entropy, RESAMPLES, self.seed
@@ -131,7 +131,7 @@ class SeedStudy:
     def train(self, scalarisation, model, fixed=None, step=training.preference_step):
         """Train one model; its logits (N, R, T) on the test rows, at all preferences or the fixed
         one."""
-        config, published = self.config, scalarisation == "published"
+        config, published = self.config, scalarisation == "official"
         judged = self.preferences if fixed is None else np.array([fixed], np.float32)
         criterion = config.criterion if fixed is None else "weighted_loss"
         trainer = training.Trainer(
@@ -164,7 +164,7 @@ class SeedStudy:
         config = self.config
         steps = -(-len(self.splits.train) // config.batch_size)
         given = dict(number=config.preferences_per_step, sampler=config.sampler, fixed=fixed)
-        if scalarisation == "published":
+        if scalarisation == "official":
             given = dict(
                 number=1, sampler="dirichlet", dirichlet_alpha=(1.0, 1.2), loss_norm="none"
             )

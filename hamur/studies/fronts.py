@@ -3,12 +3,12 @@
     reference           a model a preference, linear weights: what the network can reach
     linear, smooth_...  one preference model, preset "pareto", head shared_score
     per_task            the same with a tower a task: no trade-off to steer, so no claim of control
-    published           the public code's network and loss on the same rows
+    official            the public code's network and loss on the same rows
     single task         one model a task, equal budget: what per_task is held against
     posthoc             a shared score computed from per_task's probabilities: no hyper-network
 
 Losses are expected ones under the true probabilities of the test rows, so that label noise is not
-in them.  All but `published` are judged with averaged weights.  An arm whose result is
+in them.  All but `official` are judged with averaged weights.  An arm whose result is
 on disk is not trained again.
 """
 
@@ -28,7 +28,7 @@ from hamur.config import (
 from hamur.files import replacing, write_json
 from hamur.reporting import tables
 
-ARMS = ("linear", "smooth_tchebycheff", "published", "per_task")
+ARMS = ("linear", "smooth_tchebycheff", "official", "per_task")
 # What an arm of head shared_score must reach, by number of tasks: Spearman, share of the
 # reference's hypervolume, share of its span, mean regret, share of non-dominated points.
 REQUIRED = {2: (0.95, 0.97, 0.8, 0.01, 0.8), 3: (0.90, 0.95, 0.8, 0.01, 0.8)}
@@ -58,7 +58,7 @@ class StudyConfig:
     batch_size: int = training_flag(512, "rows of a training step", at_least=2)
     learning_rate: float = training_flag(2e-3, "step size of Adam", above=0)
     weight_decay: float = training_flag(
-        5e-4, "strength of the L2 term; of published always 1e-6, as in the public code", at_least=0
+        5e-4, "strength of the L2 term; of official always 1e-6, as in the public code", at_least=0
     )
     criterion: str = training_flag(
         "weighted_loss",
@@ -84,12 +84,12 @@ class StudyConfig:
                 raise ValueError(
                     f"--arms names {arm!r}; known are {', '.join((*STEERED, *ARMS[2:]))}."
                 )
-        if "published" in self.arm_names and self.task_num != 2:
-            raise ValueError("--arms published has two tasks built in; leave it out.")
+        if "official" in self.arm_names and self.task_num != 2:
+            raise ValueError("--arms official has two tasks built in; leave it out.")
 
     @property
     def arm_names(self) -> list[str]:
-        return self.arms.split(",")
+        return self.arms.replace("published", "official").split(",")
 
 
 def main(script: str, description: str, argv: Sequence[str] | None = None, **defaults) -> int:

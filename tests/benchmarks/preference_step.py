@@ -79,11 +79,11 @@ def ours(preset, form, number, batch):
 
     table = table_of(batch)
     model = make_model(preset, form)
-    published = preset == "published"
+    published = preset == "official"
     options = training.PreferenceOptions(
         (0.5, 0.2),
         1000,
-        scalarisation="published" if published else "linear",
+        scalarisation="official" if published else "linear",
         sampler="dirichlet" if published else "annealed",
         dirichlet_alpha=(1.0, 1.2) if published else None,
         number=number,
@@ -181,7 +181,7 @@ def contests(options):
         if importlib.util.find_spec("torch") is not None:
             for form in ("factored", "plain"):
                 name = f"public code's mathematics in PyTorch / ours, published, {form}"
-                found.append((name, (ours, "published", form, 1, batch), (public, batch), steps))
+                found.append((name, (ours, "official", form, 1, batch), (public, batch), steps))
             name = "public code's mathematics in PyTorch / ours, pareto, 8 preferences, factored"
             found.append((name, (ours, "pareto", "factored", 8, batch), (public, batch), steps))
         else:
@@ -189,7 +189,7 @@ def contests(options):
         for form in ("factored", "plain"):
             name = f"ours, published, {form} / its matrix products alone"
             found.append(
-                (name, (products, form, batch), (ours, "published", form, 1, batch), steps)
+                (name, (products, form, batch), (ours, "official", form, 1, batch), steps)
             )
     if "preferences" in options.only:
         for form, number in (("plain", 8), ("plain", 16), ("factored", 8), ("factored", 16)):

@@ -96,7 +96,7 @@ def test_a_baseline_on_the_sample_and_the_public_flags(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["pareto", "published"])
+@pytest.mark.parametrize("preset", ["pareto", "official"])
 @pytest.mark.parametrize("model", list(MULTI_TASK))
 def test_every_model_trains_on_the_sample(model, preset, tmp_path):
     flags = ["--model_name", model, "--preset", preset, "--epoch", "2"]
@@ -160,7 +160,7 @@ WRONG = [
     (["--model_name", "mmoe", "--gate", "deep"], "--gate is for --model_name pomoe, not mmoe"),
     (
         ["--model_name", "pomoe", "--preset", "published", "--head", "per_task"],
-        "published has its own",
+        "official has its own",
     ),
     (["--model_name", "pomoe", "--anneal_power", "5"], "for --sampler annealed, not angles"),
     (["--model_name", "mmoe", "--gate_anchor", "5"], "--gate_anchor is for --model_name pomoe"),
@@ -169,7 +169,7 @@ WRONG = [
     (["--model_name", "pomoe", "--ideal", ".8,.8"], "non-linear"),
     (
         ["--model_name", "pomoe", "--scalarisation", "tchebycheff", "--ideal", ".8,.8,.8"],
-        "--ideal is '.8,.8,.8'; give 2 numbers, one a task",
+        "--ideal is '.8,.8,.8'; give 2 numbers, one per task",
     ),
     (["--task_num", "3"], "--task_num is 3, but the data have 2 label columns: click, conversion"),
     (["--tasks", "click,cart"], "--tasks names 'cart'; the data have click, conversion"),
@@ -182,7 +182,7 @@ WRONG = [
             "--model_name",
             "pomoe",
             "--preset",
-            "published",
+            "official",
             "--dataset_name",
             "Synthetic",
             "--task_num",
@@ -280,7 +280,7 @@ def test_a_task_of_one_class_is_named(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["valid", "test"])
-@pytest.mark.parametrize("model", ["sharedbottom", "pomoe", "published"])
+@pytest.mark.parametrize("model", ["sharedbottom", "pomoe", "official"])
 @pytest.mark.filterwarnings("ignore:a task has one class only")
 def test_a_split_of_one_class_gives_null_and_a_reason(model, part, tmp_path):
     def load(*arguments, **options):
@@ -290,7 +290,7 @@ def test_a_split_of_one_class_gives_null_and_a_reason(model, part, tmp_path):
         labels[:, 1] = 0
         return splits._replace(**{part: dataclasses.replace(table, labels=labels)}), schema
 
-    chosen = ["pomoe", "--preset", model] if model == "published" else [model]
+    chosen = ["pomoe", "--preset", model] if model == "official" else [model]
     flags = ["--model_name", *chosen, "--save_dir", str(tmp_path)]
     assert main(load, "a_script.py", "", [*QUICK, *flags]) == 0
     content = read(tmp_path)
@@ -300,6 +300,27 @@ def test_a_split_of_one_class_gives_null_and_a_reason(model, part, tmp_path):
     if part == "test" and model == "pomoe":
         measures = content["front_measures"]
         assert measures["hv_auc"] is None and measures["hv_ne"] >= 0
+
+
+def test_the_choices_of_the_flags_are_those_of_the_code():
+    from hamur.commands import multi_task
+    from hamur.layers import preference, preference_towers
+    from hamur.models import metaheac, pomoe
+    from hamur.models.multi_task import PRESETS
+    from hamur.training.preference import samplers, scalarise
+
+    assert tuple(multi_task.PRESETS) == PRESETS
+    places = {
+        metaheac: ["META_ORDERS"],
+        pomoe: ["HEADS", "EXPERT_KINDS"],
+        preference: ["GATES"],
+        preference_towers: ["TOWER_NORMS"],
+        samplers: ["SAMPLERS"],
+        scalarise: ["SCALARISATIONS"],
+    }
+    for module, names in places.items():
+        for name in names:
+            assert getattr(multi_task, name) == tuple(getattr(module, name))
 
 
 def test_help_needs_no_data(capsys):

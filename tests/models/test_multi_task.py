@@ -40,7 +40,7 @@ PUBLISHED_COUNTS = {
     "pomoe": 8_461_362,
 }
 VARIANTS = [
-    *[(name, preset, {}) for name in MULTI_TASK for preset in ("published", "pareto")],
+    *[(name, preset, {}) for name in MULTI_TASK for preset in ("official", "pareto")],
     ("pomoe", "pareto", dict(gate="linear")),
     ("pomoe", "pareto", dict(gate="attention", tower_norm="layer")),
     ("pomoe", "pareto", dict(head="shared_score", expert_kind="cross")),
@@ -81,7 +81,7 @@ def call(model, inputs, preferences=None):
 @pytest.mark.parametrize("tasks", [2, 3])
 @pytest.mark.parametrize(("name", "preset", "more"), VARIANTS, ids=IDS)
 def test_logits_equal_the_restatement(eager, name, preset, more, tasks, form):
-    if (name, preset, tasks) == ("pomoe", "published", 3):
+    if (name, preset, tasks) == ("pomoe", "official", 3):
         pytest.skip("two tasks are built into the published form")
     model = randomise(make_model(name, preset, tasks, first_layer=form, **more))
     model.set_train(False)
@@ -96,7 +96,7 @@ def test_logits_equal_the_restatement(eager, name, preset, more, tasks, form):
 @pytest.mark.parametrize("name", list(MULTI_TASK))
 def test_parameter_counts_at_the_published_size(name):
     schema = make_schema(vocabularies=(9,) * 16, num_dense=63)
-    counts = models.parameter_counts(MULTI_TASK[name](schema, preset="published"))
+    counts = models.parameter_counts(MULTI_TASK[name](schema, preset="official"))
     copies = 2 if name == "singletask" else 1
     assert counts == {
         "parameters": PUBLISHED_COUNTS[name],
@@ -110,7 +110,7 @@ def test_parameter_counts_at_the_published_size(name):
 )
 def test_counts_of_the_parts_at_the_published_size(experts, of_experts, of_hyper_network):
     schema = make_schema(vocabularies=(9,) * 16, num_dense=63)
-    model = MULTI_TASK["pomoe"](schema, preset="published", num_experts=experts)
+    model = MULTI_TASK["pomoe"](schema, preset="official", num_experts=experts)
 
     def count(*prefixes):
         return sum(p.size for p in model.trainable_params() if p.name.startswith(prefixes))
@@ -122,7 +122,7 @@ def test_counts_of_the_parts_at_the_published_size(experts, of_experts, of_hyper
 
 
 def gradients_and_losses(model, inputs, labels, preferences, coefficients):
-    objective = TaskObjective(model, model.config.preset == "published" and model.takes_preferences)
+    objective = TaskObjective(model, model.config.preset == "official" and model.takes_preferences)
     weight = np.ones(len(labels), np.float32)
     slope = ops.value_and_grad(objective, None, ms.ParameterTuple(model.trainable_params()), True)
     arguments = [Tensor(x) for x in (*inputs, labels, weight, preferences, coefficients)]
@@ -145,7 +145,7 @@ def test_gradients_equal_central_differences_of_the_restatement(eager, name, pre
     model = randomise(make_model(name, preset, **more), seed=5)
     inputs, rng = make_inputs(rows=12), np.random.default_rng(2)
     labels = rng.integers(0, 2, (12, 2)).astype(np.float32)
-    published = name == "pomoe" and preset == "published"
+    published = name == "pomoe" and preset == "official"
     preferences = PREFERENCES[2][:1] if published else PREFERENCES[2]
     coefficients = preferences if name == "pomoe" else np.full((1, 2), 0.5, np.float32)
     before = parameters(model)  # a training step moves the running statistics
@@ -182,12 +182,12 @@ def test_gradients_equal_central_differences_of_the_restatement(eager, name, pre
 def test_steps_of_the_published_preset_are_adam_with_l2_on_every_parameter(eager):
     """PyTorch's formula in NumPy; a decay so strong that a norm scale without it would show."""
     decay, rate, rows = 0.1, 1e-2, 12
-    model = randomise(make_model("pomoe", "published"), seed=5)
+    model = randomise(make_model("pomoe", "official"), seed=5)
     inputs, domain = make_inputs(rows), np.zeros(rows, np.int32)
     labels = np.random.default_rng(2).integers(0, 2, (rows, 2)).astype(np.float32)
     table = Table(*inputs, labels, domain, weight=np.ones(rows, np.float32))
     options = PreferenceOptions(
-        (0.5, 0.4), 10, "published", "none", "dirichlet", 1, dirichlet_alpha=(1.0, 1.2)
+        (0.5, 0.4), 10, "official", "none", "dirichlet", 1, dirichlet_alpha=(1.0, 1.2)
     )
     step = preference_step(model, Adam(model.parameter_groups(), decay), None, 1, options)
     expected, compared = oracle.Adam(rate, decay), set()
@@ -250,7 +250,7 @@ def test_the_first_task_of_aitm_ignores_the_second_bottom(eager):
 
 
 def test_probabilities_of_metaheac_reach_one_or_a_fifth(eager):
-    for preset, bound in (("pareto", 1.0), ("published", 0.2)):
+    for preset, bound in (("pareto", 1.0), ("official", 0.2)):
         model = randomise(make_model("metaheac", preset))
         for output in model.outputs:
             output.bias.set_data(Tensor(np.full(1, 6.0, np.float32)))
@@ -338,7 +338,7 @@ def test_anchors_serve_different_preferences_by_different_experts(eager):
 
 
 def test_folded_maps_of_the_published_gate_give_the_same_gate_and_logits(eager):
-    model = randomise(make_model("pomoe", "published"))
+    model = randomise(make_model("pomoe", "official"))
     model.set_train(False)
     sparse, dense = (Tensor(x) for x in make_inputs())
     instance = model.embedding(sparse, dense)
@@ -360,7 +360,7 @@ def test_wrong_choices_are_refused():
         with pytest.raises(ValueError, match=f"{field} is 'other'; known are"):
             make_model("pomoe", **{field: "other"})
     with pytest.raises(ValueError, match="two tasks built in, the data have 3"):
-        make_model("pomoe", "published", tasks=3)
+        make_model("pomoe", "official", tasks=3)
     with pytest.raises(ValueError, match="unknown preset 'best'"):
         MultiTaskConfig(preset="best")
     with pytest.raises(ValueError, match="meta_order is 'third'"):

@@ -45,7 +45,7 @@ def test_a_steered_arm_reaches_what_is_required_and_a_blind_one_has_no_spread(
     verdicts = {row[0]: row[-1] for row in rows}
     # Two towers beat any shared score, which is no regret of the shared score.
     assert verdicts["linear"] == "reached" and verdicts["per_task"] == ""
-    for name in ("published", "per_task")[2 - len(arms.split(",")[1:]) :]:
+    for name in ("official", "per_task")[2 - len(arms.split(",")[1:]) :]:
         blind = next(row for row in rows if row[0] == name)
         assert blind[header.index("Spearman")] == "no spread"
         assert float(blind[header.index("span / reference")]) == 0.0
@@ -86,7 +86,7 @@ def test_unknown_arms_are_refused(capsys):
         front_study.main("study", "doc", ["--arms", "best"])
     assert "--arms names 'best'; known are linear" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        front_study.main("study", "doc", ["--task_num", "3", "--arms", "published"])
+        front_study.main("study", "doc", ["--task_num", "3", "--arms", "official"])
 
 
 # What the long runs must reach: Spearman, share of the reference's hypervolume and of the points
@@ -161,8 +161,8 @@ def test_its_span_is_most_of_that_of_a_model_a_preference(studied, tasks, seed, 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_published_form_gets_the_same_report(studied, seed):
     """With no threshold: its Spearman and its span are for the reader to compare."""
-    study = studied(2, seed, "published", "linear")
+    study = studied(2, seed, "official", "linear")
     measures = study["measures"]
-    assert set(measures["published"]) - {"reason"} == set(measures["linear"]) - {"reason"}
-    assert len(study["arms"]["published"]) == len(study["arms"]["linear"]) == 11
-    assert len(measures["published"]["span_ne"]) == len(measures["published"]["spearman"]) == 2
+    assert set(measures["official"]) - {"reason"} == set(measures["linear"]) - {"reason"}
+    assert len(study["arms"]["official"]) == len(study["arms"]["linear"]) == 11
+    assert len(measures["official"]["span_ne"]) == len(measures["official"]["spearman"]) == 2

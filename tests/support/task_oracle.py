@@ -28,7 +28,7 @@ class Oracle:
             return self.shared_bottom("", sparse, dense)
         e = self.instance("", sparse, dense)
         if self.name == "pomoe":
-            form = self.published if self.config.preset == "published" else self.pareto
+            form = self.published if self.config.preset == "official" else self.pareto
             return np.stack([form(e, r) for r in np.asarray(preferences, np.float64)], axis=1)
         return getattr(self, self.name)(e)
 
@@ -149,7 +149,7 @@ class Oracle:
             hidden = self.experts(h, 5, "critics.")
             scores = [sigmoid(self.dense(f"outputs.{j}", x))[:, 0] for j, x in enumerate(hidden)]
             p = (shares * np.stack(scores, axis=1)).sum(1)
-            columns.append(p / 5 if self.config.preset == "published" else p)
+            columns.append(p / 5 if self.config.preset == "official" else p)
         return np.stack(columns, axis=1)
 
     # pomoe

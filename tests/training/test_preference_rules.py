@@ -17,7 +17,7 @@ from hamur.training.preference.samplers import (
     published_preferences,
 )
 
-DESCENDING = [name for name in scalarise.SCALARISATIONS if name != "published"]
+DESCENDING = [name for name in scalarise.SCALARISATIONS if name != "official"]
 ALIEXPRESS_US = np.array([[0.1007, 0.00381]])  # published log losses of good models
 ALIEXPRESS_NL, ALIEXPRESS_ES = np.array([[0.1077, 0.00606]]), np.array([[0.1203, 0.0045]])
 
@@ -64,7 +64,7 @@ def test_the_published_rule_ascends_the_rare_task():
     preferences = published_preferences()
     expected = [[0.9088, 0.0912], [0.6784, 0.3216], [0.5, 0.5], [0.3216, 0.6784], [0.0912, 0.9088]]
     np.testing.assert_allclose(preferences, expected, atol=1e-4)
-    found = scalarise.scalarise("published", np.repeat(ALIEXPRESS_US, 5, 0), preferences)
+    found = scalarise.scalarise("official", np.repeat(ALIEXPRESS_US, 5, 0), preferences)
     np.testing.assert_allclose(found[:, 1], [-0.400, -0.118, 0.163, 0.483, 0.878], atol=1e-3)
 
 
@@ -84,10 +84,10 @@ def test_the_published_loss_is_about_clicks_alone():
 )
 def test_the_published_rule_turns_at_a_preference_and_in_a_third_of_the_draws(losses, turn, share):
     first = np.array([turn - 2e-3, turn + 2e-3])
-    near = scalarise.scalarise("published", losses.repeat(2, 0), np.stack([first, 1 - first], 1))
+    near = scalarise.scalarise("official", losses.repeat(2, 0), np.stack([first, 1 - first], 1))
     assert near[0, 1] > 0 > near[1, 1]
     draws = np.random.default_rng(0).dirichlet([1, 1.2], 20_000)
-    many = scalarise.scalarise("published", losses.repeat(len(draws), 0), draws)
+    many = scalarise.scalarise("official", losses.repeat(len(draws), 0), draws)
     assert np.mean(many[:, 1] < 0) == pytest.approx(share, abs=0.01)
 
 

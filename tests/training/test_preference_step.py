@@ -23,7 +23,7 @@ from tests.support.runs import assert_equal_arrays
 SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3), dropout=0.2)
 PREFERENCES = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]], np.float32)
 FORWARD = {  # graphs of an evaluation
-    "published": ["TaskForward"],
+    "official": ["TaskForward"],
     "pareto": ["ExpertPart", "PreferenceFeatures", "PreferencePart"],
 }
 RARE_TASK = np.array([[0.1007, 0.00381]])  # losses at which the published rule turns
@@ -102,14 +102,14 @@ def test_each_phase_compiles_once(trained, data):
 @pytest.mark.parametrize(
     ("name", "preset", "settings", "expected"),
     [
-        ("pomoe", "published", dict(scalarisation="published", number=1), []),
+        ("pomoe", "official", dict(scalarisation="official", number=1), []),
         ("pomoe", "pareto", dict(scalarisation="epo"), ["GramMatrix"]),
         ("pomoe", "pareto", dict(sampler="annealed", averaging=0.9), ["WeightAverage"]),
         ("pomoe", "pareto", dict(sampler="dirichlet", scalarisation="hypervolume"), []),
-        ("mmoe", "published", dict(criterion="negative_loss"), []),
+        ("mmoe", "official", dict(criterion="negative_loss"), []),
         ("metaheac", "pareto", dict(criterion="negative_loss"), ["CompiledStep"]),
     ],
-    ids=["published", "epo", "annealed", "dirichlet", "mmoe", "metaheac"],
+    ids=["official", "epo", "annealed", "dirichlet", "mmoe", "metaheac"],
 )
 def test_no_other_training_compiles_again(data, name, preset, settings, expected):
     splits, schema, entropy = data
@@ -123,7 +123,7 @@ def test_no_other_training_compiles_again(data, name, preset, settings, expected
         expected = [*expected, "CompiledStep"]
     with compiled_graphs() as graphs:
         fitted.fit(model, splits.train, splits.valid)
-    forward = FORWARD[preset if name == "pomoe" else "published"]
+    forward = FORWARD[preset if name == "pomoe" else "official"]
     assert sorted(graphs) == sorted([*expected, *forward])
 
 
@@ -283,7 +283,7 @@ def test_a_linear_step_lowers_its_weighted_loss_for_every_preference(kept, data)
         assert second @ weights < first @ weights
 
 
-@pytest.mark.parametrize(("rule", "rises"), [("published", True), ("linear", False)])
+@pytest.mark.parametrize(("rule", "rises"), [("official", True), ("linear", False)])
 def test_the_published_coefficients_make_the_rare_task_worse(kept, rule, rises):
     """r = (.909, .091) at the losses of a good AliExpress model: the tower of task 2 climbs."""
     preference = np.array([0.90881443, 0.09118557])
@@ -333,7 +333,7 @@ def test_the_calibrator_adds_its_weight_times_the_crossing(uncompiled, p, violat
     assert added == pytest.approx(0.6 * violation, abs=1e-6)
 
 
-@pytest.mark.parametrize(("preset", "spared"), [("published", False), ("pareto", True)])
+@pytest.mark.parametrize(("preset", "spared"), [("official", False), ("pareto", True)])
 def test_biases_and_norms_are_decayed_by_the_published_preset_only(data, preset, spared):
     model = models.MULTI_TASK["mmoe"](data[1], preset=preset, **SIZES)
     optimizer = training.Adam(model.parameter_groups(), 1e-6)
@@ -344,5 +344,5 @@ def test_biases_and_norms_are_decayed_by_the_published_preset_only(data, preset,
 
 def test_rows_come_in_file_order_for_the_published_preset(data):
     _splits, schema, _ = data
-    for preset, order in (("published", "ordered"), ("pareto", "shuffled")):
+    for preset, order in (("official", "ordered"), ("pareto", "shuffled")):
         assert models.MULTI_TASK["mmoe"](schema, preset=preset, **SIZES).batches == order

@@ -77,6 +77,6 @@ def test_the_exported_graphs_equal_the_model(served, tmp_path):
 
 
 def test_the_published_form_is_not_served(served):
-    model = models.MULTI_TASK["pomoe"](served[0].schema, preset="published", **SIZES)
+    model = models.MULTI_TASK["pomoe"](served[0].schema, preset="official", **SIZES)
     with pytest.raises(ValueError, match="has no preference features to serve"):
         PreferenceCache(model)

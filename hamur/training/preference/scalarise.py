@@ -43,7 +43,7 @@ def cosmos(losses, preferences, weight=COSMOS_WEIGHT):
     return preferences - weight * cosine_gradient(losses, 1.0 / clipped(preferences))
 
 
-def published(losses, preferences, weight=PUBLISHED_WEIGHT):
+def official(losses, preferences, weight=PUBLISHED_WEIGHT):
     """r_k - weight d cos(L, 1 - r) / dL_k with raw losses, as the public code has it.
 
     Negative for a rare task over much of the simplex: the network then climbs on that task's loss.
@@ -82,16 +82,16 @@ SCALARISATIONS: dict[str, Callable] = {
     "cosmos": cosmos,
     "hypervolume": hypervolume,
     "epo": epo,
-    "published": published,
+    "official": official,
 }
-RAW = ("published",)  # neither normalised nor clamped
+RAW = ("official",)  # neither normalised nor clamped
 
 
 def scalarise(name: str, losses: np.ndarray, preferences: np.ndarray) -> np.ndarray:
     """c (R, T) float64: how strongly each loss of each preference is descended.
 
     losses (R, T), normalised as the rule needs; preferences (R, T) on the simplex.
-    All rules but "published" give c >= 0.
+    All rules but "official" give c >= 0.
     Raises:  ValueError: an unknown name.
     """
     if name not in SCALARISATIONS:
@@ -106,7 +106,7 @@ def step_weights(name, losses, preferences, ranges=None) -> np.ndarray:
     were divided by ranges (T,), and each row scaled to sum 1; a row of zeros becomes its
     preference.
 
-    (R, T) float32.  "published" is left as it is.
+    (R, T) float32.  "official" is left as it is.
     """
     coefficients = scalarise(name, losses, preferences)
     if name in RAW:

@@ -29,7 +29,7 @@ class PreferenceCache:
     together; of the others SEVERAL rows meet all their preferences at once, and each keeps its own
     logits: the experts, which cost most, see a row once.  One graph serves each of both ways, for
     any number of rows, compiled at its first call.  The model must not be trained while served.
-    Raises:  ValueError: a model without preference features (preset "published"), a preference that
+    Raises:  ValueError: a model without preference features (preset "official"), a preference that
         is not on the simplex, another number of preferences than rows.
     """
 

@@ -2,7 +2,7 @@
 update.
 
     total = 1/R sum_j sum_k c_jk L_k(r_j) / H_k          (preset "pareto", and all baselines)
-    total = sum_k r_k L_k - 0.05 cos((L_1..L_T), 1 - r)  (preset "published" of pomoe)
+    total = sum_k r_k L_k - 0.05 cos((L_1..L_T), 1 - r)  (preset "official" of pomoe)
 
 The coefficients c come from smoothed losses of the steps before (see `scalarise`); only the
 published rule is differentiated together with its losses.
@@ -61,7 +61,7 @@ class PreferenceStep:
 
     def __init__(self, model, optimizer, seed, options):
         self.model, self.seed, self.options = model, seed, options
-        self.published = model.takes_preferences and options.scalarisation == "published"
+        self.published = model.takes_preferences and options.scalarisation == "official"
         objective = TaskObjective(model, self.published)
         self.cell = CompiledStep(objective, optimizer, has_aux=True)
         self.cell.set_train()

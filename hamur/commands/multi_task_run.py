@@ -1,0 +1,371 @@
+"""What the multi-task script does: load, build, train, evaluate every preference, write, and train
+what a front is compared with."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from mindspore import Tensor
+
+from hamur import metrics, models, training
+from hamur.commands.multi_task import OFFICIAL, PREFERENCE_FLAGS, SYNTHETIC, TaskConfig
+from hamur.commands.script import make_trainer, open_run, select_device, train_block
+from hamur.data.synthetic.conflict import make_task_conflict
+from hamur.files import write_json
+from hamur.metrics import fronts
+from hamur.metrics.exact_front import exact_front
+from hamur.reporting import front, plots, results, tables
+from hamur.training.predict import graph_mode, predictor_of
+from hamur.training.preference.meta import meta_step
+from hamur.training.preference.samplers import evaluation_preferences, published_preferences
+
+NETWORK_FLAGS = (
+    *("head", "gate", "gate_anchor", "expert_kind", "tower_norm", "calibrator", "meta_order"),
+)
+
+
+class Problem(NamedTuple):
+    """What a model is trained for: a resolved configuration and its data.
+
+    entropy (T,): H_k of the training rows; truth: of generated test rows, else None.
+    """
+
+    config: TaskConfig
+    splits: tuple
+    schema: object
+    entropy: np.ndarray
+    truth: object = None
+
+    @property
+    def offsets(self) -> np.ndarray:
+        return score_offsets(self.splits.train.labels)
+
+    def entries(self, preferences, logits) -> list[dict]:
+        """Figures of logits (N, R, T) on the test rows."""
+        test, names = self.splits.test, self.schema.labels
+        return front.front_entries(preferences, logits, test, self.entropy, names)
+
+
+def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:
+    """Load, build, train, evaluate, and write everything to --save_dir; returns metrics.json.
+
+    Raises:  ValueError: an option, the data or the device cannot be used; nothing was trained.
+    """
+    config.check_usage()
+    select_device(config.device)
+    warn(config)
+    splits, schema, truth = load_data(config, load)
+    config.check_numbers(len(schema.labels))
+    config = config.resolved(script, len(splits.train))
+    entropy = metrics.label_entropy(splits.train.labels, schema.labels)
+    problem = Problem(config, splits, schema, entropy, truth)
+    say = (lambda *_: None) if config.quiet else print
+    model = build(problem)
+    say(f"{schema.name}: {config.dataset_path or 'generated rows'}\n\n{data_table(problem)}\n")
+    description = results.run_description(config, model.config, script, splits, schema)
+    counts = open_run(config, description, model, say)
+    chosen_on = splits.test if config.select_on == "test" else splits.valid
+    run = task_trainer(problem, model).fit(model, splits.train, chosen_on)
+    content = {
+        "model": config.model_name,
+        "preset": config.preset,
+        "dataset": schema.name,
+        "synthetic": config.dataset_path is None,
+        "seed": config.seed,
+        "selected_on": config.select_on,
+    }
+    content |= {"head": config.head} if config.head else {}
+    content |= evaluate(problem, model)
+    content |= {"train": train_block(run) | counts, "unknown": unknown_counts(problem)}
+    write(Path(config.save_dir), content, problem, say)
+    return content
+
+
+def warn(config: TaskConfig) -> None:
+    """One line on stderr for each flag whose effect a user may misjudge."""
+    notes = [
+        f"--{name} is accepted for the public command line and has no effect"
+        for name in ("alpha", "lamb")
+        if getattr(config, name) is not None
+    ]
+    if config.select_on == "test":
+        notes.append(
+            "--select_on test: the epoch is chosen on the test rows, as in the public code; the "
+            "figures are no honest estimate"
+        )
+    for note in notes:
+        print(note, file=sys.stderr)
+
+
+def load_data(config: TaskConfig, load: Callable) -> tuple:
+    """(splits, schema, truth of the test rows or None).
+
+    Raises:  ValueError: --tasks or --task_num that are not those of the data.
+    """
+    truth = None
+    if config.dataset_name == SYNTHETIC:
+        if config.dataset_path is not None:
+            raise ValueError(f"--dataset_path is not for --dataset_name {SYNTHETIC}.")
+        if config.task_num < 2:
+            raise ValueError(f"--task_num must be at least 2 for {SYNTHETIC}, got 1.")
+        rows, tasks = config.synthetic_rows, config.task_num
+        splits, schema, truths = make_task_conflict(
+            rows, tasks, config.conflict, seed=config.seed, valid_share=config.valid_fraction
+        )
+        truth = truths.test
+    else:
+        country = config.dataset_name.rpartition("_")[2]
+        splits, schema = load(
+            config.dataset_path,
+            countries=(country,),
+            valid_fraction=config.valid_fraction,
+            on_bad_rows=config.on_bad_rows,
+        )
+    if config.tasks is not None:
+        splits, schema = choose_tasks(splits, schema, config.tasks.split(","))
+        truth = None
+    if config.task_num != len(schema.labels):
+        raise ValueError(
+            f"--task_num is {config.task_num}, but the data have {len(schema.labels)} label "
+            f"columns: {', '.join(schema.labels)}."
+        )
+    if config.max_rows is not None:
+        splits = splits._replace(train=first_pages(splits.train, config.max_rows))
+    return splits, schema, truth
+
+
+def choose_tasks(splits, schema, names) -> tuple:
+    """(splits, schema) with these label columns, in this order."""
+    unknown = [name for name in names if name not in schema.labels]
+    if unknown:
+        raise ValueError(f"--tasks names {unknown[0]!r}; the data have {', '.join(schema.labels)}.")
+    columns = [schema.labels.index(name) for name in names]
+    tables = (dataclasses.replace(t, labels=np.asarray(t.labels)[:, columns]) for t in splits)
+    return type(splits)(*tables), dataclasses.replace(schema, labels=tuple(names))
+
+
+def first_pages(table, rows: int):
+    """The first rows of a table and the rest of the last search page."""
+    if rows >= len(table):
+        return table
+    end = rows
+    if table.group is not None:
+        later = np.flatnonzero(np.asarray(table.group[rows:]) != table.group[rows - 1])
+        end = rows + int(later[0]) if len(later) else len(table)
+    return table.take(np.arange(end))
+
+
+def data_table(problem: Problem) -> str:
+    """Rows and share of positives of every task and split, as text."""
+    splits = problem.splits
+    header = [f"{part} {what}" for part in splits._fields for what in ("rows", "positive")]
+    rows = []
+    for k, name in enumerate(problem.schema.labels):
+        labels = [np.asarray(table.labels)[:, k] for table in splits]
+        cells = [(f"{len(y):,}", f"{y.mean(dtype=np.float64):.2%}") for y in labels]
+        rows.append([name, *sum(cells, ())])
+    return tables.text_table(["task", *header], rows)
+
+
+def unknown_counts(problem: Problem) -> dict:
+    """Cells per split and field with id 0, a value that no training row has; without zeros."""
+    schema, counts = problem.schema, {}
+    for part, table in problem.splits._asdict().items():
+        zeros = dict(zip(schema.sparse_names, (np.asarray(table.sparse) == 0).sum(axis=0)))
+        zeros.pop(schema.domain_field, None)
+        counts[part] = {name: int(count) for name, count in zeros.items() if count}
+    return counts
+
+
+def score_offsets(labels: np.ndarray) -> np.ndarray:
+    """b_k = logit of the base rate, (T,)."""
+    rates = labels.mean(axis=0, dtype=np.float64)
+    return np.log(rates / (1.0 - rates))
+
+
+def build(problem: Problem):
+    """The model of a configuration; the training labels set the offsets of a shared score."""
+    config = problem.config
+    flags = {name: getattr(config, name) for name in NETWORK_FLAGS}
+    network = models.MultiTaskConfig(
+        preset=config.preset,
+        embed_dim=config.embed_dim,
+        num_experts=config.expert_num,
+        **{name: value for name, value in flags.items() if value is not None},
+    )
+    construct = models.MULTI_TASK[config.model_name]
+    model = construct(problem.schema, config=network, seed=config.init_seed)
+    if getattr(model, "offsets", None) is not None:
+        model.offsets.set_data(Tensor(problem.offsets.astype(np.float32)))
+    return model
+
+
+def preferences_of(config: TaskConfig, num_tasks: int) -> np.ndarray:
+    """(R, T) at which a model is evaluated; the even preference for models that take none."""
+    if config.model_name != "pomoe":
+        return np.full((1, num_tasks), 1.0 / num_tasks, np.float32)
+    if config.preset == OFFICIAL and config.eval_preferences == 5:
+        return published_preferences()
+    return evaluation_preferences(num_tasks, config.eval_preferences)
+
+
+def task_trainer(problem: Problem, model, fixed: tuple | None = None, **changes):
+    """The trainer of a configuration; fixed: one preference for all steps."""
+    config, entropy = problem.config, problem.entropy
+    steps = -(-len(problem.splits.train) // config.batch_size)
+    if config.model_name == "metaheac" and config.meta_order != "none":
+        step = partial(meta_step, steps_per_epoch=steps)
+    else:
+        options = training.PreferenceOptions(
+            tuple(entropy),
+            config.epochs * steps,
+            scalarisation=config.scalarisation or "linear",
+            loss_norm=config.loss_norm or "none",
+            sampler=config.sampler or "angles",
+            number=config.preferences_per_step or 1,
+            anneal_power=config.anneal_power or 2.0,
+            dirichlet_alpha=config.numbers("dirichlet_alpha"),
+            ideal=config.numbers("ideal"),
+            fixed=fixed,
+        )
+        step = partial(training.preference_step, options=options)
+    if fixed is not None:
+        preferences, criterion = np.array([fixed]), "weighted_loss"
+    else:
+        preferences, criterion = preferences_of(config, model.num_tasks), "negative_loss"
+        if config.preset == OFFICIAL:
+            criterion = "auc_hypervolume"
+        elif config.model_name == "pomoe":
+            criterion = "hypervolume"
+    evaluation = partial(
+        training.TaskEvaluation, preferences=preferences, entropy=entropy, weights=fixed
+    )
+    return make_trainer(config, step, criterion=criterion, evaluation=evaluation, **changes)
+
+
+def evaluate(problem: Problem, model) -> dict:
+    """The entries "valid" to "front_measures" of metrics.json."""
+    config, splits, names = problem.config, problem.splits, problem.schema.labels
+    preferences = preferences_of(config, len(names))
+    predictor, content = predictor_of(model), {}
+    for part in ("valid", "test"):
+        table = getattr(splits, part)
+        with graph_mode():
+            logits = predictor.logits(table, preferences)
+        entries = front.front_entries(preferences, logits, table, problem.entropy, names)
+        middle = entries[len(entries) // 2]
+        content[part] = {"rows": len(table), "tasks": middle["tasks"]}
+        if config.model_name == "pomoe":
+            content[part]["preference"] = middle["preference"]
+    content["entropy"] = {name: float(h) for name, h in zip(names, problem.entropy)}
+    if config.model_name != "pomoe":
+        return content | {"hv_published": published_volume(entries, names)}
+    content["front"] = entries
+    content |= compared_fronts(problem, preferences)
+    measures = front.measures(
+        entries, names, [*content["posthoc"], *content["reference"]], config.numbers("ideal")
+    )
+    for source, key in (("reference", "hv_fraction"), ("exact", "hv_fraction_exact")):
+        if content[source]:
+            losses, _ = front.arrays(content[source], names)
+            volume = fronts.hypervolume(losses, np.ones(len(names)))
+            measures[key] = measures["hv_ne"] / volume if volume > 0 else None
+    measures["hv_published"] = published_volume(entries, names)
+    if config.bootstrap:
+        intervals = front.bootstrap(
+            preferences, logits, splits.test, problem.entropy, config.bootstrap, config.seed
+        )
+        measures["front_degenerate"] = intervals.pop("front_degenerate")
+        measures["intervals"] = intervals
+    return content | {"front_measures": measures}
+
+
+def published_volume(entries, names) -> float | None:
+    """Hypervolume of the AUCs as the public code computes it."""
+    volume = fronts.published_hypervolume(front.arrays(entries, names)[1])
+    return None if np.isnan(volume) else volume
+
+
+def compared_fronts(problem: Problem, preferences) -> dict:
+    """Entries of the fronts that a preference model is compared with, [] of those not asked for.
+
+    posthoc: the shared score that the probabilities of an mmoe imply; reference: one model per
+    preference; exact: the best that any shared score reaches on generated rows, in expectation.
+    """
+    config = problem.config
+    found = {"posthoc": [], "reference": [], "exact": []}
+    if config.posthoc and len(problem.schema.labels) == 2:
+        logits = train_per_task(problem)[:, 0]
+        logits = front.posthoc_logits(logits, preferences, problem.offsets, problem.entropy)
+        found["posthoc"] = problem.entries(preferences, logits)
+    if config.reference_front:
+        for point in evaluation_preferences(len(problem.schema.labels), config.reference_front):
+            found["reference"] += problem.entries(point[None], train_fixed(problem, point))
+    if problem.truth is not None and config.head == "shared_score":
+        found["exact"] = exact_entries(problem, preferences)
+    return found
+
+
+def train_compared(problem: Problem, fixed: tuple | None = None, **changes) -> np.ndarray:
+    """Logits (N, R, T) on the test rows of a model trained with changed options, saved nowhere."""
+    config = dataclasses.replace(problem.config, save_dir=None, resume=False, **changes)
+    problem = problem._replace(config=config)
+    model = build(problem)
+    task_trainer(problem, model, fixed).fit(model, problem.splits.train, problem.splits.valid)
+    with graph_mode():
+        return predictor_of(model).logits(problem.splits.test, fixed and np.array([fixed]))
+
+
+def train_fixed(problem: Problem, preference: np.ndarray) -> np.ndarray:
+    """A model of the same network, seed and budget that only sees one preference."""
+    if problem.config.preset == OFFICIAL:  # its loss cannot hold a fixed preference still
+        raise ValueError("--reference_front is for --preset pareto.")
+    changes = dict(scalarisation="linear", loss_norm="entropy", ideal=None)
+    return train_compared(problem, tuple(float(r) for r in preference), **changes)
+
+
+def train_per_task(problem: Problem) -> np.ndarray:
+    """An mmoe of the same sizes and budget, its weights not averaged: that is its own default, and
+    an average changes so slowly that no epoch would ever count as worse and stop it early."""
+    changes = dict.fromkeys(PREFERENCE_FLAGS) | dict(model_name="mmoe", preset="pareto")
+    return train_compared(problem, averaging=0.0, **changes)
+
+
+def exact_entries(problem: Problem, preferences) -> list[dict]:
+    """Expected figures of the best shared score at each preference."""
+    names, entropy = problem.schema.labels, problem.entropy
+    losses, aucs = exact_front(problem.truth.probability, problem.offsets, preferences, entropy)
+    entries = []
+    for preference, ne, auc in zip(preferences, losses, aucs):
+        columns = zip(names, auc.tolist(), ne.tolist(), (ne * entropy).tolist())
+        tasks = {n: {"auc": a, "ne": e, "logloss": loss, "gauc": None} for n, a, e, loss in columns}
+        entries.append({"preference": [float(r) for r in preference], "tasks": tasks})
+    return entries
+
+
+def write(folder: Path, content: dict, problem: Problem, say: Callable) -> None:
+    """metrics.json, and for a front front.csv, front.png and the tables."""
+    config, names, run = problem.config, problem.schema.labels, content["train"]
+    note = ", synthetic data" if content["synthetic"] else ""
+    if "front" in content:
+        sources = {"model": content["front"]}
+        sources |= {name: content[name] for name in ("posthoc", "reference", "exact")}
+        front.write_front(folder / "front.csv", sources, names)
+        data = f"{problem.schema.name}{note}"
+        title = f"{config.model_name} ({config.preset}, {config.head}) on {data}"
+        plots.front_plot(folder / "front.png", sources, names, title)
+    write_json(folder / "metrics.json", content)
+    say(
+        f"\nresults in {folder}; weights of epoch {run['best_epoch']} of {run['epochs']}, the best "
+        f"on {config.select_on}\ntest split{note}:\n"
+    )
+    even = [{"preference": [1 / len(names)] * len(names), **content["test"]}]
+    print(front.front_table(content.get("front") or even, names))
+    if "front" in content:
+        print("\n" + front.measures_table(content["front_measures"], names))
+        if content["front_measures"].get("front_degenerate"):
+            print("every span is within its noise: on these rows the preference controls nothing")
