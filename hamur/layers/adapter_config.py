@@ -148,7 +148,7 @@ class AdapterConfig:
 
     @classmethod
     def best(cls, **changes):
-        """What measured best on MovieLens-1M's validation split (README, "What carries the gain").
+        """What measured best on MovieLens-1M's validation split (examples/RESULTS.md).
 
         The paper's form with a smaller instance matrix, and tower norms whose statistics are
         pooled over the batch, so that small domains are normalised with stable numbers at the cost
