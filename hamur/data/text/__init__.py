@@ -1,7 +1,7 @@
-"""Text files as columns, and what to do with bad rows; nothing here knows a data set.
+"""Text files as columns, and what to do with bad rows; nothing here knows the columns' meaning.
 
-lines, text   blocks of delimited lines -> typed columns, fast when all is well
-checks        allowed values, unique keys, partners
+lines, reader  blocks of delimited lines -> typed columns, fast when all is well
+checks         allowed values, unique keys, partners
 bad_rows       the first bad row stops, or bad rows are counted and listed
-fetch, download  a file over https, resumed; MovieLens-1M's official archive
+download       MovieLens-1M's official archive, checked
 """

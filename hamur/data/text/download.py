@@ -3,21 +3,23 @@
     download_ml1m(dest)      dest/ml-1m/{ratings,users,movies}.dat and README
     instructions(dataset)    what to fetch where, for archives behind a login
 
-A cut connection is resumed at the byte where it ended.  Nothing but the four known files leaves the
-archive, and none of them gets its name before its checksum is right.
+Nothing but the four known files leaves the archive, and neither the archive nor a file gets its
+name before its checksum is right.
 """
 
 import hashlib
 import os
 import shutil
 import sys
+import urllib.parse
 import zipfile
 from pathlib import Path
 
 from hamur.data.errors import ChecksumError, DownloadError
-from hamur.data.text.fetch import check_protocol, fetch
 
+PAGE = "https://grouplens.org/datasets/movielens/1m"
 OFFICIAL = "https://files.grouplens.org/datasets/movielens/ml-1m.zip"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ARCHIVE = "ml-1m.zip"
 ARCHIVE_MD5 = "c4d9eecfca2ab87c1945afe126590906"
 # Bytes and md5 of the archive's files.
@@ -32,10 +34,6 @@ MovieLens-1M, GroupLens, University of Minnesota: for research; no redistributio
 use without permission; no endorsement may be implied.  https://grouplens.org/datasets/movielens/1m
 Please cite: F. M. Harper, J. A. Konstan: The MovieLens Datasets, ACM TiiS 5(4), article 19, \
 2015."""
-_CHUNK = 1 << 16
-_WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before another try
-_LARGEST = 64 << 20  # bytes that an archive may declare for one file
-
 _BY_HAND = {
     "ali-ccp": (
         "https://tianchi.aliyun.com/dataset/408",
@@ -73,39 +71,58 @@ def download_ml1m(
     retries: int = 4,
     timeout: float = 30.0,
     quiet: bool = False,
-    waits: tuple[float, ...] = _WAITS,
     archive_md5: str = ARCHIVE_MD5,
     files: dict[str, tuple[int, str]] = FILES,
 ) -> Path:
     """The folder dest/ml-1m with the four files, fetched unless they are there and right.
 
-    timeout, waits: seconds; the system's proxies are used.  archive_md5, files: what the archive
-    and its files must be (bytes, md5); other values serve another archive of this layout.
-    Raises:  ValueError: another protocol than https (http to this machine itself is allowed);
-        DownloadError; ChecksumError: the wrong file is kept as <name>.bad.
+    timeout: seconds; retries: tries; the system's proxies are used.  archive_md5, files: what the
+    archive and its files must be (bytes, md5); other values serve another archive of this layout.
+    Raises:  DownloadError: no answer, or another protocol than https (http to this machine itself
+        is allowed); ChecksumError: something else was sent.
     """
     dest = Path(dest).expanduser()
     folder = dest / "ml-1m"
     if all(_is_right(folder / name, *entry) for name, entry in files.items()):
         return folder
-    check_protocol(url)
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        raise DownloadError(
+            "only https is used", value=url, remedy="use the https address of the archive"
+        )
     if not quiet:
         print(TERMS, file=sys.stderr)
-    dest.mkdir(parents=True, exist_ok=True)
-    archive = dest / ARCHIVE
-    if not (archive.exists() and _md5(archive) == archive_md5):
-        part = archive.with_name(archive.name + ".part")
-        fetch(url, part, retries, timeout, waits, quiet)
-        _check_md5(part, archive, archive_md5)
-        os.replace(part, archive)
-    return extract(archive, folder, files)
+    return extract(_fetch(url, dest, archive_md5, retries, timeout, quiet), folder, files)
+
+
+def _fetch(url: str, dest: Path, md5: str, retries: int, timeout: float, quiet: bool) -> Path:
+    """The archive in `dest`; pooch gives it its name once all of it is there and right."""
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")  # the terms and the bar say it
+    source = pooch.create(
+        dest, "", registry={ARCHIVE: f"md5:{md5}"}, urls={ARCHIVE: url}, retry_if_failed=retries - 1
+    )
+    downloader = pooch.HTTPDownloader(timeout=timeout, progressbar=not quiet)
+    by_hand = f"download {url} yourself and pass --raw <folder> or --zip <file>; page: {PAGE}"
+    try:
+        return Path(source.fetch(ARCHIVE, downloader=downloader))
+    except requests.RequestException as error:
+        host = urllib.parse.urlsplit(url).hostname
+        raise DownloadError(
+            f"could not fetch {ARCHIVE} from {host} in {retries} tries ({error})", remedy=by_hand
+        ) from None
+    except ValueError as error:  # pooch has no class of its own for a wrong hash
+        raise ChecksumError(
+            f"{url} sent another file: {error}", expected=md5, remedy=by_hand
+        ) from None
 
 
 def extract(archive: Path, folder: Path, files: dict[str, tuple[int, str]] = FILES) -> Path:
     """`folder` with the known files of the archive, all of them or none.
 
-    Raises:  DownloadError: no such archive, or a file is missing in it or too large;
-        ChecksumError.
+    Raises:  DownloadError: no such archive, or a file is missing in it; ChecksumError.
     """
     temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -114,13 +131,22 @@ def extract(archive: Path, folder: Path, files: dict[str, tuple[int, str]] = FIL
         with zipfile.ZipFile(archive) as packed:
             # By base name: a path inside the archive never decides where a file is written.
             members = {Path(item.filename).name: item for item in packed.infolist()}
-            for name, (_, md5) in files.items():
-                _extract_one(packed, archive, members.get(name), temporary / name)
-                _check_md5(temporary / name, folder.with_name(name), md5)
-        if folder.exists():
-            shutil.rmtree(folder)
+            for name, (size, md5) in files.items():
+                if name not in members:
+                    raise KeyError(f"no {name} in it")
+                content = packed.read(members[name]) if members[name].file_size == size else b""
+                if _md5(content) != md5:
+                    raise ChecksumError(
+                        f"{name} of {members[name].file_size} bytes is not the official file",
+                        file=archive,
+                        value=_md5(content),
+                        expected=f"{size} bytes of md5 {md5}",
+                        remedy=f"fetch the archive again from {PAGE}",
+                    )
+                (temporary / name).write_bytes(content)
+        shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
         raise DownloadError(
             f"the archive cannot be unpacked ({error})",
             file=archive,
@@ -131,43 +157,9 @@ def extract(archive: Path, folder: Path, files: dict[str, tuple[int, str]] = FIL
     return folder
 
 
-def _extract_one(packed: zipfile.ZipFile, archive: Path, member, target: Path) -> None:
-    if member is None or member.file_size > _LARGEST:
-        raise DownloadError(
-            "the archive lacks the file" if member is None else "the file is too large",
-            file=archive,
-            column=target.name,
-            expected=f"a file of at most {_LARGEST} bytes",
-            remedy="delete the archive and fetch it again",
-        )
-    with packed.open(member) as source, target.open("wb") as copy:
-        shutil.copyfileobj(source, copy, _CHUNK)
-
-
 def _is_right(path: Path, size: int, md5: str) -> bool:
-    return path.is_file() and path.stat().st_size == size and _md5(path) == md5
+    return path.is_file() and path.stat().st_size == size and _md5(path.read_bytes()) == md5
 
 
-def _check_md5(path: Path, name: Path, md5: str) -> None:
-    """Raises ChecksumError, with the file kept as <name>.bad."""
-    found = _md5(path)
-    if found == md5:
-        return
-    size = path.stat().st_size
-    bad = name.with_name(name.name + ".bad")
-    os.replace(path, bad)
-    raise ChecksumError(
-        f"md5 of {size} bytes is wrong",
-        file=bad,
-        value=found,
-        expected=md5,
-        remedy="fetch it again; if it stays wrong, download the archive from its page by hand",
-    )
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
