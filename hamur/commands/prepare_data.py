@@ -12,7 +12,7 @@ from hamur.data.ali_ccp.options import MAX_LEN, MULTI
 from hamur.data.amazon.load import MISSING_META
 from hamur.data.cross_domain.join import ID_ORDERS, VOCABULARIES
 from hamur.data.cross_domain.storage import EXPORT, export_biao_json, open_pair
-from hamur.data.datasets import DATASETS
+from hamur.data.detect import DATASETS
 from hamur.data.movielens.load import GENRES
 from hamur.data.streaming.prepare import prepare
 from hamur.data.streaming.statistics import as_table

@@ -16,33 +16,34 @@ Here live the file formats, the checks at the door, vocabularies, splits, the ca
 generators of the bundled samples.  What depends on a model, a loss or a metric does not.
 """
 
-from hamur.data.ali_ccp import load_ali_ccp
-from hamur.data.aliexpress import load_aliexpress
-from hamur.data.amazon import load_amazon, load_amazon_pair
-from hamur.data.batches import DomainBatches, ShuffledBatches
-from hamur.data.cross_domain import CrossDomainData, load_pair
-from hamur.data.errors import DataError
-from hamur.data.movielens.load import load_movielens
-from hamur.data.movielens.pair import load_movielens_pair
-from hamur.data.scenarios import load_scenarios
-from hamur.data.schema import FieldSpec, Schema
-from hamur.data.table import Splits, Table
+import importlib
 
-__all__ = [
-    "CrossDomainData",
-    "DataError",
-    "DomainBatches",
-    "FieldSpec",
-    "Schema",
-    "ShuffledBatches",
-    "Splits",
-    "Table",
-    "load_ali_ccp",
-    "load_aliexpress",
-    "load_amazon",
-    "load_amazon_pair",
-    "load_movielens",
-    "load_movielens_pair",
-    "load_pair",
-    "load_scenarios",
-]
+# Each name is imported when it is first asked for: one data set does not bring all the others.
+_MODULES = {
+    "ali_ccp.load": ("load_ali_ccp",),
+    "aliexpress.load": ("load_aliexpress",),
+    "amazon": ("load_amazon", "load_amazon_pair"),
+    "batches": ("DomainBatches", "ShuffledBatches"),
+    "columns": ("Columns",),
+    "cross_domain": ("CrossDomainData", "load_pair"),
+    "errors": ("DataError",),
+    "movielens.load": ("load_movielens",),
+    "movielens.pair": ("load_movielens_pair",),
+    "scenarios": ("load_scenarios",),
+    "schema": ("FieldSpec", "Schema"),
+    "table": ("Splits", "Table"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

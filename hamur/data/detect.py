@@ -1,17 +1,23 @@
-"""Which data set a folder holds, by the files in it."""
+"""The data sets by name, and which of them a folder holds, by the files in it."""
 
 from pathlib import Path
 
 from hamur.data import cache
-from hamur.data.ali_ccp import load_ali_ccp
-from hamur.data.aliexpress import load_aliexpress
+from hamur.data.ali_ccp.load import load_ali_ccp
+from hamur.data.ali_ccp.raw import DATASET as ALI_CCP
+from hamur.data.aliexpress.load import load_aliexpress
+from hamur.data.aliexpress.raw import DATASET as ALIEXPRESS
 from hamur.data.amazon import load_amazon
+from hamur.data.amazon.raw import DATASET as AMAZON
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
+from hamur.data.movielens.load import DATASET as MOVIELENS
 from hamur.data.movielens.load import load_movielens
 from hamur.data.scenarios import FILE_NAMES, load_scenarios
 from hamur.data.schema import Schema
 from hamur.data.table import Splits
 
+# What examples/prepare_data.py prepares.
+DATASETS = {dataset.name: dataset for dataset in (ALI_CCP, ALIEXPRESS, AMAZON, MOVIELENS)}
 # Loader -> patterns of files, one of which is enough.
 _SIGNS = {
     load_ali_ccp: ("ali_ccp_train*.csv", "sample_skeleton_*", "sample_*.t*gz"),
@@ -26,7 +32,7 @@ _SIGNS = {
 
 
 def load(path: str | Path, cache_dir: str | Path | None = None) -> tuple[Splits, Schema]:
-    """The tables of whatever data set stands in a folder, by its loader's default options.
+    """The tables of the data set in a folder, by its loader's default options.
 
     cache_dir: as in `load_movielens`.
     Raises:  DataFileNotFoundError; DataFormatError: nothing is recognised, or two sets are; and
@@ -39,19 +45,19 @@ def load(path: str | Path, cache_dir: str | Path | None = None) -> tuple[Splits,
         )
     if cache.is_cache(source):
         return cache.open_cache(source)
-    found = {
+    matches = {
         loader: names
         for loader, patterns in _SIGNS.items()
         if (names := [p.name for pattern in patterns for p in source.glob(pattern)])
     }
-    if len(found) != 1:
-        present = [name for names in found.values() for name in names]
+    if len(matches) != 1:
+        present = [name for names in matches.values() for name in names]
         raise DataFormatError(
-            "ambiguous: files of several data sets" if found else "no data set is recognised",
+            "ambiguous: files of several data sets" if matches else "no data set is recognised",
             file=source,
             value=", ".join((present or sorted(p.name for p in source.iterdir()))[:8]),
             expected="the files of one data set",
             remedy="pass the folder of one data set, or call its own loader",
         )
-    (loader,) = found
+    (loader,) = matches
     return loader(source) if loader is load_amazon else loader(source, cache_dir=cache_dir)

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamur.data import shuffling
 from hamur.data.arrays import write_array
 from hamur.data.batches import DomainBatches, ShuffledBatches
 from hamur.data.table import Table
@@ -16,7 +15,7 @@ def small_windows():
     """Tables of more than 40 rows count as large: windows of 16 rows, blocks of 4."""
     with pytest.MonkeyPatch.context() as patch:
         for name, rows in (("SMALL", 40), ("WINDOW", 16), ("BLOCK", 4)):
-            patch.setattr(shuffling, name, rows)
+            patch.setattr(f"hamur.data.batches.{name}", rows)
         yield
 
 

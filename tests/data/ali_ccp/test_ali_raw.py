@@ -14,7 +14,7 @@ from hamur.data.ali_ccp import lists as ali_ccp_lists
 from hamur.data.ali_ccp import raw as ali_ccp_raw
 from hamur.data.ali_ccp.form import COMMON, SKELETON
 from hamur.data.cache import open_cache
-from hamur.data.datasets import DATASETS
+from hamur.data.detect import DATASETS
 from hamur.data.errors import (
     DataError,
     DataFileNotFoundError,

@@ -11,7 +11,7 @@ from hamur.data import cache, load_aliexpress
 from hamur.data.aliexpress import raw
 from hamur.data.aliexpress.files import COUNTRIES
 from hamur.data.aliexpress.sources import find
-from hamur.data.datasets import DATASETS
+from hamur.data.detect import DATASETS
 from hamur.data.errors import (
     DataFileNotFoundError,
     DataFormatError,

@@ -18,7 +18,7 @@ from hamur.data import cache, load_amazon, load_amazon_pair
 from hamur.data.amazon import raw as amazon_raw
 from hamur.data.amazon.files import _meta, _review
 from hamur.data.amazon.lines import parse
-from hamur.data.datasets import DATASETS
+from hamur.data.detect import DATASETS
 from hamur.data.errors import (
     CacheError,
     DataError,
