@@ -8,7 +8,7 @@ from pathlib import Path
 from hamur.commands.script import command
 from hamur.config import check_fields, flag, from_flags
 from hamur.data import cache
-from hamur.data.ali_ccp.options import MAX_LEN, MULTI
+from hamur.data.ali_ccp.columns import MAX_LEN, MULTI
 from hamur.data.amazon.load import MISSING_META
 from hamur.data.cross_domain.join import ID_ORDERS, VOCABULARIES
 from hamur.data.cross_domain.storage import EXPORT, export_biao_json, open_pair

@@ -11,6 +11,7 @@ import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +19,7 @@ ARRAY = "array.npy"  # in the folder of the job that writes it
 _VIEWED_ROWS = 1 << 16
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """Where columns of a table lie in a cache: file, without .npy; the places that the columns of
     the file take (none for a whole column); rows: the file that says which row belongs to each."""
 

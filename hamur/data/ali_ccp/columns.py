@@ -1,6 +1,9 @@
-"""What Ali-CCP consists of: its columns, its domains, where it comes from."""
+"""Ali-CCP: its columns, its domains, where it comes from, and the options of raw files."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from hamur.data.text.bad_rows import Policy
 
 NAME = "ali-ccp"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "ali-ccp-sample"
@@ -17,3 +20,50 @@ DOMAIN_COLUMN, GROUP_COLUMN = "301", "101"
 DOMAIN_MAP = {1: 0, 2: 1, 3: 2}
 NUM_DOMAINS = 3
 MULTI_COLUMNS = ("210", "853", "109_14", "110_14", "127_14", "150_14")
+
+# The raw files.
+COMMON_FIELDS = (
+    *("101", "121", "122", "124", "125", "126", "127", "128", "129"),
+    *("109_14", "110_14", "127_14", "150_14"),
+)
+SKELETON_FIELDS = ("205", "206", "207", "210", "216", "508", "509", "702", "853", "301")
+KEY = "common_feature_index"
+MIN_COUNT = 10  # of the public preparations
+SPLITS = ("public", "hash")
+MULTI = ("last", "mean")
+MAX_LEN = 50
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a raw preparation depends on besides the files; see `load_ali_ccp`.
+
+    limit_rows: lines to read of each skeleton file; range_bytes: of a job; max_len None is MAX_LEN.
+    """
+
+    labels: tuple[str, ...] = ("click",)
+    split: str = "public"
+    split_seed: int = 2022
+    domain_map: dict[int, int] | None = None
+    min_count: int = MIN_COUNT
+    policy: Policy = field(default_factory=Policy)
+    check_feature_num: bool = False
+    limit_rows: int | None = None
+    range_bytes: int = 64 << 20
+    multi: str = "last"
+    max_len: int | None = None
+
+    def __post_init__(self):
+        if self.multi not in MULTI:
+            raise ValueError(f"multi is {self.multi!r}; use one of {MULTI}")
+        if self.max_len is not None and (self.multi == "last" or self.max_len < 1):
+            raise ValueError(
+                f"max_len is {self.max_len}; it is the length >= 1 of the lists of multi='mean'"
+            )
+        if self.split not in SPLITS:
+            raise ValueError(f"split is {self.split!r}; raw Ali-CCP has {', '.join(SPLITS)}")
+        if self.labels not in (LABELS[:1], LABELS):
+            raise ValueError(f"labels is {self.labels!r}; use {LABELS[:1]} or both")
+        domains = sorted((self.domain_map or {0: 0, 1: 1, 2: 2}).values())
+        if sorted(set(domains)) != list(range(NUM_DOMAINS)):
+            raise ValueError(f"domain_map is {self.domain_map}; its domains must be 0, 1 and 2")

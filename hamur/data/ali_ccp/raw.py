@@ -1,109 +1,344 @@
-"""Ali-CCP from its four raw files to the cache, in stages whose memory does not grow with the rows.
+"""Ali-CCP from its four raw files to the cache; see `streaming.joined` for the stages.
 
-    1 common     ranges of common_features_{train,test} -> parts
-    2 keys       their keys, sorted, for the join
-    3 skeleton   ranges of sample_skeleton_{train,test} -> parts, each row with its common row
-    4 rows       repeated sample ids, the ids of the three domains, rows that remain
-    5 weights    how often, and where first, each common row occurs in the training rows
-    6 vocab      counts and first appearance of every id of a field, minimum and maximum of values
-    7 files      the arrays of the cache
-
-A common row is stored once in the cache too; a skeleton row points to it.  Only training rows
-count for vocabularies and scalers; a common row's id counts once per impression.
+The skeleton files hold the impressions, each of which names a row of common features.  Ids are
+counted over the training impressions, and coded in the order of their first appearance.
 """
 
+import logging
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from hamur.data.ali_ccp.columns import MULTI_COLUMNS, NAME, PAGE
-from hamur.data.ali_ccp.keys import RawPart, check_keys, sort_keys
-from hamur.data.ali_ccp.options import Options
-from hamur.data.ali_ccp.parts import read_common, read_skeleton
-from hamur.data.ali_ccp.product import FILES, fit, make_files
-from hamur.data.ali_ccp.rows import check_feature_num, choose
-from hamur.data.streaming.jobs import Job
-from hamur.data.streaming.pipeline import Workspace
-from hamur.data.streaming.prepare import DataSet
-from hamur.data.streaming.product import Product
-from hamur.data.streaming.sources import Source, find_sources
-from hamur.data.text.bad_rows import BadRows
+import numpy as np
+import pyarrow as pa
 
-NAMES = (
-    "common_features_train.csv",
-    "common_features_test.csv",
-    "sample_skeleton_train.csv",
-    "sample_skeleton_test.csv",
+from hamur.data import splits
+from hamur.data.ali_ccp.columns import (
+    DENSE_COLUMNS,
+    DOMAIN_COLUMN,
+    GROUP_COLUMN,
+    KEY,
+    MAX_LEN,
+    MULTI_COLUMNS,
+    NAME,
+    NUM_DOMAINS,
+    PAGE,
+    SPARSE_COLUMNS,
+    Options,
 )
+from hamur.data.ali_ccp.lines import COMMON, SKELETON, Features, LineFormat, parse
+from hamur.data.errors import DataFormatError, UnknownDomainError
+from hamur.data.streaming.chunks import ABSENT, DOMAIN, SPLIT, Chunk, batches, column
+from hamur.data.streaming.jobs import Job, advance
+from hamur.data.streaming.joined import (
+    JoinedSource,
+    Pair,
+    RawFile,
+    divide_rows,
+    read_pairs,
+)
+from hamur.data.streaming.pipeline import Workspace
+from hamur.data.streaming.plan import plan_cache
+from hamur.data.streaming.prepare import CachePlan, DataSet
+from hamur.data.streaming.read import RawFormat, reject_repeated
+from hamur.data.streaming.sources import Source, find_sources
+from hamur.data.streaming.vocabulary import IdCounts
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
+
+FILES = tuple(f"{kind}_{part}.csv" for kind in ("common_features", "sample_skeleton")
+              for part in ("train", "test"))  # fmt: skip
+DOMAIN_MIN_ROWS = 10
+SAMPLES_AT_ONCE = 1 << 23
+_log = logging.getLogger(__name__)
 
 
 def find(folder: Path) -> list[Source]:
     """The four files, plain, compressed or in an archive."""
-    return find_sources(folder, NAMES, PAGE)
+    return find_sources(folder, FILES, PAGE)
 
 
-def build(space: Workspace, sources: list[Source], options: Options) -> Product:
-    """All stages; returns what the cache is made of."""
-    bad_rows = [BadRows(Path(source.name), options.policy) for source in sources]
-    common = dict(zip(FILES, sources[:2]))
-    skeleton = dict(zip(FILES, sources[2:]))
-    read = partial(_read, space, options)
-    common_parts = {
-        part: read("common", read_common, part, common[part], reject)
-        for part, reject in zip(FILES, bad_rows[:2])
-    }
-    keys = [
-        Job(f"keys/{part}", sort_keys, (sources[i].name, common_parts[part]))
-        for i, part in enumerate(FILES)
-    ]
-    check_keys(space.run("sorting keys", keys, "file"), bad_rows[:2])
-    for each in bad_rows[:2]:
-        each.raise_if_any()
-    skeleton_parts = {
-        part: read(
-            "skeleton", read_skeleton, part, skeleton[part], reject, space.path(f"keys/{part}")
-        )
-        for part, reject in zip(FILES, bad_rows[2:])
-    }
-    rows = choose(space, skeleton_parts, bad_rows[2:], options)
-    for each in bad_rows[2:]:
-        each.raise_if_any()
-    fitted = fit(space, rows, common_parts, options)
-    product = make_files(space, rows, common_parts, fitted, options)
-    return product.with_bad_rows(bad_rows)
-
-
-def _read(space, options: Options, stage: str, work, part: str, source, bad_rows, *more) -> list:
-    """The stage that reads one raw file; the first bad row in file order ends it."""
-    ranges = source.ranges(options.range_bytes, options.limit_rows if stage == "skeleton" else None)
+def describe(options: Options) -> JoinedSource:
+    """The raw files and the table that these options make of them."""
     multi = MULTI_COLUMNS if options.multi == "mean" else ()
-    arguments = [(source, start, stop, options.policy, multi, *more) for start, stop in ranges]
-    names = [f"{stage}/{part}-{number:05d}" for number in range(len(ranges))]
-    jobs = [
-        Job(name, work, given, (stop or source.size) - start)
-        for name, given, (start, stop) in zip(names, arguments, ranges)
-    ]
-    lines = rows = 0
-
-    def settle(number: int, report: dict) -> str:
-        nonlocal lines, rows
-        bad_rows.merge(report, lines)
-        if options.policy.on_bad_rows == "error" or bad_rows.fatal:
-            bad_rows.raise_if_any()
-        lines, rows = lines + report["lines"], rows + report["rows"]
-        return f"{rows:,} rows"
-
-    reports = space.run(f"reading {Path(source.name).name}", jobs, "B", settle)
-    check_feature_num(reports, source, options.check_feature_num)
-    return [
-        RawPart(
-            space.path(name),
-            report["lines"],
-            report["rows"],
-            *report["sample_ids"],
-            report["longest"],
+    formats = {
+        form: RawFormat(
+            partial(parse_columns, form=form, multi=multi),
+            KEY,
+            form.fields,
+            tuple(name for name in DENSE_COLUMNS if name[1:] in form.fields),
+            key_text="{:016x}",
+            usable=None if form is COMMON else clicked_if_bought,
         )
-        for name, report in zip(names, reports)
-    ]
+        for form in (SKELETON, COMMON)
+    }
+    return JoinedSource(
+        name=NAME,
+        fact=formats[SKELETON],
+        dimension=formats[COMMON],
+        sparse=SPARSE_COLUMNS,
+        dense=DENSE_COLUMNS,
+        labels=options.labels,
+        group=GROUP_COLUMN,
+        pointer="common_row",
+        alone="no common row",
+        repeated=f"repeated {KEY}",
+        policy=options.policy,
+        range_bytes=options.range_bytes,
+        limit_rows=options.limit_rows,
+        multi=multi,
+        max_len=options.max_len or MAX_LEN,
+        order="first",
+        min_count=options.min_count,
+        fact_first=True,
+    )
+
+
+def build(space: Workspace, sources: list[Source], options: Options) -> CachePlan:
+    """All stages; returns what the cache is made of."""
+    source = describe(options)
+    common_train, common_test, train, test = sources
+    pairs = (
+        Pair("train", train, common_train, "common_train"),
+        Pair("test", test, common_test, "common_test"),
+    )
+    files = read_pairs(space, source, pairs)
+    for file in files:
+        for raw in (file.dimension, file.fact):
+            _check_feature_num(raw, options.check_feature_num)
+    domains = options.domain_map or _find_domains(space, files[0].fact)
+    more = {"train": (domains, None, 0), "test": (domains, options.split, options.split_seed)}
+    divided = divide_rows(space, source, files, divide, more, options.split)
+    raw_ids = [[str(i) for i, d in sorted(domains.items()) if d == n] for n in range(NUM_DOMAINS)]
+    names = tuple(f"{DOMAIN_COLUMN}={'|'.join(ids)}" for ids in raw_ids)
+
+    def split_entry(clipped: dict, constant: list[str]) -> dict:
+        return {
+            "rule": options.split,
+            "fit_on": "train",
+            "seed": options.split_seed,
+            "min_count": options.min_count,
+            "multi": options.multi,
+            "max_len": source.max_len if options.multi == "mean" else None,
+            "clipped": clipped,
+            "constant": [name.removeprefix("D") for name in constant],
+        }
+
+    return plan_cache(space, source, files, divided, names, split_entry, sources)
+
+
+def parse_columns(
+    block: bytes, first_line: int, bad_rows: BadRows, at_start: bool, form: LineFormat, multi: tuple
+) -> tuple[dict, dict]:
+    """The columns of a block, see `RawFormat`: of a field that keeps no list the last feature, as
+    the public preparation has it, and the number `D<field>` (0: absent), its value.
+
+    Of a field that keeps its list the number is the mean of all values.
+    """
+    features = parse(block, form, bad_rows, first_line)
+    head = features.head
+    columns = {"line": features.lines.astype(np.int32), KEY: head[KEY]}
+    if form == SKELETON:
+        columns["sample_id"] = head["sample_id"]
+        columns["click"] = head["click"].astype(np.int8)
+        columns["purchase"] = head["conversion"].astype(np.int8)
+    columns |= _last(features, form)
+    for name in multi:
+        if name in form.fields:
+            del columns[name]
+            columns |= _all(features, form, name)
+    differing = int((head["feature_num"] != features.counts).sum())
+    return columns, {"feature_num_differs": differing}
+
+
+def _last(features: Features, form: LineFormat) -> dict[str, np.ndarray]:
+    """name -> (n,): the last feature of each field in a line, id and, where it counts, value."""
+    rows, n = features.rows(), len(features)
+    ids = np.full(len(form.fields) * n, ABSENT, np.int32)
+    place = features.field.astype(np.int64) * n + rows
+    ids[place] = features.ids  # of several, the last is assigned
+    values = np.zeros(len(ids), np.float32)
+    values[place] = features.values
+    columns = {}
+    for number, name in enumerate(form.fields):
+        columns[name] = ids[number * n : (number + 1) * n]
+        if f"D{name}" in DENSE_COLUMNS:
+            columns[f"D{name}"] = values[number * n : (number + 1) * n]
+    return columns
+
+
+def _all(features: Features, form: LineFormat, name: str) -> dict[str, np.ndarray | pa.ListArray]:
+    """The lists of a field's ids and values in each line, and the mean of the values."""
+    mine = features.field == form.fields.index(name)
+    rows, ids, values = features.rows()[mine], features.ids[mine], features.values[mine]
+    counts = np.bincount(rows, minlength=len(features))
+    offsets = pa.array(np.concatenate(([0], np.cumsum(counts))), pa.int32())
+    columns = {
+        f"{name}.ids": pa.ListArray.from_arrays(offsets, pa.array(ids)),
+        f"{name}.values": pa.ListArray.from_arrays(offsets, pa.array(values.astype(np.float32))),
+    }
+    if f"D{name}" in DENSE_COLUMNS:
+        mean = np.bincount(rows, values, len(features)) / np.maximum(counts, 1)
+        columns[f"D{name}"] = mean.astype(np.float32)
+    return columns
+
+
+def clicked_if_bought(columns: dict, bad_rows: BadRows) -> np.ndarray:
+    """A purchase without a click is impossible: such rows are dropped in both modes, as all public
+    preparations do."""
+    impossible = (columns["purchase"] == 1) & (columns["click"] == 0)
+    bad_rows.excluded["dropped_click0_conversion1"] += int(impossible.sum())
+    return ~impossible
+
+
+def _check_feature_num(file: RawFile, strict: bool) -> None:
+    """A feature_num that is not the length of the list: counted, an error only if asked for."""
+    differing = file.counts["feature_num_differs"]
+    if not differing:
+        return
+    text = f"feature_num differs from the number of features in {differing} rows"
+    if strict:
+        raise DataFormatError(
+            text,
+            file=file.bad_rows.path,
+            column="feature_num",
+            expected="the number of features",
+            remedy="fetch the file again, or leave out --check_feature_num",
+        )
+    _log.warning("%s: %s", file.bad_rows.path, text)
+
+
+def _find_domains(space: Workspace, file: RawFile) -> dict[int, int]:
+    """Raw id of field 301 -> domain, by first appearance in the training file.
+
+    Raises:  UnknownDomainError: not three ids that occur often enough.
+    """
+    (report,) = space.run(
+        "domains", [Job("rows/domains", count_domains, (file.chunks,), file.rows)]
+    )
+    found = report["ids"]
+    domains = [raw for raw, rows in found if raw >= 0 and rows >= DOMAIN_MIN_ROWS]
+    if len(domains) != NUM_DOMAINS:
+        raise UnknownDomainError(
+            f"{len(domains)} ids of field 301 occur in at least {DOMAIN_MIN_ROWS} training rows",
+            file=file.bad_rows.path,
+            column=DOMAIN_COLUMN,
+            value=", ".join(f"{raw} ({rows} rows)" for raw, rows in found[:20]),
+            expected=f"{NUM_DOMAINS} domains",
+            remedy="say which are the domains: --domain_map RAW=0,RAW=1,RAW=2",
+        )
+    return {raw: number for number, raw in enumerate(domains)}
+
+
+def count_domains(folder: Path, chunks: tuple[Chunk, ...]) -> dict:
+    """A job: [id, rows] of field 301 in the training file, by first appearance."""
+    counts, seen = IdCounts(), 0
+    for batch, _ in batches(chunks):
+        ids = column(batch, DOMAIN_COLUMN)
+        counts.add(ids + 1, np.arange(len(ids)) + seen)  # ABSENT is -1
+        seen += len(ids)
+        advance(len(ids))
+    ids, rows = counts.known()
+    return {"ids": [[int(i) - 1, int(n)] for i, n in zip(ids[:1000], rows)]}
+
+
+def divide(
+    folder: Path,
+    name: str,
+    chunks: tuple[Chunk, ...],
+    num_partners: int,
+    policy: Policy,
+    domains: dict[int, int],
+    rule: str | None,
+    seed: int,
+) -> dict:
+    """A job, see `divide_rows`: the rows of known domain whose sample id is new.
+
+    rule: which half of the rows is for validation; None: all are for training.
+    """
+    bad_rows = BadRows(Path(name), policy)
+    keep = ~_repeated_samples(chunks, bad_rows)
+    domain = np.concatenate([_domain(batch, domains) for batch, _ in batches(chunks)])
+    unknown = keep & (domain < 0)
+    if unknown.any():
+        _reject_unknown(chunks, unknown, domains, bad_rows)
+    keep &= ~unknown
+    split = np.where(keep, 0, -1).astype(np.int8)
+    rows = {"train": int(keep.sum())}
+    if rule is not None:
+        valid = _valid_half(chunks, keep, rule, seed)
+        rows = {"valid": int(valid.sum()), "test": int((~valid).sum())}
+        split[keep] = np.where(valid, splits.SPLITS.index("valid"), splits.SPLITS.index("test"))
+    np.save(folder / SPLIT, split)
+    np.save(folder / DOMAIN, domain)
+    return bad_rows.report() | {"rows": rows, "reordered": False}
+
+
+def _valid_half(chunks: tuple[Chunk, ...], keep: np.ndarray, rule: str, seed: int) -> np.ndarray:
+    """(n,) bool of the rows to keep."""
+    if rule == "public":
+        valid = np.zeros(int(keep.sum()), bool)
+        valid[splits.halves(len(valid), seed)[0]] = True
+        return valid
+    halves = [splits.hash_half(column(batch, "sample_id"), seed) for batch, _ in batches(chunks)]
+    return np.concatenate(halves)[keep]
+
+
+def _domain(batch, domains: dict[int, int]) -> np.ndarray:
+    """(n,) int8, -1 for an id of no domain."""
+    raw = column(batch, DOMAIN_COLUMN)
+    domain = np.full(len(raw), -1, np.int8)
+    for value, number in domains.items():
+        domain[raw == value] = number
+    advance(len(raw))
+    return domain
+
+
+def _reject_unknown(chunks, unknown: np.ndarray, domains: dict[int, int], bad_rows) -> None:
+    masks = np.split(unknown, np.cumsum([len(batch) for batch, _ in batches(chunks)])[:-1])
+    counts: Counter[int] = Counter()
+    for (batch, _), mask in zip(batches(chunks), masks):
+        counts.update(column(batch, DOMAIN_COLUMN)[mask].tolist())
+
+    for (batch, lines_before), mask in zip(batches(chunks), masks):
+        raw, lines = column(batch, DOMAIN_COLUMN), column(batch, "line") + lines_before
+
+        def error(row: int, raw=raw, lines=lines) -> UnknownDomainError:
+            return UnknownDomainError(
+                f"no domain; {counts[int(raw[row])]} rows have it",
+                file=bad_rows.path,
+                line=int(lines[row]),
+                column=DOMAIN_COLUMN,
+                value="" if raw[row] == ABSENT else int(raw[row]),
+                expected=f"one of {', '.join(map(str, domains))}",
+                remedy="name its domain with --domain_map, or " + SKIP_REMEDY.partition("or ")[2],
+            )
+
+        bad_rows.add_where(mask, lines, "no domain", error)
+
+
+def _repeated_samples(chunks: tuple[Chunk, ...], bad_rows: BadRows) -> np.ndarray:
+    """(N,) bool, the rows whose sample id occurred before; in passes of bounded memory."""
+    last, ascending, total = -1, True, 0
+    for batch, _ in batches(chunks):
+        ids = column(batch, "sample_id")
+        if len(ids) and ascending:
+            ascending = ids[0] > last and bool((ids[1:] > ids[:-1]).all())
+            last = ids[-1]
+        total += len(ids)
+    repeated = np.zeros(total, bool)
+    passes = 0 if ascending else -(-total // SAMPLES_AT_ONCE)  # in the official files ids ascend
+    for turn in range(passes):
+        ids, lines, rows, seen = [], [], [], 0
+        for batch, lines_before in batches(chunks):
+            mine = np.flatnonzero(column(batch, "sample_id") % passes == turn)
+            ids.append(column(batch, "sample_id")[mine])
+            lines.append(column(batch, "line")[mine].astype(np.int64) + lines_before)
+            rows.append(mine + seen)
+            seen += len(batch)
+        given = (np.concatenate(ids), np.concatenate(lines))
+        *_, again = reject_repeated(bad_rows, "sample_id", "repeated sample_id", *given)
+        repeated[np.concatenate(rows)[again]] = True
+    return repeated
 
 
 DATASET = DataSet(NAME, Options, find, build, user="101", item="205")

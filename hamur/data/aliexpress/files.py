@@ -9,11 +9,12 @@ The published archives name the columns by number only, and so do we.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hamur.data import table
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
+from hamur.data.text.bad_rows import Policy
 from hamur.data.text.lines import FileFormat, check_header, read_header
 
 NAME = "aliexpress"
@@ -149,3 +150,18 @@ def _processed_in(folder: Path) -> dict[str, CountryFiles]:
         name = folder.resolve().name.removeprefix("AliExpress_")
         return {name: CountryFiles(name, files)}
     return {}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a raw preparation depends on besides the files; see `load_aliexpress`.
+
+    countries: in the order of the domains; None: all that are there; range_bytes: of a job.
+    """
+
+    countries: tuple[str, ...] | None = None
+    labels: tuple[str, ...] = LABELS
+    valid_fraction: float = 0.1
+    min_count: int = 1
+    policy: Policy = field(default_factory=Policy)
+    range_bytes: int = 64 << 20

@@ -1,165 +1,193 @@
-"""AliExpress from its raw files to the cache, in stages whose memory does not grow with the rows.
+"""AliExpress from its raw files to the cache; see `streaming.joined` for the stages.
 
-    1 users      ranges of {cc}_user_{train,test}.csv -> parts
-    2 pages      their search ids, sorted, for the join
-    3 items      ranges of {cc}_item_{train,test}.csv -> parts, each row with its page
-    4 order      the rows by page, and the pages at the end of training that are the validation
-    5 vocab      values and extents of every column in the training rows
-    6 files      the arrays of the cache; a page is stored once, and an item row points to it
-
-The tables are those of `load_aliexpress`; only the row ids of archives name other lines.
+The item files hold the shown items, each of which names its search page, a row of the user file.
+Items are ordered by page; the pages at the end of the training file are the validation.  The tables
+are those of the processed files; only the row ids of archives name other lines.
 """
 
 from functools import partial
 from pathlib import Path
 
-from hamur.data import errors
-from hamur.data.aliexpress.encode import Pages
+import numpy as np
+import pyarrow as pa
+
+from hamur.data import splits
 from hamur.data.aliexpress.files import (
+    DENSE_COLUMNS,
     DOMAIN_SHIFT,
+    GROUP,
+    ITEM,
+    ITEM_LABEL,
+    ITEM_NAMES,
     NAME,
     PART_SHIFT,
     PARTS,
+    SPARSE_COLUMNS,
+    USER,
+    USER_NAMES,
+    Options,
     choose_countries,
 )
-from hamur.data.aliexpress.options import Options
-from hamur.data.aliexpress.parts import (
-    RawPart,
-    Rows,
-    order_items,
-    read_items,
-    read_users,
-    sort_pages,
-)
-from hamur.data.aliexpress.product import make_files
 from hamur.data.aliexpress.sources import RawFile, find
-from hamur.data.errors import EmptySplitError
-from hamur.data.streaming.jobs import Job
+from hamur.data.streaming.chunks import CHUNK, DOMAIN, POINTER, SPLIT, Chunk, batches, column
+from hamur.data.streaming.jobs import advance
+from hamur.data.streaming.joined import JoinedSource, Pair, divide_rows, read_pairs
 from hamur.data.streaming.pipeline import Workspace
-from hamur.data.streaming.prepare import DataSet
-from hamur.data.streaming.product import Product
-from hamur.data.text.bad_rows import BadRows
+from hamur.data.streaming.plan import plan_cache
+from hamur.data.streaming.prepare import CachePlan, DataSet
+from hamur.data.streaming.read import RawFormat
+from hamur.data.text import lines, reader
+from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.text.checks import allowed
+from hamur.data.text.lines import FileFormat
+
+RULE = "last search pages"
+_BLOCK_ROWS = 1 << 16
 
 
-def build(space: Workspace, sources: list[RawFile], options: Options) -> Product:
+def describe(options: Options) -> JoinedSource:
+    """The raw files and the table that these options make of them."""
+    formats = [
+        RawFormat(
+            partial(parse_columns, file_format=file_format, names=names),
+            f"{side}_1",
+            tuple(name for name in names.values() if name in SPARSE_COLUMNS),
+            tuple(name for name in names.values() if name in DENSE_COLUMNS),
+        )
+        for side, file_format, names in (("item", ITEM, ITEM_NAMES), ("user", USER, USER_NAMES))
+    ]
+    return JoinedSource(
+        NAME,
+        *formats,
+        sparse=SPARSE_COLUMNS,
+        dense=DENSE_COLUMNS,
+        labels=options.labels,
+        group=GROUP,
+        pointer="page",
+        repeated="repeated page",
+        policy=options.policy,
+        range_bytes=options.range_bytes,
+        min_count=options.min_count,
+        keep_unit=True,  # published numbers are in [0, 1]
+    )
+
+
+def build(space: Workspace, sources: list[RawFile], options: Options) -> CachePlan:
     """All stages; returns what the cache is made of."""
     found = list(dict.fromkeys(each.country for each in sources))
     countries = choose_countries(sources[0].path.parent, found, options.countries)
-    sources = [each for each in sources if each.country in countries]
-    files = {(each.country, each.part, each.side): each.source for each in sources}
-    bad_rows = {key: BadRows(Path(source.name), options.policy) for key, source in files.items()}
-    halves = [(country, part) for country in countries for part in PARTS]
-    users = {}
-    for half in halves:
-        key = (*half, "user")
-        users[half] = _read(space, options, key, files[key], bad_rows[key], read_users)
-    pages = _sort(space, options, halves, files, bad_rows, users)
-    items = {}
-    for half in halves:
-        key, name = (*half, "item"), files[(*half, "user")].name
-        folder = space.path(_at("pages", half))
-        items[half] = _read(
-            space, options, key, files[key], bad_rows[key], read_items, folder, name
-        )  # fmt: skip
-    for each in bad_rows.values():
-        each.raise_if_any()
-    rows, own_pages = _order(space, options, halves, users, items, pages, countries)
-    product = make_files(space, options, countries, rows, own_pages)
-    return product.with_bad_rows(bad_rows.values())
-
-
-def _at(stage: str, half: tuple[str, str]) -> str:
-    return f"{stage}/{'-'.join(half)}"
-
-
-def _read(space, options: Options, key, source, bad_rows: BadRows, work, *more) -> list[RawPart]:
-    """The parts of one raw file; the first bad row in file order ends the stage."""
-    ranges = source.ranges(options.range_bytes)
-    names = [f"{'-'.join(key)}/{number:05d}" for number in range(len(ranges))]
-    jobs = [
-        Job(name, work, (source, start, stop, options.policy, *more), (stop or source.size) - start)
-        for name, (start, stop) in zip(names, ranges)
-    ]
-    read = kept = 0
-
-    def settle(number: int, report: dict) -> str:
-        nonlocal read, kept
-        bad_rows.merge(report, read)
-        if options.policy.on_bad_rows == "error":
-            bad_rows.raise_if_any()
-        if report["fatal"]:
-            kind, parts = report["fatal"]
-            line = parts["line"] and parts["line"] + read
-            raise getattr(errors, kind)(**parts | {"line": line})
-        read, kept = read + report["lines"], kept + report["rows"]
-        return f"{kept:,} rows"
-
-    reports = space.run(f"reading {Path(source.name).name}", jobs, "B", settle)
-    if not read:
-        raise EmptySplitError(
-            "the file has no row", file=source.name, remedy="check how it was made"
-        )
-    return [RawPart(space.path(n), r["lines"], r["rows"]) for n, r in zip(names, reports)]
-
-
-def _sort(space, options, halves, files, bad_rows, users) -> dict[tuple[str, str], int]:
-    """Pages of each user file."""
-    jobs = [
-        Job(
-            _at("pages", half),
-            sort_pages,
-            (users[half], files[(*half, "user")].name, options.policy),
-        )
-        for half in halves
-    ]
-    pages = {}
-    for half, report in zip(halves, space.run("sorting pages", jobs, "file")):
-        bad_rows[(*half, "user")].merge(report)
-        bad_rows[(*half, "user")].raise_if_any()
-        pages[half] = report["pages"]
-    return pages
-
-
-def _order(space, options, halves, users, items, pages, countries) -> tuple[dict, list[Pages]]:
-    """Rows of train, valid and test; and the pages in the order of the cache."""
-    jobs = [
-        Job(
-            _at("order", half),
-            order_items,
-            (items[half], pages[half], options.valid_fraction if half[1] == "train" else 0.0),
-        )
-        for half in halves
-    ]
-    rows: dict[str, list[Rows]] = {"train": [], "valid": [], "test": []}
-    found, base = [], 0
-    for job, half, report in zip(jobs, halves, space.run("ordering", jobs, "file")):
-        domain, part = countries.index(half[0]), PARTS.index(half[1])
-        folder = space.path(job.name)
-        make = partial(
-            Rows,
-            items[half],
-            None if report["ordered"] else folder,
-            domain=domain,
-            base=base,
-            first_id=(domain << DOMAIN_SHIFT) + (part << PART_SHIFT),
-        )
-        train = (folder, report["first_valid_page"]) if half[1] == "train" else None
-        found.append(Pages(users[half], domain, train))
-        cut = report["train_rows"]
-        if train:
-            rows["train"].append(make(begin=0, end=cut))
-            rows["valid"].append(make(begin=cut, end=report["rows"]))
-        else:
-            rows["test"].append(make(begin=0, end=report["rows"]))
-        base += pages[half]
-    for split, each in rows.items():
-        if not sum(part.end - part.begin for part in each):
-            raise EmptySplitError(
-                f"split {split!r} has no row",
-                expected="at least one row in each split",
-                remedy="use more rows or another valid_fraction",
+    chosen = {(s.country, s.part, s.side): s.source for s in sources if s.country in countries}
+    source, pairs, more = describe(options), [], {}
+    for domain, country in enumerate(countries):
+        for number, part in enumerate(PARTS):
+            pairs.append(
+                Pair(
+                    f"{country}-{part}",
+                    *(chosen[country, part, side] for side in ("item", "user")),
+                    shared="pages",
+                    first_id=1 + (domain << DOMAIN_SHIFT) + (number << PART_SHIFT),
+                    key_offset=domain << DOMAIN_SHIFT,
+                )
             )
-    return rows, found
+            fraction = options.valid_fraction if part == "train" else None
+            more[pairs[-1].name] = (domain, fraction)
+    files = read_pairs(space, source, pairs)
+    divided = divide_rows(space, source, files, divide, more, RULE)
+
+    def split_entry(clipped: dict, constant: list[str]) -> dict:
+        return {
+            "rule": RULE,
+            "seed": None,
+            "valid_fraction": options.valid_fraction,
+            "min_count": options.min_count,
+            "clipped": clipped,
+            "constant": constant,
+        }
+
+    return plan_cache(
+        space, source, files, divided, tuple(countries), split_entry, list(chosen.values())
+    )
+
+
+def parse_columns(
+    block: bytes,
+    first_line: int,
+    bad_rows: BadRows,
+    at_start: bool,
+    file_format: FileFormat,
+    names: dict[str, str],
+) -> tuple[dict[str, np.ndarray], dict]:
+    """The processed columns of a block, and of an item file the labels; see `RawFormat`."""
+    if at_start:
+        lines.check_separator(bad_rows.path, block, file_format, len(file_format.names))
+    rows = reader.parse_block(block, first_line, file_format, file_format.names, bad_rows)
+    columns = {}
+    if ITEM_LABEL in file_format.names:
+        rows = allowed(rows, ITEM_LABEL, (0, 1, 2), bad_rows)
+        columns["click"] = (rows.columns[ITEM_LABEL] > 0).astype(np.int8)
+        columns["conversion"] = (rows.columns[ITEM_LABEL] > 1).astype(np.int8)
+    key = file_format.names[0]
+    columns |= {"line": rows.lines.astype(np.int32), key: rows.columns[key]}
+    for raw, name in names.items():
+        dtype = np.int32 if name in SPARSE_COLUMNS else np.float32
+        columns[name] = rows.columns[raw].astype(dtype)
+    return columns, {}
+
+
+def divide(
+    folder: Path,
+    name: str,
+    chunks: tuple[Chunk, ...],
+    num_pages: int,
+    policy: Policy,
+    domain: int,
+    valid_fraction: float | None,
+) -> dict:
+    """A job, see `divide_rows`: the rows by page, inside a page in the order of the file.
+
+    valid_fraction: the validation is the tail of whole pages that holds this share; None: all rows
+    are for testing.
+    """
+    page = np.concatenate([column(batch, POINTER) for batch, _ in batches(chunks)])
+    reordered = bool((page[1:] < page[:-1]).any())
+    if reordered:
+        order = np.argsort(page, kind="stable")
+        page = page[order]
+        _write_reordered(folder / CHUNK, chunks, order)
+    split = np.full(len(page), splits.SPLITS.index("test"), np.int8)
+    rows = {"test": len(page)}
+    if valid_fraction is not None:
+        counts = np.bincount(page, minlength=num_pages)
+        held = np.cumsum(counts[::-1])  # items of the last 1, 2, ... pages
+        tail = 1 + int(np.searchsorted(held, valid_fraction * len(page)))
+        train = int(counts[: num_pages - tail].sum())
+        split[:train], split[train:] = 0, splits.SPLITS.index("valid")
+        rows = {"train": train, "valid": len(page) - train}
+    np.save(folder / SPLIT, split)
+    np.save(folder / DOMAIN, np.full(len(page), domain, np.int8))
+    advance(len(page))
+    return BadRows(Path(name), policy).report() | {"rows": rows, "reordered": reordered}
+
+
+def _write_reordered(path: Path, chunks: tuple[Chunk, ...], order: np.ndarray) -> None:
+    """One chunk of all rows in this order, whose lines count through the file."""
+    found, writer = list(batches(chunks)), None
+    ends = np.cumsum([len(batch) for batch, _ in found])
+    with pa.OSFile(str(path), "wb") as file:
+        for start in range(0, len(order), _BLOCK_ROWS):
+            rows = order[start : start + _BLOCK_ROWS]
+            numbers, pieces = np.searchsorted(ends, rows, side="right"), []
+            for number in np.unique(numbers):
+                batch, lines_before = found[number]
+                places = rows[numbers == number] - (ends[number] - len(batch))
+                columns = {name: batch.column(name).take(places) for name in batch.schema.names}
+                columns["line"] = column(batch, "line")[places].astype(np.int64) + lines_before
+                pieces.append(pa.record_batch(columns))
+            back = np.argsort(np.argsort(numbers, kind="stable"))
+            table = pa.Table.from_batches(pieces).take(back)
+            writer = writer or pa.ipc.new_file(file, table.schema)
+            writer.write_table(table)
+        writer.close()
 
 
 DATASET = DataSet(NAME, Options, find, build)

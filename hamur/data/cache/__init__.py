@@ -19,7 +19,7 @@ from hamur.data.cache.read import (
     open_cache,
     open_prepared,
 )
-from hamur.data.cache.write import complete, replace_cache, write_cache, write_fitted
+from hamur.data.cache.write import complete, replace_cache, write_arrays, write_cache
 
 __all__ = [
     "FORMAT",
@@ -35,6 +35,6 @@ __all__ = [
     "open_prepared",
     "replace_cache",
     "source_digest",
+    "write_arrays",
     "write_cache",
-    "write_fitted",
 ]

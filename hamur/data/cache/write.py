@@ -29,7 +29,11 @@ def write_cache(
     stats: dict | None = None,
     fitted: dict[str, np.ndarray] | None = None,
 ) -> None:
-    """Writes beside `folder` and renames; an older cache stays until the new one is complete."""
+    """Writes beside `folder` and renames; an older cache stays until the new one is complete.
+
+    fitted: further arrays: "vocab/<field>", raw values in the order of their ids; "scaler" (C, 2),
+    low and high of the dense columns; and what else a data set keeps.
+    """
     temporary = folder.with_name(f"{folder.name}.tmp-{_writer()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -48,18 +52,11 @@ def write_cache(
                 own |= {} if pointer is None else {"rows": lists.rows}
                 arrays |= {f"{name}.{end}": values for end, values in own.items()}
             files |= write_arrays(temporary, arrays)
-        files |= write_fitted(temporary, fitted or {})
+        files |= write_arrays(temporary, fitted or {})
         complete(temporary, schema, fingerprint, files, tables, bad_rows, stats)
         replace_cache(temporary, folder, fingerprint)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_fitted(folder: Path, fitted: dict[str, np.ndarray]) -> dict[str, dict]:
-    """Vocabularies ("vocab/<field>": raw values in the order of their ids) and "scaler" (C, 2):
-    low and high of the dense columns, and what else a data set keeps, as .npy files; returns their
-    entries in the manifest."""
-    return write_arrays(folder, fitted)
 
 
 def write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, dict]:
@@ -85,15 +82,11 @@ def complete(
 ) -> None:
     """What makes a folder of arrays a cache: schema.json, stats.json, bad_rows.csv, COMPLETE.
 
-    files: path -> its entry, as `arrays.write_array` returns it; tables: see `arrays.Product`.
+    files: path -> its entry, as `arrays.write_array` returns it; tables: split -> column -> its
+    parts.
     """
     manifest = {"format": FORMAT, "package": f"hamur {__version__}", "made_from": fingerprint}
-    manifest |= {"files": files, "schema": json.loads(schema.to_json())}
-    manifest["tables"] = {
-        part: {name: [[each.file, each.columns, each.rows] for each in pieces]
-               for name, pieces in columns.items()}
-        for part, columns in tables.items()
-    }  # fmt: skip
+    manifest |= {"files": files, "schema": json.loads(schema.to_json()), "tables": tables}
     (folder / "schema.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     if stats is not None:
         text = json.dumps(stats, indent=1, allow_nan=False)

@@ -1,8 +1,8 @@
 """Raw files -> a cache in a folder of the user's choice, with a report; what stands behind
 examples/prepare_data.py.
 
-Every data set gives one `DataSet`.  Its `build` either streams (returns a `Product`, see
-`pipeline`) or reads everything (returns `Splits, Schema, [BadRows]` and, if it likes, what
+Every data set gives one `DataSet`.  Its `build` either streams (returns a `CachePlan`, see
+`joined`) or reads everything (returns `Splits, Schema, [BadRows]` and, if it likes, what
 `assemble` put into `fitted`); what follows is the same.
 """
 
@@ -19,15 +19,14 @@ from typing import Any
 import numpy as np
 
 from hamur.data import build_tables, cache, leakage
-from hamur.data.arrays import array_path
+from hamur.data.arrays import Part
 from hamur.data.errors import CacheError, DataFileNotFoundError
 from hamur.data.schema import Schema
 from hamur.data.splits import SPLITS
-from hamur.data.streaming.jobs import REPORT
 from hamur.data.streaming.pipeline import Workspace, default_workers
-from hamur.data.streaming.product import Product
 from hamur.data.streaming.statistics import statistics
 from hamur.data.table import Splits
+from hamur.data.text.bad_rows import BadRows
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,22 @@ class DataSet:
     build: Callable[[Workspace, list, Any], Any]
     user: str | None = None
     item: str | None = None
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """What a streaming preparation made.
+
+    tables: split -> column of a Table -> its parts; files: path in the cache without .npy -> the
+    finished array and its entry in the manifest; fitted: path -> further arrays, see
+    `cache.write_cache`; bad_rows: of each source file.
+    """
+
+    schema: Schema
+    tables: dict[str, dict[str, list[Part]]]
+    files: dict[str, tuple[Path, dict]]
+    fitted: dict[str, np.ndarray]
+    bad_rows: tuple[BadRows, ...]
 
 
 @dataclass(frozen=True)
@@ -110,9 +125,10 @@ def _prepare(dataset: DataSet, workspace: Workspace, sources, options, allow_lea
         folder = space.folder / "cache"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        if isinstance(made, Product):
-            files, tables, splits, schema = _gather(space, made, folder)
-            bad_rows = made.bad_rows
+        plan = made if isinstance(made, CachePlan) else None
+        if plan:
+            files, splits = _link_files(plan, folder)
+            schema, bad_rows = plan.schema, plan.bad_rows
         else:
             splits, schema, bad_rows, *fitted = made
         if splits.train.row_id is not None:
@@ -120,42 +136,26 @@ def _prepare(dataset: DataSet, workspace: Workspace, sources, options, allow_lea
         leakage.check_features(splits.train, schema, allow_leakage)
         stats = statistics(splits, schema, bad_rows, dataset.user, dataset.item)
         build_tables.check_classes(splits, schema)
-        if isinstance(made, Product):
+        if plan:
             schema = _described(schema, stats, made_from)
-            cache.complete(folder, schema, made_from, files, tables, bad_rows, stats)
+            cache.complete(folder, schema, made_from, files, plan.tables, bad_rows, stats)
             cache.replace_cache(folder, out, made_from)
         else:
             cache.write_cache(out, splits, schema, made_from, bad_rows, stats, *fitted)
         return Prepared(out, stats, space.done, space.reused)
 
 
-def _gather(space: Workspace, made: Product, folder: Path) -> tuple:
+def _link_files(plan: CachePlan, folder: Path) -> tuple[dict[str, dict], Splits]:
     """The arrays of the finished jobs below one folder, without copying them, and opened."""
     files, arrays = {}, {}
-    for name in made.files:
-        report = json.loads((space.path(name) / REPORT).read_text(encoding="utf-8"))
-        for end, entry in report.get("arrays", {"": report}).items():
-            relative = name.removeprefix("files/") + end
-            target = folder / f"{relative}.npy"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _link(array_path(space.path(name), end), target)
-            files[f"{relative}.npy"] = {k: entry[k] for k in ("bytes", "sha256", "dtype", "shape")}
-            arrays[relative] = np.load(target, mmap_mode="r", allow_pickle=False)
-    fitted = {
-        f"vocab/{field}": np.load(made_in / "values.npy", allow_pickle=False)
-        for field, made_in in made.vocabularies.items()
-    }
-    scales = [made.scales[name.removeprefix("D")] for name in made.schema.dense_names]
-    files |= cache.write_fitted(folder, fitted | {"scaler": np.array(scales)})
-    tables = {
-        part: {
-            name: [[each.file, each.columns, each.rows] for each in pieces]
-            for name, pieces in columns.items()
-        }
-        for part, columns in made.tables.items()
-    }
-    splits = Splits(*(cache.arrange(tables[part], arrays, made.schema) for part in SPLITS))
-    return files, made.tables, splits, made.schema
+    for name, (array, entry) in plan.files.items():
+        target = folder / f"{name}.npy"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link(array, target)
+        files[f"{name}.npy"] = entry
+        arrays[name] = np.load(target, mmap_mode="r", allow_pickle=False)
+    files |= cache.write_arrays(folder, plan.fitted)
+    return files, Splits(*(cache.arrange(plan.tables[s], arrays, plan.schema) for s in SPLITS))
 
 
 def _link(source: Path, target: Path) -> None:

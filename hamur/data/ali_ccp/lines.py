@@ -12,21 +12,29 @@ runs, duckdb 170,000.  pyarrow converts and checks the numbers, is needed for pr
 and its IPC files keep the parts of a preparation.
 
 What it would accept but the format does not allow is caught by one pass over the bytes.  A block
-that holds anything odd is judged line by line (`judge`), which names the place, and the sound
-lines are read again.
+that holds anything odd is diagnosed line by line, which names the place, and the sound lines are
+read again.
 """
 
+import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from hamur.data.ali_ccp.form import ID_LIMIT, INT_LIMIT, KEY, LABELS, LIST, MARKS, Form
-from hamur.data.ali_ccp.judge import judge_line, torn
-from hamur.data.text.bad_rows import BadRows
+from hamur.data.ali_ccp.columns import COMMON_FIELDS, KEY, SKELETON_FIELDS
+from hamur.data.errors import DataError, DataFormatError, DataValueError, TruncatedFileError
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 
+LIST, LABELS = "feature_list", ("click", "conversion")
+MARKS = b"\x01\x02\x03"
+ID_LIMIT, INT_LIMIT = 2**31, 10**18
+_KEY = re.compile(rb"[0-9a-fA-F]{16}")
+_INT = re.compile(rb"[0-9]{1,18}")
+_VALUE = re.compile(rb"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][0-9]+)?")
 _BYTES = b"0123456789abcdefABCDEF_.,\n" + MARKS
 _AS_CSV = bytes.maketrans(MARKS, b"\n,,")
 _HEX = np.full(256, 255, np.uint8)
@@ -34,12 +42,23 @@ _HEX[list(b"0123456789")] = np.arange(10)
 _HEX[list(b"abcdef")] = _HEX[list(b"ABCDEF")] = np.arange(10, 16)
 
 
+class LineFormat(NamedTuple):
+    """head: the columns before the list, in order; fields: the names that a feature may have."""
+
+    head: tuple[str, ...]
+    fields: tuple[str, ...]
+
+
+SKELETON = LineFormat(("sample_id", *LABELS, KEY, "feature_num"), SKELETON_FIELDS)
+COMMON = LineFormat((KEY, "feature_num"), COMMON_FIELDS)
+
+
 @dataclass(frozen=True)
 class Features:
     """n lines.  head: name -> (n,) integers, the key as uint64; counts (n,): features of a line.
 
     Of all features in file order: field, the place among the form's names; ids int32; values
-    float64.  lines (n,): the line numbers, counted from 1 at the beginning of the block.
+    float64.  lines (n,): the line numbers.
     """
 
     head: dict[str, np.ndarray]
@@ -61,33 +80,49 @@ class _Odd(Exception):
     """Something in the block is not as it should be."""
 
 
-def parse(block: bytes, form: Form, bad_rows: BadRows, lines_before: int) -> Features:
-    """The sound lines of a block; the others go to `bad_rows` under their number in the file.
+def parse(block: bytes, form: LineFormat, bad_rows: BadRows, first_line: int) -> Features:
+    """The sound lines of a block; the others go to `bad_rows`.
 
-    An incomplete last line without a line end makes the file unusable: TruncatedFileError.
+    Raises:  TruncatedFileError: the last line has no line end and is incomplete.
     """
     try:
         if block.translate(None, _BYTES):
             raise _Odd
-        return _parse(block, form)
+        return _parse(block, form, np.arange(first_line, first_line + _count_lines(block)))
     except (_Odd, pa.ArrowInvalid):
         texts = block.split(b"\n")
         if not texts[-1]:
             del texts[-1]
-        errors = [judge_line(text, form, bad_rows, 0) for text in texts]
-        good = np.array([error is None for error in errors])
-        for row in np.flatnonzero(~good):
-            line = lines_before + int(row) + 1
-            reason, error = judge_line(texts[row], form, bad_rows, line)
-            if row == len(texts) - 1 and not block.endswith(b"\n"):
-                reason, error, bad_rows.fatal = "cut short", torn(bad_rows, line, error), True
-            bad_rows.add(line, reason, error, texts[row])
+        numbers = np.arange(first_line, first_line + len(texts))
+        good = np.ones(len(texts), bool)
+        for row, text in enumerate(texts):
+            if found := diagnose_line(text, form):
+                good[row] = False
+                at_end = row == len(texts) - 1 and not block.endswith(b"\n")
+                _reject(text, form, bad_rows, int(numbers[row]), at_end, *found)
         sound = b"".join(text + b"\n" for text, keep in zip(texts, good) if keep)
-        features = _parse(sound, form) if sound else _nothing(form)
-        return Features(**features.__dict__ | {"lines": np.flatnonzero(good) + 1})
+        return _parse(sound, form, numbers[good]) if sound else _nothing(form)
 
 
-def _parse(block: bytes, form: Form) -> Features:
+def _count_lines(block: bytes) -> int:
+    return block.count(b"\n") + (not block.endswith(b"\n"))
+
+
+def _reject(
+    text: bytes, form: LineFormat, bad_rows: BadRows, line: int, at_end: bool,
+    kind, reason: str, problem: str, column: str | None, value: bytes, expected: str,
+) -> None:  # fmt: skip
+    names = (*form.head, LIST)
+    about = dict(file=bad_rows.path, line=line, expected=expected)
+    about["value"] = value.decode("utf-8", "backslashreplace")
+    if at_end:
+        raise TruncatedFileError(problem, **about, remedy="fetch or write the file again")
+    number = names.index(column) + 1 if column in names else None
+    error = kind(problem, **about, column=column, column_number=number, remedy=SKIP_REMEDY)
+    bad_rows.add(line, reason, error, text)
+
+
+def _parse(block: bytes, form: LineFormat, lines: np.ndarray) -> Features:
     names = (*form.head, LIST)
     types = dict.fromkeys(form.head, pa.int64()) | {KEY: pa.binary(16), LIST: pa.string()}
     table = _read(block, names, types)
@@ -120,7 +155,7 @@ def _parse(block: bytes, form: Form) -> Features:
         field=np.array(known, np.int8)[field.indices.to_numpy()],
         ids=ids.astype(np.int32),
         values=values,
-        lines=np.arange(1, len(lists) + 1),
+        lines=lines,
     )
 
 
@@ -150,7 +185,53 @@ def _keys(column: pa.FixedSizeBinaryArray) -> np.ndarray:
     return pairs.view(">u8")[:, 0].astype(np.uint64)
 
 
-def _nothing(form: Form) -> Features:
+def _nothing(form: LineFormat) -> Features:
     head = {name: np.empty(0, np.uint64 if name == KEY else np.int64) for name in form.head}
     none = np.empty(0, np.int64)
     return Features(head, none, none, none.astype(np.int32), np.empty(0), none)
+
+
+def diagnose_line(text: bytes, form: LineFormat) -> tuple | None:
+    """What is wrong with a line: error class, reason, problem, column, value, what was expected.
+
+    Slow; for the blocks that pyarrow rejects only.
+    """
+    cells = text.split(b",")
+    names = (*form.head, LIST)
+    if len(cells) != len(names):
+        expected = f"{len(names)}: {','.join(names)}"
+        problem = f"{len(cells) if text else 0} fields"
+        return DataFormatError, "wrong number of fields", problem, None, text, expected
+    for name, cell in zip(form.head, cells):
+        if name == KEY:
+            if not _KEY.fullmatch(cell):
+                expected = "16 hexadecimal digits"
+                return DataFormatError, f"bad {KEY}", "not a key", name, cell, expected
+        elif not _INT.fullmatch(cell):
+            expected = "a whole number >= 0"
+            return DataValueError, f"bad value in {name}", "not a number", name, cell, expected
+        elif name in LABELS and int(cell) > 1:
+            reason = f"not an allowed value in {name}"
+            return DataValueError, reason, "not an allowed value", name, cell, "0 or 1"
+    position = len(text) - len(cells[-1])
+    for feature in cells[-1].split(b"\x01"):
+        wrong = _diagnose_feature(feature, form)
+        if wrong:
+            problem = f"{wrong[1]} at byte {position + 1} of the line"
+            return wrong[0], wrong[1], problem, LIST, feature, wrong[2]
+        position += len(feature) + 1
+    return None
+
+
+def _diagnose_feature(feature: bytes, form: LineFormat) -> tuple[type[DataError], str, str] | None:
+    field, mark, rest = feature.partition(b"\x02")
+    number, other, value = rest.partition(b"\x03")
+    if not (mark and other) or b"\x02" in rest or b"\x03" in field + value:
+        return DataFormatError, "malformed feature", "field 0x02 id 0x03 value"
+    if field.decode("latin-1") not in form.fields:
+        return DataFormatError, "unknown field", "one of " + ", ".join(form.fields)
+    if not _INT.fullmatch(number) or int(number) >= ID_LIMIT:
+        return DataValueError, "bad feature id", f"a whole number below {ID_LIMIT}"
+    if not _VALUE.fullmatch(value) or not np.isfinite(float(value)):
+        return DataValueError, "bad feature value", "a finite number >= 0"
+    return None

@@ -1,12 +1,19 @@
-"""Vocabularies of columns that are seen block by block: memory grows with the ids, not the rows."""
+"""Vocabularies of columns that are seen block by block: memory grows with the ids, not the rows.
 
-from collections.abc import Iterable
+Jobs that fit columns on the training rows of a joined source.  A dimension row counts once per
+training row that it belongs to.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from hamur.data.encode import UNKNOWN
+from hamur.data.streaming.chunks import POINTER, FileRows, all_blocks
 
 VOCABULARY = "values.npy"  # in the folder of the job that fits a field
+COUNTS, FIRST = "counts.npy", "first.npy"
 _MERGE_FROM = 1 << 20
 _TABLE_LIMIT = 1 << 25  # a table of 128 MiB; larger raw ids are searched for
 
@@ -79,10 +86,64 @@ class Lookup:
         return np.where(self._values[at] == raw, self._numbers[at], UNKNOWN)
 
 
-def extent(columns: Iterable[np.ndarray]) -> tuple[float, float]:
-    """Smallest and largest value of all blocks; (0, 0) of none."""
-    low, high = np.inf, -np.inf
-    for column in columns:
-        if len(column):
-            low, high = min(low, float(column.min())), max(high, float(column.max()))
-    return (low, high) if low <= high else (0.0, 0.0)
+def count_partners(folder: Path, tables: Sequence[FileRows], num_partners: int) -> dict:
+    """A job: counts.npy and first.npy (num_partners,) int64, how many of these fact rows belong to
+    each dimension row, and which is the first."""
+    counts, first = np.zeros(num_partners, np.int64), np.full(num_partners, np.iinfo(np.int64).max)
+    seen = 0
+    for block in all_blocks(tables):
+        partners = block.column(POINTER)
+        counts += np.bincount(partners, minlength=num_partners)
+        distinct, places = np.unique(partners, return_index=True)
+        first[distinct] = np.minimum(first[distinct], places + seen)
+        seen += len(block)
+    np.save(folder / COUNTS, counts)
+    np.save(folder / FIRST, first)
+    return {"rows": seen}
+
+
+def fit_field(
+    folder: Path,
+    tables: Sequence[FileRows],
+    name: str,
+    min_count: int,
+    order: str,
+    partners: Path | None = None,
+) -> dict:
+    """A job: the vocabulary of a field, see `IdCounts.known`.
+
+    partners: for dimension rows the folder of `count_partners`.
+    """
+    counts, seen = IdCounts(), 0
+    if partners is not None:
+        weights, first = (np.load(partners / file, mmap_mode="r") for file in (COUNTS, FIRST))
+    for block in all_blocks(tables):
+        ids, rows, places = block.entries(name)
+        rows, weight = rows + seen, None
+        if partners is not None:
+            weight = weights[rows]
+            used = np.flatnonzero(weight)
+            ids, rows, places, weight = ids[used], first[rows[used]], places[used], weight[used]
+        # These numbers ascend with the row and, within a row, with the place in the list.
+        counts.add(ids, (rows << 32) + places, weight)
+        seen += len(block)
+    values, _ = counts.known(min_count, order)
+    np.save(folder / VOCABULARY, values)
+    return {"size": len(values) + 1}
+
+
+def fit_numbers(
+    folder: Path, tables: Sequence[FileRows], names: Sequence[str], partners: Path | None = None
+) -> dict:
+    """A job: the smallest and the largest value of each column; partners: see `fit_field`."""
+    weights = None if partners is None else np.load(partners / COUNTS, mmap_mode="r")
+    low, high = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
+    seen = 0
+    for block in all_blocks(tables):
+        used = slice(None) if weights is None else weights[seen : seen + len(block)] > 0
+        for name in names:
+            values = block.column(name)[used]
+            low[name] = min(low[name], float(values.min(initial=np.inf)))
+            high[name] = max(high[name], float(values.max(initial=-np.inf)))
+        seen += len(block)
+    return {n: [low[n], high[n]] if low[n] <= high[n] else [0.0, 0.0] for n in names}

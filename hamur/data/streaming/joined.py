@@ -1,0 +1,246 @@
+"""The engine for a fact file that is joined with a dimension file by a key.
+
+A data set describes its files (`JoinedSource`, a `Pair` per fact file) and how fact rows are
+divided; the stages are the same, and their memory does not grow with the rows:
+
+    1 read_pairs   ranges of the dimension files -> chunks; their keys, sorted; ranges of the fact
+                   files -> chunks, each row with its partner
+    2 divide_rows  the rows of each split and their domain (a job of the data set per fact file)
+    3 plan_cache   how often each dimension row occurs in training; the vocabulary of every field
+                   and the extent of every number; the arrays of the cache
+
+A dimension row is stored once in the cache too; a fact row points to it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hamur.data import errors, splits
+from hamur.data.streaming.chunks import POINTER, Chunk, FileRows, total
+from hamur.data.streaming.jobs import Job
+from hamur.data.streaming.pipeline import Workspace
+from hamur.data.streaming.read import Partners, RawFormat, read_range, sort_keys
+from hamur.data.text.bad_rows import BadRows, Policy
+
+
+@dataclass(frozen=True)
+class JoinedSource:
+    """What the two kinds of files hold, and how their columns become a table.
+
+    sparse, dense: the columns of the table in model order, without the domain; multi: fields that
+        keep their lists, up to max_len entries; order, min_count: see `IdCounts.known`;
+        keep_unit: numbers within [0, 1] are not scaled.
+    group: the sparse field that is the table's group too, or the name of the array that holds the
+        dimension keys.  pointer: the name of the array of places of dimension rows.
+    fact_first: vocabularies of fact fields come before those of dimension fields.
+    alone, repeated: the reasons for which a fact row without partner and a dimension row with a
+        known key are left out; {file} is the dimension file.
+    """
+
+    name: str
+    fact: RawFormat
+    dimension: RawFormat
+    sparse: tuple[str, ...]
+    dense: tuple[str, ...]
+    labels: tuple[str, ...]
+    group: str
+    pointer: str
+    repeated: str
+    policy: Policy
+    range_bytes: int
+    alone: str = "no partner in {file}"
+    limit_rows: int | None = None
+    multi: tuple[str, ...] = ()
+    max_len: int = 0
+    order: str = "value"
+    min_count: int = 1
+    keep_unit: bool = False
+    fact_first: bool = False
+
+    @property
+    def sides(self) -> tuple[RawFormat, RawFormat]:
+        pair = (self.dimension, self.fact)
+        return pair[::-1] if self.fact_first else pair
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A fact file and its dimension file, as `sources.Source`.
+
+    name: of its jobs; shared: the folder of the cache for its dimension rows, which several pairs
+    may share; first_id: the row id of its first line, None to continue after the pair before;
+    key_offset: number to add to the keys of its dimension rows as groups.
+    """
+
+    name: str
+    fact: object
+    dimension: object
+    shared: str
+    first_id: int | None = None
+    key_offset: int = 0
+
+
+@dataclass
+class RawFile:
+    """A raw file that has been read; longest: of each field of lists; counts: see `RawFormat`."""
+
+    chunks: tuple[Chunk, ...]
+    bad_rows: BadRows
+    lines: int
+    rows: int
+    longest: Counter
+    counts: Counter
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    pair: Pair
+    dimension: RawFile
+    fact: RawFile
+
+
+@dataclass
+class SplitRows:
+    """The rows of a split: of every fact file, and the folder of the cache with their dimension
+    rows.  row_id_type: of their row ids."""
+
+    facts: list[FileRows] = field(default_factory=list)
+    shared: str = ""
+    row_id_type: str = "int32"
+
+
+@dataclass(frozen=True)
+class Divided:
+    """splits: by name; dimensions: folder of the cache -> the rows of its dimension files."""
+
+    splits: dict[str, SplitRows]
+    dimensions: dict[str, list[FileRows]]
+
+
+def read_pairs(space: Workspace, source: JoinedSource, pairs: Sequence[Pair]) -> list[PairFiles]:
+    """Reads and joins all files.  Raises:  DataError: the first bad row in file order."""
+    dimensions, facts = [], []
+    for pair in pairs:
+        dimensions.append(
+            _read_file(space, source, f"dimension/{pair.name}", pair.dimension, source.dimension)
+        )
+    jobs = [
+        Job(
+            f"keys/{pair.name}",
+            sort_keys,
+            (pair.dimension.name, file.chunks, source.dimension, source.policy, source.repeated),
+        )
+        for pair, file in zip(pairs, dimensions)
+    ]
+    for report, file in zip(space.run("sorting keys", jobs, "file"), dimensions):
+        file.bad_rows.merge(report)
+        file.bad_rows.raise_if_any()
+    for pair, job in zip(pairs, jobs):
+        name = Path(pair.dimension.name).name
+        partners = Partners(name, space.path(job.name), source.alone.format(file=name))
+        facts.append(
+            _read_file(space, source, f"fact/{pair.name}", pair.fact, source.fact, partners)
+        )
+    return [PairFiles(*files) for files in zip(pairs, dimensions, facts)]
+
+
+def _read_file(
+    space: Workspace,
+    source: JoinedSource,
+    name: str,
+    file,
+    file_format: RawFormat,
+    partners: Partners | None = None,
+) -> RawFile:
+    ranges = file.ranges(source.range_bytes, source.limit_rows if partners else None)
+    more = (file_format, source.policy, partners)
+    jobs = [
+        Job(f"{name}-{n:05d}", read_range, (file, *ends, *more), (ends[1] or file.size) - ends[0])
+        for n, ends in enumerate(ranges)
+    ]
+    bad_rows = BadRows(Path(file.name), source.policy)
+    lines = rows = 0
+
+    def settle(_: int, report: dict) -> str:
+        nonlocal lines, rows
+        bad_rows.merge(report, lines)
+        if source.policy.on_bad_rows == "error":
+            bad_rows.raise_if_any()
+        if report["unusable"]:
+            kind, parts = report["unusable"]
+            line = parts["line"] and parts["line"] + lines
+            raise getattr(errors, kind)(**parts | {"line": line})
+        lines, rows = lines + report["lines"], rows + report["rows"]
+        return f"{rows:,} rows"
+
+    reports = space.run(f"reading {Path(file.name).name}", jobs, "B", settle)
+    if not rows:
+        bad_rows.raise_if_any()
+        raise errors.EmptySplitError(
+            "the file has no row", file=file.name, remedy="check how it was made"
+        )
+    longest, counts = Counter(), Counter()
+    for report in reports:
+        counts.update(report["counts"])
+        longest |= Counter(report["longest"])
+    chunks = tuple(Chunk(space.path(j.name), r["lines"], r["rows"]) for j, r in zip(jobs, reports))
+    return RawFile(chunks, bad_rows, lines, rows, longest, counts)
+
+
+def divide_rows(
+    space: Workspace,
+    source: JoinedSource,
+    files: Sequence[PairFiles],
+    work: Callable[..., dict],
+    more: dict[str, tuple],
+    rule: str,
+) -> Divided:
+    """The rows of each split.
+
+    work: a job, (folder, file name, chunks, number of dimension rows, policy, *more[name of the
+        pair]) -> the report of its bad rows and "rows": split -> number of rows.  It writes
+        split.npy and domain.npy (see `FileRows`) for the rows of the chunks; where its report says
+        "reordered", for those of a chunk of its own, whose lines count through the file.
+    Raises:  DataError; EmptySplitError: a split without rows by this rule.
+    """
+    jobs = [
+        Job(
+            f"rows/{name}",
+            work,
+            (
+                file.pair.fact.name,
+                file.fact.chunks,
+                file.dimension.rows,
+                source.policy,
+                *more[name],
+            ),
+            file.fact.rows,
+        )
+        for file, name in ((file, file.pair.name) for file in files)
+    ]
+    reports = space.run("dividing rows", jobs)
+    for file, report in zip(files, reports):
+        file.fact.bad_rows.merge(report)
+        file.fact.bad_rows.raise_if_any()
+    divided = Divided({name: SplitRows() for name in splits.SPLITS}, {})
+    next_id = 0
+    for file, job, report in zip(files, jobs, reports):
+        pair, chunks, folder = file.pair, file.fact.chunks, space.path(job.name)
+        if report["reordered"]:
+            chunks = (Chunk(folder, file.fact.lines, file.fact.rows),)
+        shared = divided.dimensions.setdefault(pair.shared, [])
+        first_id = next_id if pair.first_id is None else pair.first_id
+        next_id = first_id + file.fact.lines
+        offsets = {"line": first_id - 1, POINTER: total(shared)}
+        for name, rows in report["rows"].items():
+            split, number = divided.splits[name], splits.SPLITS.index(name)
+            split.facts.append(FileRows(chunks, rows, offsets, folder, number))
+            split.shared = pair.shared
+            if pair.first_id is not None or next_id >= 2**31:
+                split.row_id_type = "int64"
+        offsets = {source.dimension.key: pair.key_offset}
+        shared.append(FileRows(file.dimension.chunks, file.dimension.rows, offsets))
+    splits.check_parts({name: total(rows.facts) for name, rows in divided.splits.items()}, rule)
+    return divided

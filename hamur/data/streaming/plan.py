@@ -1,0 +1,213 @@
+"""The last stages of a joined source: columns fitted on the training rows, the cache's arrays."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hamur.data.arrays import Part, array_path, narrowest
+from hamur.data.build_tables import DOMAIN_FIELD
+from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
+from hamur.data.streaming.chunks import POINTER, FileRows, total
+from hamur.data.streaming.jobs import Job
+from hamur.data.streaming.joined import Divided, JoinedSource, PairFiles
+from hamur.data.streaming.pipeline import Workspace
+from hamur.data.streaming.prepare import CachePlan
+from hamur.data.streaming.read import RawFormat
+from hamur.data.streaming.vocabulary import VOCABULARY, count_partners, fit_field, fit_numbers
+from hamur.data.streaming.write import write_columns, write_lists, write_numbers
+
+
+def plan_cache(
+    space: Workspace,
+    source: JoinedSource,
+    files: Sequence[PairFiles],
+    divided: Divided,
+    domain_names: tuple[str, ...],
+    describe: Callable[[dict, list[str]], dict],
+    sources: Sequence,
+) -> CachePlan:
+    """Fits the columns on the training rows and writes the arrays of the cache.
+
+    describe: clipped cells per file, constant numbers -> the split entry of the schema; sources:
+    all files, in the order of the report.
+    """
+    fitted = _fit(space, source, files, divided, len(domain_names))
+    group = [(source.group, "group", (source.dimension.key,), "int64", False)]
+    if source.group in fitted.sparse:
+        group = []
+    planned, tables, shared = [], {}, {}
+    for name, split in divided.splits.items():
+        if split.shared not in shared:
+            rows = divided.dimensions[split.shared]
+            files_of = _files(source, fitted, split.shared, source.dimension, rows, group)
+            shared[split.shared] = files_of
+            planned += files_of
+        columns = (
+            ("labels", "labels", source.labels, "int8", False),
+            ("domain", "domain", (DOMAIN_FIELD,), "int8", True),
+            (source.pointer, POINTER, (POINTER,), "int32", True),
+            ("row_id", "row_id", ("line",), split.row_id_type, True),
+        )
+        own = _files(source, fitted, name, source.fact, split.facts, columns)
+        planned += own
+        tables[name] = _table(source, fitted, own, shared[split.shared])
+    jobs = [file.job for file in planned]
+    reports = space.run("writing", jobs)
+    clipped = {j.name: r["clipped"] for j, r in zip(jobs, reports) if "clipped" in r}
+    constant = [name for name, (low, high) in fitted.scales.items() if low == high]
+    specs = [FieldSpec(name, SPARSE, fitted.sizes[name]) for name in fitted.sparse]
+    specs += [FieldSpec(n, MULTI, fitted.sizes[n], fitted.max_lens[n]) for n in source.multi]
+    schema = Schema(
+        name=source.name,
+        fields=(*specs, *(FieldSpec(name, DENSE) for name in source.dense)),
+        labels=source.labels,
+        domain_names=domain_names,
+        domain_field=DOMAIN_FIELD if DOMAIN_FIELD in fitted.sparse else None,
+        group=source.group,
+        split=describe(clipped, constant),
+    )
+    bad_rows = {raw.bad_rows.path: raw.bad_rows for f in files for raw in (f.dimension, f.fact)}
+    arrays = {f"vocab/{n}": np.load(path / VOCABULARY) for n, path in fitted.folders.items()}
+    arrays["scaler"] = np.array([fitted.scales[name] for name in source.dense])
+    return CachePlan(
+        schema,
+        tables,
+        _finished(space, planned, reports),
+        arrays,
+        tuple(bad_rows[Path(file.name)] for file in sources),
+    )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """sparse: the fields of one id per row, in model order; sizes: ids of a field, with 0 for
+    unknown; folders of the vocabularies; scales of the numbers; max_lens of the lists."""
+
+    sparse: list[str]
+    sizes: dict[str, int]
+    folders: dict[str, Path]
+    scales: dict[str, tuple[float, float]]
+    max_lens: dict[str, int]
+
+
+def _fit(space: Workspace, source: JoinedSource, files, divided: Divided, domains: int) -> _Fitted:
+    train = divided.splits["train"]
+    dimension = divided.dimensions[train.shared]
+    counting = (train.facts, total(dimension))
+    counted = Job("partners/train", count_partners, counting, total(train.facts))
+    space.run("counting partners", [counted])
+    jobs = []
+    for side in source.sides:
+        tables, partners = train.facts, None
+        if side is source.dimension:
+            tables, partners = dimension, space.path(counted.name)
+        for name in side.fields:
+            given = (tables, name, source.min_count, source.order, partners)
+            jobs.append(Job(f"vocab/{name}", fit_field, given, total(tables)))
+        given = (tables, side.numbers, partners)
+        jobs.append(Job(f"numbers/{len(jobs)}", fit_numbers, given, total(tables)))
+    sizes, folders, scales = {}, {}, {}
+    for job, report in zip(jobs, space.run("vocabularies", jobs)):
+        if job.work is fit_numbers:
+            scales |= {name: _scale(source, *extent) for name, extent in report.items()}
+        else:
+            name = job.name.removeprefix("vocab/")
+            sizes[name], folders[name] = report["size"], space.path(job.name)
+    sparse = [name for name in source.sparse if name not in source.multi]
+    if domains > 1:
+        sparse.append(DOMAIN_FIELD)
+        sizes[DOMAIN_FIELD] = domains
+    longest = Counter()
+    for file in files:
+        longest |= file.dimension.longest | file.fact.longest
+    max_lens = {name: min(max(1, longest[name]), source.max_len) for name in source.multi}
+    return _Fitted(sparse, sizes, folders, scales, max_lens)
+
+
+def _scale(source: JoinedSource, low: float, high: float) -> tuple[float, float]:
+    return (0.0, 1.0) if source.keep_unit and low >= 0.0 and high <= 1.0 else (low, high)
+
+
+class _File(NamedTuple):
+    """A file of the cache: the column of the table that it is for, the places it takes there."""
+
+    job: Job
+    column: str
+    places: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.job.name.removeprefix("files/")
+
+
+def _files(
+    source: JoinedSource,
+    fitted: _Fitted,
+    folder: str,
+    side: RawFormat,
+    rows: Sequence[FileRows],
+    columns: Sequence[tuple],
+) -> list[_File]:
+    """The files of a folder: ids in the narrowest types, numbers, these columns, and lists.
+
+    columns: (name of the file, column of the table, columns of the chunks, dtype, flat).
+    """
+    files: list[_File] = []
+
+    def add(name: str, column: str, places, work, *given) -> None:
+        job = Job(f"files/{folder}/{name}", work, (rows, *given), total(rows))
+        files.append(_File(job, column, tuple(places)))
+
+    types: dict[str, list[str]] = {}
+    for name in (*side.fields, *([DOMAIN_FIELD] if side is source.fact else [])):
+        if name in fitted.sparse:
+            types.setdefault(narrowest(fitted.sizes[name]).name, []).append(name)
+    for dtype, names in types.items():
+        encoded = [(name, fitted.folders.get(name)) for name in names]
+        places = map(fitted.sparse.index, names)
+        add(f"sparse_{dtype}", "sparse", places, write_columns, encoded, dtype)
+    scales = [(name, fitted.scales[name]) for name in side.numbers]
+    add("dense", "dense", map(source.dense.index, side.numbers), write_numbers, scales)
+    for name, column, names, dtype, flat in columns:
+        places = (0,) if column == "group" else ()
+        add(name, column, places, write_columns, [(each, None) for each in names], dtype, flat)
+    for place, name in enumerate(source.multi):
+        if name in side.fields:
+            given = (name, fitted.folders[name], fitted.max_lens[name])
+            add(f"multi_{name}", "lists", (place,), write_lists, *given)
+    return files
+
+
+def _finished(space: Workspace, files: Sequence[_File], reports: Sequence[dict]) -> dict:
+    """Path in the cache -> the finished array and its entry in the manifest."""
+    return {
+        file.name + end: (
+            array_path(space.path(file.job.name), end),
+            {key: entry[key] for key in ("bytes", "sha256", "dtype", "shape")},
+        )
+        for file, report in zip(files, reports)
+        for end, entry in report.get("arrays", {"": report}).items()
+    }
+
+
+def _table(source: JoinedSource, fitted: _Fitted, own: list[_File], shared: list[_File]) -> dict:
+    """Column of a table -> its parts in the files of a split and of its dimension rows."""
+    (pointer,) = (file.name for file in own if file.column == POINTER)
+    table: dict[str, list[Part]] = {} if source.group in fitted.sparse else {"group": []}
+    lists = {}
+    for file, rows in [*((file, None) for file in own), *((file, pointer) for file in shared)]:
+        if file.column == "lists":
+            lists[file.places] = Part(file.name, rows=rows)
+        elif file.column != POINTER:
+            table.setdefault(file.column, []).append(Part(file.name, file.places, rows))
+        if file.column == "sparse" and source.group in fitted.sparse:
+            place = fitted.sparse.index(source.group)
+            if place in file.places:
+                table["group"] = [Part(file.name, (file.places.index(place),), rows)]
+    if lists:
+        table["lists"] = [lists[place] for place in sorted(lists)]
+    return table

@@ -1,0 +1,193 @@
+"""The first jobs of a preparation: ranges of raw files become chunks, fact rows find their partner.
+
+A chunk is one Arrow file, a record batch per block of lines: `line`, the columns that the data
+set's `parse` returns, and of a fact file POINTER, the place of the row's partner in the dimension
+file.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from hamur.data.errors import DataFormatError, DuplicateRowError, JoinError, TruncatedFileError
+from hamur.data.streaming.chunks import CHUNK, POINTER, Chunk, batches, column
+from hamur.data.streaming.sources import blocks_of_lines
+from hamur.data.text.bad_rows import BadRows, Policy
+
+KEYS, PLACES = "keys.npy", "places.npy"
+Columns = dict[str, np.ndarray | pa.Array]
+
+
+@dataclass(frozen=True)
+class RawFormat:
+    """One of the two kinds of files of a joined source.
+
+    parse(block, first_line, bad_rows, at_start) -> columns of the sound rows, and counts to be
+        summed over the file.  The columns hold `line` int32, `key`, every field as ids (ABSENT
+        where there is none) or as lists `<field>.ids` and `<field>.values`, and every number as
+        float32; bad rows go to `bad_rows`.  at_start: the block begins the file.
+        Raises:  DataFormatError: the file as a whole is unusable.
+    key: the column that joins; key_text formats a key for messages.
+    fields, numbers: the columns that become ids and scaled numbers.
+    usable(columns, bad_rows) -> (n,) bool: joined rows to keep, None for all.
+    """
+
+    parse: Callable[[bytes, int, BadRows, bool], tuple[Columns, dict[str, int]]]
+    key: str
+    fields: tuple[str, ...]
+    numbers: tuple[str, ...]
+    key_text: str = "{}"
+    usable: Callable[[Columns, BadRows], np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Partners:
+    """The dimension file that a fact file is joined with: its name, the folder of `sort_keys`, and
+    the reason for which a row without partner is left out."""
+
+    name: str
+    keys: Path
+    reason: str
+
+
+def read_range(
+    folder: Path,
+    source,
+    start: int,
+    stop: int | None,
+    file_format: RawFormat,
+    policy: Policy,
+    partners: Partners | None = None,
+) -> dict:
+    """A job: the rows whose lines begin in [start, stop), joined with their partners if given."""
+    bad_rows = BadRows(Path(source.name), policy)
+    if partners is not None:
+        keys, places = (np.load(partners.keys / name, mmap_mode="r") for name in (KEYS, PLACES))
+    writer, lines, rows, unusable = None, 0, 0, None
+    counts, longest = Counter(), Counter()
+    with pa.OSFile(str(folder / CHUNK), "wb") as file:
+        try:
+            for block in blocks_of_lines(source, start, stop):
+                columns, found = file_format.parse(
+                    block, lines + 1, bad_rows, start == 0 and lines == 0
+                )
+                if partners is not None:
+                    columns = _join(columns, keys, places, file_format, partners, bad_rows)
+                batch = pa.record_batch(columns)
+                if writer is None:
+                    writer = pa.ipc.new_file(file, batch.schema)
+                writer.write_batch(batch)
+                for name in (n for n in columns if n.endswith(".ids")):
+                    length = int(np.diff(batch.column(name).offsets).max(initial=0))
+                    field = name.removesuffix(".ids")
+                    longest[field] = max(longest[field], length)
+                counts.update(found)
+                rows += batch.num_rows
+                lines += block.count(b"\n") + (not block.endswith(b"\n"))
+                if bad_rows and policy.on_bad_rows == "error":
+                    break  # a later line cannot be the first bad one
+        except DataFormatError as error:  # of the file, not of a row: no skipping helps
+            unusable = [type(error).__name__, dict(error.parts)]
+            if isinstance(error, TruncatedFileError) and error.line:
+                unusable[1]["problem"] = "the file ends inside this line"  # lines count from start
+        finally:
+            if writer is not None:
+                writer.close()
+    bad_rows.rows_read = lines
+    found = {"lines": lines, "rows": rows, "unusable": unusable}
+    return bad_rows.report() | found | {"counts": counts, "longest": longest}
+
+
+def _join(columns: Columns, keys, places, file_format: RawFormat, partners, bad_rows) -> Columns:
+    """The rows that have a partner and can be used, with POINTER in place of the key."""
+    key, lines = columns.pop(file_format.key), columns["line"]
+    place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+    alone = keys[place] != key
+
+    def error(row: int) -> JoinError:
+        missing = list(dict.fromkeys(key[alone].tolist()))
+        return JoinError(
+            f"{alone.sum()} rows of {len(missing)} keys have no partner in {partners.name}",
+            file=bad_rows.path,
+            line=int(lines[row]),
+            column=file_format.key,
+            value=[file_format.key_text.format(each) for each in missing[:5]],
+            expected=f"only keys of {partners.name}",
+            remedy=f"fetch the matching {partners.name}, or leave such rows out with "
+            "--on_bad_rows skip",
+        )
+
+    columns = {POINTER: places[place], **columns}
+    if alone.any():
+        columns = _rows_of(columns, bad_rows.add_where(alone, lines, partners.reason, error))
+    if file_format.usable is not None:
+        columns = _rows_of(columns, file_format.usable(columns, bad_rows))
+    return columns
+
+
+def _rows_of(columns: Columns, keep: np.ndarray) -> Columns:
+    if keep.all():
+        return columns
+    mask = pa.array(keep)
+    return {
+        name: values.filter(mask) if isinstance(values, pa.Array) else values[keep]
+        for name, values in columns.items()
+    }
+
+
+def sort_keys(
+    folder: Path,
+    name: str,
+    chunks: list[Chunk],
+    file_format: RawFormat,
+    policy: Policy,
+    reason: str,
+) -> dict:
+    """A job: keys.npy (n,) of a dimension file, ascending, and places.npy (n,) int32, their rows.
+
+    Of rows with the same key the first counts, the others are bad rows for this reason.
+    """
+    bad_rows = BadRows(Path(name), policy)
+    keys, lines = [], []
+    for batch, lines_before in batches(chunks):
+        keys.append(column(batch, file_format.key))
+        lines.append(column(batch, "line").astype(np.int64) + lines_before)
+    keys, lines = np.concatenate(keys), np.concatenate(lines)
+    keys, places, _ = reject_repeated(
+        bad_rows, file_format.key, reason, keys, lines, file_format.key_text
+    )
+    np.save(folder / KEYS, keys)
+    np.save(folder / PLACES, places.astype(np.int32))
+    return bad_rows.report()
+
+
+def reject_repeated(
+    bad_rows: BadRows, column: str, reason: str, keys: np.ndarray, lines: np.ndarray, text="{}"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All rows but the first of each key become bad rows.
+
+    Returns the distinct keys, ascending, the places of their first rows, and (N,) bool, which rows
+    are repeated.
+    """
+    distinct, places = np.unique(keys, return_index=True)
+    repeated = np.ones(len(keys), bool)
+    repeated[places] = False
+
+    def error(row: int) -> DuplicateRowError:
+        first = lines[places[np.searchsorted(distinct, keys[row])]]
+        return DuplicateRowError(
+            f"the same {column} is in line {first}",
+            file=bad_rows.path,
+            line=int(lines[row]),
+            column=column,
+            value=text.format(keys[row]),
+            expected="every key once",
+            remedy="remove one of the rows, or keep the first with --on_bad_rows skip",
+        )
+
+    bad_rows.add_where(repeated, lines, reason, error)
+    return distinct, places, repeated
