@@ -49,11 +49,10 @@ def make(rows: int) -> bytes:
 
 
 def read_pyarrow(block: bytes):
-    from hamur.data.ali_ccp.form import SKELETON
-    from hamur.data.ali_ccp.lists import parse
+    from hamur.data.ali_ccp.lines import SKELETON, parse
     from hamur.data.text.bad_rows import BadRows, Policy
 
-    return parse(block, SKELETON, BadRows(Path("block"), Policy()), 0)
+    return parse(block, SKELETON, BadRows(Path("block"), Policy()), 1)
 
 
 def read_polars(block: bytes):

@@ -46,7 +46,7 @@ class ZipSource:
         with self._archive() as archive:
             return archive.getinfo(self.members[-1]).file_size
 
-    def ranges(self, size: int = 0) -> list[tuple[int, int | None]]:
+    def ranges(self, size: int = 0, lines: int | None = None) -> list[tuple[int, int | None]]:
         return [(0, None)]
 
     @contextmanager

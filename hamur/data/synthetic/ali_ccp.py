@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hamur.data.ali_ccp.columns import CSV_COLUMNS, DENSE_COLUMNS
-from hamur.data.ali_ccp.form import COMMON_FIELDS, SKELETON_FIELDS
+from hamur.data.ali_ccp.columns import COMMON_FIELDS, CSV_COLUMNS, DENSE_COLUMNS, SKELETON_FIELDS
 from hamur.data.synthetic.ali_world import (
     ALL_ROWS,
     BLOCK,

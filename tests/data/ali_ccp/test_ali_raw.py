@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from hamur.data import load_ali_ccp, synthetic
-from hamur.data.ali_ccp import lists as ali_ccp_lists
+from hamur.data.ali_ccp import lines as ali_ccp_lines
 from hamur.data.ali_ccp import raw as ali_ccp_raw
-from hamur.data.ali_ccp.form import COMMON, SKELETON
+from hamur.data.ali_ccp.lines import COMMON, SKELETON
 from hamur.data.cache import open_cache
 from hamur.data.detect import DATASETS
 from hamur.data.errors import (
@@ -313,11 +313,11 @@ def test_fuzzed_lines_are_rejected_or_read_as_the_naive_reader_reads_them(
     for start in range(0, len(lines), 50):
         block = b"".join(line + b"\n" for line in lines[start : start + 50])
         bad_rows = BadRows(Path("fuzz.csv"), Policy("skip", 1.0))
-        features = ali_ccp_lists.parse(block, form, bad_rows, start)
+        features = ali_ccp_lines.parse(block, form, bad_rows, start + 1)
         assert len(features) + sum(bad_rows.dropped.values()) == block.count(b"\n")
         ends = np.cumsum(features.counts)
         for row, number in enumerate(features.lines):
-            text = lines[start + number - 1].decode()
+            text = lines[number - 1].decode()
             cells = text.split(",")
             assert len(cells) == len(form.head) + 1
             own = slice(ends[row] - features.counts[row], ends[row])
@@ -334,8 +334,8 @@ def test_fuzzed_lines_are_rejected_or_read_as_the_naive_reader_reads_them(
 def test_sound_lines_alone_take_the_fast_path_and_agree_with_the_slow_one(raw):
     block = (raw / "sample_skeleton_train.csv").read_bytes()
     bad_rows = BadRows(Path("x"), Policy("skip"))
-    fast = ali_ccp_lists.parse(block, SKELETON, bad_rows, 0)
-    slow = ali_ccp_lists.parse(block + b"nonsense\n", SKELETON, bad_rows, 0)
+    fast = ali_ccp_lines.parse(block, SKELETON, bad_rows, 1)
+    slow = ali_ccp_lines.parse(block + b"nonsense\n", SKELETON, bad_rows, 1)
     assert sum(bad_rows.dropped.values()) == 1
     for name in ("counts", "field", "ids", "values", "lines"):
         assert np.array_equal(getattr(fast, name), getattr(slow, name))

@@ -358,7 +358,7 @@ def test_items_without_page_and_pages_twice(raw, tmp_path):
     with pytest.raises(JoinError, match=r"rows of 2 keys have no partner in nl_user_train\.csv"):
         load_aliexpress(raw, cache_dir=tmp_path / "c")
     (raw / "nl_user_train.csv").write_text("\n".join([*pages[:3], pages[1], *pages[3:]]))
-    with pytest.raises(DuplicateRowError, match=r"nl_user_train\.csv:4: .*line 2 is this page"):
+    with pytest.raises(DuplicateRowError, match=r"nl_user_train\.csv:4: .*is in line 2"):
         load_aliexpress(raw, cache_dir=tmp_path / "c")
 
 
