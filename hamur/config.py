@@ -34,8 +34,9 @@ def flag(
 ):
     """A dataclass field that is also a command-line flag of the same name.
 
-    A bool is given as --x, --no-x, or --x 0|1.  None is always allowed and means 'resolved later';
-    `default_text` then tells the reader to what.
+    A bool is given as --x, --no-x, or --x 0|1.  None is always allowed and means 'resolved later':
+    to `default_text`, or else to the values in the `presets` of the configuration, which are
+    {name: {option: value}}.
     aliases: other spellings of the flag, those of the public scripts among them.
     synonyms: {other spelling of a choice: the choice}, which `check_fields` replaces.
     """
@@ -68,14 +69,12 @@ class RunOptions:
     patience: int | None = training_flag(
         10, "epochs without a better validation result before training stops", at_least=1
     )
-    learning_rate: float | None = training_flag(
-        None, "step size of Adam", above=0, default_text="set by --preset", aliases=("lr",)
-    )
+    learning_rate: float | None = training_flag(None, "step size of Adam", above=0, aliases=("lr",))
     batch_size: int | None = training_flag(
         None,
-        "rows per training step",
+        f"rows per training step; a default is lowered until an epoch has {MIN_STEPS_PER_EPOCH} "
+        "steps",
         at_least=2,
-        default_text="set by --preset",
         aliases=("t_batchsize",),
     )
     seed: int = training_flag(
@@ -110,10 +109,50 @@ class RunOptions:
         check_fields(self)
 
 
+@dataclass(frozen=True)
+class CommonOptions(RunOptions):
+    """Further options of several families of scripts; a configuration takes them by `shared`."""
+
+    dataset_path: str | None = data_flag(
+        None,
+        "the data set: a folder or file in one of the formats named in data/README.md",
+        default_text="the generated sample that comes with the repository",
+        aliases=("in_root",),
+    )
+    on_bad_rows: str = data_flag(
+        "error",
+        "error: stop at the first row that cannot be read; skip: leave such rows out, count them",
+        choices=("error", "skip"),
+    )
+    max_bad_fraction: float = data_flag(
+        0.05, "share of skipped rows above which a file is unusable", at_least=0
+    )
+    split_seed: int = data_flag(
+        2022, "seed of a random split; no other seed moves a row", at_least=0
+    )
+    fit_on: str | None = data_flag(
+        "train",
+        "rows that vocabularies and scalers are fitted on; all, as in the public code, leaks the "
+        "test rows",
+        choices=("train", "all"),
+        aliases=("vocab", "vocabulary"),
+    )
+    weight_decay: float | None = training_flag(
+        None, "strength of the L2 term, or of the shrinkage of decoupled decay", at_least=0
+    )
+    averaging: float | None = training_flag(
+        None,
+        "decay per step of a moving average of the weights, which is what is evaluated and saved; "
+        "0 = off",
+        at_least=0,
+        below=1,
+    )
+
+
 def shared(name: str, default=dataclasses.MISSING, **changes):
-    """The field `name` of RunOptions, with another default, help or bound: for a configuration
-    that changes it, or that has only some of these options."""
-    field = RunOptions.__dataclass_fields__[name]
+    """A field of RunOptions or CommonOptions, with another default, help or bound: for a
+    configuration that changes it, or that has only some of them."""
+    field = CommonOptions.__dataclass_fields__[name]
     default = field.default if default is dataclasses.MISSING else default
     return dataclasses.field(default=default, metadata={**field.metadata, **changes})
 
@@ -194,7 +233,8 @@ def make_parser(config_class: type, description: str | None, **defaults):
         group = groups[field.metadata["group"]]
         default = defaults.get(field.name, field.default)
         plain = _plain_type(types[field.name])
-        options = dict(dest=field.name, default=default, help=_help(field, default))
+        text = _help(field, default, getattr(config_class, "presets", {}))
+        options = dict(dest=field.name, default=default, help=text)
         options |= dict(type=plain, metavar=_metavar(field, plain))
         if plain is bool:
             options |= dict(type=_boolean, nargs="?", const=True, metavar="0|1")
@@ -243,14 +283,24 @@ def _metavar(field: dataclasses.Field, plain: type) -> str:
     return "NAME"
 
 
-def _help(field: dataclasses.Field, default) -> str:
+def _help(field: dataclasses.Field, default, presets: Mapping[str, Mapping]) -> str:
     meta = field.metadata
     text = meta["help"]
     if meta["choices"] is not None:
         text += f"; one of {', '.join(meta['choices'])}"
     if isinstance(default, bool):
         return f"{text} (default: on; --no-{field.name} turns it off)" if default else text
-    return f"{text} (default: {meta['default_text'] if default is None else default})"
+    if default is None:
+        default = meta["default_text"] or _by_preset(field.name, presets) or "none"
+    return f"{text} (default: {default})"
+
+
+def _by_preset(name: str, presets: Mapping[str, Mapping]) -> str:
+    """The default of an option, named per preset where presets differ."""
+    values = {preset: options[name] for preset, options in presets.items() if name in options}
+    if len(set(values.values())) == 1:
+        return str(next(iter(values.values())))
+    return ", ".join(f"{preset} {value}" for preset, value in values.items())
 
 
 def _check(field: dataclasses.Field, value):

@@ -1,82 +1,105 @@
 """The command behind examples/make_synthetic.py."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hamur.commands.script import command
-from hamur.config import check_fields, flag, from_flags
-from hamur.data import synthetic
-from hamur.data.synthetic.amazon import PLANTS
+from hamur.config import check_fields, data_flag, flag, from_flags, run_flag, shared
+
+# Repeated from `hamur.data.synthetic`, which --help is not to wait for; a test compares.
+DATASETS = ("ml-1m", "ali-ccp", "aliexpress", "amazon")
+PLANTS = ("independent", "random", "invert", "none")
+
+signal_flag = partial(flag, group="signal")
 
 
 @dataclass(frozen=True)
-class SyntheticConfig:
+class GeneratorOptions:
+    """Options of the generators; None takes the generator's default.  Each has some of them."""
+
+    test_rows: int | None = data_flag(
+        None,
+        "ali-ccp, aliexpress: rows of the test file",
+        at_least=1,
+        default_text="half as many as --rows",
+    )
+    list_entries: float | None = data_flag(
+        None,
+        "ali-ccp: mean number of entries in the lists of a common row (real data: 613)",
+        above=0,
+        default_text="25",
+    )
+    countries: str | None = data_flag(
+        None, "aliexpress: some of NL,ES,FR,US,RU, comma separated", default_text="NL"
+    )
+    users: int | None = data_flag(
+        None, "amazon: users of both categories", at_least=1, default_text="rows / 20"
+    )
+    pair: str | None = data_flag(
+        None, "amazon: names of the two categories", default_text="SynBooks,SynToys"
+    )
+    extra_users: float | None = data_flag(
+        None, "amazon: share of users more in one category only", at_least=0, default_text="0"
+    )
+    missing_meta_share: float | None = data_flag(
+        None, "amazon: share of items without meta data", at_least=0, default_text="0.01"
+    )
+    signal: float | None = signal_flag(
+        None,
+        "ml-1m, ali-ccp, aliexpress: strength of what all domains share",
+        default_text="by data set",
+    )
+    domain_shift: float | None = signal_flag(
+        None, "ml-1m, ali-ccp: strength of what differs between domains", default_text="by data set"
+    )
+    conversion: float | None = signal_flag(
+        None, "ali-ccp: conversions per impression", above=0, default_text="0.000214"
+    )
+    task_conflict: float | None = signal_flag(
+        None,
+        "aliexpress: 0 what is clicked is bought, 0.5 unrelated, 1 the opposite",
+        at_least=0,
+        default_text="0.25",
+    )
+    plant: str | None = signal_flag(
+        None,
+        "amazon: how harmful source ratings are drawn: by an independent taste, at random, or "
+        "inverted",
+        choices=PLANTS,
+        default_text="independent",
+    )
+    harmful_categories: int | None = signal_flag(
+        None,
+        "amazon: number of source categories that are harmful",
+        at_least=0,
+        default_text="8 of 12",
+    )
+    harmful_users: float | None = signal_flag(
+        None,
+        "amazon: share of users all of whose source rows are harmful",
+        at_least=0,
+        default_text="0",
+    )
+
+
+@dataclass(frozen=True)
+class SyntheticConfig(GeneratorOptions):
     """Generated files in the raw formats of the real data sets."""
 
-    dataset: str = flag("ali-ccp", "the data set", group="data", choices=synthetic.GENERATORS)
-    rows: int = flag(100_000, "rows of the (training) file", group="data", at_least=1)
-    test_rows: int | None = flag(
-        None, "rows of the test file of ali-ccp and aliexpress", group="data", at_least=1,
-        default_text="half as many",
-    )  # fmt: skip
-    out: str | None = flag(None, "folder to write into", group="data")
-    seed: int = flag(2022, "same seed, same bytes", group="signal", at_least=0)
-    signal: float | None = flag(
-        None, "strength of what all domains share", group="signal", default_text="by data set"
-    )
-    domain_shift: float | None = flag(
-        None, "strength of what differs between domains", group="signal",
-        default_text="by data set",
-    )  # fmt: skip
-    list_entries: float | None = flag(
-        None, "ali-ccp: entries of a common row's lists (real: 613)", group="data", above=0,
-        default_text="25",
-    )  # fmt: skip
-    conversion: float | None = flag(
-        None, "ali-ccp: conversions per impression", group="signal", above=0,
-        default_text="0.000214",
-    )  # fmt: skip
-    countries: str | None = flag(
-        None, "aliexpress: NL,ES,FR,US,RU or some of them", group="data", default_text="NL"
-    )
-    task_conflict: float | None = flag(
-        None, "aliexpress: 0 what is clicked is bought, 0.5 unrelated, 1 the opposite",
-        group="signal", at_least=0, default_text="0.25",
-    )  # fmt: skip
-    users: int | None = flag(
-        None, "amazon: users of both categories", group="data", at_least=1,
-        default_text="rows / 20",
-    )  # fmt: skip
-    pair: str | None = flag(
-        None, "amazon: names of the two categories", group="data", default_text="SynBooks,SynToys"
-    )
-    plant: str | None = flag(
-        None, "amazon: what harmful source behaviours are", group="signal", choices=PLANTS,
-        default_text="independent",
-    )  # fmt: skip
-    harmful_categories: int | None = flag(
-        None, "amazon: source categories that are harmful", group="signal", at_least=0,
-        default_text="8 of 12",
-    )  # fmt: skip
-    harmful_users: float | None = flag(
-        None, "amazon: share of users all of whose source rows are harmful", group="signal",
-        at_least=0, default_text="0",
-    )  # fmt: skip
-    extra_users: float | None = flag(
-        None, "amazon: share of users more in one category only", group="data", at_least=0,
-        default_text="0",
-    )  # fmt: skip
-    missing_meta_share: float | None = flag(
-        None, "amazon: share of items without meta data", group="data", at_least=0,
-        default_text="0.01",
-    )  # fmt: skip
-    format: str = flag(
-        "raw", "raw files, or the processed CSVs of ali-ccp and aliexpress", group="data",
+    dataset: str = data_flag("ali-ccp", "the data set", choices=DATASETS)
+    rows: int = data_flag(100_000, "rows of the (training) file", at_least=1)
+    out: str | None = data_flag(None, "folder to write into", default_text="none: required")
+    format: str = data_flag(
+        "raw",
+        "raw files, or the processed CSVs of ali-ccp and aliexpress",
         choices=("raw", "processed"),
-    )  # fmt: skip
-    overwrite: bool = flag(False, "write into --out though it is not empty", group="run")
-    debug: bool = flag(False, "show the traceback of an error", group="run")
+    )
+    seed: int = signal_flag(2022, "seed of all draws: same seed, same bytes", at_least=0)
+    overwrite: bool = run_flag(False, "write into --out even if it is not empty")
+    debug: bool = shared("debug")
 
     def __post_init__(self):
         check_fields(self)
@@ -85,24 +108,19 @@ class SyntheticConfig:
 
 
 def make_synthetic(config: SyntheticConfig) -> None:
-    """Writes the files and, beside the folder, what only the generator knows.
+    """Write the files and, beside the folder, what only the generator knows.
 
-    Raises:  ValueError: the folder holds files, and --overwrite is not given.
+    Raises:  ValueError: the folder holds files, and --overwrite is not given; an option that the
+        generator does not have.
     """
+    from hamur.data.synthetic import generate
+
     out = Path(config.out)
     if not config.overwrite and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"--out {out} is not empty; choose another folder, or --overwrite.")
-    names = (
-        "test_rows", "signal", "domain_shift", "list_entries", "conversion",
-        "countries", "task_conflict",
-        "users", "pair", "plant", "harmful_categories", "harmful_users", "extra_users",
-        "missing_meta_share",
-    )  # fmt: skip
-    given = {name: getattr(config, name) for name in names}
-    given = {name: value for name, value in given.items() if value is not None}
-    truth = synthetic.generate(
-        config.dataset, config.format, config.out, config.rows, config.seed, given
-    )
+    options = {f.name: getattr(config, f.name) for f in dataclasses.fields(GeneratorOptions)}
+    options = {name: value for name, value in options.items() if value is not None}
+    truth = generate(config.dataset, config.format, out, config.rows, config.seed, options)
     print(f"{out}: {config.rows:,} rows, generated from seed {config.seed}; no row is real")
     for part, figures in truth.items():
         best = figures["bayes_auc"]

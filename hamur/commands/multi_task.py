@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hamur.commands.script import command, stop_if_interrupted
 from hamur.config import (
-    MIN_STEPS_PER_EPOCH,
     RunOptions,
     choose_batch_size,
     data_flag,
@@ -88,11 +87,10 @@ class TaskConfig(RunOptions):
         model and preset have no use for; the text names the flag, the rule and the value.
     """
 
+    presets = PRESETS
     dataset_name: str = data_flag("AliExpress_NL", "the data set", choices=DATA_SETS)
-    dataset_path: str | None = data_flag(
-        None,
-        "the folder that holds the data set's folder, or that folder itself",
-        default_text="the generated sample that comes with the repository",
+    dataset_path: str | None = shared(
+        "dataset_path", help="the folder that holds the data set's folder, or that folder itself"
     )
     task_num: int = data_flag(2, "number of tasks, which must be that of the data", at_least=1)
     tasks: str | None = data_flag(
@@ -104,11 +102,7 @@ class TaskConfig(RunOptions):
     max_rows: int | None = data_flag(
         None, "train on the first rows only, whole search pages", at_least=200, default_text="all"
     )
-    on_bad_rows: str = data_flag(
-        "error",
-        "error: stop at the first row that cannot be read; skip: leave such rows out, count them",
-        choices=("error", "skip"),
-    )
+    on_bad_rows: str = shared("on_bad_rows")
     synthetic_rows: int = data_flag(40_000, "rows of --dataset_name Synthetic", at_least=1000)
     conflict: float = data_flag(
         0.25, "disagreement of the tasks of --dataset_name Synthetic, 0 to 0.5", at_least=0
@@ -135,57 +129,28 @@ class TaskConfig(RunOptions):
         None,
         "pomoe: one tower per task, or one score for all tasks, whose front is a true trade-off",
         choices=HEADS,
-        default_text="per_task",
     )
-    gate: str | None = model_flag(
-        None,
-        "pomoe: how the gates read the instance",
-        choices=GATES,
-        default_text="deep",
-    )
+    gate: str | None = model_flag(None, "pomoe: how the gates read the instance", choices=GATES)
     gate_anchor: float | None = model_flag(
         None,
         "pomoe: how strongly a preference prefers its nearest expert to the next",
         at_least=0,
         default_text="5.4 for head shared_score, else 0",
     )
-    expert_kind: str | None = model_flag(
-        None,
-        "pomoe: the experts",
-        choices=EXPERT_KINDS,
-        default_text="mlp",
-    )
-    tower_norm: str | None = model_flag(
-        None,
-        "pomoe: the towers' norm",
-        choices=TOWER_NORMS,
-        default_text="conditional",
-    )
+    expert_kind: str | None = model_flag(None, "pomoe: the experts", choices=EXPERT_KINDS)
+    tower_norm: str | None = model_flag(None, "pomoe: the towers' norm", choices=TOWER_NORMS)
     scalarisation: str | None = front_flag(
-        None,
-        "pomoe: how a preference weighs the losses",
-        choices=SCALARISATIONS,
-        synonyms=SYNONYMS,
-        default_text="linear",
+        None, "pomoe: how a preference weighs the losses", choices=SCALARISATIONS, synonyms=SYNONYMS
     )
     loss_norm: str | None = front_flag(
         None,
         "pomoe: entropy: losses divided by base entropies, less the ideal for non-linear rules; "
         "none: raw losses",
         choices=("entropy", "none"),
-        default_text="entropy",
     )
-    sampler: str | None = front_flag(
-        None,
-        "pomoe: the preferences of a step",
-        choices=SAMPLERS,
-        default_text="angles",
-    )
+    sampler: str | None = front_flag(None, "pomoe: the preferences of a step", choices=SAMPLERS)
     anneal_power: float | None = front_flag(
-        None,
-        "sampler annealed: how fast preferences spread from the even one",
-        above=0,
-        default_text="2",
+        None, "sampler annealed: how fast preferences spread from the even one", above=0
     )
     dirichlet_alpha: str | None = front_flag(
         None,
@@ -198,16 +163,11 @@ class TaskConfig(RunOptions):
         default_text="the running minimum less 0.01",
     )
     preferences_per_step: int | None = front_flag(
-        None, "preferences of a training step", at_least=1, default_text="8"
+        None, "preferences of a training step", at_least=1
     )
-    eval_preferences: int | None = front_flag(
-        None, "points of the front", at_least=1, default_text="25; official 5"
-    )
+    eval_preferences: int | None = front_flag(None, "points of the front", at_least=1)
     reference_front: int | None = front_flag(
-        None,
-        "also train this number of models, each for one fixed preference",
-        at_least=0,
-        default_text="0",
+        None, "also train this number of models, each for one fixed preference", at_least=0
     )
     posthoc: bool = front_flag(
         True, "compare with the front computed from a per-task model without a hyper-network"
@@ -218,19 +178,11 @@ class TaskConfig(RunOptions):
     epochs: int = shared("epochs", 50)
     patience: int = shared("patience", 2)
     learning_rate: float = shared("learning_rate", 3e-4)
-    batch_size: int | None = shared(
-        "batch_size",
-        default_text=f"{BATCH_SIZE}; less if an epoch had under {MIN_STEPS_PER_EPOCH} steps",
-    )
+    batch_size: int | None = shared("batch_size", default_text=str(BATCH_SIZE))
     seed: int = shared("seed", 1)
-    weight_decay: float = training_flag(1e-6, "strength of the L2 term", at_least=0)
-    averaging: float | None = training_flag(
-        None,
-        "decay per step of a moving average of the weights, which is what is evaluated and saved; "
-        "0 = off",
-        at_least=0,
-        below=1,
-        default_text="pomoe 0.998; official and other models 0",
+    weight_decay: float = shared("weight_decay", 1e-6)
+    averaging: float | None = shared(
+        "averaging", default_text=f"pomoe {AVERAGING}; official and other models 0"
     )
     select_on: str = training_flag(
         "valid",

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamur import metrics
 from hamur.commands.script import (
     command,
     make_trainer,
@@ -15,7 +14,6 @@ from hamur.commands.script import (
     train_block,
 )
 from hamur.config import (
-    MIN_STEPS_PER_EPOCH,
     RunOptions,
     choose_batch_size,
     data_flag,
@@ -48,14 +46,6 @@ TUNED = OFFICIAL | dict(embedding_decay=1e-3, averaging=0.998, batch_size=2048)
 PRESETS = {"paper": OFFICIAL, "official": OFFICIAL, "best": TUNED}
 
 
-def _by_preset(option: str) -> str:
-    """The default of an option, told per preset where presets differ."""
-    values = {preset: options[option] for preset, options in PRESETS.items()}
-    if len(set(values.values())) == 1:
-        return str(values.popitem()[1])
-    return ", ".join(f"{preset} {value}" for preset, value in values.items())
-
-
 @dataclass(frozen=True)
 class RankingConfig(RunOptions):
     """Options of the multi-domain ranking scripts.
@@ -64,31 +54,16 @@ class RankingConfig(RunOptions):
         the text names the flag, the rule and the value.
     """
 
-    dataset_path: str | None = data_flag(
-        None,
-        "the data set: a folder or file in one of the formats named in data/README.md",
-        default_text="the generated sample that comes with the repository",
-    )
+    presets = PRESETS
+    dataset_path: str | None = shared("dataset_path")
     split: str | None = data_flag(
         None,
         "rule that divides the rows into training, validation and test; depends on the data set",
         default_text="the published rule of the data set",
     )
-    split_seed: int = data_flag(
-        2022, "seed of a random split; no other seed moves a row", at_least=0
-    )
-    fit_on: str = data_flag(
-        "train",
-        "rows that vocabularies and scalers are fitted on; all, as in the public code, leaks the "
-        "test rows",
-        choices=("train", "all"),
-        aliases=("vocab", "vocabulary"),
-    )
-    on_bad_rows: str = data_flag(
-        "error",
-        "error: stop at the first row that cannot be read; skip: leave such rows out, count them",
-        choices=("error", "skip"),
-    )
+    split_seed: int = shared("split_seed")
+    fit_on: str = shared("fit_on")
+    on_bad_rows: str = shared("on_bad_rows")
     genres: str | None = data_flag(
         None,
         "MovieLens: use the first genre of a movie, or average the embeddings of all (multi)",
@@ -108,9 +83,7 @@ class RankingConfig(RunOptions):
         default_text="uniform",
     )
     drop: str | None = data_flag(
-        None,
-        "features to leave out, comma separated: age, domain_indicator, ...",
-        default_text="none",
+        None, "features to leave out, comma separated: age, domain_indicator, ..."
     )
     model_name: str = model_flag("mlp_adp", "the network", choices=RANKING)
     preset: str = model_flag(
@@ -119,50 +92,30 @@ class RankingConfig(RunOptions):
         "included; best: chosen on validation data",
         choices=PRESETS,
     )
-    learning_rate: float | None = shared("learning_rate", default_text=_by_preset("learning_rate"))
-    batch_size: int | None = shared(
-        "batch_size",
-        default_text=f"{_by_preset('batch_size')}; less if an epoch had under "
-        f"{MIN_STEPS_PER_EPOCH} steps",
-    )
-    weight_decay: float | None = training_flag(
-        None,
-        "strength of the L2 term (coupled) or of the shrinkage (decoupled)",
-        at_least=0,
-        default_text=_by_preset("weight_decay"),
-    )
+    weight_decay: float | None = shared("weight_decay")
+    averaging: float | None = shared("averaging")
     decay: str | None = training_flag(
         None,
         "coupled: L2 added to every gradient, as published; decoupled: AdamW on embeddings and "
         "dense kernels only",
         choices=("coupled", "decoupled"),
-        default_text=_by_preset("decay"),
     )
     schedule: str | None = training_flag(
         None,
         "learning rate over time; the published runs keep it constant",
         choices=("constant", "cosine"),
-        default_text=_by_preset("schedule"),
     )
     embedding_decay: float | None = training_flag(
         None,
         "strength of the decay on the embeddings alone",
         at_least=0,
-        default_text=f"{_by_preset('embedding_decay')}; --weight_decay where that is given",
+        default_text="--weight_decay if given, else paper and official 1e-05, best 0.001",
     )
     embeddings: str = training_flag(
         "dense",
         "lazy: a step updates only the rows of its batch, without decay; not the same numbers as "
         "Adam; faster from about 3 million table rows",
         choices=("dense", "lazy"),
-    )
-    averaging: float | None = training_flag(
-        None,
-        "decay per step of a moving average of the weights, which is what is evaluated and saved; "
-        "0 = off",
-        at_least=0,
-        below=1,
-        default_text=_by_preset("averaging"),
     )
     criterion: str = training_flag(
         "auc",
@@ -216,7 +169,7 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
 
     Raises:  ValueError: an option, the data or the device cannot be used; nothing was trained.
     """
-    from hamur import models, training
+    from hamur import metrics, models, training
 
     say = (lambda *_: None) if config.quiet else print
     select_device(config.device)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from hamur.files import replacing, write_history
 from hamur.metrics import protocols
@@ -88,6 +87,8 @@ def compare(
     if len(seeds) == 1:
         return Comparison(mean, math.nan, math.nan, 1)
     error = float(differences.std(ddof=1)) / math.sqrt(len(seeds))
+    from scipy import stats  # slow to import, and --help of the studies is not to wait for it
+
     half = float(stats.t.ppf((1 + confidence) / 2, len(seeds) - 1)) * error
     return Comparison(mean, mean - half, mean + half, len(seeds))
 

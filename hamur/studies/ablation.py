@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from hamur import metrics
 from hamur.commands.script import command, select_device
 from hamur.config import (
     check_fields,
@@ -183,7 +182,7 @@ def remember(path: Path, config: AblationConfig, splits, schema) -> None:
 
 def run_arm(arm: Arm, config: AblationConfig, splits, schema, seed: int) -> dict:
     """Train one arm; its reports on validation and test rows, and its size."""
-    from hamur import models, training
+    from hamur import metrics, models, training
 
     model = build(arm, config.backbone, schema, seed)
     trainer = training.Trainer(

@@ -2,7 +2,10 @@
 
 import pytest
 
+from hamur.commands import make_synthetic
 from hamur.commands.make_synthetic import main_synthetic
+from hamur.data import synthetic
+from hamur.data.synthetic.amazon import PLANTS
 
 
 def contents(folder):
@@ -27,3 +30,8 @@ def test_the_folder_has_to_be_named(capsys):
     with pytest.raises(SystemExit) as ended:
         main_synthetic("x.py", "", ["--dataset", "ml-1m"])
     assert ended.value.code == 2 and "--out is missing" in capsys.readouterr().err
+
+
+def test_the_choices_of_the_flags_are_those_of_the_generators():
+    assert tuple(synthetic.GENERATORS) == make_synthetic.DATASETS
+    assert make_synthetic.PLANTS == PLANTS
