@@ -14,7 +14,7 @@ import pandas as pd
 
 from hamur.data.build_tables import RawColumns
 from hamur.data.encode import MISSING, Codes, factorise
-from hamur.data.errors import DataValueError
+from hamur.data.errors import DataValueError, UnknownDomainError
 from hamur.data.multi_valued import RawMultiValued
 from hamur.data.table import DOMAIN_SHIFT
 from hamur.data.text import checks
@@ -168,11 +168,12 @@ def _known_domain(rows: Rows, domain: Domain | None, bad_rows: BadRows) -> Rows:
     """The rows of known domains, where the file has the column that says it."""
     if domain is None or domain.column not in rows.columns:
         return rows
-    known = domain.ids(rows.columns[domain.column]) != MISSING
     if domain.drop_others:
+        known = domain.ids(rows.columns[domain.column]) != MISSING
         bad_rows.excluded[f"other {domain.column}"] += int((~known).sum())
         return rows.keep(known)
-    return checks.known_domain(rows, domain.column, known, domain.values, bad_rows, domain.remedy)
+    about = UnknownDomainError, "no domain", domain.remedy
+    return checks.allowed(rows, domain.column, domain.values, bad_rows, *about)
 
 
 def raw_columns(

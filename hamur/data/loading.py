@@ -1,7 +1,7 @@
 """From files to cached tables: files that are tables already are read, encoded and cached as a
 whole, raw files of any size go through `prepare`; both are memory-mapped from the cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,13 @@ import numpy as np
 from hamur.data import build_tables, cache, splits
 from hamur.data.build_tables import Encoding, RawColumns
 from hamur.data.columns import Columns, Join, raw_columns, read_file
+from hamur.data.errors import DataFileNotFoundError, DataFormatError
 from hamur.data.schema import Schema
 from hamur.data.streaming.prepare import DataSet, plain, prepare
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import BadRows, Policy
-from hamur.data.text.lines import FileFormat
+from hamur.data.text.lines import FileFormat, check_header
+from hamur.data.text.reader import column_names
 
 HEADER_LINES = 1
 
@@ -55,6 +57,49 @@ class TableSource:
         }
 
 
+def find_files(
+    folder: Path,
+    sets: Iterable[tuple[str, ...]],
+    fetch: str,
+    optional: Collection[str] = (),
+    choose: str = "pass one of the files, or a folder of its own",
+) -> list[Path]:
+    """The files of the one set of names that is in the folder, without `optional` if that lacks.
+
+    fetch: the remedy where files are missing; choose: where files of several sets are there.
+    Raises:  DataFileNotFoundError: no folder, or a part of a set; DataFormatError: not one set.
+    """
+    sets = list(sets)
+    expected = " or ".join(", ".join(names) for names in sets)
+    if not folder.is_dir():
+        beside = sorted(p.name for p in folder.parent.glob("*"))[:8]
+        raise DataFileNotFoundError(
+            "no such file or folder",
+            file=folder,
+            value=f"beside it: {', '.join(beside) or 'nothing'}",
+            expected=f"a folder of {expected}",
+            remedy=fetch,
+        )
+    present = [found for names in sets if (found := [n for n in names if (folder / n).is_file()])]
+    if len(present) != 1:
+        names = " and ".join(" + ".join(names) for names in present)
+        raise DataFormatError(
+            f"ambiguous: {names}" if present else "not recognised",
+            file=folder,
+            value=f"files: {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'none'}",
+            expected=f"either {expected}",
+            remedy=choose if present else fetch,
+        )
+    (found,) = present
+    names = next(names for names in sets if found[0] in names)
+    for name in names:
+        if name not in found and name not in optional:
+            raise DataFileNotFoundError(
+                f"{name} is missing beside {', '.join(found)}", file=folder / name, remedy=fetch
+            )
+    return [folder / name for name in names if name in found]
+
+
 def load_tables(source: TableSource, cache_dir: str | Path | None) -> cache.Loaded:
     """The tables of the source, from a cache that is built when needed.
 
@@ -69,6 +114,8 @@ def read_tables(
     source: TableSource, digest: dict[str, str], fitted: dict[str, np.ndarray] | None = None
 ) -> tuple[Splits, Schema, list[BadRows]]:
     """The tables of the source and what was left out of each file; fitted: see `build_tables`."""
+    for file in source.files if source.file_format is None else ():
+        check_header(file, column_names(file), source.columns.names)
     bad_rows = [BadRows(file, source.policy) for file in source.files]
     joins = [Join(file, *join) for file, join in zip(bad_rows[1:], source.joins)]
     rows = [

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from hamur.data.build_tables import Encoding, check_classes
 from hamur.data.columns import Columns, Domain
-from hamur.data.errors import DataFileNotFoundError, DataFormatError
-from hamur.data.loading import TableSource, load_tables
+from hamur.data.loading import TableSource, find_files, load_tables
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import Policy
-from hamur.data.text.lines import check_header, read_header
+from hamur.data.text.lines import read_header
 
 
 def _columns(
@@ -100,7 +99,9 @@ def load_scenarios(
     The other arguments are those of `load_movielens` and `load_ali_ccp`.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
-    file = find_file(Path(path).expanduser())
+    root = Path(path).expanduser()
+    fetch = "pass one of the processed CSV files of Scenario-Wise-Rec, or its folder"
+    (file,) = [root] if root.is_file() else find_files(root, zip(FILE_NAMES), fetch)
     name, columns = recognise(file)
     rules = Encoding(min_count=min_count, allow_leakage=tuple(allow_leakage))
     policy = Policy(on_bad_rows, max_bad_fraction)
@@ -120,33 +121,8 @@ def load_scenarios(
     return check_classes(*load_tables(source, cache_dir), require_all_domains)
 
 
-def find_file(source: Path) -> Path:
-    """Raises DataFileNotFoundError, DataFormatError: none or several of the files are there."""
-    if source.is_file():
-        return source
-    if not source.is_dir():
-        raise DataFileNotFoundError(
-            "no such file or folder",
-            file=source,
-            expected=", ".join(FILE_NAMES),
-            remedy="pass one of the processed CSV files of Scenario-Wise-Rec, or its folder",
-        )
-    files = [source / name for name in FILE_NAMES if (source / name).is_file()]
-    if len(files) != 1:
-        raise DataFormatError(
-            "ambiguous: several data sets stand there" if files else "not recognised",
-            file=source,
-            value=", ".join(path.name for path in files or sorted(source.iterdir())[:8]),
-            expected="one of " + ", ".join(FILE_NAMES),
-            remedy="pass the file itself",
-        )
-    return files[0]
-
-
 def recognise(file: Path) -> tuple[str, Columns]:
-    """By the columns in the header; DataFormatError names what is missing and surplus."""
+    """The set whose columns are most like those in the header."""
     header = set(read_header(file))
     known = [(name, columns) for name, (described, _) in SETS.items() for columns in described]
-    name, columns = max(known, key=lambda each: len(set(each[1].names) & header))
-    check_header(file, read_header(file), columns.names)
-    return name, columns
+    return max(known, key=lambda each: len(set(each[1].names) & header))

@@ -150,7 +150,7 @@ def test_what_is_there_is_recognised_or_refused(
         write(tmp_path / name, described, sample, rows=200)
         assert detect.load(tmp_path / name)[1].name == name
     write(tmp_path / "mind", DOUBAN)
-    with pytest.raises(DataFormatError, match="ambiguous: several data sets stand there"):
+    with pytest.raises(DataFormatError, match=r"ambiguous: douban\.csv and mind_sample\.csv"):
         load_scenarios(tmp_path / "mind")
     (tmp_path / "mind" / "ratings.dat").write_text("")
     with pytest.raises(DataFormatError, match="ambiguous: files of several data sets"):

@@ -14,7 +14,6 @@ from pathlib import Path
 from hamur.data import build_tables, cache
 from hamur.data.ali_ccp import raw
 from hamur.data.ali_ccp.columns import (
-    CSV_COLUMNS,
     DENSE_COLUMNS,
     DOMAIN_COLUMN,
     DOMAIN_MAP,
@@ -26,14 +25,12 @@ from hamur.data.ali_ccp.columns import (
     SPARSE_COLUMNS,
 )
 from hamur.data.columns import FLAGS, Columns, Domain
-from hamur.data.errors import DataFileNotFoundError, DataFormatError
-from hamur.data.loading import TableSource, load_raw, load_tables
+from hamur.data.loading import TableSource, find_files, load_raw, load_tables
 from hamur.data.multi_valued import pooled_by
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import Policy
-from hamur.data.text.lines import check_header, read_header
 
 COLUMNS = Columns(
     kinds=dict.fromkeys(LABELS, "int")
@@ -49,10 +46,15 @@ COLUMNS = Columns(
     group=GROUP_COLUMN,
 )
 _SPLITS = ("files", "halves")
+_FETCH = (
+    f"fetch the data from {PAGE} and pass the folder of the raw files, or of the three processed "
+    "ones; split='halves' takes a missing val file from test"
+)
 _FILE_SETS = tuple(
     tuple(f"ali_ccp_{part}{end}.csv" for part in ("train", "val", "test"))
     for end in ("", "_sample")
 )
+_VALS = [val for _, val, _ in _FILE_SETS]
 
 
 def load_ali_ccp(
@@ -136,7 +138,7 @@ def _source(
         raise ValueError(f"split is {split.rule!r}; use one of {_SPLITS}")
     if tuple(labels) not in (LABELS[:1], LABELS):
         raise ValueError(f"labels is {labels!r}; use {LABELS[:1]} or {LABELS}")
-    files = find_files(root, val_needed=split.rule == "files")
+    files = find_files(root, _FILE_SETS, _FETCH, () if split.rule == "files" else _VALS)
     options = dict(split=split.rule, split_seed=split.seed, labels=list(labels))
     options["domain_map"] = sorted(domain_map.items())
     encoding = "identity" if rules.identity else "train"
@@ -173,41 +175,3 @@ def _domain(domain_map: dict[int, int]) -> Domain:
 def is_raw(folder: Path) -> bool:
     """Whether the folder holds raw files, plain or compressed."""
     return any(folder.glob("sample_skeleton_*")) or any(folder.glob("sample_*.t*gz"))
-
-
-def find_files(source: Path, val_needed: bool = True) -> list[Path]:
-    """The train, val (if there or needed) and test file, whose headers hold the 33 columns.
-
-    Raises:  DataFileNotFoundError; DataFormatError: nothing or two sets found, or a wrong header.
-    """
-    if not source.is_dir():
-        raise DataFileNotFoundError(
-            "no such folder",
-            file=source,
-            expected="a folder of " + ", ".join(_FILE_SETS[0]),
-            remedy=f"fetch the data from {PAGE} and pass the folder of the raw files, or of the "
-            "processed ones",
-        )
-    found = [names for names in _FILE_SETS if any((source / name).is_file() for name in names)]
-    if len(found) != 1:
-        present = sorted(p.name for p in source.iterdir())[:8]
-        raise DataFormatError(
-            "ambiguous: both the files and their samples" if found else "not recognised",
-            file=source,
-            value=f"files: {', '.join(present) or 'none'}",
-            expected="either " + ", ".join(_FILE_SETS[0]) + " or ..._sample.csv",
-            remedy="keep the two sets in folders of their own and pass one of them",
-        )
-    files = [source / name for name in found[0]]
-    if not val_needed and not files[1].is_file():
-        del files[1]
-    for file in files:
-        if not file.is_file():
-            raise DataFileNotFoundError(
-                "one of the three files is missing",
-                file=file,
-                expected=", ".join(found[0]),
-                remedy="add the file; a missing val file can be taken from test by split='halves'",
-            )
-        check_header(file, read_header(file), CSV_COLUMNS)
-    return files

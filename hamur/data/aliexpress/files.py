@@ -15,7 +15,7 @@ from pathlib import Path
 from hamur.data import table
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
 from hamur.data.text.bad_rows import Policy
-from hamur.data.text.lines import FileFormat, check_header, read_header
+from hamur.data.text.lines import FileFormat
 
 NAME = "aliexpress"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "aliexpress-sample"
@@ -70,28 +70,6 @@ ITEM = FileFormat(
 )
 
 
-@dataclass(frozen=True)
-class CountryFiles:
-    """part ("train", "test") -> processed file."""
-
-    country: str
-    parts: dict[str, Path]
-
-
-def find_processed(source: Path, countries: tuple[str, ...] | None = None) -> list[CountryFiles]:
-    """The files of the countries asked for, in that order, or of all that are there.
-
-    source: a folder of train.csv and test.csv; a folder of folders AliExpress_NL and so on.
-    Raises:  DataFileNotFoundError; DataFormatError: nothing recognised, or a wrong header.
-    """
-    found = {}
-    if source.is_dir():
-        for folder in (source, *sorted(p for p in source.glob("AliExpress_*") if p.is_dir())):
-            found |= _processed_in(folder)
-    check_found(source, found)
-    return [found[name] for name in choose_countries(source, found, countries)]
-
-
 def check_found(source: Path, found) -> None:
     """Raises DataFileNotFoundError without the folder, DataFormatError without any country."""
     if not source.is_dir():
@@ -131,25 +109,6 @@ def choose_countries(
             remedy="ask for the countries that are there, or add the missing ones",
         )
     return list(countries)
-
-
-def _processed_in(folder: Path) -> dict[str, CountryFiles]:
-    for pattern in ("{}.csv", "aliexpress_{}_sample.csv"):
-        files = {part: folder / pattern.format(part) for part in PARTS}
-        present = [file for file in files.values() if file.is_file()]
-        if not present:
-            continue
-        for file in files.values():
-            if not file.is_file():
-                raise DataFileNotFoundError(
-                    f"{file.name} is missing beside {present[0].name}",
-                    file=file,
-                    remedy="pass the folder of both files",
-                )
-            check_header(file, read_header(file), CSV_COLUMNS)
-        name = folder.resolve().name.removeprefix("AliExpress_")
-        return {name: CountryFiles(name, files)}
-    return {}
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,13 @@ from hamur.data.aliexpress.files import (
     PARTS,
     SAMPLE,
     SPARSE_COLUMNS,
-    find_processed,
+    check_found,
+    choose_countries,
 )
 from hamur.data.aliexpress.sources import holds_raw
 from hamur.data.build_tables import Encoding, check_classes
 from hamur.data.columns import FLAGS, Columns
-from hamur.data.loading import TableSource, load_raw, load_tables
+from hamur.data.loading import TableSource, find_files, load_raw, load_tables
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import DOMAIN_SHIFT, Splits
@@ -45,6 +46,10 @@ COLUMNS = Columns(
     sparse=SPARSE_COLUMNS,
     dense=DENSE_COLUMNS,
     group=GROUP,
+)
+_FILE_SETS = (
+    ("train.csv", "test.csv"),
+    ("aliexpress_train_sample.csv", "aliexpress_test_sample.csv"),
 )
 
 
@@ -106,14 +111,15 @@ def _source(
     policy: Policy,
 ) -> TableSource:
     """A train and a test file per country."""
-    countries = find_processed(root, countries)
-    names = [country.country for country in countries]
+    files = _find_processed(root)
+    check_found(root, files)
+    names = choose_countries(root, files, countries)
     options = dict(countries=names, valid_fraction=valid_fraction, labels=list(labels))
     encoding = "identity" if rules.identity else "train"
     return TableSource(
         NAME,
         root,
-        tuple(country.parts[part] for country in countries for part in PARTS),
+        tuple(file for name in names for file in files[name]),
         dataclasses.replace(COLUMNS, labels={name: name for name in labels}),
         Split("last search pages", valid_fraction=valid_fraction),
         rules,
@@ -127,6 +133,16 @@ def _source(
         ),
         file_domains=tuple(name for name in names for _ in PARTS),
     )
+
+
+def _find_processed(root: Path) -> dict[str, list[Path]]:
+    """Country -> its train and test file, in this folder or in folders AliExpress_NL and so on."""
+    files = {}
+    for folder in (root, *sorted(path for path in root.glob("AliExpress_*") if path.is_dir())):
+        if any((folder / name).is_file() for names in _FILE_SETS for name in names):
+            country = folder.resolve().name.removeprefix("AliExpress_")
+            files[country] = find_files(folder, _FILE_SETS, "pass the folder of both files")
+    return files
 
 
 def _open_prepared(

@@ -19,20 +19,15 @@ import numpy as np
 from hamur.data import build_tables, cache
 from hamur.data.build_tables import Encoding, RawColumns
 from hamur.data.columns import Columns, Domain, MultiColumn
-from hamur.data.errors import (
-    DataError,
-    DataFileNotFoundError,
-    DataFormatError,
-    StatsMismatchError,
-)
-from hamur.data.loading import TableSource, load_tables, read_tables
+from hamur.data.errors import DataError, StatsMismatchError
+from hamur.data.loading import TableSource, find_files, load_tables, read_tables
 from hamur.data.multi_valued import pooled_by
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import Policy
-from hamur.data.text.lines import FileFormat, check_header, read_header
+from hamur.data.text.lines import FileFormat, read_header
 
 NAME = "ml-1m"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "ml-1m-sample"
@@ -138,7 +133,7 @@ def load_movielens(
     if cache.is_cache(root):
         loaded = cache.open_prepared(root, split, fit_on, genres=genres)
     else:
-        loaded = load_tables(_source(find_files(root, source_format), options, root), cache_dir)
+        loaded = load_tables(_source(find_sources(root, source_format), options, root), cache_dir)
     return build_tables.check_classes(*pooled_by(*loaded, pool_weight))
 
 
@@ -191,55 +186,25 @@ def build(space, files: list[Path], options: Options) -> tuple:
     return *read_tables(source, source.digest(), fitted), fitted
 
 
-def find_files(source: Path, source_format: str | None = None) -> list[Path]:
-    """The three raw files in the order ratings, users, movies, or one CSV file.
+def find_sources(source: Path, source_format: str | None = None) -> list[Path]:
+    """The three raw files in the order ratings, users, movies, or one CSV file, known by its name
+    or its header.
 
     Raises:  DataFileNotFoundError; DataFormatError: nothing is recognised, or two things are.
     """
     if source_format not in (None, "raw", "csv"):
         raise ValueError(f"source_format is {source_format!r}; use 'raw' or 'csv'")
     if source.is_file():
-        return [_checked_csv(source)]
-    if not source.is_dir():
-        similar = sorted(p.name for p in source.parent.glob("*")) if source.parent.is_dir() else []
-        raise DataFileNotFoundError(
-            "no such file or folder",
-            file=source,
-            value=f"beside it: {', '.join(similar[:8]) or 'nothing'}",
-            expected="a folder of ratings.dat, users.dat and movies.dat, or ml-1m.csv",
-            remedy=f"fetch MovieLens-1M from {PAGE} and pass its folder",
-        )
-    raw = [source / name for name in RAW_FILES if (source / name).is_file()]
-    csv = [f for f in sorted(source.glob("*.csv")) if f.name in CSV_NAMES or _has_columns(f)]
-    found = {file.name: [file] for file in csv if source_format != "raw"}
-    if raw and source_format != "csv":
-        found[" + ".join(file.name for file in raw)] = raw
-    if len(found) != 1:
-        names = sorted(p.name for p in source.iterdir())[:8]
-        raise DataFormatError(
-            "ambiguous: " + " and ".join(sorted(found)) if found else "not recognised",
-            file=source,
-            value=f"files: {', '.join(names) or 'none'}",
-            expected="either ratings.dat, users.dat and movies.dat, or one of "
-            + ", ".join(CSV_NAMES),
-            remedy="pass the right folder or file, or say source_format='raw' or 'csv'"
-            if found
-            else f"pass the folder of MovieLens-1M ({PAGE})",
-        )
-    (files,) = found.values()
-    if files != raw:
-        return [_checked_csv(files[0])]
-    for name in RAW_FILES:
-        if not (source / name).is_file():
-            raise DataFileNotFoundError(
-                f"{name} is missing beside {', '.join(file.name for file in raw)}",
-                file=source / name,
-                remedy=f"unpack the whole archive of {PAGE}",
-            )
-    return raw
+        return [source]
+    tables = {*CSV_NAMES, *(file.name for file in source.glob("*.csv") if _has_columns(file))}
+    sets = [tuple(RAW_FILES)] if source_format != "csv" else []
+    sets += [(name,) for name in sorted(tables)] if source_format != "raw" else []
+    choose = "pass the right folder or file, or say source_format='raw' or 'csv'"
+    fetch = f"fetch MovieLens-1M from {PAGE} and pass its folder"
+    return find_files(source, sets, fetch, choose=choose)
 
 
-DATASET = DataSet(NAME, Options, find_files, build, user="user_id", item="movie_id")
+DATASET = DataSet(NAME, Options, find_sources, build, user="user_id", item="movie_id")
 
 
 def _has_columns(file: Path) -> bool:
@@ -247,11 +212,6 @@ def _has_columns(file: Path) -> bool:
         return set(read_header(file)) == set(CSV_COLUMNS)
     except DataError:
         return False  # somebody else's file
-
-
-def _checked_csv(file: Path) -> Path:
-    check_header(file, read_header(file), CSV_COLUMNS)
-    return file
 
 
 def _check_statistics(folder: Path, raw: RawColumns) -> None:

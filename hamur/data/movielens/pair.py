@@ -46,7 +46,7 @@ def load_movielens_pair(
     """
     policy = Policy(on_bad_rows, max_bad_fraction)
     source = movielens.SAMPLE if path is None else Path(path).expanduser()
-    bad_rows = [BadRows(file, policy) for file in movielens.find_files(source)]
+    bad_rows = [BadRows(file, policy) for file in movielens.find_sources(source)]
     rows, names = _read_movielens(bad_rows)
     parts = [name.split("|") for name in names.categories]
     first = np.array([part[0] for part in parts])[names.codes]

@@ -196,7 +196,7 @@ def test_sample_names_are_found_and_two_sets_are_ambiguous(ali_copy, tmp_path):
 
 
 def test_nothing_found(tmp_path):
-    with pytest.raises(DataFileNotFoundError, match=r"no such folder.*tianchi"):
+    with pytest.raises(DataFileNotFoundError, match=r"no such file or folder.*tianchi"):
         load_ali_ccp(tmp_path / "absent")
     with pytest.raises(DataFormatError, match="not recognised"):
         load_ali_ccp(tmp_path)
