@@ -10,13 +10,13 @@ from hamur.layers.cross import CrossNetwork
 from hamur.layers.embedding import Dropout, InstanceEmbedding
 from hamur.layers.hyper_network import HyperNetwork
 from hamur.layers.mlp import HiddenBlock, TowerDense, TowerMLP
-from hamur.layers.norm import GroupNorm
+from hamur.layers.norm import DomainBatchNorm
 
 __all__ = [
     "AdapterConfig",
     "CrossNetwork",
+    "DomainBatchNorm",
     "Dropout",
-    "GroupNorm",
     "HiddenBlock",
     "HyperAdapter",
     "HyperNetwork",

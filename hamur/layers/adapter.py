@@ -16,11 +16,11 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.adapter_config import AdapterConfig
 from hamur.layers.hyper_network import HyperNetwork
-from hamur.layers.instance import PRODUCTS, Lend, lend_to_cells
+from hamur.layers.instance import PRODUCTS, SharedInstanceGradient, gradient_slots
 from hamur.layers.mlp import add_rows, tower_product
-from hamur.layers.norm import GroupNorm
+from hamur.layers.norm import DomainBatchNorm
 from hamur.layers.parameters import spared
-from hamur.layers.routing import enter, leave, make_layout, single_layout, times_instance
+from hamur.layers.routing import combine, dispatch, make_layout, single_layout, times_instance
 
 __all__ = ["AdapterCell", "AdapterConfig", "HyperAdapter", "cell_norm", "tower_norm"]
 
@@ -30,8 +30,8 @@ PLUGIN_HYPER_DIMS = (64,)
 
 
 def tower_norm(config, per_domain, num_domains):
-    """GroupNorm arguments of a backbone's hidden blocks: D towers (``per_domain``) or one shared
-    network."""
+    """DomainBatchNorm arguments of a backbone's hidden blocks: D towers (``per_domain``) or one
+    shared network."""
     if not per_domain:
         return {"repeat": config.bn_repeat or num_domains}
     if config.tower_rows == "all":
@@ -41,7 +41,7 @@ def tower_norm(config, per_domain, num_domains):
 
 
 def cell_norm(config):
-    """GroupNorm arguments of an adapter cell's norm."""
+    """DomainBatchNorm arguments of an adapter cell's norm."""
     pooled = config.norm_group == "pooled"
     return {
         "group": "pooled" if pooled and config.tower_rows == "own" else "tower",
@@ -61,12 +61,12 @@ class AdapterCell(nn.Cell):
     Parameters: w_ul (S, H, K), w_ur (S, K, M), w_vl (S, M, K), w_vr (S, K, H) with S = D or 1
     (``side``), b_u (S', M), b_v (S', H) when ``up_bias``, norm.gamma and norm.beta (S'', H).
 
-    Inputs:  hidden (B, H) float32, instance (B, K, K) float32 (or what ``HyperAdapter.lend``
+    Inputs:  hidden (B, H) float32, instance (B, K, K) float32 (or what ``HyperAdapter.share``
         returns), domain (B,) int32; weight None or (B,) float32, 0 on filler rows; quotas None
         (any composition) or D Python ints (rows sorted by domain).
     Outputs: (B, H) float32.
 
-    ``in_towers``: the cell stands inside D towers, so it is routed even if nothing in it belongs
+    ``in_towers``: the cell is inside D towers, so it is routed even if nothing in it belongs
     to a domain.
     """
 
@@ -89,7 +89,7 @@ class AdapterCell(nn.Cell):
         self.routed = in_towers or "domain" in switches
         towers = num_domains if self.routed else 1
         affine = num_domains if config.affine == "domain" else 1
-        self.norm = GroupNorm(hidden_dim, towers, affine_towers=affine, **cell_norm(config))
+        self.norm = DomainBatchNorm(hidden_dim, towers, affine_towers=affine, **cell_norm(config))
         self.num_domains = num_domains
         self.hidden_dim = hidden_dim
         self.tower_rows = config.tower_rows
@@ -106,7 +106,7 @@ class AdapterCell(nn.Cell):
             layout = make_layout(domain, weight, quotas, self.num_domains, self.tower_rows)
         else:
             layout = single_layout(domain, weight)
-        return leave(self.on_towers(enter(hidden, layout), instance, layout), layout)
+        return combine(self.on_towers(dispatch(hidden, layout), instance, layout), layout)
 
     def on_towers(self, xs, instance, layout):
         """The same on towers: xs tuple of (rows, H) -> tuple of (rows, H)."""
@@ -131,7 +131,7 @@ class HyperAdapter(nn.Cell):
         self.adapter = HyperAdapter(input_dim=113, hidden_dims=(128,), num_domains=3)  # __init__
         hidden = self.adapter(hidden, embedded, domain)                                # construct
 
-    ``hidden_dims`` holds the width of each place that gets a cell; two cells share one instance
+    ``hidden_dims`` holds the width of each layer that gets a cell; two cells share one instance
     matrix: ``instance = self.adapter.instance(embedded)``, then
     ``self.adapter.adapter_cells[i](hidden, instance, domain)``. ``hyper_repeat`` and ``in_towers``
     are for this package's own backbones.
@@ -189,7 +189,7 @@ class HyperAdapter(nn.Cell):
                 for width in hidden_dims
             ]
         )
-        self.lender = Lend(PRODUCTS * len(hidden_dims))
+        self.shared_gradient = SharedInstanceGradient(PRODUCTS * len(hidden_dims))
 
     def instance(self, embedded, domain=None, weight=None):
         """The instance matrices of a batch, (B, K, K); domain is read only with a domain
@@ -200,15 +200,15 @@ class HyperAdapter(nn.Cell):
             weight = ops.ones_like(embedded[:, 0])
         return self.hyper(embedded, weight)
 
-    def lend(self, instance, quotas=None):
-        """The instance matrices for each cell, in a form whose gradient is made once for all."""
+    def share(self, instance, quotas=None):
+        """The instance matrices per cell, in a form whose gradient is made once for all cells."""
         cell = self.adapter_cells[0]
         every_tower = cell.routed and (quotas is None or cell.tower_rows == "all")
         vectors = cell.num_domains if every_tower else 1
-        return lend_to_cells(self.lender, instance, vectors, len(self.adapter_cells))
+        return gradient_slots(self.shared_gradient, instance, vectors, len(self.adapter_cells))
 
     def construct(self, hidden, embedded, domain, weight=None, quotas=None):
-        instance = self.lend(self.instance(embedded, domain, weight), quotas)[0]
+        instance = self.share(self.instance(embedded, domain, weight), quotas)[0]
         return self.adapter_cells[0](hidden, instance, domain, weight, quotas)
 
 

@@ -26,7 +26,7 @@ class AdapterConfig:
     rank:            side K of the instance matrix; None = the published one of model and data set.
     bottleneck_dim:  width M between down- and up-projection; None = published (32).
     hyper_dims:      hidden widths of the hyper-network; None = published.
-    places:          1-based hidden layers followed by a cell; None = published.
+    adapter_layers:  1-based hidden layers followed by a cell; None = published.
     side:            the four matrices of a cell belong to each "domain" or are "shared".
     init:            "scaled" (pre-activations of order 1) or "ones" (public: saturated sigmoids).
     instance_head:   "linear" or "bn_relu" on the instance matrix.
@@ -40,12 +40,11 @@ class AdapterConfig:
     min_domain_rows: groups with fewer rows are normalised with running statistics.
     tower_rows:      towers see the rows of their "own" domain or "all" rows (D-fold cost).
     tower_norm:      with own rows: statistics of the towers' norms by "domain", or "pooled" over
-        the batch,
-                     each row through its own tower only.
+                     the batch, each row through its own tower only.
     bn_repeat:       running statistics move as if a shared norm were called that often; 0 = D
-        times.
+                     times.
     backbone:        "published" (D towers for mlp, one network for dcn and wd), "shared" or
-        "domain".
+                     "domain".
     embedding_std:   start of the embeddings; embedding_dropout: rate on them while training.
     batches:         "quota" (rows ordered by domain, fixed counts) or plain "shuffle".
 
@@ -56,7 +55,7 @@ class AdapterConfig:
     rank: int | None = None
     bottleneck_dim: int | None = None
     hyper_dims: tuple[int, ...] | None = None
-    places: tuple[int, ...] | None = None
+    adapter_layers: tuple[int, ...] | None = None
     side: str = "domain"
     init: str = "scaled"
     instance_head: str = "linear"
@@ -79,42 +78,29 @@ class AdapterConfig:
 
     def __post_init__(self):
         for name, valid in CHOICES.items():
-            value = getattr(self, name)
-            if value not in valid:
-                raise ValueError(
-                    f"AdapterConfig.{name} is {value!r}; valid values are {', '.join(valid)}."
-                )
+            self._check(name, getattr(self, name) in valid, f"valid values are {', '.join(valid)}")
         for name in ("rank", "bottleneck_dim"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or int(value) != value or value < 1):
-                raise ValueError(
-                    f"AdapterConfig.{name} is {value!r}; it must be an integer >= 1 or None."
-                )
-        for name in ("hyper_dims", "places"):
-            value = getattr(self, name)
-            if value is not None:
-                value = tuple(
-                    int(item) for item in value
-                )  # a caller's list is copied, never changed
+            whole = value is None or (not isinstance(value, bool) and int(value) == value >= 1)
+            self._check(name, whole, "it must be an integer >= 1 or None")
+        for name in ("hyper_dims", "adapter_layers"):
+            if getattr(self, name) is not None:
+                # A caller's list is copied, never changed.
+                value = tuple(int(item) for item in getattr(self, name))
                 object.__setattr__(self, name, value)
-                if not value or min(value) < 1:
-                    raise ValueError(f"AdapterConfig.{name} is {value!r}; it needs integers >= 1.")
-                if name == "places" and list(value) != sorted(set(value)):
-                    raise ValueError(f"AdapterConfig.places is {value!r}; it must be increasing.")
+                self._check(name, value and min(value) >= 1, "it needs integers >= 1")
+        layers = self.adapter_layers or ()
+        increasing = list(layers) == sorted(set(layers))
+        self._check("adapter_layers", increasing, "it must be increasing")
         for name in ("min_domain_rows", "bn_repeat"):
-            if getattr(self, name) < 0:
-                raise ValueError(
-                    f"AdapterConfig.{name} is {getattr(self, name)!r}; it must be >= 0."
-                )
-        if self.embedding_std <= 0:
-            raise ValueError(
-                f"AdapterConfig.embedding_std is {self.embedding_std!r}; it must be > 0."
-            )
-        if not 0 <= self.embedding_dropout < 1:
-            raise ValueError(
-                f"AdapterConfig.embedding_dropout is {self.embedding_dropout!r}; "
-                "it must lie in [0, 1)."
-            )
+            self._check(name, getattr(self, name) >= 0, "it must be >= 0")
+        self._check("embedding_std", self.embedding_std > 0, "it must be > 0")
+        within = 0 <= self.embedding_dropout < 1
+        self._check("embedding_dropout", within, "it must lie in [0, 1)")
+
+    def _check(self, name, fits, rule):
+        if not fits:
+            raise ValueError(f"AdapterConfig.{name} is {getattr(self, name)!r}; {rule}.")
 
     @classmethod
     def paper(cls, **changes):

@@ -3,8 +3,8 @@
 import numpy as np
 from mindspore import nn, ops
 
-from hamur.layers.matmul import product_tb
 from hamur.layers.parameters import kernel, spared
+from hamur.layers.primitives import matmul_tb
 from hamur.layers.routing import KIND, TABLE
 
 
@@ -45,7 +45,7 @@ class CrossNetwork(nn.Cell):
     def cross(self, x, weight, bias):
         """x (rows, P), weight and bias (L, P): the layers' result is x times a factor a row plus an
         offset, so that x is passed over once."""
-        dots = product_tb(x, weight)  # (rows, L)
+        dots = matmul_tb(x, weight)  # (rows, L)
         factor = ops.ones_like(dots[:, 0:1])
         offset = ops.zeros_like(bias[0])
         for layer in range(self.num_layers):

@@ -11,7 +11,7 @@ inside, because bi-level training differentiates twice with respect to weights t
 
 from mindspore import ops
 
-from hamur.layers.matmul import product
+from hamur.layers.primitives import matmul
 
 SOURCE, TARGET = 0, 1
 
@@ -26,7 +26,7 @@ def leaky(z, slope):
 def cross_unit(x, private, shared, slope):
     """One layer.  x (2, B, in); private (2, in, out) = W_s, W_t; shared (in, out) = H."""
     rows, width = x.shape[1], private.shape[2]
-    crossed = product(x.reshape(2 * rows, -1), shared).reshape(2, rows, width)
+    crossed = matmul(x.reshape(2 * rows, -1), shared).reshape(2, rows, width)
     source, target = ops.unstack(crossed)  # an index copies number by number
     return leaky(ops.bmm(x, private) + ops.stack((target, source)), slope)
 
@@ -41,5 +41,5 @@ def cross_towers(x, weights, slope):
 def single_tower(x, weights, slope):
     """CoNet-S: x' = act(x W).  x (B, 2E); weights: one (in, out) a layer -> (B, H)."""
     for weight in weights:
-        x = leaky(product(x, weight), slope)
+        x = leaky(matmul(x, weight), slope)
     return x

@@ -1,4 +1,4 @@
-"""Mixtures of experts: X equal networks side by side, computed as a few wide products.
+"""Mixtures of experts: X equal networks side by side, computed as a few wide products, and gates.
 
 The experts' columns lie next to each other, (B, X * width), so that the first layer of all experts
 is one product and the batch norm of all of them one norm; row b of the reshaped (B, X, width)
@@ -10,9 +10,9 @@ from functools import partial
 from mindspore import nn, ops
 
 from hamur.layers.embedding import Dropout
-from hamur.layers.matmul import product
-from hamur.layers.norm import GroupNorm
+from hamur.layers.norm import DomainBatchNorm
 from hamur.layers.parameters import bias, kernel
+from hamur.layers.primitives import matmul
 
 
 class ExpertLayer(nn.Cell):
@@ -31,7 +31,7 @@ class ExpertLayer(nn.Cell):
         shape = (in_dim, num_experts * out_dim) if shared else (num_experts, in_dim, out_dim)
         self.weight = kernel(rng, shape, in_dim)
         self.bias = bias(rng, (1, num_experts * out_dim), in_dim)
-        self.norm = (norm or partial(GroupNorm, relu=True))(num_experts * out_dim)
+        self.norm = (norm or partial(DomainBatchNorm, relu=True))(num_experts * out_dim)
         self.dropout = Dropout(dropout)
         self.num_experts, self.out_dim, self.shared = num_experts, out_dim, shared
 
@@ -44,7 +44,7 @@ class ExpertLayer(nn.Cell):
         matrices = ops.unstack(self.weight)
         out = ()
         for x, matrix in zip(xs, matrices):
-            out = out + (product(x, matrix),)
+            out = out + (matmul(x, matrix),)
         return out[0] if len(out) == 1 else ops.concat(out, 1)
 
 
@@ -52,7 +52,7 @@ class ExpertStack(nn.Cell):
     """X experts MLP(in, dims, dropout) that all read one input.
 
     Inputs:  first (B, X * dims[0]), the input's product with ``layers[0].weight``; layout of kind
-        "single"; keep () or a mask a layer.
+        "single"; keep () or a mask per layer.
     Outputs: (B, X * dims[-1]), expert by expert.
     """
 
@@ -76,8 +76,8 @@ class ExpertStack(nn.Cell):
         return out
 
     def on_instance(self, embedding, instance, layout, keep=(), embedded=None):
-        """The experts' outputs (B, X * dims[-1]) for an instance of a TokenEmbedding; embedded: of
-        the first weights, see TokenEmbedding.project."""
+        """The experts' outputs (B, X * dims[-1]) for an instance of a FactoredFieldEmbedding;
+        embedded: of the first weights, see FactoredFieldEmbedding.project."""
         first = embedding.project(instance, self.layers[0].weight, embedded)
         return self.construct(first, layout, keep)
 
@@ -95,3 +95,34 @@ def columns(wide, parts):
 def mix(gates, outputs):
     """sum_i g_i F_i: gates (B, R, X), outputs (B, X, H) -> (B, R, H)."""
     return ops.bmm(gates, outputs)
+
+
+class InstanceGates(nn.Cell):
+    """G gates g = softmax(Dense(in -> X)(e)) over one instance.
+
+    Inputs:  embedding FactoredFieldEmbedding, instance.
+    Outputs: (B, G, X), each (b, g) sums to 1.
+    """
+
+    def __init__(self, rng, in_dim, num_experts, num_gates):
+        super().__init__()
+        shape = (in_dim, num_gates * num_experts)
+        self.weight = kernel(rng, shape, in_dim)
+        self.bias = bias(rng, shape[1], in_dim)
+        self.shape = (-1, num_gates, num_experts)
+
+    def construct(self, embedding, instance):
+        logits = ops.bias_add(embedding.project(instance, self.weight), self.bias)
+        return ops.softmax(logits.reshape(self.shape), -1)
+
+
+class DenseGate(nn.Cell):
+    """softmax(Dense(in -> X)(x)):  x (B, in) -> (B, X)."""
+
+    def __init__(self, rng, in_dim, num_experts):
+        super().__init__()
+        self.weight = kernel(rng, (in_dim, num_experts), in_dim)
+        self.bias = bias(rng, num_experts, in_dim)
+
+    def construct(self, x):
+        return ops.softmax(ops.bias_add(matmul(x, self.weight), self.bias), -1)

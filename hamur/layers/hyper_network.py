@@ -4,10 +4,10 @@ cells."""
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from hamur.layers.folded_norm import FoldedNormDense
-from hamur.layers.matmul import product
 from hamur.layers.mlp import TowerMLP
+from hamur.layers.norm import EPSILON, ONE, ZERO, DomainBatchNorm
 from hamur.layers.parameters import spared, uniform_init
+from hamur.layers.primitives import matmul, matmul_ta
 from hamur.layers.routing import single_layout
 
 
@@ -20,7 +20,7 @@ class HyperNetwork(nn.Cell):
     zeros.
 
     One network for all domains, computed once a row and shared by all cells.  ``norm`` holds the
-    GroupNorm arguments of its batch norms, which are ordinary ones over all real rows.
+    DomainBatchNorm arguments of its batch norms, which are ordinary ones over all real rows.
 
     Inputs:  embedded (B, P) float32, weight (B,) float32.   Outputs: (B, K, K).
     """
@@ -50,8 +50,44 @@ class HyperNetwork(nn.Cell):
         matrix = self.weight.reshape(self.weight.shape[1:])
         if self.norm is None:
             rows = ops.concat((hidden, ops.ones_like(weight).reshape(-1, 1)), 1)
-            out = product(rows, ops.concat((matrix, self.bias), 0) * self.scale)
+            out = matmul(rows, ops.concat((matrix, self.bias), 0) * self.scale)
         else:
             out = self.norm(hidden, matrix, self.bias, weight)
             out = out * self.scale if self.scale != 1.0 else out
         return out.reshape(-1, self.rank, self.rank)
+
+
+class FoldedNormDense(DomainBatchNorm):
+    """relu(BN(x W + b)) whose norm never passes over the (B, out) product.
+
+    For y = x W + b the batch mean of y is mean(x) W + b and its variance diag(W' Cov(x) W), so the
+    norm is a scaling of W's columns and a row of offsets; a column of ones appended to x adds the
+    offsets inside the product.  Exact algebra; wins where out >> in, as in the last layer of the
+    hyper-network.
+
+    Inputs:  x (B, in), weight (in, out), bias (1, out), row_weight (B,).   Outputs: (B, out).
+    """
+
+    def __init__(self, width, repeat=1):
+        super().__init__(width, repeat=repeat, relu=True)
+
+    def construct(self, x, weight, bias, row_weight):
+        ones = ops.ones_like(row_weight).reshape(-1, 1)
+        rows = ops.concat((x, ones), 1)  # (B, in + 1)
+        if self.training:
+            center, variance = self.statistics(rows, weight, row_weight.reshape(-1, 1))
+            self.move(center + bias - self.mean, variance, row_weight.sum())
+        else:
+            center, variance = self.mean - bias, self.variance
+        gain = self.gamma * ops.rsqrt(variance + EPSILON)
+        folded = ops.concat((weight * gain, self.beta - center * gain), 0)  # (in + 1, out)
+        return ops.relu(matmul(rows, folded))
+
+    def statistics(self, rows, weight, row_weight):
+        """Mean and biased variance of x W over the real rows, (1, out) each."""
+        moments = matmul_ta(rows, rows * row_weight)
+        moments = moments / ops.maximum(moments[-1:, -1:], ONE)
+        mean = moments[-1:, :-1]  # (1, in)
+        covariance = moments[:-1, :-1] - matmul_ta(mean, mean)
+        variance = (matmul(covariance, weight) * weight).sum(0, keepdims=True)
+        return matmul(mean, weight), ops.maximum(variance, ZERO)

@@ -19,37 +19,38 @@ from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn, ops
+from mindspore import Tensor, nn, ops
 
-from hamur.layers.matmul import product
-from hamur.layers.softplus import softplus
+from hamur.layers.primitives import matmul, softplus
 
 NUM_HEADS = 4
 GATE_WIDTHS = (32, 16, 1)
 TINY = 1e-30
 
-product_of_transposed = ops.BatchMatMul(transpose_b=True)  # a @ b' of every matrix
+batch_matmul_tb = ops.BatchMatMul(transpose_b=True)  # a @ b' of every matrix
 
 
-class PhiShapes(NamedTuple):
-    """Names of phi in the order in which the functions take it; see ``phi_shapes``."""
+class Phi(NamedTuple):
+    """The tensors of phi in the order in which the functions take them; see ``phi_shapes``."""
 
-    query: tuple
-    key_value: tuple
-    output: tuple
-    gate_weight_0: tuple
-    gate_bias_0: tuple
-    gate_weight_1: tuple
-    gate_bias_1: tuple
-    gate_weight_2: tuple
-    gate_bias_2: tuple
-    item_weight: tuple
-    item_bias: tuple
-    category_bias: tuple
-    prior: tuple
+    query: Tensor
+    key_value: Tensor
+    output: Tensor
+    gate_weight_0: Tensor
+    gate_bias_0: Tensor
+    gate_weight_1: Tensor
+    gate_bias_1: Tensor
+    gate_weight_2: Tensor
+    gate_bias_2: Tensor
+    item_weight: Tensor
+    item_bias: Tensor
+    category_bias: Tensor
+    prior: Tensor
 
 
-OF_GATE = PhiShapes._fields[:9]  # what gamma_2 is made of
+AT = Phi(*range(len(Phi._fields)))  # the position of each, for compiled code, which takes a tuple
+OF_GATE = Phi._fields[:9]  # what gamma_2 is made of
+UNDECAYED = ("category_bias", "prior")  # no product with a weight, so no decay
 GATE_STARTS = ("zero", "random")
 
 
@@ -65,7 +66,7 @@ def phi_shapes(embed_dim, num_categories):
     gate = []
     for inputs, outputs in pairwise(widths):
         gate += [(inputs, outputs), (outputs,)]
-    return PhiShapes(
+    return Phi(
         (2, 4 * e, 4 * e), (2, 4 * e, 8 * e), (2, 4 * e, 4 * e), *gate,
         (2 * e, 1), (1,), (num_categories + 1,), (1,),
     )  # fmt: skip
@@ -112,10 +113,10 @@ def pooled_attention(candidate, history, key_mask, pooling, query, key_value, ou
     own = ops.bmm(ops.stack((candidate, candidate)), joined[:, width:])  # (2, B, 12E)
     own = own.reshape(2 * rows, 3 * NUM_HEADS, dim).transpose(1, 0, 2)
     own_q, _, own_v = ops.split(own.reshape(3 * batch, 1, dim), batch)
-    logits = product_of_transposed(q + own_q, k)
+    logits = batch_matmul_tb(q + own_q, k)
     weights = ops.Softmax(-1)(logits * (1.0 / math.sqrt(dim)))  # (batch, L, L)
     key_mask, pooling = per_head(key_mask), per_head(pooling)  # (batch, 1, L)
-    share = product_of_transposed(weights, key_mask)  # (batch, L, 1)
+    share = batch_matmul_tb(weights, key_mask)  # (batch, L, 1)
     over_queries = pooling / ops.maximum(share.reshape(batch, 1, length), TINY)
     pooled = ops.bmm(over_queries, weights) * key_mask  # (batch, 1, L)
     values = ops.bmm(pooled, v) + pooling.sum(-1, keepdims=True) * own_v  # (batch, 1, E)
@@ -130,20 +131,17 @@ def per_head(mask):
     return ops.tile(mask.reshape(rows, 1, length), (NUM_HEADS, 1, 1))
 
 
-def gate_logit(attended, weights):
-    """gamma_2: MLP of [m_S | m_T] (B, 8E) with ReLU between; weight and bias in turn -> (B,)."""
-    x = attended
-    for layer in range(3):
-        x = product(x, weights[2 * layer]) + weights[2 * layer + 1]
-        if layer < 2:
-            x = ops.relu(x)
-    return x.reshape(-1)
+def gate_logit(attended, phi):
+    """gamma_2: MLP of [m_S | m_T] (B, 8E) with ReLU between -> (B,)."""
+    x = ops.relu(matmul(attended, phi[AT.gate_weight_0]) + phi[AT.gate_bias_0])
+    x = ops.relu(matmul(x, phi[AT.gate_weight_1]) + phi[AT.gate_bias_1])
+    return (matmul(x, phi[AT.gate_weight_2]) + phi[AT.gate_bias_2]).reshape(-1)
 
 
 class Importance(nn.Cell):
     """Weights w (B,) of the source behaviours of a batch, as a function of phi alone.
 
-    ``score`` gives g, ``weigh`` makes weights of it:
+    ``score`` gives g, ``weights`` makes weights of it:
 
         "sigmoid"         w_j = prior 2 sigmoid(g_j) e_j m_j / n      within (0, 2 prior / n)
         "softmax_batch"   w = prior softmax over the rows that count (g)
@@ -154,7 +152,7 @@ class Importance(nn.Cell):
     softplus(prior) / ln 2, "relu" as published; mass_without_source: rows with e = 0 take part in
     the softmax, as published.
 
-    Inputs, phi: the tensors of ``phi_shapes`` in order.
+    Inputs, phi: the tensors of ``Phi`` in order.
     """
 
     def __init__(self, **options):
@@ -175,26 +173,27 @@ class Importance(nn.Cell):
         """
         if not self.use_items:
             return ops.zeros_like(candidate[:, 0])
-        g = product(item_candidate, phi[9]).reshape(-1) + phi[10]
+        g = matmul(item_candidate, phi[AT.item_weight]).reshape(-1) + phi[AT.item_bias]
         if self.category_bias:
-            g = g + ops.gather(phi[11], category, 0)
+            g = g + ops.gather(phi[AT.category_bias], category, 0)
         if self.use_users:
             length = real.shape[2]
             keys = real if self.attn_mask else ops.ones_like(real)
             count = ops.maximum(real.sum(-1, keepdims=True), 1.0) if self.pool_len else length
-            m = pooled_attention(candidate, history, keys, real / count, phi[0], phi[1], phi[2])
-            gate = gate_logit(m, phi[3:9])
+            attention = phi[AT.query], phi[AT.key_value], phi[AT.output]
+            m = pooled_attention(candidate, history, keys, real / count, *attention)
+            gate = gate_logit(m, phi)
             g = g * (2.0 * ops.sigmoid(gate) if self.gated else gate)
         return g
 
-    def weigh(self, phi, g, effect, mask):
+    def weights(self, phi, g, effect, mask):
         """w (B,) of scores g; effect e and mask m (B,) float32, m already divided by n."""
         if self.prior == "fixed":
             prior = 1.0
         elif self.prior == "learned":
-            prior = softplus(phi[12]) * (1.0 / math.log(2.0))
+            prior = softplus(phi[AT.prior]) * (1.0 / math.log(2.0))
         else:
-            prior = ops.relu(phi[12])
+            prior = ops.relu(phi[AT.prior])
         if self.sigmoid:
             return prior * (2.0 * ops.sigmoid(g) * (effect * mask))
         takes_part = mask if self.mass_without_source else mask * effect

@@ -1,12 +1,12 @@
 """Products with the instance matrices, whose gradient is written once for all of them.
 
-Every cell multiplies two vectors a row by I (K, K), so with n products y_k = x_k I of a row
+Every cell multiplies two vectors per row by I (K, K), so with n products y_k = x_k I of a row
 
     dL/dI = sum_k x_k' dy_k = X' dY,       X, dY (n, K).
 
-I is by far the largest tensor of a step.  Automatic differentiation writes one (B, K, K) tensor for
-each product and adds them; here the products hand their factors back, and one batched product
-makes the sum.
+I is by far the largest tensor of a step.  Automatic differentiation writes one (B, K, K) tensor per
+product and adds them; here the products hand their factors back, and one batched product makes the
+sum.
 """
 
 import mindspore as ms
@@ -19,13 +19,14 @@ batched_tb = ops.BatchMatMul(transpose_b=True)
 PRODUCTS = 2  # of a cell: on the way down and on the way up
 
 
-class Lend(nn.Cell):
-    """The instance matrices with ``products`` pairs of tokens: zeros that nobody reads.
+class SharedInstanceGradient(nn.Cell):
+    """Identity on the instance matrices; forms dL/dI of ``products`` products as one of them.
 
-    A product gives its factors to its pair in place of their gradients, so they meet here.
+    The other outputs are pairs of gradient slots, zeros that nobody reads: a product gives its
+    factors (x, dy) to its pair in place of their gradients, so that they meet here.
 
-    Inputs:  instance (B, K, K), vectors m of a row in a product.
-    Outputs: (instance, token, token, token, ...), a token is (B, m, K).
+    Inputs:  instance (B, K, K), vectors m per row in a product.
+    Outputs: (instance, slot, slot, slot, ...), a slot is (B, m, K).
     """
 
     def __init__(self, products):
@@ -47,8 +48,8 @@ class Lend(nn.Cell):
         return batched_ta(ops.concat(lefts, 1), ops.concat(rights, 1)), vectors
 
 
-class LentProduct(nn.Cell):
-    """x @ I, x (B, m, K): gives (x, dy) to its tokens and nothing to I itself."""
+class SlotMatmul(nn.Cell):
+    """x @ I, x (B, m, K): gives (x, dy) to its slots and nothing to I itself."""
 
     def construct(self, x, instance, left, right):
         return batched(x, instance)
@@ -57,22 +58,23 @@ class LentProduct(nn.Cell):
         return batched_tb(dout, instance), ops.zeros_like(instance), x, dout
 
 
-lent_product = LentProduct()
+slot_matmul = SlotMatmul()
 
 
-def lend_to_cells(lender, instance, vectors, cells):
-    """One (instance, pair, pair) a cell, from a ``Lend`` of ``PRODUCTS`` products a cell."""
-    out = lender(instance, vectors)
-    lent = ()
+def gradient_slots(shared, instance, vectors, cells):
+    """One (instance, pair, pair) per cell; shared: a ``SharedInstanceGradient`` of ``PRODUCTS``
+    products per cell."""
+    out = shared(instance, vectors)
+    slots = ()
     for cell in range(cells):
         first = 1 + 2 * PRODUCTS * cell
-        lent = lent + ((out[0], out[first : first + 2], out[first + 2 : first + 4]),)
-    return lent
+        slots = slots + ((out[0], out[first : first + 2], out[first + 2 : first + 4]),)
+    return slots
 
 
-def instance_product(x, instance, number):
-    """x (B, m, K) times I, a plain (B, K, K) tensor or an entry of what ``lend_to_cells`` gave."""
+def instance_matmul(x, instance, number):
+    """x (B, m, K) times I: a plain (B, K, K) tensor, or an entry of ``gradient_slots``."""
     if isinstance(instance, tuple):
         pair = instance[1 + number]
-        return lent_product(x, instance[0], pair[0], pair[1])
+        return slot_matmul(x, instance[0], pair[0], pair[1])
     return batched(x, instance)

@@ -8,9 +8,9 @@ Dense weights and biases start uniform in +-1/sqrt(in), as in the public code.
 from mindspore import nn, ops
 
 from hamur.layers.embedding import Dropout
-from hamur.layers.matmul import product
-from hamur.layers.norm import GroupNorm
+from hamur.layers.norm import DomainBatchNorm
 from hamur.layers.parameters import bias, kernel
+from hamur.layers.primitives import matmul
 from hamur.layers.routing import KIND, TABLE
 
 
@@ -20,13 +20,13 @@ def tower_product(xs, weight, layout):
         matrix = weight.reshape(weight.shape[1:])
         out = ()
         for x in xs:
-            out = out + (product(x, matrix),)
+            out = out + (matmul(x, matrix),)
         return out
     if layout[KIND] == "grouped":
         return (ops.bmm(xs[0], ops.gather(weight, layout[TABLE], 0)),)
     out = ()
     for x, matrix in zip(xs, ops.unstack(weight)):
-        out = out + (product(x, matrix),)
+        out = out + (matmul(x, matrix),)
     return out
 
 
@@ -56,7 +56,7 @@ class TowerDense(nn.Cell):
 
 
 class HiddenBlock(nn.Cell):
-    """Dense -> norm -> ReLU -> Dropout of T towers; ``norm`` are the arguments of GroupNorm.
+    """Dense -> norm -> ReLU -> Dropout of T towers; ``norm`` are the arguments of DomainBatchNorm.
 
     Inputs:  xs tuple of (rows, in), layout, keep: None or the (B, out) dropout mask (see Dropout).
     Outputs: tuple of (rows, out).
@@ -65,7 +65,7 @@ class HiddenBlock(nn.Cell):
     def __init__(self, rng, in_dim, out_dim, num_towers=1, dropout=0.0, norm=None):
         super().__init__()
         self.dense = TowerDense(rng, in_dim, out_dim, num_towers)
-        self.norm = GroupNorm(out_dim, num_towers, relu=True, **(norm or {}))
+        self.norm = DomainBatchNorm(out_dim, num_towers, relu=True, **(norm or {}))
         self.dropout = Dropout(dropout)
 
     def construct(self, xs, layout, keep=None):

@@ -11,9 +11,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from hamur.layers.matmul import product, product_ta
 from hamur.layers.normalise import Normalise
 from hamur.layers.parameters import spared
+from hamur.layers.primitives import matmul, matmul_ta
 from hamur.layers.routing import KIND, OWN_WEIGHTS, WEIGHTS, merge_rows, split_rows
 
 EPSILON = 1e-5
@@ -21,7 +21,7 @@ MOMENTUM = 0.1  # weight of the newest batch in the running statistics
 ZERO, ONE = Tensor(0.0, ms.float32), Tensor(1.0, ms.float32)
 
 
-class GroupNorm(nn.Cell):
+class DomainBatchNorm(nn.Cell):
     """Normalise each column over the rows of a group; with one group a domain this is HAMUR's
     domain norm.
 
@@ -106,11 +106,11 @@ class GroupNorm(nn.Cell):
             out = ()
             pieces = zip(blocks, members, _split(gain, len(blocks)), _split(shift, len(blocks)))
             for block, member, scale, offset in pieces:
-                result = block * product(member, scale)
+                result = block * matmul(member, scale)
                 if self.num_towers == 1:
                     result = ops.bias_add(result, offset.reshape(-1))
                 else:
-                    result = result + product(member, offset)
+                    result = result + matmul(member, offset)
                 out = out + (ops.relu(result) if self.relu else result,)
         if len(blocks) == len(xs):
             return out if layout[KIND] != "grouped" else (out[0].reshape(xs[0].shape),)
@@ -126,13 +126,13 @@ class GroupNorm(nn.Cell):
         weighted, counts = (), ()
         for member, weight in zip(members, row_weights):
             weighted = weighted + (member * weight,)
-            counts = counts + (product_ta(member, weight),)
+            counts = counts + (matmul_ta(member, weight),)
         counts = ops.stop_gradient(_join(counts))  # (T, 1)
         if self.centred:
             first = self.sums(blocks, weighted) / ops.maximum(counts, ONE)
             centred = ()
             for block, member, row in zip(blocks, members, _split(first, len(blocks))):
-                centred = centred + (block - product(member, row),)
+                centred = centred + (block - matmul(member, row),)
             blocks = centred
             bias = bias + first
         sums = self.sums(blocks, weighted)  # (T, H)
@@ -179,7 +179,7 @@ class GroupNorm(nn.Cell):
         """Weighted sums over the rows of each tower, (T, H), without gradient."""
         sums = ()
         for block, weight in zip(blocks, weighted):
-            sums = sums + (product_ta(weight, ops.stop_gradient(block)),)
+            sums = sums + (matmul_ta(weight, ops.stop_gradient(block)),)
         return _join(sums)
 
     def moments(self, counts, total, sums, squares, bias):

@@ -10,7 +10,7 @@ often as the closed form of the gradient below.
 from mindspore import nn, ops
 from mindspore.ops.operations._grad_ops import ReluGrad
 
-from hamur.layers.matmul import product, product_ta
+from hamur.layers.primitives import matmul, matmul_ta
 
 
 class Normalise(nn.Cell):
@@ -50,7 +50,7 @@ class Normalise(nn.Cell):
         gains, shifts = self.by_block(gain), self.by_block(shift)
         out = ()
         for i in range(self.blocks):
-            x = xs[i] * product(members[i], gains[i]) + product(members[i], shifts[i])
+            x = xs[i] * matmul(members[i], gains[i]) + matmul(members[i], shifts[i])
             out = out + (ops.relu(x) if self.relu else x,)
         return out if self.blocks > 1 else out[0]
 
@@ -76,8 +76,8 @@ class Normalise(nn.Cell):
         for i in range(self.blocks):
             d = self.relu_grad(dout[i], out[i]) if self.relu else dout[i]
             ds = ds + (d,)
-            sums_d = sums_d + (product_ta(members[i], d),)
-            sums_dx = sums_dx + (product_ta(members[i], d * xs[i]),)
+            sums_d = sums_d + (matmul_ta(members[i], d),)
+            sums_dx = sums_dx + (matmul_ta(members[i], d * xs[i]),)
         sum_d = ops.concat(sums_d, 0) if self.blocks > 1 else sums_d[0]  # (T, H)
         sum_dx = ops.concat(sums_dx, 0) if self.blocks > 1 else sums_dx[0]
         sum_du = sum_dx - center * sum_d
@@ -92,9 +92,9 @@ class Normalise(nn.Cell):
         gains, slopes, offsets = self.by_block(gain), self.by_block(slope), self.by_block(offset)
         dxs = ()
         for i in range(self.blocks):
-            own = ds[i] * product(members[i], gains[i])
-            through = xs[i] * product(weighted[i], slopes[i])
-            dxs = dxs + (ops.addn((own, through, product(weighted[i], offsets[i]))),)
+            own = ds[i] * matmul(members[i], gains[i])
+            through = xs[i] * matmul(weighted[i], slopes[i])
+            dxs = dxs + (ops.addn((own, through, matmul(weighted[i], offsets[i]))),)
         fixed = (ops.zeros_like(center), ops.zeros_like(by_spread), ops.zeros_like(by_mean))
         rest = (ops.zeros_like(sums), ops.zeros_like(counts))
         # Memberships and weights need no gradient; tuples of the right form stand in for it.  (The

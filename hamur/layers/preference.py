@@ -11,8 +11,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from hamur.layers.matmul import product, product_tb
 from hamur.layers.parameters import bias, kernel, spared
+from hamur.layers.primitives import matmul, matmul_tb
 
 TRUNK_WIDTHS = (64, 256, 64)
 FEATURES = TRUNK_WIDTHS[-1]
@@ -51,7 +51,7 @@ class PlainDense(nn.Cell):
         self.bias = bias(rng, out_dim, in_dim)
 
     def construct(self, x):
-        return ops.bias_add(product(x, self.weight), self.bias)
+        return ops.bias_add(matmul(x, self.weight), self.bias)
 
 
 class LayerNorm(nn.Cell):
@@ -101,15 +101,15 @@ class Generated(nn.Cell):
         self.bias = bias(rng, size, fan_in)
 
     def construct(self, v):
-        return ops.bias_add(product(v, self.weight), self.bias)
+        return ops.bias_add(matmul(v, self.weight), self.bias)
 
 
 class LinearGate(nn.Cell):
     """Logits W_k(r) e + b_k(r) with W_k (X, in) generated.
 
-    All gates have: Inputs embedding TokenEmbedding, instance, outputs (B, X, H), v (R, 64), None or
-    TokenEmbedding.embedded_weight of `instance_weight`, the weight (in, .) that the instance meets
-    whatever the preference (None: there is none).
+    Inputs of all gates: embedding FactoredFieldEmbedding, instance, outputs (B, X, H), v (R, 64),
+    None or FactoredFieldEmbedding.embedded_weight of `instance_weight`, the weight (in, .) that
+    multiplies the instance whatever the preference (None: there is none).
     Outputs: logits (G * R, X, B), gate after gate.
     """
 
@@ -159,7 +159,7 @@ class DeepGate(nn.Cell):
         first = self.by_gate(self.first(v), hidden, self.width)
         first = ops.concat((first, self.by_gate(self.first_bias(v), hidden, 1)), -1)
         u = ops.concat((u, ops.ones_like(u[:, 0:1])), 1)
-        inner = ops.relu(product_tb(first.reshape(-1, self.width + 1), u))  # (G R hidden, B)
+        inner = ops.relu(matmul_tb(first.reshape(-1, self.width + 1), u))  # (G R hidden, B)
         second = self.by_gate(self.second(v), experts, hidden).reshape(-1, experts, hidden)
         logits = ops.bmm(second, inner.reshape(self.num_gates * v.shape[0], hidden, -1))
         return logits + self.by_gate(self.second_bias(v), experts, 1).reshape(-1, experts, 1)
@@ -193,7 +193,7 @@ class AttentionGate(nn.Cell):
         base = ops.bmm(keys, by_row.expand_dims(2))  # (B, X, 1)
         query = self.of_task.expand_dims(1) + self.of_preference(v).expand_dims(0)  # (G, R, A)
         query = query.reshape(-1, self.width)
-        logits = product_tb(query, keys.reshape(-1, self.width))  # (G R, B X)
+        logits = matmul_tb(query, keys.reshape(-1, self.width))  # (G R, B X)
         shape = (self.of_task.shape[0] * v.shape[0], -1, self.num_experts)
         logits = logits.reshape(shape) + base.swapaxes(0, 2).swapaxes(1, 2)
         return logits.swapaxes(1, 2) / np.sqrt(self.width).item()

@@ -13,10 +13,10 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.ops.operations._grad_ops import ReluGrad
 
 from hamur.layers.experts import mix
-from hamur.layers.matmul import product, product_ta
-from hamur.layers.norm import GroupNorm
+from hamur.layers.norm import DomainBatchNorm
 from hamur.layers.parameters import bias, kernel
 from hamur.layers.preference import FEATURES, NORM_EPSILON
+from hamur.layers.primitives import matmul, matmul_ta
 from hamur.layers.routing import single_layout
 
 TOWER_NORMS = ("conditional", "layer", "batch")
@@ -34,12 +34,12 @@ class AffineRelu(nn.Cell):
 
     def construct(self, x, scale, shift):
         ones = ops.ones_like(x[:, 0:1])
-        return ops.relu(ops.bias_add(x * product(ones, scale), shift.reshape(-1)))
+        return ops.relu(ops.bias_add(x * matmul(ones, scale), shift.reshape(-1)))
 
     def bprop(self, x, scale, shift, out, dout):
         d = self.relu_grad(dout, out)
         ones = ops.ones((x.shape[0], 1), ms.float32)
-        return d * product(ones, scale), product_ta(ones, d * x), product_ta(ones, d)
+        return d * matmul(ones, scale), matmul_ta(ones, d * x), matmul_ta(ones, d)
 
 
 class UnitVariance(nn.Cell):
@@ -55,13 +55,13 @@ class UnitVariance(nn.Cell):
         self.ones = Tensor(np.ones((1, width), np.float32))
 
     def construct(self, x):
-        factor = ops.rsqrt(product(x * x, self.mean) + NORM_EPSILON)
-        return x * product(factor, self.ones), factor
+        factor = ops.rsqrt(matmul(x * x, self.mean) + NORM_EPSILON)
+        return x * matmul(factor, self.ones), factor
 
     def bprop(self, x, out, dout):
         normed, factor = out
         d = dout[0]
-        return ((d - normed * product(d * normed, self.means)) * product(factor, self.ones),)
+        return ((d - normed * matmul(d * normed, self.means)) * matmul(factor, self.ones),)
 
 
 class PreferenceNorm(nn.Cell):
@@ -84,7 +84,7 @@ class PreferenceNorm(nn.Cell):
         self.kind, self.width = kind, width
         self.by_row = kind != "batch"
         if not self.by_row:
-            self.batch = GroupNorm(width, relu=True)
+            self.batch = DomainBatchNorm(width, relu=True)
             return
         self.centring = Tensor((np.eye(width) - 1.0 / width).astype(np.float32))
         self.unit_variance = UnitVariance(width)
@@ -95,7 +95,7 @@ class PreferenceNorm(nn.Cell):
         self.heads = Parameter(Tensor(empty), name="heads")
 
     def centred(self, weight):
-        return product(weight, self.centring) if self.by_row else weight
+        return matmul(weight, self.centring) if self.by_row else weight
 
     def construct(self, x, v, weight, normed=False):
         number = x.shape[1]
@@ -106,7 +106,7 @@ class PreferenceNorm(nn.Cell):
         heads = ops.ones((number, 1), ms.float32)
         if self.kind == "conditional":
             heads = ops.concat((v, heads), 1)
-        heads = product(heads, self.heads)  # (R, 2 H)
+        heads = matmul(heads, self.heads)  # (R, 2 H)
         scale = 1.0 + heads[:, : self.width].reshape(1, -1)
         shift = heads[:, self.width :].reshape(1, -1)
         if not normed:
@@ -173,12 +173,12 @@ def unit_variance_gates(gates, centred):
     covariance = ops.bmm(centred, centred.swapaxes(1, 2)) * (1.0 / centred.shape[2])
     experts = gates.shape[2]
     squares = (ops.bmm(gates, covariance) * gates).reshape(-1, experts)
-    variance = product(squares, ops.ones((experts, experts), ms.float32))  # the sum, X times
+    variance = matmul(squares, ops.ones((experts, experts), ms.float32))  # the sum, X times
     factor = ops.rsqrt(ops.relu(variance) + NORM_EPSILON)  # rounding may leave it below 0
     return gates * factor.reshape(-1, gates.shape[1], experts)
 
 
 def apply(x, weight, bias):
     """x (B, R, in) @ weight (in, out) + bias, of any shape of size out."""
-    flat = ops.bias_add(product(x.reshape(-1, x.shape[-1]), weight), bias.reshape(-1))
+    flat = ops.bias_add(matmul(x.reshape(-1, x.shape[-1]), weight), bias.reshape(-1))
     return flat.reshape(-1, x.shape[1], weight.shape[1])

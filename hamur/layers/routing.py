@@ -1,6 +1,6 @@
 """Routing: which rows each of the D domain towers computes, over one set of parameters.
 
-A routed layer sees a tuple of tensors, one a tower, and a ``layout`` that describes them:
+A routed layer sees a tuple of tensors, one per tower, and a ``layout`` that describes them:
 
 ========  ==============================================  ===================================
 kind      rows of tower d                                 used for
@@ -14,8 +14,8 @@ all       all rows; statistics from all rows              ``tower_rows="all"``, 
 
 ``slices`` and ``grouped`` need the quotas: D Python ints, the rows being sorted by domain.  Logits
 and gradients of ``slices``, ``grouped`` and ``masked`` are equal; the cost of the first two is
-that of one tower a row, of the last two D towers a row.  Statistics are taken with row weights, so
-a filler row (weight 0) counts nowhere.
+that of one tower per row, of the last two D towers per row.  Statistics are taken with row weights,
+so a filler row (weight 0) counts nowhere.
 """
 
 import mindspore as ms
@@ -23,13 +23,13 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.ops.primitive import constexpr
 
-from hamur.layers.instance import instance_product
+from hamur.layers.instance import instance_matmul
 
 MAX_UNROLLED_DOMAINS = 8
 
 
-# A layout is a plain tuple (compiled code keeps no other record with constants and tensors side by
-# side):
+# A layout is a plain tuple, made by `single_layout`, `all_rows_layout` and `make_layout` (compiled
+# code loses the constants in any other record).  The positions of its entries:
 KIND = 0  # a kind of the table above
 WEIGHTS = 1  # row weights of a tower's rows: tuple of (1, rows) float32; one (n, 1, s) if grouped
 OWN_WEIGHTS = 2  # the same, 0 outside the tower's own domain
@@ -88,6 +88,14 @@ def single_layout(domain, weight):
     return ("single", weights, weights, domain, ())
 
 
+def all_rows_layout(weight, num_towers):
+    """Every tower sees all rows; no tower has rows of its own.  weight (B,) float32."""
+    if num_towers == 1:
+        return single_layout(None, weight)
+    weights = (weight.reshape(1, -1),) * num_towers
+    return ("all", weights, weights, None, ())
+
+
 def make_layout(domain, weight, quotas, num_domains, tower_rows):
     """The layout of a batch: domain (B,) int32, weight (B,) float32, quotas None or a tuple of D
     ints."""
@@ -138,7 +146,7 @@ def _slices(x, quotas):
     return pieces
 
 
-def enter(x, layout):
+def dispatch(x, layout):
     """x (B, ...) in row order -> the tuple of tensors that the towers see."""
     if layout[KIND] == "single":
         return (x,)
@@ -150,7 +158,7 @@ def enter(x, layout):
     return (x,) * len(layout[WEIGHTS])
 
 
-def leave(xs, layout):
+def combine(xs, layout):
     """The towers' tensors -> (B, H) in row order, each row from the tower of its own domain."""
     if layout[KIND] == "single":
         return xs[0]
@@ -176,10 +184,10 @@ def times_instance(xs, instance, layout, number):
     the small vectors are brought to row order instead.  number: of the product within its cell.
     """
     if layout[KIND] == "all" or layout[KIND] == "masked":
-        products = instance_product(ops.stack(xs, 1), instance, number)  # (B, D, K)
+        products = instance_matmul(ops.stack(xs, 1), instance, number)  # (B, D, K)
         return ops.unstack(products, 1)
-    rows = leave(xs, layout).expand_dims(1)
-    return enter(instance_product(rows, instance, number).squeeze(1), layout)
+    rows = combine(xs, layout).expand_dims(1)
+    return dispatch(instance_matmul(rows, instance, number).squeeze(1), layout)
 
 
 def merge_rows(xs, weights, layout):

@@ -16,8 +16,8 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from hamur.data.schema import SPARSE, FieldSpec, Schema
 from hamur.layers.cross_connection import cross_towers, single_tower
-from hamur.layers.matmul import product
 from hamur.layers.parameters import spared, table
+from hamur.layers.primitives import matmul
 from hamur.models.prediction import BATCH_SIZE, Probabilities, open_rows, sigmoid
 from hamur.models.protocol import ServingGraph, parameter_groups
 
@@ -181,7 +181,7 @@ class CoNetS(CrossDomainModel):
     def construct(self, ids, known):
         x = embed(self.table, ids, known, self.config.zero_padding)
         x = single_tower(x[0], self.tower, self.config.slope)
-        return (product(x, self.head_weight) + self.head_bias).reshape(1, -1)
+        return (matmul(x, self.head_weight) + self.head_bias).reshape(1, -1)
 
 
 class FieldLogits(nn.Cell):

@@ -3,7 +3,7 @@
 from mindspore import ops
 
 from hamur.layers import CrossNetwork
-from hamur.layers.routing import enter
+from hamur.layers.routing import dispatch
 from hamur.models.ranking import RankingModel
 
 
@@ -15,10 +15,9 @@ class MultiDomainDCN(RankingModel):
         self.cross = CrossNetwork(rng, width, self.sizes.cross_layers, self.num_towers)
         self.add_deep(rng, width, extra_dim=width)
 
-    def network(self, embeddings, dense, context):
-        layout = context[1]
-        xs = enter(self.join(embeddings, dense), layout)
+    def network(self, embeddings, dense, layout, context):
+        xs = dispatch(self.join(embeddings, dense), layout)
         joined = ()
-        for crossed, hidden in zip(self.cross(xs, layout), self.deep(xs, context)):
+        for crossed, hidden in zip(self.cross(xs, layout), self.deep(xs, layout, context)):
             joined = joined + (ops.concat((crossed, hidden), -1),)
         return self.output(joined, layout)

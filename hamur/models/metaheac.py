@@ -1,20 +1,58 @@
 """metaheac: a hybrid of experts and critics with meta-learnt task embeddings (Zhu et al., KDD
 2021)."""
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from hamur.layers.batch_norm import BatchNorm
 from hamur.layers.experts import ExpertStack, columns, mix
-from hamur.layers.matmul import product
-from hamur.layers.parameters import bias, kernel
+from hamur.layers.norm import EPSILON, MOMENTUM
+from hamur.layers.parameters import bias, kernel, spared
 from hamur.layers.preference import PlainDense
-from hamur.layers.routing import single_layout
-from hamur.layers.softplus import softplus
+from hamur.layers.primitives import matmul, softplus
+from hamur.layers.routing import WEIGHTS, single_layout
 from hamur.models.multi_task import MultiTaskModel
 
 NUM_CRITICS = 5
 META_ORDERS = ("second", "first", "none")
+
+
+class BatchNorm(nn.Cell):
+    """relu(gamma (x - mean) / sqrt(var + 1e-5) + beta) over the rows of weight 1.
+
+    `DomainBatchNorm` holds its own backward pass, which treats the statistics as given: right for a
+    gradient, wrong for the gradient of a gradient.  Here all is left to automatic differentiation.
+
+    Inputs:  xs tuple of one (B, H), layout of kind "single", bias (1, H) of the preceding product.
+    Outputs: tuple of one (B, H).
+    """
+
+    def __init__(self, width):
+        super().__init__()
+        zeros = np.zeros((1, width), np.float32)
+        self.gamma = spared(zeros + 1, "gamma")
+        self.beta = spared(zeros, "beta")
+        self.mean = Parameter(Tensor(zeros), name="mean", requires_grad=False)
+        self.variance = Parameter(Tensor(zeros + 1), name="variance", requires_grad=False)
+
+    def construct(self, xs, layout, bias):
+        x, weight = xs[0] + bias, layout[WEIGHTS][0]
+        if self.training:
+            total = weight.sum()
+            share = weight / total  # (1, B)
+            mean = matmul(share, x)
+            centred = x - matmul(ops.ones_like(weight).reshape(-1, 1), mean)
+            variance = matmul(share, centred * centred)
+            self.move(mean, variance * (total / ops.maximum(total - 1.0, Tensor(1.0, ms.float32))))
+        else:
+            mean, variance = self.mean, self.variance
+            centred = x - mean
+        scale = self.gamma * ops.rsqrt(variance + EPSILON)
+        return (ops.relu(centred * scale + self.beta),)
+
+    def move(self, mean, variance):
+        ops.assign_add(self.mean, ops.stop_gradient(MOMENTUM * (mean - self.mean)))
+        ops.assign_add(self.variance, ops.stop_gradient(MOMENTUM * (variance - self.variance)))
 
 
 class TaskGate(nn.Cell):
@@ -30,8 +68,8 @@ class TaskGate(nn.Cell):
         self.embed_dim = embed_dim
 
     def construct(self, task_embedding, mean_token):
-        by_task = product(task_embedding, self.weight[: self.embed_dim]) + self.bias
-        by_row = product(mean_token, self.weight[self.embed_dim :])
+        by_task = matmul(task_embedding, self.weight[: self.embed_dim]) + self.bias
+        by_row = matmul(mean_token, self.weight[self.embed_dim :])
         return ops.softmax(by_row.expand_dims(1) + by_task.expand_dims(0), -1)
 
 
@@ -96,7 +134,7 @@ class MetaHeac(MultiTaskModel):
     def criticise(self, hidden, layout, keep):
         """Logits (B, 5) of the critics; their statistics move once a task, as in the public
         code."""
-        wide = self.critics(product(hidden, self.critics.layers[0].weight), layout, keep)
+        wide = self.critics(matmul(hidden, self.critics.layers[0].weight), layout, keep)
         logits = ()
         for output, x in zip(self.outputs, columns(wide, NUM_CRITICS)):
             logits = logits + (output(x),)

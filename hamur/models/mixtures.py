@@ -1,7 +1,6 @@
 """omoe, mmoe: mixtures of experts with one gate, or a gate a task (Ma et al., KDD 2018)."""
 
-from hamur.layers.experts import ExpertStack, mix
-from hamur.layers.gates import InstanceGates
+from hamur.layers.experts import ExpertStack, InstanceGates, mix
 from hamur.layers.routing import single_layout
 from hamur.models.multi_task import MultiTaskModel, TaskTowers
 

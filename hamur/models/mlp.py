@@ -1,6 +1,6 @@
 """mlp, mlp_adp: one MLP tower a domain over shared embeddings."""
 
-from hamur.layers.routing import enter
+from hamur.layers.routing import dispatch
 from hamur.models.ranking import RankingModel
 
 
@@ -13,7 +13,6 @@ class MultiDomainMLP(RankingModel):
     def add_layers(self, rng):
         self.add_deep(rng, self.instance_width)
 
-    def network(self, embeddings, dense, context):
-        layout = context[1]
-        xs = enter(self.join(embeddings, dense), layout)
-        return self.output(self.deep(xs, context), layout)
+    def network(self, embeddings, dense, layout, context):
+        xs = dispatch(self.join(embeddings, dense), layout)
+        return self.output(self.deep(xs, layout, context), layout)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from mindspore import nn, ops
 
+from hamur.layers.embedding import FactoredFieldEmbedding
 from hamur.layers.mlp import TowerDense, TowerMLP
-from hamur.layers.routing import single_layout
-from hamur.layers.tokens import TokenEmbedding
+from hamur.layers.routing import all_rows_layout
 from hamur.models.protocol import parameter_groups
 from hamur.models.task_prediction import TaskPredictor, task_graph
 
@@ -23,7 +23,7 @@ class MultiTaskConfig:
     head, gate, gate_anchor, expert_kind, tower_norm: POMoE, preset "pareto" only; see
         hamur.models.pomoe.
     calibrator: weight of AITM's penalty.  meta_order: MetaHeac's outer derivative.
-    first_layer: how linear layers on the instance are computed; see hamur.layers.tokens.
+    first_layer: how linear layers on the instance are computed; see FactoredFieldEmbedding.
     """
 
     preset: str = "pareto"
@@ -66,7 +66,7 @@ class MultiTaskModel(nn.Cell):
         self.num_tasks = len(schema.labels)
         rng = np.random.default_rng(seed)
         if self.has_embedding:
-            self.embedding = TokenEmbedding(
+            self.embedding = FactoredFieldEmbedding(
                 rng, schema.vocab_sizes, schema.num_dense, config.embed_dim, config.first_layer
             )
             self.instance_width = self.embedding.width
@@ -117,9 +117,6 @@ class TaskTowers(nn.Cell):
         self.num_tasks = num_tasks
 
     def construct(self, xs, weight, keep=()):
-        layout = single_layout(None, weight)
-        if self.num_tasks > 1:  # every tower sees all rows
-            rows = (weight.reshape(1, -1),) * self.num_tasks
-            layout = ("all", rows, rows, None, ())
+        layout = all_rows_layout(weight, self.num_tasks)
         logits = self.output(self.mlp(xs, layout, keep), layout)
         return logits[0] if self.num_tasks == 1 else ops.concat(logits, 1)

@@ -2,8 +2,7 @@
 
 from mindspore import nn, ops
 
-from hamur.layers.experts import ExpertLayer, columns, mix
-from hamur.layers.gates import DenseGate, InstanceGates
+from hamur.layers.experts import DenseGate, ExpertLayer, InstanceGates, columns, mix
 from hamur.layers.routing import single_layout
 from hamur.models.multi_task import MultiTaskModel, TaskTowers
 

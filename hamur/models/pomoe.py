@@ -7,9 +7,9 @@ from mindspore import Parameter, Tensor, nn, ops
 from hamur.layers.anchors import PreferenceFeatures, preference_anchors
 from hamur.layers.cross import CrossNetwork
 from hamur.layers.experts import ExpertStack, mix
-from hamur.layers.matmul import product
 from hamur.layers.preference import FEATURES, GATES, MASKED, PreferenceTrunk, PublishedGate
 from hamur.layers.preference_towers import TOWER_NORMS, PreferenceTower
+from hamur.layers.primitives import matmul
 from hamur.layers.routing import single_layout
 from hamur.models.multi_task import MultiTaskModel, TaskTowers
 from hamur.models.task_prediction import TaskPredictor, features_graph, served_scores
@@ -182,16 +182,17 @@ class ParetoMixture(MultiTaskModel):
         return first, self.gate.instance_weight
 
     def expert_outputs(self, instance, weight, keep=(), embedded=None):
-        """F (B, X, H), once a batch whatever the number of preferences.
+        """F (B, X, H), once per batch whatever the number of preferences.
 
-        embedded, here and below: of one of the `instance_weights`, see TokenEmbedding.project.
+        embedded, here and below: of one of the `instance_weights`, see
+        FactoredFieldEmbedding.project.
         """
         layout = single_layout(None, weight)
         if self.cross is None:
             outputs = self.experts.on_instance(self.embedding, instance, layout, keep, embedded)
         else:
             crossed = self.cross((self.embedding.embedded(instance),), layout)[0]
-            first = product(crossed, self.experts.layers[0].weight)
+            first = matmul(crossed, self.experts.layers[0].weight)
             outputs = self.experts(first, layout, keep)
         return outputs.reshape(-1, self.experts.num_experts, self.experts.out_dim)
 

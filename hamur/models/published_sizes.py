@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sizes:
-    """hidden_dims of a tower, and of its adapter: places (1-based hidden layers), hyper-network,
+    """hidden_dims of a tower, and of its adapter: adapter_layers (1-based), hyper-network,
     K, M."""
 
     hidden_dims: tuple[int, ...]
-    places: tuple[int, ...]
+    adapter_layers: tuple[int, ...]
     hyper_dims: tuple[int, ...]
     rank: int
     bottleneck_dim: int = 32

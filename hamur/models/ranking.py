@@ -10,7 +10,7 @@ from mindspore import nn, ops
 from hamur.layers import HyperAdapter, InstanceEmbedding, TowerDense, TowerMLP
 from hamur.layers.adapter import tower_norm
 from hamur.layers.adapter_config import PRESETS
-from hamur.layers.routing import DOMAIN, KIND, enter, leave, make_layout, single_layout
+from hamur.layers.routing import DOMAIN, KIND, combine, dispatch, make_layout, single_layout
 from hamur.models.prediction import RankingPredictor, ranking_graph
 from hamur.models.protocol import parameter_counts, parameter_groups
 from hamur.models.published_sizes import published_sizes
@@ -19,7 +19,10 @@ ADAPTER_SUFFIX = "_adp"
 
 
 class RankingModel(nn.Cell):
-    """Embedding -> network -> one logit a row; a backbone defines ``add_layers`` and ``network``.
+    """Embedding -> network -> one logit per row.
+
+    A backbone defines ``add_layers(rng)`` and ``network(embeddings, dense, layout, context)``,
+    which gives the (rows, 1) logits of each tower; context is handed on to ``deep``.
 
     Inputs:  sparse (B, F) int32, dense (B, C) float32, domain (B,) int32 in 0..D-1; weight None or
         (B,) float32, 0 on filler rows; quotas None, or D Python ints when the rows are sorted by
@@ -33,7 +36,7 @@ class RankingModel(nn.Cell):
 
     def __init__(self, schema, sizes, config, seed):
         super().__init__()
-        # Streams of their own: a plain model starts as the backbone of its adapter twin.
+        # Streams of their own: a plain model starts as the backbone of its adapter variant.
         rng, adapter_seed = np.random.default_rng(seed), np.random.SeedSequence((seed, 1))
         self.schema, self.sizes, self.config = schema, sizes, config
         self.num_domains = schema.num_domains
@@ -52,10 +55,10 @@ class RankingModel(nn.Cell):
         )
         self.num_dense = schema.num_dense
         self.instance_width = self.embedding.width + schema.num_dense
-        self.places = config.places or sizes.places
-        if max(self.places) > len(sizes.hidden_dims):
+        self.adapter_layers = config.adapter_layers or sizes.adapter_layers
+        if max(self.adapter_layers) > len(sizes.hidden_dims):
             raise ValueError(
-                f"places is {self.places}, but the deep part has only "
+                f"adapter_layers is {self.adapter_layers}, but the deep part has only "
                 f"{len(sizes.hidden_dims)} hidden layers."
             )
         self.add_layers(rng)
@@ -70,7 +73,7 @@ class RankingModel(nn.Cell):
         repeat = config.bn_repeat or self.num_domains
         return HyperAdapter(
             self.instance_width,
-            [sizes.hidden_dims[place - 1] for place in self.places],
+            [sizes.hidden_dims[layer - 1] for layer in self.adapter_layers],
             self.num_domains,
             replace(
                 config,
@@ -140,9 +143,9 @@ class RankingModel(nn.Cell):
         instance = None
         if self.adapter is not None:
             instance = self.adapter.instance(self.hyper_input(embeddings, dense), domain, weight)
-            instance = self.adapter.lend(instance, quotas)
-        context = (instance, layout, weight, quotas, block_keep)
-        return leave(self.network(embeddings, dense, context), layout).reshape(-1)
+            instance = self.adapter.share(instance, quotas)
+        context = (instance, weight, quotas, block_keep)
+        return combine(self.network(embeddings, dense, layout, context), layout).reshape(-1)
 
     def split_keep(self, keep):
         """Dropout masks -> (that of the embeddings or None, those of the hidden layers)."""
@@ -158,13 +161,13 @@ class RankingModel(nn.Cell):
         """The embedded instance with its dense columns."""
         return ops.concat((embeddings, dense), -1) if self.num_dense else embeddings
 
-    def deep(self, xs, context):
-        """Hidden blocks with the adapter cells behind their places; xs tuple of (rows, in)."""
-        instance, layout, weight, quotas, keep = context
+    def deep(self, xs, layout, context):
+        """Hidden blocks with the adapter cells behind their layers; xs tuple of (rows, in)."""
+        instance, weight, quotas, keep = context
         cell = 0
         for number, block in enumerate(self.tower.blocks):
             xs = block(xs, layout, keep[number] if keep else None)
-            if self.adapter is not None and number + 1 in self.places:
+            if self.adapter is not None and number + 1 in self.adapter_layers:
                 xs = self.apply_cell(
                     self.adapter.adapter_cells[cell], xs, instance[cell], layout, weight, quotas
                 )
@@ -175,8 +178,9 @@ class RankingModel(nn.Cell):
         """The cell on the towers' rows xs, in the form of rows that it reads."""
         if adapter_cell.routed == (layout[KIND] != "single"):
             return adapter_cell.on_towers(xs, instance, layout)
-        hidden = leave(xs, layout)
-        return enter(adapter_cell(hidden, instance, layout[DOMAIN], weight, quotas), layout)
+        hidden = combine(xs, layout)
+        changed = adapter_cell(hidden, instance, layout[DOMAIN], weight, quotas)
+        return dispatch(changed, layout)
 
 
 def build(backbones, name, schema, preset, config, seed, embed_dim, hidden_dims):
@@ -185,7 +189,7 @@ def build(backbones, name, schema, preset, config, seed, embed_dim, hidden_dims)
 
     schema:  hamur.data.Schema; its name picks the published sizes.
     preset:  "paper", "official" or "best"; config: an AdapterConfig in its place.
-    seed:  initialisation; the backbone of a model and of its ``_adp`` twin start with equal
+    seed:  initialisation; the backbone of a model and of its ``_adp`` variant start with equal
         weights.
     Raises:  ValueError: unknown preset.
     """

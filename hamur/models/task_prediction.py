@@ -22,8 +22,9 @@ MEMORY_MAP_BYTES = 2**30
 class FeatureScores(nn.Cell):
     """sparse (B, F) int32, dense (B, C), features (R, V) -> logits (B, R, T).
 
-    What the embeddings make of the weights that meet the instance (TokenEmbedding.embedded_weight)
-    is computed by ``refresh``: before the first batch, and again when the weights have changed.
+    Inference for a fixed model: `refresh` computes the products of embeddings and weights once
+    (FactoredFieldEmbedding.embedded_weight), and every batch reuses them.  Call it again when the
+    weights have changed.
     """
 
     def __init__(self, model):

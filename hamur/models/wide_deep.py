@@ -3,7 +3,7 @@
 from mindspore import ops
 
 from hamur.layers import TowerDense
-from hamur.layers.routing import enter
+from hamur.layers.routing import dispatch
 from hamur.models.ranking import RankingModel
 
 
@@ -22,12 +22,11 @@ class MultiDomainWideDeep(RankingModel):
         """[dense | embeddings]: dense first, as the public code joins them here."""
         return ops.concat((dense, embeddings), -1) if self.num_dense else embeddings
 
-    def network(self, embeddings, dense, context):
-        layout = context[1]
-        logits = self.output(self.deep(enter(embeddings, layout), context), layout)
+    def network(self, embeddings, dense, layout, context):
+        logits = self.output(self.deep(dispatch(embeddings, layout), layout, context), layout)
         if not self.num_dense:
             return logits
         total = ()
-        for deep, wide in zip(logits, self.wide(enter(dense, layout), layout)):
+        for deep, wide in zip(logits, self.wide(dispatch(dense, layout), layout)):
             total = total + (deep + wide,)
         return total

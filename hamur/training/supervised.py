@@ -5,7 +5,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from hamur.layers.softplus import cross_entropies
+from hamur.layers.primitives import cross_entropies
 
 MASK_LEVELS = 65536  # a dropout rate is rounded to a multiple of 1/65536
 

@@ -33,7 +33,7 @@ def plan_of(name, model, quotas):
         arrays={p.name: p.asnumpy().copy() for p in model.get_parameters()},
         vocab_sizes=model.schema.vocab_sizes,
         quotas=quotas,
-        places=tuple(model.places) if config.enabled else (),
+        places=tuple(model.adapter_layers) if config.enabled else (),
         instance_head=config.instance_head,
         instance_scale=rank**-0.5 if config.instance_scale is None else config.instance_scale,
         norm_group=config.norm_group,

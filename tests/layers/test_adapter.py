@@ -160,7 +160,7 @@ def test_sizes_below_one_are_errors(sizes):
         *[(name, "nonsense") for name in ("side", "init", "instance_head", "cell_bias", "affine")],
         *[(name, "nonsense") for name in ("norm_group", "norm_inference", "norm_variance")],
         *[(name, "nonsense") for name in ("tower_rows", "batches")],
-        *[("rank", 0), ("bottleneck_dim", -1), ("hyper_dims", (4, 0)), ("places", (0,))],
+        *[("rank", 0), ("bottleneck_dim", -1), ("hyper_dims", (4, 0)), ("adapter_layers", (0,))],
         *[("min_domain_rows", -1), ("bn_repeat", -1), ("embedding_std", 0.0)],
     ],
     ids=str,

@@ -5,12 +5,12 @@ import pytest
 from mindspore import Tensor
 
 from hamur.layers import CrossNetwork
-from hamur.layers.routing import enter, leave, make_layout, single_layout
+from hamur.layers.routing import combine, dispatch, make_layout, single_layout
 from tests.support.oracle import cross_network
 
 
 def crossed(network, x, layout):
-    return leave(network(enter(Tensor(x), layout), layout), layout).asnumpy()
+    return combine(network(dispatch(Tensor(x), layout), layout), layout).asnumpy()
 
 
 def test_one_layer_by_hand():

@@ -1,12 +1,12 @@
-"""GroupNorm: numbers checked by hand, then every rule against the oracle and between layouts."""
+"""DomainBatchNorm: numbers checked by hand, every rule against the oracle and between layouts."""
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
 
-from hamur.layers import GroupNorm
-from hamur.layers.routing import KIND, enter, leave, make_layout, single_layout
+from hamur.layers import DomainBatchNorm
+from hamur.layers.routing import KIND, combine, dispatch, make_layout, single_layout
 from tests.support.oracle import NormRule, norm_statistics
 
 COLUMN = np.array([[1.0], [2.0], [6.0]], np.float32)  # mean 3, variance 14/3 biased, 7 unbiased
@@ -22,7 +22,7 @@ def layout_of(domain, weight=None, quotas=None, num_domains=1, tower_rows="own")
 
 def run(norm, x, layout, training=True):
     norm.set_train(training)
-    return leave(norm(enter(Tensor(x), layout), layout), layout).asnumpy()
+    return combine(norm(dispatch(Tensor(x), layout), layout), layout).asnumpy()
 
 
 def statistics(norm):
@@ -30,7 +30,7 @@ def statistics(norm):
 
 
 def test_enough_rows_use_the_batch():
-    norm = GroupNorm(1, min_rows=3)
+    norm = DomainBatchNorm(1, min_rows=3)
     out = run(norm, COLUMN, layout_of([0, 0, 0]))
     np.testing.assert_allclose(out[:, 0], [-0.925819, -0.462909, 1.388728], atol=2e-6)
     np.testing.assert_allclose(norm.mean.asnumpy(), [[0.3]], rtol=1e-6)
@@ -38,7 +38,7 @@ def test_enough_rows_use_the_batch():
 
 
 def test_too_few_rows_use_the_running_statistics_as_they_stood():
-    norm = GroupNorm(1, min_rows=4)
+    norm = DomainBatchNorm(1, min_rows=4)
     out = run(norm, COLUMN, layout_of([0, 0, 0]))
     np.testing.assert_allclose(out, COLUMN / np.sqrt(1.00001), rtol=1e-6)
     np.testing.assert_allclose(norm.mean.asnumpy(), [[0.3]], rtol=1e-6)
@@ -47,28 +47,28 @@ def test_too_few_rows_use_the_running_statistics_as_they_stood():
 
 
 def test_unbiased_variance_normalises_with_seven():
-    out = run(GroupNorm(1, variance="unbiased"), COLUMN, layout_of([0, 0, 0]))
+    out = run(DomainBatchNorm(1, variance="unbiased"), COLUMN, layout_of([0, 0, 0]))
     np.testing.assert_allclose(out[:, 0], [-0.755928, -0.377964, 1.133893], atol=2e-6)
 
 
 @pytest.mark.parametrize("quotas", [None, (2, 1)])
 def test_domains_are_apart_and_pooled_statistics_are_not(quotas):
     layout = layout_of([0, 0, 1], quotas=quotas, num_domains=2)
-    apart = run(GroupNorm(1, 2, min_rows=0), COLUMN, layout)
+    apart = run(DomainBatchNorm(1, 2, min_rows=0), COLUMN, layout)
     np.testing.assert_allclose(apart[:, 0], [-0.99998, 0.99998, 0.0], atol=1e-6)
-    pooled = run(GroupNorm(1, 2, group="pooled"), COLUMN, layout)
+    pooled = run(DomainBatchNorm(1, 2, group="pooled"), COLUMN, layout)
     np.testing.assert_allclose(pooled[:, 0], [-0.925819, -0.462909, 1.388728], atol=2e-6)
 
 
 def test_three_repeats_move_the_running_statistics_by_0_271():
-    norm = GroupNorm(1, repeat=3)
+    norm = DomainBatchNorm(1, repeat=3)
     run(norm, COLUMN, layout_of([0, 0, 0]))
     np.testing.assert_allclose(norm.mean.asnumpy(), [[0.271 * 3]], rtol=1e-6)
     np.testing.assert_allclose(norm.variance.asnumpy(), [[0.729 + 0.271 * 7]], rtol=1e-6)
 
 
 def test_one_row_is_finite_and_moves_the_statistics():
-    norm = GroupNorm(1, min_rows=8)
+    norm = DomainBatchNorm(1, min_rows=8)
     out = run(norm, COLUMN[2:], layout_of([0]))
     np.testing.assert_allclose(out, [[6 / np.sqrt(1.00001)]], rtol=1e-6)
     np.testing.assert_allclose(norm.mean.asnumpy(), [[0.6]], rtol=1e-6)
@@ -76,7 +76,7 @@ def test_one_row_is_finite_and_moves_the_statistics():
 
 
 def test_a_domain_without_real_rows_keeps_its_statistics():
-    norm = GroupNorm(1, 2, min_rows=2)
+    norm = DomainBatchNorm(1, 2, min_rows=2)
     layout = layout_of([0, 0, 1], weight=[1, 1, 0], quotas=(2, 1), num_domains=2)
     out = run(norm, COLUMN, layout)
     assert np.isfinite(out).all()
@@ -84,7 +84,7 @@ def test_a_domain_without_real_rows_keeps_its_statistics():
 
 
 def test_evaluation_never_updates():
-    norm = GroupNorm(1)
+    norm = DomainBatchNorm(1)
     before = statistics(norm)
     out = run(norm, COLUMN, layout_of([0, 0, 0]), training=False)
     np.testing.assert_allclose(out, COLUMN / np.sqrt(1.00001), rtol=1e-6)
@@ -93,7 +93,7 @@ def test_evaluation_never_updates():
 
 def random_norm(width, seed=0, **rule):
     random = np.random.default_rng(seed)
-    norm = GroupNorm(width, **rule)
+    norm = DomainBatchNorm(width, **rule)
     for parameter in (norm.gamma, norm.beta, norm.mean, norm.variance):
         values = random.uniform(0.5, 1.5, parameter.shape)
         parameter.set_data(Tensor(values.astype(np.float32)))
@@ -165,14 +165,14 @@ def test_a_preceding_bias_matters_only_where_running_statistics_are_used():
 def test_large_means_do_not_cost_the_variance_its_digits():
     """Cells of ones give outputs with means far above their spread; two passes keep the digits."""
     x = (np.random.default_rng(4).normal(0.0, 1.0, (50, 2)) + 2000.0).astype(np.float32)
-    out = run(GroupNorm(2, centred=True), x, layout_of([0] * 50))
+    out = run(DomainBatchNorm(2, centred=True), x, layout_of([0] * 50))
     exact = x.astype(np.float64)
     exact = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-5)
     np.testing.assert_allclose(out, exact, atol=1e-3)
 
 
 def test_statistics_of_the_own_rows_serve_all_rows_a_tower_sees():
-    norm = GroupNorm(1, 2, own_rows=True, min_rows=0)
+    norm = DomainBatchNorm(1, 2, own_rows=True, min_rows=0)
     layout = layout_of([0, 0, 1, 1], num_domains=2, tower_rows="all")
     x = Tensor(np.array([[1.0], [3.0], [10.0], [30.0]], np.float32))
     norm.set_train()
@@ -187,7 +187,7 @@ def test_gradient_passes_through_batch_statistics_and_not_through_running_ones()
 
     layout = layout_of([0, 0, 0])
     for min_rows, expected in ((2, None), (8, [1 / np.sqrt(1.00001), 0.0, 0.0])):
-        norm = GroupNorm(1, min_rows=min_rows)
+        norm = DomainBatchNorm(1, min_rows=min_rows)
         norm.set_train()
 
         def first_row(x, norm=norm):

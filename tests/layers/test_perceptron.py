@@ -89,7 +89,9 @@ def test_a_weight_does_not_depend_on_the_other_rows(inputs):
     g = score(importance, inputs), score(importance, inputs, candidate=candidate)
     assert abs(g[0][0] - g[1][0]) <= 1e-7 and (np.abs(g[0][1:] - g[1][1:]) > 1e-3).all()
     effect, share = np.array([1, 0, 1, 1, 1.0]), np.full(B, 1 / B)
-    w, other = (importance.weigh([None] * 13, t(each), t(effect), t(share)).asnumpy() for each in g)
+    w, other = (
+        importance.weights([None] * 13, t(each), t(effect), t(share)).asnumpy() for each in g
+    )
     assert abs(w[0] - other[0]) <= 1e-7
     np.testing.assert_allclose(w, oracle.corrected_weights(g[0], effect, np.ones(B)), rtol=1e-5)
     assert w[1] == 0 and (w <= 2 / B).all()
@@ -97,7 +99,7 @@ def test_a_weight_does_not_depend_on_the_other_rows(inputs):
 
 def test_score_zero_weighs_exactly_as_uniform():
     share, effect = np.full(B, np.float32(1 / B)), np.ones(B, np.float32)
-    w = Importance().weigh([None] * 13, t(np.zeros(B)), t(effect), t(share)).asnumpy()
+    w = Importance().weights([None] * 13, t(np.zeros(B)), t(effect), t(share)).asnumpy()
     np.testing.assert_array_equal(w, effect * share)
 
 
@@ -106,7 +108,7 @@ def test_softmax_weights_sum_to_the_prior(mass, effect):
     g = np.array([0.3, -2.0, 1.0, 0.0, 100.0])
     importance = Importance(sigmoid=False, prior="relu", mass_without_source=mass)
     phi = [None] * 12 + [t([1.5])]
-    w = importance.weigh(phi, t(g), t(effect), t(np.full(B, 1 / B))).asnumpy()
+    w = importance.weights(phi, t(g), t(effect), t(np.full(B, 1 / B))).asnumpy()
     assert w.sum() == pytest.approx(1.5, rel=1e-6)
     assert (w[1] > 0) == (mass and g.max() - g[1] < 80)
     expected = oracle.published_weights(g if mass else np.where(np.array(effect) > 0, g, -1e9), 1.5)
@@ -117,7 +119,7 @@ def test_softmax_weights_sum_to_the_prior(mass, effect):
 def test_a_learned_prior_is_a_softplus(prior, value):
     importance = Importance(prior=prior, use_items=False)
     phi = [None] * 12 + [t([0.7])]
-    w = importance.weigh(phi, t(np.zeros(B)), t(np.ones(B)), t(np.full(B, 1 / B))).asnumpy()
+    w = importance.weights(phi, t(np.zeros(B)), t(np.ones(B)), t(np.full(B, 1 / B))).asnumpy()
     np.testing.assert_allclose(w, value / B, rtol=1e-6)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor
 
-from hamur.layers.routing import KIND, chunk_plan, chunk_rows_for, enter, leave, make_layout
+from hamur.layers.routing import KIND, chunk_plan, chunk_rows_for, combine, dispatch, make_layout
 
 
 @settings(deadline=None)
@@ -44,4 +44,4 @@ def test_a_row_leaves_as_it_entered(quotas, kind):
     weight = Tensor(np.ones(len(domain), np.float32))
     layout = make_layout(Tensor(domain), weight, quotas, len(counts), "own")
     assert layout[KIND] == kind
-    np.testing.assert_array_equal(leave(enter(Tensor(x), layout), layout).asnumpy(), x)
+    np.testing.assert_array_equal(combine(dispatch(Tensor(x), layout), layout).asnumpy(), x)

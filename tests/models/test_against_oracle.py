@@ -137,8 +137,8 @@ def test_any_number_of_domains_and_any_places(name, num_domains):
     batch = networks.make_batch(networks.sorted_domains(*(1, 9, 4, 8, 2)[:num_domains]))
     if num_domains == 1:
         batch = networks.make_batch(networks.sorted_domains(6))
-    for places in ((1,), (2,), (1, 3)):  # the last layer alone is the case of all other tests
-        config = AdapterConfig.paper(places=places)
+    for layers in ((1,), (2,), (1, 3)):  # the last layer alone is the case of all other tests
+        config = AdapterConfig.paper(adapter_layers=layers)
         model = networks.make_model(name, config, num_domains, hidden_dims=(10, 6, 8))
         assert_equal_to_oracle(name, networks.randomise(model), batch)
 

@@ -13,7 +13,7 @@ TOY_FILE = '''
 
 from mindspore import ops
 
-from hamur.layers.routing import enter
+from hamur.layers.routing import dispatch
 from hamur.models.ranking import RankingModel
 
 
@@ -25,10 +25,10 @@ class SquaredTowers(RankingModel):
     def add_layers(self, rng):
         self.add_deep(rng, 2 * self.instance_width)
 
-    def network(self, embeddings, dense, context):
+    def network(self, embeddings, dense, layout, context):
         e = self.join(embeddings, dense)
-        xs = enter(ops.concat((e, e * e), -1), context[1])
-        return self.output(self.deep(xs, context), context[1])
+        xs = dispatch(ops.concat((e, e * e), -1), layout)
+        return self.output(self.deep(xs, layout, context), layout)
 '''
 
 USE = """

@@ -72,8 +72,8 @@ def test_an_unknown_preset_lists_the_known_ones():
 
 
 def test_places_beyond_the_last_layer_are_an_error():
-    with pytest.raises(ValueError, match="places"):
-        networks.make_model("mlp_adp", networks.paper(places=(1, 3)))
+    with pytest.raises(ValueError, match="adapter_layers"):
+        networks.make_model("mlp_adp", networks.paper(adapter_layers=(1, 3)))
 
 
 @pytest.mark.parametrize("name", networks.BACKBONES)

@@ -18,7 +18,12 @@ ADAPTED = ("mlp_adp", "dcn_md_adp", "wd_md_adp")
 MODELS = BACKBONES + ADAPTED
 VOCABULARIES = (11, 7)
 SIZES = Sizes(
-    hidden_dims=(10, 6), places=(2,), hyper_dims=(9,), rank=4, bottleneck_dim=5, cross_layers=3
+    hidden_dims=(10, 6),
+    adapter_layers=(2,),
+    hyper_dims=(9,),
+    rank=4,
+    bottleneck_dim=5,
+    cross_layers=3,
 )
 EMBED_DIM = 3
 NUM_DENSE = 2
@@ -111,8 +116,9 @@ def restore(model, values) -> None:
 def network_of(name, model) -> oracle.Network:
     """The oracle's description of a model."""
     schema = model.schema
-    places = model.config.places or model.sizes.places
-    return oracle.Network(name, schema.vocab_sizes, schema.num_domains, model.config, places)
+    return oracle.Network(
+        name, schema.vocab_sizes, schema.num_domains, model.config, model.adapter_layers
+    )
 
 
 def logits(model, batch, training=False, quotas=None) -> np.ndarray:

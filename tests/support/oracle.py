@@ -22,14 +22,14 @@ MOMENTUM = 0.1  # share of the new batch in a running statistic
 class Network:
     """What the parameter arrays alone do not tell about a model.
 
-    places: 1-based hidden layers followed by an adapter cell, where config.places is None.
+    layers: 1-based hidden layers followed by an adapter cell, where config.adapter_layers is None.
     """
 
     name: str
     vocab_sizes: tuple[int, ...]
     num_domains: int
     config: object
-    places: tuple[int, ...] = ()
+    layers: tuple[int, ...] = ()
 
 
 @dataclass
@@ -233,14 +233,14 @@ class _Pass:
         return whole
 
     def hidden_layers(self, xs, views, own_towers, instance):
-        """The hidden blocks, with an adapter cell after each of the places."""
+        """The hidden blocks, with an adapter cell after each of the layers."""
         config = self.config
         domain_norm = own_towers and config.tower_rows == "own"
         rule = NormRule(config.min_domain_rows if domain_norm else 0, repeat=self.repeat)
         if own_towers:
             rule = NormRule(rule.min_rows)  # a tower of one domain is called once a step
         pooled = domain_norm and getattr(config, "tower_norm", "domain") == "pooled"
-        places = tuple(config.places or self.network.places)
+        layers = tuple(config.adapter_layers or self.network.layers)
         for number in range(self.num_blocks("tower")):
             block = f"tower.blocks.{number}"
             xs = [
@@ -250,13 +250,13 @@ class _Pass:
             xs = [relu(x) for x in self.norm(f"{block}.norm", xs, views, rule, pooled=pooled)]
             if number in self.keep:
                 xs = [x * self.keep[number][rows] for x, (_, rows) in zip(xs, views, strict=True)]
-            if instance is None or number + 1 not in places:
+            if instance is None or number + 1 not in layers:
                 continue
             if own_towers:
-                xs = self.cell(places.index(number + 1), xs, views, instance)
+                xs = self.cell(layers.index(number + 1), xs, views, instance)
             else:
                 parts = [xs[0][rows] for _, rows in self.views()]
-                parts = self.cell(places.index(number + 1), parts, self.views(), instance)
+                parts = self.cell(layers.index(number + 1), parts, self.views(), instance)
                 xs = [self.merge(parts, self.views())]
         return xs
 

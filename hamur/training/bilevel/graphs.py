@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from hamur.layers.importance import Importance, initial_phi
-from hamur.layers.softplus import cross_entropies
+from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
 
 NUM_PHI = 13  # tensors of phi
@@ -61,7 +61,7 @@ class BehaviourPerceptron(nn.Cell):
     def construct(self, ids, known, category, history, real, effect, share):
         candidate, embedded = self.inputs(ids, known, history)
         g = self.importance.score(self.phi, candidate, candidate, category, embedded, real)
-        w = self.importance.weigh(self.phi, g, effect, share)
+        w = self.importance.weights(self.phi, g, effect, share)
         return g, ops.stack((w * effect * self.prior_weight, share))
 
     def set_uniform(self):
@@ -77,7 +77,7 @@ def attached_weights(importance, phi, x, embedded, real, category, effect, share
     candidate = x[0, :, dim:]
     detached = ops.stop_gradient(candidate)
     g = importance.score(phi, candidate, detached, category, embedded, real)
-    return importance.weigh(phi, g, effect, share) * effect
+    return importance.weights(phi, g, effect, share) * effect
 
 
 class TowerLoss(nn.Cell):
@@ -186,5 +186,5 @@ class PhiProduct(nn.Cell):
         candidate, embedded = self.perceptron.inputs(ids, known, history)
         importance = self.perceptron.importance
         g = importance.score(phi, candidate, candidate, category, embedded, real)
-        w = importance.weigh(phi, g, effect, share)
+        w = importance.weights(phi, g, effect, share)
         return (w * influence).sum(), w

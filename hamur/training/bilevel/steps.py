@@ -3,7 +3,7 @@ weights, or weights that theta may move too, as published."""
 
 from mindspore import nn, ops
 
-from hamur.layers.softplus import cross_entropies
+from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
 from hamur.training.bilevel.graphs import attached_weights
 

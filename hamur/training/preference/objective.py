@@ -3,8 +3,7 @@
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from hamur.layers.matmul import product
-from hamur.layers.softplus import cross_entropies
+from hamur.layers.primitives import cross_entropies, matmul
 from hamur.training.preference.scalarise import COSINE_EPSILON, PUBLISHED_WEIGHT
 
 # Columns of a batch in the order in which every loss of several tasks takes them.
@@ -19,7 +18,7 @@ def task_losses(logits, labels, weight):
     y = ops.tile(labels, (1, number))
     each = cross_entropies(z, y)
     share = (weight / weight.sum()).reshape(1, -1)
-    return product(share, each).reshape(number, tasks)
+    return matmul(share, each).reshape(number, tasks)
 
 
 class TaskObjective(nn.Cell):

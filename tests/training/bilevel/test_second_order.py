@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, ops
 
-from hamur.layers.softplus import cross_entropies
+from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
 from hamur.training.bilevel import check, estimators, graphs
 from hamur.training.bilevel.check import numpy_gradient, self_test

@@ -1,6 +1,19 @@
-"""The softplus and the cross entropy of logits, with derivatives of every order, 0 included."""
+"""Matrix products as primitives, and the cross entropy with derivatives of every order.
+
+``ops.matmul`` differentiates through explicit transposes of its operands, copies as large as the
+operands; the primitives differentiate into products with transposed reading.
+
+A factor of a long tensor that has one number per row, or per column, is best written out by a
+product with ones: the kernels for operands of different shapes keep two 8-byte positions for every
+number of the result, four times its memory, and take up to twice the time of product and factor
+together.
+"""
 
 from mindspore import ops
+
+matmul = ops.MatMul()  # a @ b
+matmul_ta = ops.MatMul(transpose_a=True)  # a' @ b
+matmul_tb = ops.MatMul(transpose_b=True)  # a @ b'
 
 
 def softplus(x):
