@@ -188,9 +188,7 @@ def contests(options):
             print("PyTorch is not installed: its contests are left out")
         for form in ("factored", "plain"):
             name = f"ours, published, {form} / its matrix products alone"
-            found.append(
-                (name, (products, form, batch), (ours, "official", form, 1, batch), steps)
-            )
+            found.append((name, (products, form, batch), (ours, "official", form, 1, batch), steps))
     if "preferences" in options.only:
         for form, number in (("plain", 8), ("plain", 16), ("factored", 8), ("factored", 16)):
             name = f"a step of {number} preferences / of 1, {form}"
