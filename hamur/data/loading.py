@@ -1,9 +1,10 @@
 """From files to cached tables: files that are tables already are read, encoded and cached as a
 whole, raw files of any size go through `prepare`; both are memory-mapped from the cache."""
 
+import contextlib
+import logging
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from hamur.data import build_tables, cache, splits
 from hamur.data.build_tables import Encoding, RawColumns
 from hamur.data.columns import Columns, Join, raw_columns, read_file
-from hamur.data.errors import DataFileNotFoundError, DataFormatError
+from hamur.data.errors import CacheError, DataFileNotFoundError, DataFormatError
 from hamur.data.schema import Schema
 from hamur.data.streaming.prepare import DataSet, plain, prepare
 from hamur.data.table import Splits
@@ -20,6 +21,7 @@ from hamur.data.text.lines import FileFormat, check_header
 from hamur.data.text.reader import column_names
 
 HEADER_LINES = 1
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,30 @@ def find_files(
 def load_tables(source: TableSource, cache_dir: str | Path | None) -> cache.Loaded:
     """The tables of the source, from a cache that is built when needed.
 
-    Raises:  DataError; OSError: see `cache.load_or_build`.
+    One folder for a source and its options; a changed source replaces it, a damaged one is
+    repaired.
+    Raises:  DataError; OSError: the given cache_dir cannot be written (in the default folder that
+        is only a warning, and the tables stay in memory).
     """
     digest = source.digest()
-    read = partial(read_tables, source, digest)
-    return cache.load_or_build(source.name, source.root, source.options, digest, read, cache_dir)
+    folder = cache.folder_for(source.name, source.root, source.options, cache_dir)
+    fingerprint = {"source": digest, "options": source.options}
+    if folder.exists():
+        try:
+            return cache.open_cache(folder, fingerprint)
+        except CacheError as error:
+            _log.warning("building the cache again: %s", error)
+    splits, schema, bad_rows = read_tables(source, digest)
+    try:
+        cache.write_cache(folder, splits, schema, fingerprint, bad_rows)
+    except OSError as error:
+        if cache_dir is not None:
+            raise
+        _log.warning("no cache: %s. Set HAMUR_CACHE to a folder that can be written.", error)
+        return splits, schema
+    with contextlib.suppress(CacheError):  # another process is just replacing it
+        return cache.open_cache(folder, fingerprint)
+    return splits, schema
 
 
 def read_tables(
@@ -144,10 +165,7 @@ def load_raw(
     options: of the data set's class.
     Raises:  DataError; OSError: see `prepare`.
     """
-    folder = cache.default_folder() if cache_dir is None else Path(cache_dir).expanduser()
-    key = cache.key_of(root, plain(options) | {"allow": list(allow_leakage)})
-    made = prepare(
-        dataset, root, folder / f"{dataset.name}-{key}", options, overwrite=True,
-        allow_leakage=allow_leakage,
-    )  # fmt: skip
+    key = plain(options) | {"allow": list(allow_leakage)}
+    folder = cache.folder_for(dataset.name, root, key, cache_dir)
+    made = prepare(dataset, root, folder, options, overwrite=True, allow_leakage=allow_leakage)
     return cache.open_cache(made.folder)

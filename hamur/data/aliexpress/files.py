@@ -8,12 +8,14 @@ Raw, no header, cc = nl es fr us ru: {cc}_user_{train,test}.csv 33 columns, a ro
 The published archives name the columns by number only, and so do we.
 """
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hamur.data import table
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
+from hamur.data.streaming.sources import Source, sources_in
 from hamur.data.text.bad_rows import Policy
 from hamur.data.text.lines import FileFormat
 
@@ -23,6 +25,11 @@ PAGE = "https://tianchi.aliyun.com/dataset/74690"
 COUNTRIES = ("NL", "ES", "FR", "US", "RU")  # the order of the domains
 PARTS = ("train", "test")
 PART_SHIFT, DOMAIN_SHIFT = 40, table.DOMAIN_SHIFT  # bits of a row id below part and country
+
+_RAW = re.compile(
+    r"[a-z]{2}_(user|item)_(train|test)\.(csv|csv\.gz|zip)|aliexpress_[A-Z]{2}_datasets\.zip"
+)
+_PROCESSED = re.compile(r"(aliexpress_)?(train|test)(_sample)?\.csv")
 
 # Numbers of raw columns, from 1, in the order of the processed columns.
 USER_COLUMNS, ITEM_COLUMNS = 33, 49
@@ -70,6 +77,21 @@ ITEM = FileFormat(
 )
 
 
+@dataclass(frozen=True)
+class Options:
+    """What a raw preparation depends on besides the files; see `load_aliexpress`.
+
+    countries: in the order of the domains; None: all that are there; range_bytes: of a job.
+    """
+
+    countries: tuple[str, ...] | None = None
+    labels: tuple[str, ...] = LABELS
+    valid_fraction: float = 0.1
+    min_count: int = 1
+    policy: Policy = field(default_factory=Policy)
+    range_bytes: int = 64 << 20
+
+
 def check_found(source: Path, found) -> None:
     """Raises DataFileNotFoundError without the folder, DataFormatError without any country."""
     if not source.is_dir():
@@ -111,16 +133,66 @@ def choose_countries(
     return list(countries)
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a raw preparation depends on besides the files; see `load_aliexpress`.
+def holds_raw(folder: Path) -> bool:
+    """Whether raw files are there, packed or not.
 
-    countries: in the order of the domains; None: all that are there; range_bytes: of a job.
+    Raises:  DataFormatError: beside processed files, so that it is open which ones are meant.
     """
+    names = sorted(path.name for each in _folders(folder) for path in each.iterdir())
+    raw = [name for name in names if _RAW.fullmatch(name)]
+    processed = [name for name in names if _PROCESSED.fullmatch(name)]
+    if raw and processed:
+        raise DataFormatError(
+            "ambiguous: raw and processed files of AliExpress are present",
+            file=folder,
+            value=f"{raw[0]} and {processed[0]}",
+            expected="one kind",
+            remedy="keep the two in folders of their own and pass one of them",
+        )
+    return bool(raw)
 
-    countries: tuple[str, ...] | None = None
-    labels: tuple[str, ...] = LABELS
-    valid_fraction: float = 0.1
-    min_count: int = 1
-    policy: Policy = field(default_factory=Policy)
-    range_bytes: int = 64 << 20
+
+def find_raw(folder: Path) -> list[Source]:
+    """The four files of every country in a folder, packed or not; a folder of folders
+    AliExpress_<CC> will do.
+
+    Raises:  DataFileNotFoundError: a country's file is missing; DataFormatError: no country, or
+        one file in two folders.
+    """
+    found: dict[str, Source] = {}
+    for each in _folders(folder):
+        inside = sources_in(each)
+        for name in sorted(found.keys() & inside.keys()):
+            raise DataFormatError(
+                f"ambiguous: {name} is present twice",
+                file=folder,
+                value=f"{found[name].name} and {inside[name].name}",
+                expected="one set of files per country",
+                remedy="keep the sets in folders of their own and pass one of them",
+            )
+        found |= inside
+    chosen: list[Source] = []
+    for country in COUNTRIES:
+        names = [raw_name(country, side, part) for part in PARTS for side in ("user", "item")]
+        missing = [name for name in names if name not in found]
+        if len(missing) == len(names):
+            continue
+        if missing:
+            raise DataFileNotFoundError(
+                f"{', '.join(missing)} not found, plain or in a .zip",
+                file=folder,
+                expected=", ".join(names),
+                remedy=f"fetch aliexpress_{country}_datasets.zip from {PAGE} into this folder",
+            )
+        chosen += [found[name] for name in names]
+    check_found(folder, chosen)
+    return chosen
+
+
+def raw_name(country: str, side: str, part: str) -> str:
+    return f"{country.lower()}_{side}_{part}.csv"
+
+
+def _folders(folder: Path) -> list[Path]:
+    below = sorted(p for p in folder.glob("AliExpress_*") if p.is_dir())
+    return [folder, *below] if folder.is_dir() else []

@@ -25,8 +25,8 @@ from hamur.data.aliexpress.files import (
     SPARSE_COLUMNS,
     check_found,
     choose_countries,
+    holds_raw,
 )
-from hamur.data.aliexpress.sources import holds_raw
 from hamur.data.build_tables import Encoding, check_classes
 from hamur.data.columns import FLAGS, Columns
 from hamur.data.loading import TableSource, find_files, load_raw, load_tables

@@ -27,8 +27,9 @@ from hamur.data.aliexpress.files import (
     USER_NAMES,
     Options,
     choose_countries,
+    find_raw,
+    raw_name,
 )
-from hamur.data.aliexpress.sources import RawFile, find
 from hamur.data.streaming.chunks import CHUNK, DOMAIN, POINTER, SPLIT, Chunk, batches, column
 from hamur.data.streaming.jobs import advance
 from hamur.data.streaming.joined import JoinedSource, Pair, divide_rows, read_pairs
@@ -36,6 +37,7 @@ from hamur.data.streaming.pipeline import Workspace
 from hamur.data.streaming.plan import plan_cache
 from hamur.data.streaming.prepare import CachePlan, DataSet
 from hamur.data.streaming.read import RawFormat
+from hamur.data.streaming.sources import Source
 from hamur.data.text import lines, reader
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.checks import allowed
@@ -72,18 +74,18 @@ def describe(options: Options) -> JoinedSource:
     )
 
 
-def build(space: Workspace, sources: list[RawFile], options: Options) -> CachePlan:
+def build(space: Workspace, sources: list[Source], options: Options) -> CachePlan:
     """All stages; returns what the cache is made of."""
-    found = list(dict.fromkeys(each.country for each in sources))
+    files = {each.base: each for each in sources}
+    found = list(dict.fromkeys(name[:2].upper() for name in files))
     countries = choose_countries(sources[0].path.parent, found, options.countries)
-    chosen = {(s.country, s.part, s.side): s.source for s in sources if s.country in countries}
     source, pairs, more = describe(options), [], {}
     for domain, country in enumerate(countries):
         for number, part in enumerate(PARTS):
             pairs.append(
                 Pair(
                     f"{country}-{part}",
-                    *(chosen[country, part, side] for side in ("item", "user")),
+                    *(files[raw_name(country, side, part)] for side in ("item", "user")),
                     shared="pages",
                     first_id=1 + (domain << DOMAIN_SHIFT) + (number << PART_SHIFT),
                     key_offset=domain << DOMAIN_SHIFT,
@@ -104,9 +106,8 @@ def build(space: Workspace, sources: list[RawFile], options: Options) -> CachePl
             "constant": constant,
         }
 
-    return plan_cache(
-        space, source, files, divided, tuple(countries), split_entry, list(chosen.values())
-    )
+    chosen = [each for each in sources if each.base[:2].upper() in countries]
+    return plan_cache(space, source, files, divided, tuple(countries), split_entry, chosen)
 
 
 def parse_columns(
@@ -190,4 +191,4 @@ def _write_reordered(path: Path, chunks: tuple[Chunk, ...], order: np.ndarray) -
         writer.close()
 
 
-DATASET = DataSet(NAME, Options, find, build)
+DATASET = DataSet(NAME, Options, find_raw, build)

@@ -1,10 +1,10 @@
-"""Long preparations: stages of jobs that survive a kill, and the common end of all of them.
+"""Long preparations of raw files, in stages of jobs that survive a kill.
 
-    prepare     raw files -> a cache in a folder of the user's choice
-    pipeline    stages on all cores, resumable        jobs      one job, done once
-    sources     large files as ranges of lines
-    parts       finished parts of a raw file          streamed  vocabularies block by block
-    product     what the stages hand over             statistics  the report
+    prepare     raw files -> a cache in a folder of the user's choice, with a report (statistics)
+    joined      the engine for a fact file joined with a dimension file: describe, read, divide
+    plan        its last stages: fit the columns (vocabulary), write the arrays (write)
+    read        ranges of raw files (sources) -> joined chunks (chunks)
+    jobs        stages on all cores, each job done once
 
-What a data set's stages are lives in its own folder.
+What is special to a data set lives in its own folder.
 """

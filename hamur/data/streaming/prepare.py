@@ -138,8 +138,7 @@ def _prepare(dataset: DataSet, workspace: Workspace, sources, options, allow_lea
         build_tables.check_classes(splits, schema)
         if plan:
             schema = _described(schema, stats, made_from)
-            cache.complete(folder, schema, made_from, files, plan.tables, bad_rows, stats)
-            cache.replace_cache(folder, out, made_from)
+            cache.publish(folder, out, schema, made_from, files, plan.tables, bad_rows, stats)
         else:
             cache.write_cache(out, splits, schema, made_from, bad_rows, stats, *fitted)
         return Prepared(out, stats, space.done, space.reused)

@@ -1,13 +1,14 @@
-"""Big text files as blocks of whole lines: plain, gzip-compressed, or members of a tar archive.
+"""Big text files as blocks of whole lines: plain, compressed, or members of archives.
 
-A plain file can be read in ranges by several processes; a compressed one only from its beginning.
+A plain file can be read in ranges by several processes; a packed one only from its beginning.
 """
 
 import gzip
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,36 +18,43 @@ from hamur.data.streaming.jobs import advance
 from hamur.data.text.lines import without_byte_order_mark
 
 BLOCK_BYTES = 8 << 20
-RANGE_BYTES = 64 << 20
-_TORN = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.ReadError)
+_TORN = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.ReadError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
 class Source:
-    """path: the file on disk; member: of the tar archive; name: how messages call it."""
+    """path: the file on disk, .csv, .csv.gz or an archive; members: the names on the way to the
+    file inside a .tar.gz, a .zip or a .zip in a .zip."""
 
     path: Path
-    member: str | None = None
+    members: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return str(self.path) if self.member is None else f"{self.path}/{self.member}"
+        """What messages call it."""
+        return "/".join((str(self.path), *self.members))
+
+    @property
+    def base(self) -> str:
+        """The name of the unpacked file."""
+        return Path(self.name).name.removesuffix(".gz")
 
     @property
     def plain(self) -> bool:
-        return self.member is None and self.path.suffix != ".gz"
+        return not self.members and self.path.suffix != ".gz"
 
     @property
     def size(self) -> int:
-        """Bytes on disk, compressed or not; of a tar member the bytes it unpacks to."""
-        if self.member is None:
+        """Bytes on disk, compressed or not; of a member the bytes it unpacks to."""
+        if not self.members:
             return self.path.stat().st_size
-        with tarfile.open(self.path, "r:*") as archive:
-            return archive.getmember(self.member).size
+        with ExitStack() as stack:
+            archive = self._archive(stack)
+            if isinstance(archive, tarfile.TarFile):
+                return archive.getmember(self.members[-1]).size
+            return archive.getinfo(self.members[-1]).file_size
 
-    def ranges(
-        self, size: int = RANGE_BYTES, lines: int | None = None
-    ) -> list[tuple[int, int | None]]:
+    def ranges(self, size: int, lines: int | None = None) -> list[tuple[int, int | None]]:
         """(start, stop) of the parts that can be read independently; (0, None) for all of it.
 
         lines: only so many from the beginning.  Raises:  ValueError: of a compressed file.
@@ -66,37 +74,77 @@ class Source:
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """The unpacked bytes.  Raises TruncatedFileError where the archive ends early."""
-        try:
-            if self.member is not None:
-                with tarfile.open(self.path, "r:*") as archive:
-                    yield archive.extractfile(self.member)
-            elif self.plain:
-                with self.path.open("rb") as file:
-                    yield file
-            else:
-                with gzip.open(self.path, "rb") as file:
-                    yield file
-        except _TORN as error:
-            raise TruncatedFileError(
-                f"the compressed file is damaged or ends early ({error})",
-                file=self.name,
-                expected="a complete archive",
-                remedy="fetch the file again and compare its size with the page's",
-            ) from None
+        """The unpacked bytes.  Raises TruncatedFileError where they end early."""
+        with refuse_damaged(self.name), ExitStack() as stack:
+            if not self.members:
+                yield stack.enter_context((Path.open if self.plain else gzip.open)(self.path, "rb"))
+                return
+            archive = self._archive(stack)
+            tar = isinstance(archive, tarfile.TarFile)
+            member = (archive.extractfile if tar else archive.open)(self.members[-1])
+            yield stack.enter_context(member)
+
+    def _archive(self, stack: ExitStack) -> tarfile.TarFile | zipfile.ZipFile:
+        if self.path.suffix != ".zip":
+            return stack.enter_context(tarfile.open(self.path, "r:*"))
+        archive = stack.enter_context(zipfile.ZipFile(self.path))
+        for member in self.members[:-1]:
+            archive = stack.enter_context(zipfile.ZipFile(archive.open(member)))
+        return archive
+
+
+@contextmanager
+def refuse_damaged(name: str) -> Iterator[None]:
+    """Raises TruncatedFileError where a packed file cannot be read."""
+    try:
+        yield
+    except _TORN as error:
+        raise TruncatedFileError(
+            f"the compressed file is damaged or ends early ({error})",
+            file=name,
+            expected="a complete archive",
+            remedy="fetch the file again and compare its size with the page's",
+        ) from None
+
+
+def sources_in(folder: Path, needed: Sequence[str] = ()) -> dict[str, Source]:
+    """Base name -> the .csv file in a folder: plain, else .gz, else a member of an archive.
+
+    needed: archives are opened only where one of these is missing.
+    """
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    plain_last = (p for p in reversed(paths) if p.name.endswith((".csv", ".csv.gz")))
+    found = {path.name.removesuffix(".gz"): Source(path) for path in plain_last}
+    if needed and all(name in found for name in needed):
+        return found
+    for path in paths:
+        if path.name.endswith((".tar.gz", ".tgz", ".zip")):
+            with refuse_damaged(str(path)):
+                for members in _members(path):
+                    found.setdefault(Path(members[-1]).name, Source(path, members))
+    return found
+
+
+def _members(path: Path) -> Iterator[tuple[str, ...]]:
+    if path.suffix != ".zip":
+        with tarfile.open(path, "r:*") as archive:
+            yield from ((member.name,) for member in archive.getmembers())
+        return
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(".csv"):
+                yield (name,)
+            elif name.endswith(".zip"):
+                with archive.open(name) as file, zipfile.ZipFile(file) as inner:
+                    yield from ((name, each) for each in inner.namelist() if each.endswith(".csv"))
 
 
 def find_sources(folder: Path, names: Sequence[str], page: str) -> list[Source]:
-    """For each base name the file, its .gz form, or the member of a tar archive in this folder.
+    """The file of each base name, see `sources_in`.
 
     Raises:  DataFileNotFoundError: a name is nowhere; says what is there and where to get it.
     """
-    found = {p.name.removesuffix(".gz"): Source(p) for p in sorted(folder.glob("*.csv*"))}
-    if any(name not in found for name in names):
-        for archive in sorted((*folder.glob("*.tar.gz"), *folder.glob("*.tgz"))):
-            with tarfile.open(archive, "r:*") as members:
-                for member in members.getmembers():
-                    found.setdefault(Path(member.name).name, Source(archive, member.name))
+    found = sources_in(folder, names)
     missing = [name for name in names if name not in found]
     if missing:
         present = sorted(p.name for p in folder.iterdir())[:8] if folder.is_dir() else []
@@ -104,7 +152,7 @@ def find_sources(folder: Path, names: Sequence[str], page: str) -> list[Source]:
             f"{', '.join(missing)} not found",
             file=folder,
             value=f"files: {', '.join(present) or 'none'}",
-            expected="each of " + ", ".join(names) + " as .csv, .csv.gz or in a .tar.gz",
+            expected="each of " + ", ".join(names) + " as .csv, .csv.gz, in a .tar.gz or a .zip",
             remedy=f"fetch them from {page} and put them into this folder",
         )
     return [found[name] for name in names]

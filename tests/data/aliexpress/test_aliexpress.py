@@ -378,7 +378,7 @@ def test_unknown_missing_and_ambiguous_folders(made, raw, processed, tmp_path):
         load_aliexpress(both)
     shutil.rmtree(both / "AliExpress_NL")
     shutil.copytree(made[0] / "raw", both / "AliExpress_NL")
-    with pytest.raises(DataFormatError, match=r"ambiguous: nl_.*\.csv stands there twice"):
+    with pytest.raises(DataFormatError, match=r"ambiguous: nl_.*\.csv is present twice"):
         load_aliexpress(both)
     header = (processed / "train.csv").read_text().replace("numerical_7,", "number_7,", 1)
     (processed / "train.csv").write_text(header)

@@ -9,8 +9,7 @@ import pytest
 
 from hamur.data import cache, load_aliexpress
 from hamur.data.aliexpress import raw
-from hamur.data.aliexpress.files import COUNTRIES
-from hamur.data.aliexpress.sources import find
+from hamur.data.aliexpress.files import COUNTRIES, find_raw
 from hamur.data.detect import DATASETS
 from hamur.data.errors import (
     DataFileNotFoundError,
@@ -287,12 +286,12 @@ def test_truncated_and_empty_files_are_refused_in_both_modes(copy, tmp_path):
 def test_missing_damaged_and_foreign_files(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataFormatError, match="not recognised as AliExpress"):
-        find(tmp_path / "empty")
+        find_raw(tmp_path / "empty")
     inner = packed(folder, tmp_path / "inner", outer=False)
     (inner / "us_item_test.zip").unlink()
     with pytest.raises(DataFileNotFoundError, match=r"us_item_test\.csv not found"):
-        find(inner)
+        find_raw(inner)
     archive = inner / "nl_item_test.zip"
     archive.write_bytes(archive.read_bytes()[:-50])
     with pytest.raises(TruncatedFileError, match="damaged"):
-        find(inner)
+        find_raw(inner)

@@ -228,7 +228,7 @@ def test_an_unusable_target_is_one_clear_line(raw, tmp_path, capsys):
 def test_every_file_is_on_disk_before_a_cache_is_complete(raw, tmp_path, monkeypatch):
     """In the order of the calls: all files and folders synced, then COMPLETE, then the new name."""
     calls: list[Path] = []
-    for module in ("streaming.jobs", "cache.write"):
+    for module in ("streaming.jobs", "cache"):
         monkeypatch.setattr(f"hamur.data.{module}.sync", calls.append)
     touch = Path.touch
     monkeypatch.setattr(Path, "touch", lambda path: (calls.append(path), touch(path)))

@@ -134,7 +134,7 @@ def test_interrupted_write_leaves_no_cache(movielens_folder, tmp_path, monkeypat
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("hamur.data.cache.write.write_array", fail)
+    monkeypatch.setattr("hamur.data.cache.write_array", fail)
     with pytest.raises(OSError, match="disk full"):
         load_movielens(movielens_folder, cache_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -158,7 +158,7 @@ def test_default_folder_follows_the_environment(monkeypatch, tmp_path):
 
 
 def test_digest_of_a_large_file_reads_its_ends_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("hamur.data.cache.digest.WHOLE_DIGEST_BYTES", 1)
+    monkeypatch.setattr("hamur.data.cache.WHOLE_DIGEST_BYTES", 1)
     path = tmp_path / "large"
     path.write_bytes(os.urandom(3 << 20))
     before = cache.source_digest([path])
