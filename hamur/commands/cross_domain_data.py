@@ -1,34 +1,30 @@
-"""The pair that the flags of a cross-domain script name: Amazon categories, MovieLens-1M cut in
-two, or any two tables."""
+"""The cross-domain data that the flags of a script name: Amazon categories, MovieLens-1M cut in
+two, an ABXI pair, or any two tables."""
 
 from pathlib import Path
 
 import numpy as np
 
-_DATA_OPTIONS = ("split", "id_order", "on_bad_rows", "max_bad_fraction")
+_RULES = ("split", "id_order", "on_bad_rows", "max_bad_fraction")
+_SOURCES = ("in_root", "source_table", "target_table", "genres", "pair")
 
 
 def load(config):
     """(CrossDomainData, harmful (source rows,) bool or None).  config: resolved CrossDomainConfig.
 
-    Raises:  DataError; ValueError: flags that exclude each other, a truth of other data.
+    Raises:  DataError; ValueError: flags that exclude each other, a ground truth of other data.
     """
-    options = {name: getattr(config, name) for name in _DATA_OPTIONS}
-    options["vocabulary"] = config.vocab
-    tables = (config.source_table, config.target_table)
-    given = [
-        name
-        for name in ("in_root", "source_table", "target_table", "genres", "pair")
-        if getattr(config, name) is not None
-    ]
-    if any(tables):
-        pair = _load_tables(config, given, options)
+    rules = {name: getattr(config, name) for name in _RULES} | {"vocabulary": config.vocab}
+    seeded = rules | {"split_seed": config.split_seed}
+    given = [name for name in _SOURCES if getattr(config, name) is not None]
+    if config.source_table or config.target_table:
+        pair = _load_tables(config, given, seeded)
     elif config.format == "abxi":
-        pair = _load_abxi(config, given, options)
+        pair = _load_abxi(config, given, seeded)
     elif config.genres is not None:
-        pair = _load_movielens(config, given, options)
+        pair = _load_movielens(config, given, seeded)
     else:
-        pair = _load_amazon(config, options)
+        pair = _load_amazon(config, rules)
     if config.train_negatives:
         from hamur.data.cross_domain.implicit import with_negatives
 
@@ -36,39 +32,36 @@ def load(config):
     return pair, read_truth(config.truth, pair)
 
 
-def _load_tables(config, given, options):
-    from hamur.data.cross_domain.tables import load_pair, parse_columns
+def _load_tables(config, given, rules):
+    from hamur.data.cross_domain.tables import TableFormat, load_pair
 
     if given != ["source_table", "target_table"]:
         raise ValueError(
             "--source_table and --target_table go together, without --in_root, --pair and "
             f"--genres; given are {', '.join('--' + name for name in given)}."
         )
-    if "rating" not in parse_columns(config.columns):
+    table_format = TableFormat(
+        config.columns, config.sep, not config.no_header, config.time_unit, config.rating_max
+    )
+    if "rating" not in table_format.roles:
         check_negatives(config, "--columns has no rating")
     return load_pair(
         config.source_table,
         config.target_table,
-        columns=config.columns,
-        separator=config.sep,
-        header=not config.no_header,
-        time_unit=config.time_unit,
-        rating_max=config.rating_max,
+        table_format,
         positive_above=config.positive_above,
-        split_seed=config.split_seed,
         allow_same=config.allow_same,
-        **options,
+        **rules,
     )
 
 
-def _load_abxi(config, given, options):
+def _load_abxi(config, given, rules):
     from hamur.data.cross_domain.implicit import load_abxi_pair
 
     if given != ["in_root"]:
         raise ValueError("--format abxi needs --in_root, and no --pair, --genres or tables.")
     check_negatives(config, "ABXI files have no ratings")
-    split_seed = config.split_seed
-    return load_abxi_pair(config.in_root, config.source_domain, split_seed=split_seed, **options)
+    return load_abxi_pair(config.in_root, config.source_domain, **rules)
 
 
 def check_negatives(config, why: str) -> None:
@@ -80,26 +73,21 @@ def check_negatives(config, why: str) -> None:
         )
 
 
-def _load_movielens(config, given, options):
+def _load_movielens(config, given, rules):
     from hamur.data import load_movielens_pair
 
     if "pair" in given:
         raise ValueError("--genres is a cut of MovieLens-1M, --pair names Amazon files; use one.")
     genres = two_names("genres", config.genres, "Drama,Comedy")
-    return load_movielens_pair(config.in_root, genres, split_seed=config.split_seed, **options)
+    return load_movielens_pair(config.in_root, genres, **rules)
 
 
-def _load_amazon(config, options):
+def _load_amazon(config, rules):
     from hamur.data import load_amazon_pair
 
     names = config.pair and two_names("pair", config.pair, "Books,Toys_and_Games")
-    return load_amazon_pair(
-        config.in_root,
-        pair=names,
-        missing_meta=config.missing_meta,
-        strict_meta=config.strict_meta,
-        **options,
-    )
+    meta = {"missing_meta": config.missing_meta, "strict_meta": config.strict_meta}
+    return load_amazon_pair(config.in_root, names, **meta, **rules)
 
 
 def two_names(flag: str, text: str, example: str) -> tuple[str, str]:
@@ -111,7 +99,7 @@ def two_names(flag: str, text: str, example: str) -> tuple[str, str]:
 
 
 def read_truth(path: str | None, pair) -> np.ndarray | None:
-    """The harmful source rows of a generated pair, in the order of pair.source."""
+    """The harmful source rows of generated data, in the order of pair.source."""
     if path is None:
         return None
     source = pair.source_schema.domain_names[0]

@@ -8,7 +8,7 @@ from hamur.data.ali_ccp.raw import DATASET as ALI_CCP
 from hamur.data.aliexpress.load import load_aliexpress
 from hamur.data.aliexpress.raw import DATASET as ALIEXPRESS
 from hamur.data.amazon import load_amazon
-from hamur.data.amazon.raw import DATASET as AMAZON
+from hamur.data.amazon.load import DATASET as AMAZON
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
 from hamur.data.movielens.load import DATASET as MOVIELENS
 from hamur.data.movielens.load import load_movielens

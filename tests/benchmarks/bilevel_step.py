@@ -24,7 +24,7 @@ import numpy as np
 from mindspore import Tensor
 
 from hamur.data.cross_domain import Interactions
-from hamur.data.cross_domain.join import join_pair
+from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.encode import Codes
 from hamur.training.bilevel.config import CrossDomainConfig
 from hamur.training.bilevel.session import CrossDomainSession
@@ -54,7 +54,7 @@ def make_pair(users, target_items, source_items, categories=(60, 100), seed=0):
                 10**9 + 86_400 * rng.integers(0, 999, len(user)),
             )
         )
-    return join_pair(domains[1], domains[0], vocabulary="all")
+    return join_pair(domains[1], domains[0], JoinRules(vocabulary="all"))
 
 
 class Ours:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from hamur.data.cross_domain import Interactions
-from hamur.data.cross_domain.join import join_pair
+from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.encode import Codes
 from hamur.data.table import Table
 from hamur.training.bilevel.config import CrossDomainConfig
@@ -40,7 +40,7 @@ def random_pair(seed, users=12, items=(9, 14), most=(9, 12), days=20, **joined):
         rating = rng.integers(1, 6, len(user))
         time = 10**9 + 86_400 * rng.integers(0, days, len(user))
         domains.append(interactions(name, user, item, item % 3, rating, time))
-    return join_pair(domains[1], domains[0], **joined)
+    return join_pair(domains[1], domains[0], JoinRules(**joined))
 
 
 def with_flipped_label(pair, part, row):

@@ -1,9 +1,8 @@
 """Amazon 2014: two categories of reviews with their meta data, read line by line.
 
-    load   a pair of domains, or one multi-domain table     lines, files  what a line holds
-    raw    the same into a cache
+    reader  what a line holds      load  a pair of domains, or one multi-domain table, or a cache
 
-What any pair of domains has in common lives in `hamur.data.cross_domain`.
+What any pair of domains has in common is in `hamur.data.cross_domain`.
 """
 
 from hamur.data.amazon.load import load_amazon, load_amazon_pair

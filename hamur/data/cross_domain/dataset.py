@@ -167,6 +167,12 @@ class CrossDomainData:
         """Without id 0."""
         return self.source_schema.vocab_sizes[USER] - 1
 
+    def usable(self) -> np.ndarray:
+        """(N,) bool: the source rows before the user's validation row: training may see them."""
+        if not self.timed:
+            return np.ones(len(self.source), bool)
+        return np.asarray(self.source.time) < self.valid_time[self.source.sparse[:, USER]]
+
     def source_histories(self) -> UserHistories:
         """The source table is in their order, so positions in them are rows of the table."""
         return UserHistories.of(self.source)

@@ -12,18 +12,15 @@ unobserved items as negative rows.
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from hamur.data.cross_domain.checks import check_times, first_of_equal
 from hamur.data.cross_domain.dataset import CATEGORY, ITEM, USER, CrossDomainData, Interactions
-from hamur.data.cross_domain.join import join_pair
-from hamur.data.cross_domain.tables import item_categories
-from hamur.data.encode import Codes, factorise
+from hamur.data.cross_domain.join import JoinRules, join_pair
+from hamur.data.cross_domain.tables import check_times, interactions_of, without_repeated
 from hamur.data.errors import (
     DataFileNotFoundError,
     DataFormatError,
@@ -36,6 +33,12 @@ from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
 from hamur.data.text.reader import Rows
 
 SEQUENCES, ITEMS, USERS = "*_preprocessed.txt", "map_item_*.txt", "map_user_*.txt"
+_ROUNDS = 20  # drawings before a user who took nearly everything gets fewer negatives
+
+
+class _Item(NamedTuple):
+    name: str
+    domain: int
 
 
 def load_abxi_pair(
@@ -50,60 +53,46 @@ def load_abxi_pair(
 ) -> CrossDomainData:
     """The pair of the two domains of the files in `folder`; source_domain: 0 or 1.
 
-    A bad behaviour is a bad row: see `hamur.data.text.bad_rows`.
+    split, split_seed, vocabulary, id_order: see `JoinRules`.  A bad behaviour is a bad row: see
+    `hamur.data.text.bad_rows`.
     Raises:  DataError; EmptySplitError: no behaviour of a domain.
     """
     if source_domain not in (0, 1):
         raise ValueError(f"source_domain is {source_domain}; use 0 or 1")
+    rules = JoinRules(split, split_seed, vocabulary, id_order)
     folder = Path(folder).expanduser()
-    path = _only(folder, SEQUENCES)
-    items = _items(_only(folder, ITEMS))
-    users = (
-        {str(v): k for k, v in _json(_only(folder, USERS)).items()} if _has_users(folder) else {}
-    )
+    path, items = _only(folder, SEQUENCES), _items(_only(folder, ITEMS))
+    has_users = any(folder.glob(USERS))
+    users = {str(v): k for k, v in _json(_only(folder, USERS)).items()} if has_users else {}
     bad_rows = BadRows(path, Policy(on_bad_rows, max_bad_fraction))
-    rows = check_times(_read(bad_rows, items), "timestamp", "timestamp", 1, bad_rows)
-    user, item = rows.columns["user"], rows.columns["item"]
-    keys = [_codes(user).codes, _codes(item).codes, rows.columns["timestamp"]]
-    rows = rows.keep(first_of_equal(keys, rows.lines, "user", lambda row: user[row], bad_rows))
+    rows = check_times(_behaviours(bad_rows, items), "timestamp", 1, bad_rows)
+    rows = without_repeated(rows, "user", bad_rows)
     bad_rows.raise_if_any()
-    domain = np.array([items[number].domain for number in rows.columns["item"]])
-    stem = path.name.split("_")[0]
-    domains = []
-    for number in (source_domain, 1 - source_domain):
-        chosen = np.flatnonzero(domain == number)
-        if not len(chosen):
-            raise EmptySplitError(
-                f"no behaviour of domain {number}",
-                file=path,
-                expected="behaviours of the domains 0 and 1",
-                remedy="use the item map that belongs to these sequences",
-            )
-        code = _codes([items[i].name for i in rows.columns["item"][chosen]])
-        names = _codes([users.get(u, u) for u in rows.columns["user"][chosen]])
-        time = rows.columns["timestamp"][chosen]
-        domains.append(
-            Interactions(
-                f"{stem}{number}", names, code, item_categories(code, None), chosen, time=time
-            )
+    domains = [
+        _domain(path, rows, number, items, users) for number in (source_domain, 1 - source_domain)
+    ]
+    return join_pair(*domains, rules, {"files": {path.name: bad_rows.counts()}})
+
+
+def _domain(
+    path: Path, rows: Rows, number: int, items: dict[str, _Item], users: dict[str, str]
+) -> Interactions:
+    """The behaviours of domain 0 or 1, under their names."""
+    chosen = np.flatnonzero([items[item].domain == number for item in rows.columns["item"]])
+    if not len(chosen):
+        raise EmptySplitError(
+            f"no behaviour of domain {number}",
+            file=path,
+            expected="behaviours of the domains 0 and 1",
+            remedy="use the item map that belongs to these sequences",
         )
-    return join_pair(
-        *domains,
-        split=split,
-        split_seed=split_seed,
-        vocabulary=vocabulary,
-        id_order=id_order,
-        found={"files": {path.name: bad_rows.counts()}},
-    )
-
-
-class _Item(NamedTuple):
-    name: str
-    domain: int
-
-
-def _codes(texts: Sequence[str]) -> Codes:
-    return factorise(pd.Categorical(texts))
+    user, item, time = (rows.columns[role][chosen] for role in ("user", "item", "timestamp"))
+    columns = {
+        "user": pd.Categorical([users.get(user_number, user_number) for user_number in user]),
+        "item": pd.Categorical([items[item_number].name for item_number in item]),
+        "timestamp": time,
+    }
+    return interactions_of(f"{path.name.split('_')[0]}{number}", Rows(columns, chosen))
 
 
 def _only(folder: Path, pattern: str) -> Path:
@@ -116,10 +105,6 @@ def _only(folder: Path, pattern: str) -> Path:
             remedy="give the folder of one ABXI pair",
         )
     return found[0]
-
-
-def _has_users(folder: Path) -> bool:
-    return any(folder.glob(USERS))
 
 
 def _json(path: Path) -> dict:
@@ -152,8 +137,8 @@ def _items(path: Path) -> dict[str, _Item]:
     return items
 
 
-def _read(bad_rows: BadRows, items: dict[str, _Item]) -> Rows:
-    """user, item (texts) and timestamp of every behaviour; lines are those of the users."""
+def _behaviours(bad_rows: BadRows, items: dict[str, _Item]) -> Rows:
+    """user, item (numbers as text) and timestamp of every behaviour; lines: of the users."""
     cells: list[tuple[str, str, int, int]] = []
     with bad_rows.path.open(encoding="utf-8", errors="replace") as file:
         for line, text in enumerate(file, 1):
@@ -165,9 +150,9 @@ def _read(bad_rows: BadRows, items: dict[str, _Item]) -> Rows:
                     cells.append((user, item, int(time), line))
                 else:
                     bad_rows.add(line, "bad behaviour", _error(bad_rows.path, line, behaviour))
-    columns = list(zip(*cells)) or [(), (), (), ()]
-    text = {name: np.array(column, object) for name, column in zip(("user", "item"), columns)}
-    return Rows(text | {"timestamp": np.array(columns[2], np.int64)}, np.array(columns[3], int))
+    user, item, time, line = zip(*cells) if cells else ((), (), (), ())
+    columns = {"user": pd.Categorical(user), "item": pd.Categorical(item)}
+    return Rows(columns | {"timestamp": np.array(time, np.int64)}, np.array(line, int))
 
 
 def _error(path: Path, line: int, behaviour: str) -> DataValueError:
@@ -179,9 +164,6 @@ def _error(path: Path, line: int, behaviour: str) -> DataValueError:
         expected="item|unixtime, of an item in the map",
         remedy=SKIP_REMEDY,
     )
-
-
-_ROUNDS = 20  # drawings before a user who took nearly everything gets fewer negatives
 
 
 def with_negatives(pair: CrossDomainData, number: int, seed: int) -> CrossDomainData:
@@ -197,7 +179,10 @@ def with_negatives(pair: CrossDomainData, number: int, seed: int) -> CrossDomain
         raise ValueError(f"number of negatives is {number}; it must be at least 1.")
     rng = np.random.Generator(np.random.PCG64([seed, number]))
     implicit = all((part.labels == 1).all() for part in pair.target)
-    taken = [_keys(pair.source.sparse), np.concatenate([_keys(p.sparse) for p in pair.target])]
+    taken = [
+        _user_items(pair.source.sparse),
+        np.concatenate([_user_items(part.sparse) for part in pair.target]),
+    ]
     source = _extended(rng, pair.source, number, taken[0], pair.source_categories)
     parts = (
         _extended(rng, part, number, taken[1], pair.target_categories)
@@ -205,13 +190,13 @@ def with_negatives(pair: CrossDomainData, number: int, seed: int) -> CrossDomain
         else part
         for part in pair.target
     )
-    found = {"negatives": {"a_positive": number, "seed": seed}}
+    details = {"negatives": {"a_positive": number, "seed": seed}}
     return dataclasses.replace(
         pair,
         source=source,
         target=Splits(*parts),
-        source_schema=_noted(pair.source_schema, found),
-        target_schema=_noted(pair.target_schema, found),
+        source_schema=_with_details(pair.source_schema, details),
+        target_schema=_with_details(pair.target_schema, details),
         ratings={},  # added rows have none
     )
 
@@ -252,11 +237,11 @@ def _extended(
     return dataclasses.replace(extended, sparse=sparse, labels=labels).take(order)
 
 
-def _keys(sparse: np.ndarray) -> np.ndarray:
-    """user and item in one number."""
+def _user_items(sparse: np.ndarray) -> np.ndarray:
+    """Ascending, user and item in one number."""
     sparse = np.asarray(sparse, np.int64)
     return np.unique(sparse[:, USER] << 32 | sparse[:, ITEM])
 
 
-def _noted(schema: Schema, found: dict) -> Schema:
-    return dataclasses.replace(schema, split=thaw(schema.split) | found)
+def _with_details(schema: Schema, details: dict) -> Schema:
+    return dataclasses.replace(schema, split=thaw(schema.split) | details)

@@ -1,5 +1,6 @@
 """Which rows of two domains make a pair: those of common users, the target ones divided."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -115,9 +116,7 @@ def _sorted(rows: Interactions, user: np.ndarray) -> tuple[Interactions, np.ndar
     rows = rows.take(chosen)
     if rows.time is None:
         _, first, counts = np.unique(user, return_index=True, return_counts=True)
-        rows = Interactions(
-            **{**vars(rows), "time": np.arange(len(user)) - np.repeat(first, counts)}
-        )
+        rows = replace(rows, time=np.arange(len(user)) - np.repeat(first, counts))
     return rows, user
 
 

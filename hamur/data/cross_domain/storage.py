@@ -13,29 +13,25 @@ from hamur.data.splits import SPLITS
 from hamur.data.table import Splits, Table
 from hamur.files import replacing
 
-FOLDER = "pair"
+FOLDER, EXPORT = "pair", "biao_json"
 _OWN = ("source_categories", "target_categories", "valid_time")
 
 
 def arrays_of(pair: CrossDomainData) -> dict[str, np.ndarray]:
     """File below the cache, without .npy -> array."""
-    found = {f"{FOLDER}/{name}": getattr(pair, name) for name in _OWN}
-    for group in ("names", "ratings"):
-        own = getattr(pair, group)
-        found |= {f"{FOLDER}/{group}/{name}": values for name, values in own.items()}
+    arrays = {f"{FOLDER}/{name}": getattr(pair, name) for name in _OWN}
     tables = {"source": pair.source} | dict(zip(SPLITS, pair.target))
-    for part, table in tables.items():
-        found |= {f"{FOLDER}/{part}/{name}": column for name, column in table.columns().items()}
-    return found
+    groups = {"names": pair.names, "ratings": pair.ratings}
+    groups |= {part: table.columns() for part, table in tables.items()}
+    for group, columns in groups.items():
+        arrays |= {f"{FOLDER}/{group}/{name}": column for name, column in columns.items()}
+    return arrays
 
 
 def described(pair: CrossDomainData, split: dict) -> dict:
     """The split entry of the schema from which `open_pair` makes the pair's schemas again."""
-    schemas = {
-        name: json.loads(schema.to_json())
-        for name, schema in (("source", pair.source_schema), ("target", pair.target_schema))
-    }
-    return {**split, FOLDER: {**schemas, "timed": pair.timed}}
+    source, target = (json.loads(s.to_json()) for s in (pair.source_schema, pair.target_schema))
+    return {**split, FOLDER: {"source": source, "target": target, "timed": pair.timed}}
 
 
 def open_pair(folder: Path, verify: bool = False) -> CrossDomainData:
@@ -50,40 +46,27 @@ def open_pair(folder: Path, verify: bool = False) -> CrossDomainData:
             file=folder,
             remedy="prepare it with --dataset amazon",
         )
-    found = thaw(schema.split[FOLDER])
-    arrays = {
-        str(path.relative_to(folder / FOLDER).with_suffix("")): np.load(path, mmap_mode="r")
-        for path in sorted((folder / FOLDER).rglob("*.npy"))
-    }
+    stored = thaw(schema.split[FOLDER])
 
-    def below(name: str) -> dict[str, np.ndarray]:
-        begin = f"{name}/"
-        return {k.removeprefix(begin): a for k, a in arrays.items() if k.startswith(begin)}
+    def arrays(part: str = "") -> dict[str, np.ndarray]:
+        files = sorted((folder / FOLDER / part).glob("*.npy"))
+        return {path.stem: np.load(path, mmap_mode="r") for path in files}
 
-    def table(part: str) -> Table:
-        return Table(**below(part))
-
-    source_schema, target_schema = (
-        Schema.from_json(json.dumps(found[name])) for name in ("source", "target")
-    )
     return CrossDomainData(
-        source=table("source"),
-        target=Splits(*map(table, SPLITS)),
-        source_schema=source_schema,
-        target_schema=target_schema,
-        names=below("names"),
-        timed=found["timed"],
-        ratings=below("ratings"),
-        **{name: arrays[name] for name in _OWN},
+        source=Table(**arrays("source")),
+        target=Splits(*(Table(**arrays(part)) for part in SPLITS)),
+        source_schema=Schema.from_json(json.dumps(stored["source"])),
+        target_schema=Schema.from_json(json.dumps(stored["target"])),
+        names=arrays("names"),
+        timed=stored["timed"],
+        ratings=arrays("ratings"),
+        **arrays(),
     )
 
 
 def is_pair_cache(folder: Path) -> bool:
     """Whether a folder is a prepared cache that holds a pair."""
-    return (folder / "schema.json").is_file() and (folder / FOLDER).is_dir()
-
-
-EXPORT = "biao_json"
+    return cache.is_cache(folder) and (folder / FOLDER).is_dir()
 
 
 def export_biao_json(pair: CrossDomainData, folder: Path) -> list[Path]:
@@ -100,9 +83,9 @@ def export_biao_json(pair: CrossDomainData, folder: Path) -> list[Path]:
     Raises:  ValueError: the pair has no ratings or no times, another split than leave_two_out, or
         items without id, which those files cannot say.
     """
-    check_exportable(pair)
+    _check_exportable(pair)
     users = range(1, pair.num_users + 1)
-    early = np.asarray(pair.source.time) < pair.valid_time[pair.source.sparse[:, USER]]
+    early = pair.usable()
     usable = pair.source.take(np.flatnonzero(early))
     pool: dict[int, list] = {user: [] for user in users}
     behaviours = {"source": {user: [] for user in users}, "target": {user: [] for user in users}}
@@ -112,10 +95,10 @@ def export_biao_json(pair: CrossDomainData, folder: Path) -> list[Path]:
         for row, label in zip(table.sparse.tolist(), table.labels[:, 0].tolist()):
             if label:
                 behaviours[name][row[USER]].append(row[ITEM])
-    content = {"users": numbered(pair.names["user"]), "source_pos_neg": pool}
+    content = {"users": _numbered(pair.names["user"]), "source_pos_neg": pool}
     for name in ("source", "target"):
-        content[f"{name}_item"] = numbered(pair.names[f"{name}_item"])
-        content[f"{name}_cate2id"] = numbered(pair.names[f"{name}_category"])
+        content[f"{name}_item"] = _numbered(pair.names[f"{name}_item"])
+        content[f"{name}_cate2id"] = _numbered(pair.names[f"{name}_category"])
         categories = getattr(pair, f"{name}_categories").tolist()
         content[f"{name}_item_cate"] = dict(enumerate(categories[1:], 1))
         content[f"{name}_user_behavior"] = behaviours[name]
@@ -131,12 +114,12 @@ def export_biao_json(pair: CrossDomainData, folder: Path) -> list[Path]:
     return paths
 
 
-def numbered(values: np.ndarray) -> dict[str, int]:
+def _numbered(values: np.ndarray) -> dict[str, int]:
     """Raw value -> id, without id 0."""
     return {str(value): number for number, value in enumerate(values) if number}
 
 
-def check_exportable(pair: CrossDomainData) -> None:
+def _check_exportable(pair: CrossDomainData) -> None:
     """Raises ValueError, see `export_biao_json`."""
     split = pair.target_schema.split
     tables = (pair.source, *pair.target)

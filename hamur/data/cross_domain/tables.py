@@ -1,63 +1,120 @@
-"""Any two tables of (user, item, rating, timestamp[, category]), csv, tsv or parquet, as a pair.
+"""Any two tables of (user, item, rating, timestamp[, category]), csv, tsv or Parquet, as a pair.
 
 What looks like exchanged columns, milliseconds or no ratings at all is refused before it can make a
-model of nonsense.
+model of nonsense.  The same checks serve the readers of one data set.
 """
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hamur.data.cross_domain.checks import LOOKED_AT, check_exchanged, check_times, first_of_equal
 from hamur.data.cross_domain.dataset import CrossDomainData, Interactions
-from hamur.data.cross_domain.join import join_pair
-from hamur.data.encode import Codes, factorise
-from hamur.data.errors import DataFileNotFoundError, DataFormatError, DataValueError
+from hamur.data.cross_domain.join import JoinRules, join_pair
+from hamur.data.encode import MISSING, Codes, factorise
+from hamur.data.errors import (
+    DataFileNotFoundError,
+    DataFormatError,
+    DataValueError,
+    DuplicateRowError,
+)
 from hamur.data.text import reader
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
-from hamur.data.text.lines import FileFormat, read_header
-from hamur.data.text.reader import Rows
+from hamur.data.text.lines import FileFormat
+from hamur.data.text.reader import PARQUET, Rows
 
-ROLES = ("user", "item", "rating", "timestamp", "category")
 COLUMNS = "user=user,item=item,rating=rating,timestamp=timestamp"
 NONE = "none"
 TIME_UNITS = {"s": 1, "ms": 1000}
-_MOST_RATINGS = 21
 UNKNOWN_CATEGORY = "unknown"
+EARLIEST, LATEST, MILLISECONDS = 10**8, 4 * 10**9, 10**11  # of plausible times, in seconds
 _KINDS = {"user": "text", "item": "text", "rating": "float", "timestamp": "int", "category": "text"}
+_MAX_RATINGS = 21  # different ones
+_ASIN = re.compile(r"B0[A-Z0-9]{8}|\d{9}[\dX]")
+_REVIEWER = re.compile(r"A[A-Z0-9]{9,20}")
+_INSPECTED, _MIN_SHARE = 10_000, 0.95  # first rows, and the share of them that decides
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """How both tables of a pair are written.
+
+    columns: "user=A,item=B,rating=C,timestamp=D[,category=E]", the names in the header, or numbers
+        from 1 in a file without one.  timestamp=none: the order of the file is that of time in
+        histories, two rows of each user are drawn by split_seed for validation and test, and every
+        source row may be used.  rating=none: every row is a positive one.
+    separator: None is a comma, or a tab in .tsv and .dat files.  time_unit: "s" or "ms".
+    Raises:  ValueError: columns that name no user or item; another time_unit.
+    """
+
+    columns: str = COLUMNS
+    separator: str | None = None
+    header: bool = True
+    time_unit: str = "s"
+    rating_max: float = 5.0
+
+    def __post_init__(self):
+        named = {role for role, column in self._parts().items() if column != NONE}
+        if set(self._parts()) - set(_KINDS) or not named >= {"user", "item"}:
+            raise ValueError(f"columns is {self.columns!r}; use {COLUMNS}[,category=category]")
+        if self.time_unit not in TIME_UNITS:
+            raise ValueError(f"time_unit is {self.time_unit!r}; use one of {tuple(TIME_UNITS)}")
+
+    def _parts(self) -> dict[str, str]:
+        return dict(part.split("=", 1) for part in self.columns.split(",") if "=" in part)
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """role -> column, without the roles that are none."""
+        return {role: column for role, column in self._parts().items() if column != NONE}
+
+    def first_line(self, path: Path) -> int:
+        """The line of a file's first row."""
+        return 2 if self.header and path.suffix != PARQUET else 1
+
+    def of_file(self, path: Path) -> FileFormat:
+        """Raises:  DataFormatError: the file lacks a column."""
+        separator = self.separator or ("\t" if path.suffix in (".tsv", ".dat") else ",")
+        present, names = reader.column_names(path, separator), None
+        if not self.header and path.suffix != PARQUET:
+            present = names = tuple(str(n + 1) for n in range(len(present)))
+        for role, column in self.roles.items():
+            if column not in present:
+                raise DataFormatError(
+                    f"no column for {role!r}",
+                    file=path,
+                    line=1,
+                    column=column,
+                    value=", ".join(present),
+                    remedy="name the columns: " + COLUMNS,
+                )
+        kinds = {column: _KINDS[role] for role, column in self.roles.items()}
+        return FileFormat(kinds, separator, names)
 
 
 def load_pair(
     source_table: str | Path,
     target_table: str | Path,
-    columns: str = COLUMNS,
-    separator: str | None = None,
-    header: bool = True,
-    time_unit: str = "s",
-    rating_max: float = 5.0,
-    positive_above: float = 3.0,
+    table_format: TableFormat = TableFormat(),
     split: str = "leave_two_out",
     split_seed: int = 2022,
     vocabulary: str = "train",
     id_order: str = "value",
+    positive_above: float = 3.0,
     allow_same: bool = False,
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
 ) -> CrossDomainData:
     """The pair of two tables, which name their users alike.
 
-    columns: "user=A,item=B,rating=C,timestamp=D[,category=E]", the names in the header, or numbers
-        from 1 in a file without one.  timestamp=none: the order of the file is that of time in
-        histories, two rows of each user are drawn by split_seed for validation and test, and every
-        source row may be used.  rating=none: every row is a positive one.
-    separator: None is a comma, or a tab in .tsv and .dat files.
-    positive_above, split, split_seed, vocabulary, id_order: see `join_pair`.
+    split, split_seed, vocabulary, id_order, positive_above: see `JoinRules`.
+    allow_same: the same file may be given twice.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
-    roles = parse_columns(columns)
-    if time_unit not in TIME_UNITS:
-        raise ValueError(f"time_unit is {time_unit!r}; use one of {tuple(TIME_UNITS)}")
+    rules = JoinRules(split, split_seed, vocabulary, id_order, positive_above)
+    policy = Policy(on_bad_rows, max_bad_fraction)
     paths = [Path(path).expanduser() for path in (source_table, target_table)]
     for path in paths:
         if not path.is_file():
@@ -68,31 +125,13 @@ def load_pair(
             file=paths[0],
             remedy="give two files, or allow_same=True",
         )
-    policy, domains, files = Policy(on_bad_rows, max_bad_fraction), [], {}
+    domains, files = [], {}
     for name, path in zip(_names(paths), paths):
         bad_rows = BadRows(path, policy)
-        rows = _read(path, roles, separator, header, bad_rows)
-        begin = 2 if header and path.suffix != ".parquet" else 1
-        domains.append(_interactions(name, rows, roles, time_unit, rating_max, begin, bad_rows))
+        rows = _read(table_format, bad_rows)
+        domains.append(interactions_of(name, rows, table_format.first_line(path)))
         files[name] = {"files": {path.name: bad_rows.counts()}}
-    return join_pair(
-        *domains,
-        split=split,
-        split_seed=split_seed,
-        vocabulary=vocabulary,
-        id_order=id_order,
-        positive_above=positive_above,
-        found={"domains": files},
-    )
-
-
-def parse_columns(columns: str) -> dict[str, str]:
-    """role -> column.  Raises ValueError."""
-    roles = dict(part.split("=", 1) for part in columns.split(",") if "=" in part)
-    wrong = [role for role in roles if role not in ROLES]
-    if wrong or not all(roles.get(role, NONE) != NONE for role in ("user", "item")):
-        raise ValueError(f"columns is {columns!r}; use {COLUMNS}[,category=category]")
-    return {role: column for role, column in roles.items() if column != NONE}
+    return join_pair(*domains, rules, {"domains": files})
 
 
 def _names(paths: list[Path]) -> list[str]:
@@ -102,146 +141,162 @@ def _names(paths: list[Path]) -> list[str]:
     return names if names[0] != names[1] else [f"{names[0]}_source", f"{names[1]}_target"]
 
 
-def _read(
-    path: Path, roles: dict[str, str], separator: str | None, header: bool, bad_rows: BadRows
+def _read(table_format: TableFormat, bad_rows: BadRows) -> Rows:
+    """The columns of the roles, by role, in file order, checked."""
+    roles, path = table_format.roles, bad_rows.path
+    rows = reader.read_rows(path, table_format.of_file(path), bad_rows)
+    rows = Rows({role: rows.columns[column] for role, column in roles.items()}, rows.lines)
+    _check_exchanged(path, rows, roles)
+    if "rating" in roles:
+        rows = _check_ratings(rows, roles["rating"], table_format.rating_max, bad_rows)
+    if "timestamp" in roles:
+        per_second = TIME_UNITS[table_format.time_unit]
+        rows = check_times(rows, roles["timestamp"], per_second, bad_rows)
+    for role in ("user", "item"):
+        cells = rows.columns[role]
+        empty = np.isin(cells.codes, np.flatnonzero(np.asarray(cells.categories) == ""))
+        rows = _without(empty, rows, role, role, "a name", bad_rows)
+    rows = without_repeated(rows, roles["user"], bad_rows)
+    bad_rows.raise_if_any()
+    return rows
+
+
+def _without(
+    bad: np.ndarray, rows: Rows, role: str, column: str, expected: str, bad_rows: BadRows
 ) -> Rows:
-    """The columns of the roles, by role, in file order."""
-    if path.suffix == ".parquet":
-        return _read_parquet(path, roles, bad_rows)
-    if separator is None:
-        separator = "\t" if path.suffix in (".tsv", ".dat") else ","
-    names = None
-    if header:
-        present = read_header(path, separator)
-    else:
-        present = [str(n + 1) for n in range(len(read_header(path, separator)))]
-        names = tuple(present)
-    _check_present(path, roles, present)
-    kinds = {column: _KINDS[role] for role, column in roles.items()}
-    rows = reader.read_rows(path, FileFormat(kinds, separator, names), bad_rows)
-    return Rows({role: rows.columns[column] for role, column in roles.items()}, rows.lines)
+    """The rows that are not bad; DataValueError for the others."""
+    cells = rows.columns[role]
 
-
-def _check_present(path: Path, roles: dict[str, str], present: list[str]) -> None:
-    for role, column in roles.items():
-        if column not in present:
-            raise DataFormatError(
-                f"no column for {role!r}",
-                file=path,
-                line=1,
-                column=column,
-                value=", ".join(present),
-                remedy="name the columns: " + COLUMNS,
-            )
-
-
-def _read_parquet(path: Path, roles: dict[str, str], bad_rows: BadRows) -> Rows:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        _check_present(path, roles, pyarrow.parquet.read_schema(path).names)
-        table = pyarrow.parquet.read_table(path, columns=list(roles.values()))
-    except pyarrow.ArrowInvalid as error:
-        raise DataFormatError(
-            f"no parquet file ({str(error).splitlines()[0]})",
-            file=path,
-            remedy="write it again",
-        ) from None
-    columns, lines, good = {}, np.arange(1, len(table) + 1), np.ones(len(table), bool)
-    bad_rows.rows_read = len(table)
-    for role, name in roles.items():
-        series = table[name].to_pandas()
-        if _KINDS[role] == "text":
-            right = series.notna().to_numpy()
-            columns[role] = pd.Categorical(series.astype(str))
-        else:
-            numbers = pd.to_numeric(series, errors="coerce").to_numpy(float)
-            right = np.isfinite(numbers)
-            columns[role] = np.where(right, numbers, 0)
-        if role == "timestamp":
-            right &= columns[role] == np.floor(columns[role])
-            columns[role] = columns[role].astype(np.int64)
-        good &= _reject(~right & good, series, lines, role, "a value of its kind", bad_rows)
-    return Rows(columns, lines).keep(good)
-
-
-def _reject(bad, cells, lines, role: str, expected: str, bad_rows: BadRows) -> np.ndarray:
     def error(row: int) -> DataValueError:
         value = cells[row]
         return DataValueError(
             "not a usable value",
             file=bad_rows.path,
-            line=int(lines[row]),
-            column=role,
+            line=int(rows.lines[row]),
+            column=column,
             value=value.item() if isinstance(value, np.generic) else value,
             expected=expected,
             remedy=SKIP_REMEDY,
         )
 
-    return bad_rows.add_where(bad, lines, f"bad value in {role}", error)
+    return rows.keep(bad_rows.add_where(bad, rows.lines, f"bad value in {column}", error))
 
 
-def _interactions(
-    name: str,
-    rows: Rows,
-    roles: dict[str, str],
-    time_unit: str,
-    rating_max: float,
-    rows_from: int,
-    bad_rows: BadRows,
-) -> Interactions:
-    """rows_from: the line of the file's first row."""
-    check_exchanged(bad_rows.path, rows, roles)
-    if "rating" in roles:
-        rating = rows.columns["rating"]
-        if len(np.unique(rating[:LOOKED_AT])) > _MOST_RATINGS:
-            raise DataFormatError(
-                f"more than {_MOST_RATINGS} different ratings",
-                file=bad_rows.path,
-                column=roles["rating"],
-                value=np.unique(rating[:LOOKED_AT])[:4].tolist(),
-                expected=f"ratings 0..{rating_max:g}",
-                remedy="name the rating column, or rating=none",
-            )
-        bad = (rating < 0) | (rating > rating_max)
-        expected = f"0..{rating_max:g}; see rating_max"
-        rows = rows.keep(_reject(bad, rating, rows.lines, roles["rating"], expected, bad_rows))
-    if "timestamp" in roles:
-        rows = check_times(rows, "timestamp", roles["timestamp"], TIME_UNITS[time_unit], bad_rows)
-    for role in ("user", "item"):
-        cells = rows.columns[role]
-        empty = np.isin(cells.codes, np.flatnonzero(np.asarray(cells.categories) == ""))
-        rows = rows.keep(_reject(empty, cells, rows.lines, role, "a name", bad_rows))
-    codes = {role: _codes(rows.columns[role]) for role in ("user", "item")}
-    keys = [codes["user"].codes, codes["item"].codes]
-    keys += [rows.columns[role] for role in ("rating", "timestamp") if role in roles]
-    users = rows.columns["user"]
-    good = first_of_equal(keys, rows.lines, roles["user"], lambda row: users[row], bad_rows)
-    bad_rows.raise_if_any()
-    found = Interactions(
-        name,
-        codes["user"],
-        codes["item"],
-        item_categories(codes["item"], rows.columns.get("category")),
-        rows.lines - rows_from,
-        rows.columns["rating"].astype(np.float32) if "rating" in roles else None,
-        rows.columns["timestamp"] if "timestamp" in roles else None,
+def _check_ratings(rows: Rows, column: str, rating_max: float, bad_rows: BadRows) -> Rows:
+    """The rows with a rating from 0 to rating_max; other columns than ratings are refused."""
+    rating = rows.columns["rating"]
+    different = np.unique(rating[:_INSPECTED])
+    if len(different) > _MAX_RATINGS:
+        raise DataFormatError(
+            f"more than {_MAX_RATINGS} different ratings",
+            file=bad_rows.path,
+            column=column,
+            value=different[:4].tolist(),
+            expected=f"ratings 0..{rating_max:g}",
+            remedy="name the rating column, or rating=none",
+        )
+    bad = (rating < 0) | (rating > rating_max)
+    return _without(bad, rows, "rating", column, f"0..{rating_max:g}; see rating_max", bad_rows)
+
+
+def expected_time(value) -> str:
+    """What a time should have been, with a guess at what it is."""
+    looks = isinstance(value, (int, np.integer)) and value > MILLISECONDS
+    hint = "; these look like milliseconds, see time_unit" if looks else ""
+    return f"whole seconds since 1970, {EARLIEST}..{LATEST}{hint}"
+
+
+def check_times(rows: Rows, column: str, per_second: int, bad_rows: BadRows) -> Rows:
+    """The rows with a possible timestamp, which is in seconds afterwards; column: its name."""
+    raw = rows.columns["timestamp"]
+    time = raw // per_second
+
+    def error(row: int) -> DataValueError:
+        return DataValueError(
+            "not a usable time",
+            file=bad_rows.path,
+            line=int(rows.lines[row]),
+            column=column,
+            value=int(raw[row]),
+            expected=expected_time(time[row]),
+            remedy=SKIP_REMEDY,
+        )
+
+    bad = (time < EARLIEST) | (time > LATEST)
+    good = bad_rows.add_where(bad, rows.lines, f"bad value in {column}", error)
+    return Rows(rows.columns | {"timestamp": time}, rows.lines).keep(good)
+
+
+def without_repeated(rows: Rows, column: str, bad_rows: BadRows) -> Rows:
+    """The rows but those that repeat an earlier one in user, item, rating and timestamp;
+    DuplicateRowError for them.  column: the name of the user's."""
+    keys = {role: cells for role, cells in rows.columns.items() if role != "category"}
+    codes = {k: c.codes if isinstance(c, pd.Categorical) else c for k, c in keys.items()}
+    group = pd.DataFrame(codes).groupby(list(codes), sort=False).ngroup().to_numpy()
+    repeated = pd.Series(group).duplicated().to_numpy()
+    first = np.flatnonzero(~repeated)  # of each group: they are numbered as they appear
+
+    def error(row: int) -> DuplicateRowError:
+        return DuplicateRowError(
+            f"the row repeats line {rows.lines[first[group[row]]]}",
+            file=bad_rows.path,
+            line=int(rows.lines[row]),
+            column=column,
+            value=str(rows.columns["user"][row]),
+            expected="every combination of user, item, rating and time once",
+            remedy="remove one of the lines, or keep the first with --on_bad_rows skip",
+        )
+
+    return rows.keep(bad_rows.add_where(repeated, rows.lines, "repeated row", error))
+
+
+def _check_exchanged(path: Path, rows: Rows, roles: dict[str, str]) -> None:
+    """Raises DataFormatError where users look like Amazon's products and items like its users."""
+    inspected, matches = min(len(rows), _INSPECTED), []
+    for role, pattern in (("user", _ASIN), ("item", _REVIEWER)):
+        cells = rows.columns[role][:_INSPECTED]
+        matches.append(sum(bool(pattern.fullmatch(str(cell))) for cell in cells))
+    if inspected and min(matches) >= _MIN_SHARE * inspected:  # without rows, all were bad
+        raise DataFormatError(
+            f"user and item columns look swapped: column {roles['user']!r} holds product numbers "
+            f"and {roles['item']!r} reviewer ids in {min(matches)} of the first {inspected} rows",
+            file=path,
+            column=roles["user"],
+            value=str(rows.columns["user"][0]),
+            expected=f"user={roles['item']},item={roles['user']}",
+            remedy="exchange the two in columns",
+        )
+
+
+def interactions_of(name: str, rows: Rows, first_line: int = 0) -> Interactions:
+    """The columns user, item, rating, timestamp and category of `rows`, the last three if there
+    are any; first_line: of the file's first row."""
+    cells = rows.columns
+    used = {
+        role: cells[role].remove_unused_categories()
+        if isinstance(cells[role], pd.Categorical)
+        else cells[role]
+        for role in ("user", "item")
+    }
+    item, rating = factorise(used["item"]), cells.get("rating")
+    return Interactions(
+        name=name,
+        user=factorise(used["user"]),
+        item=item,
+        category=item_categories(item, cells.get("category")),
+        row_id=rows.lines - first_line,
+        rating=None if rating is None else rating.astype(np.float32),
+        time=cells.get("timestamp"),
     )
-    return found if good.all() else found.take(np.flatnonzero(good))
-
-
-def _codes(cells: pd.Categorical) -> Codes:
-    return factorise(cells.remove_unused_categories())
 
 
 def item_categories(item: Codes, category: pd.Categorical | None) -> Codes:
-    """One for each item, that of its first row; without the column all are "unknown"."""
+    """One per item, that of its first row; without the column all are "unknown"."""
     size = len(item.values)
     if category is None:
         return Codes(np.zeros(size, np.int32), np.array([UNKNOWN_CATEGORY]))
     first = np.unique(item.codes, return_index=True)[1]
     of_rows = factorise(category)
-    codes = np.full(size, -1, np.int32)
+    codes = np.full(size, MISSING, np.int32)
     codes[item.codes[first]] = of_rows.codes[first]
     return Codes(codes, of_rows.values)

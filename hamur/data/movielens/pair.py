@@ -10,17 +10,16 @@ import pandas as pd
 
 from hamur.data.columns import Columns, Join, read_file
 from hamur.data.cross_domain.dataset import CrossDomainData, Interactions
-from hamur.data.cross_domain.join import join_pair
-from hamur.data.cross_domain.tables import item_categories
-from hamur.data.encode import factorise
+from hamur.data.cross_domain.join import JoinRules, join_pair
+from hamur.data.cross_domain.tables import interactions_of
 from hamur.data.errors import EmptySplitError
 from hamur.data.movielens import load as movielens
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.reader import Rows
 
-_KINDS = ("user_id", "movie_id", "rating", "timestamp", "genres")
+_ROLES = {"user": "user_id", "item": "movie_id", "rating": "rating", "timestamp": "timestamp"}
 _COLUMNS = Columns(
-    kinds={name: movielens.COLUMNS.kinds[name] for name in _KINDS},
+    kinds={name: movielens.COLUMNS.kinds[name] for name in (*_ROLES.values(), "genres")},
     labels={},
     sparse=(),
     values=movielens.COLUMNS.values,
@@ -47,45 +46,35 @@ def load_movielens_pair(
     policy = Policy(on_bad_rows, max_bad_fraction)
     source = movielens.SAMPLE if path is None else Path(path).expanduser()
     bad_rows = [BadRows(file, policy) for file in movielens.find_sources(source)]
-    rows, names = _read_movielens(bad_rows)
+    joins = [Join(bad_rows[-1], "movie_id", movielens.MOVIES)] if len(bad_rows) > 1 else []
+    rows = read_file(bad_rows[0], _COLUMNS, movielens.RATINGS if joins else None, joins)
+    names = rows.columns["genres"]
     parts = [name.split("|") for name in names.categories]
     first = np.array([part[0] for part in parts])[names.codes]
     second = np.array([part[1] if len(part) > 1 else "others" for part in parts])[names.codes]
-    domains = []
-    for genre in genres:
-        chosen = np.flatnonzero(first == genre)
-        if not len(chosen):
-            raise EmptySplitError(
-                f"no rating of a movie whose first genre is {genre!r}",
-                file=source,
-                expected="one of " + ", ".join(np.unique(first)),
-                remedy="name two of these genres",
-            )
-        columns = {name: column[chosen] for name, column in rows.columns.items()}
-        item = factorise(columns["movie_id"])
-        domains.append(
-            Interactions(
-                genre,
-                factorise(columns["user_id"]),
-                item,
-                item_categories(item, pd.Categorical(second[chosen])),
-                rows.lines[chosen] - (2 if len(bad_rows) == 1 else 1),
-                columns["rating"].astype(np.float32),
-                columns["timestamp"],
-            )
-        )
+    domains = [
+        _domain(source, rows, genre, first, second, first_line=2 if len(bad_rows) == 1 else 1)
+        for genre in genres
+    ]
     return join_pair(
         *domains,
-        split=split,
-        split_seed=split_seed,
-        vocabulary=vocabulary,
-        id_order=id_order,
-        found={"files": {each.path.name: each.counts() for each in bad_rows}},
+        JoinRules(split, split_seed, vocabulary, id_order),
+        {"files": {each.path.name: each.counts() for each in bad_rows}},
     )
 
 
-def _read_movielens(bad_rows: list[BadRows]) -> tuple[Rows, pd.Categorical]:
-    """user_id, movie_id, rating, timestamp of every rating, and the genres of its movie."""
-    joins = [Join(bad_rows[-1], "movie_id", movielens.MOVIES)] if len(bad_rows) > 1 else []
-    rows = read_file(bad_rows[0], _COLUMNS, movielens.RATINGS if joins else None, joins)
-    return rows, rows.columns["genres"]
+def _domain(
+    source: Path, rows: Rows, genre: str, first: np.ndarray, second: np.ndarray, first_line: int
+) -> Interactions:
+    """The ratings of movies whose first genre it is; first, second (N,): genres of the rows."""
+    chosen = np.flatnonzero(first == genre)
+    if not len(chosen):
+        raise EmptySplitError(
+            f"no rating of a movie whose first genre is {genre!r}",
+            file=source,
+            expected="one of " + ", ".join(np.unique(first)),
+            remedy="name two of these genres",
+        )
+    columns = {role: rows.columns[name][chosen] for role, name in _ROLES.items()}
+    columns["category"] = pd.Categorical(second[chosen])
+    return interactions_of(genre, Rows(columns, rows.lines[chosen]), first_line)

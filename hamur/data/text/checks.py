@@ -33,7 +33,7 @@ def allowed(
         text = f"{problem}; {(cells == cell).sum()} rows have it"
         return text, value, "one of " + ", ".join(map(str, values)), remedy
 
-    return _without(rows, bad, f"{problem} in {column}", bad_rows, kind, column, describe)
+    return without(rows, bad, f"{problem} in {column}", bad_rows, kind, column, describe)
 
 
 def unique(rows: Rows, keys: tuple[str, ...], bad_rows: BadRows) -> Rows:
@@ -51,7 +51,7 @@ def unique(rows: Rows, keys: tuple[str, ...], bad_rows: BadRows) -> Rows:
         return text, key if len(key) > 1 else key[0], "every key once", remedy
 
     bad = pd.Series(joined).duplicated().to_numpy()
-    return _without(rows, bad, f"repeated {name}", bad_rows, DuplicateRowError, name, describe)
+    return without(rows, bad, f"repeated {name}", bad_rows, DuplicateRowError, name, describe)
 
 
 def with_partner(
@@ -66,7 +66,7 @@ def with_partner(
         remedy = f"fetch the matching {name}, or use --on_bad_rows skip"
         return text, keys[:5].tolist(), f"only keys of {name}", remedy
 
-    return _without(rows, alone, f"no partner in {name}", bad_rows, JoinError, key, describe)
+    return without(rows, alone, f"no partner in {name}", bad_rows, JoinError, key, describe)
 
 
 def implied(
@@ -80,10 +80,10 @@ def implied(
         return rows.keep(~bad)
     problem = f"{consequence} without {condition}"
     why = problem, 1, f"0 where {condition} is 0", SKIP_REMEDY
-    return _without(rows, bad, problem, bad_rows, DataValueError, consequence, lambda row: why)
+    return without(rows, bad, problem, bad_rows, DataValueError, consequence, lambda row: why)
 
 
-def _without(
+def without(
     rows: Rows,
     bad: np.ndarray,
     reason: str,

@@ -15,9 +15,8 @@ from sklearn.metrics import roc_auc_score
 
 from hamur.commands.prepare_data import main_prepare
 from hamur.data import cache, load_amazon, load_amazon_pair
-from hamur.data.amazon import raw as amazon_raw
-from hamur.data.amazon.files import _meta, _review
-from hamur.data.amazon.lines import parse
+from hamur.data.amazon.load import Options
+from hamur.data.amazon.reader import _meta, _review, parse
 from hamur.data.detect import DATASETS
 from hamur.data.errors import (
     CacheError,
@@ -186,7 +185,7 @@ def test_milliseconds_are_recognised(folder):
 def test_the_same_review_twice(folder):
     text = reviews(folder).read_text().split("\n")
     set_line(reviews(folder), 9, lambda _: text[3])
-    with pytest.raises(DuplicateRowError, match=r"SynToys_5\.json:9: .*line 4 says the same"):
+    with pytest.raises(DuplicateRowError, match=r"SynToys_5\.json:9: .*the row repeats line 4"):
         load_amazon_pair(folder)
     pair = load_amazon_pair(folder, on_bad_rows="skip")
     rows = np.concatenate([part.row_id for part in pair.target])
@@ -265,7 +264,7 @@ def test_missing_ambiguous_and_empty_files(folder, tmp_path):
     with pytest.raises(DataFileNotFoundError, match="no such folder"):
         load_amazon_pair(tmp_path / "nowhere")
     shutil.copy(reviews(folder), reviews(folder, "Third"))
-    with pytest.raises(DataFormatError, match=r"SynBooks, SynToys, Third.*Remedy: say pair"):
+    with pytest.raises(DataFormatError, match=r"SynBooks, SynToys, Third.*Remedy: name them: pair"):
         load_amazon_pair(folder)
     pair = load_amazon_pair(folder, pair=("SynToys", "SynBooks"))
     assert pair.target_schema.domain_names == ("SynToys", "SynBooks")
@@ -443,7 +442,7 @@ def test_unknown_options_are_refused(tmp_path):
 
 
 def test_a_prepared_pair_is_the_pair(made, folder, tmp_path):
-    options = amazon_raw.Options(pair=NAMES)
+    options = Options(pair=NAMES)
     found = prepare(DATASETS["amazon"], made[0], tmp_path / "out", options, workers=1, quiet=True)
     pair, expected = load_amazon_pair(tmp_path / "out"), load_amazon_pair(made[0])
     for one, other in zip((pair.source, *pair.target), (expected.source, *expected.target)):
@@ -581,7 +580,7 @@ def test_memory_does_not_grow_with_the_reviews_read(tmp_path):
                 file.write(json.dumps(record) + "\n")
         script = (
             "import sys; from pathlib import Path\n"
-            "from hamur.data.amazon.files import read_reviews\n"
+            "from hamur.data.amazon.reader import read_reviews\n"
             "from hamur.data.text.bad_rows import Policy, BadRows\n"
             "from hamur.reporting.results import peak_rss_mib\n"
             "path = Path(sys.argv[1])\n"
@@ -602,7 +601,7 @@ def test_preparing_names_the_bad_line_and_lists_what_it_skips(folder, tmp_path):
         prepare(DATASETS["amazon"], folder, tmp_path / "out", quiet=True, workers=2)
     assert (caught.value.line, caught.value.column) == (7, "overall")
     assert not (tmp_path / "out").exists()
-    options = amazon_raw.Options(policy=Policy("skip"))
+    options = Options(policy=Policy("skip"))
     found = prepare(DATASETS["amazon"], folder, tmp_path / "out", options, quiet=True, workers=1)
     assert found.stats["files"][reviews(folder).name]["dropped"] == {"overall": 1}
     listed_rows = (tmp_path / "out" / "bad_rows.csv").read_text().splitlines()

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamur.data import load_movielens_pair, load_pair
-from hamur.data.cross_domain import Interactions, join_pair
+from hamur.data.cross_domain import Interactions, JoinRules, TableFormat, join_pair
 from hamur.data.cross_domain.dataset import ITEM, USER, UserHistories
 from hamur.data.cross_domain.storage import export_biao_json
-from hamur.data.cross_domain.tables import parse_columns
+from hamur.data.cross_domain.tables import COLUMNS as PLAIN
 from hamur.data.encode import Codes
 from hamur.data.errors import (
     DataFileNotFoundError,
@@ -25,7 +25,7 @@ from hamur.data.errors import (
 from tests.support.pair_reference import Reference
 
 DAY, BEGIN = 86_400, 1_300_000_000
-COLUMNS = "user=user,item=item,rating=rating,timestamp=timestamp,category=category"
+COLUMNS = PLAIN + ",category=category"
 
 
 def write(path, rows, header="user,item,rating,timestamp,category"):
@@ -34,6 +34,11 @@ def write(path, rows, header="user,item,rating,timestamp,category"):
     lines += [f"{u},{i},{r},{BEGIN + DAY * d},{c}" for u, i, r, d, c in rows]
     path.write_text("".join(line + "\n" for line in lines))
     return path
+
+
+def load(source, target, columns=COLUMNS, header=True, time_unit="s", **rules):
+    table_format = TableFormat(columns, header=header, time_unit=time_unit)
+    return load_pair(source, target, table_format, **rules)
 
 
 # Six users: u1 has everything, u2 two target rows, u3 no source row, u4 ties on a day,
@@ -72,7 +77,7 @@ def test_an_item_keeps_its_category_whatever_its_id_looks_like(items):
         "S", plain_codes(users, list("abc")), plain_codes(column, items), category,
         np.arange(12), np.ones(12, np.float32), BEGIN + DAY * np.array(days),
     )  # fmt: skip
-    pair = join_pair(rows, replace(rows, name="T"), vocabulary="all")
+    pair = join_pair(rows, replace(rows, name="T"), JoinRules(vocabulary="all"))
     for side in ("source", "target"):
         found = dict(zip(pair.names[f"{side}_item"][1:], getattr(pair, f"{side}_categories")[1:]))
         named = {item: pair.names[f"{side}_category"][c] for item, c in found.items()}
@@ -93,7 +98,7 @@ def reference(source, target):
 @pytest.fixture
 def small(tmp_path):
     paths = write(tmp_path / "books.csv", SOURCE), write(tmp_path / "toys.csv", TARGET)
-    return load_pair(*paths, columns=COLUMNS)
+    return load(*paths)
 
 
 def listed(table):
@@ -169,7 +174,7 @@ def test_300_random_users_as_the_reference_has_them(tmp_path):
             [(f"u{u}", f"{prefix}{i}", r, d, f"c{i % 7}") for u, i, d, r in keys.tolist()]
         )
     paths = [write(tmp_path / f"{n}.csv", rows) for n, rows in zip("ab", tables)]
-    pair = load_pair(*paths, columns=COLUMNS)
+    pair = load(*paths)
     assert pair.num_users > 250
     assert_equal(pair, reference(*tables))
 
@@ -197,9 +202,9 @@ def test_small_pairs_with_many_ties(tmp_path_factory, source, target):
     if not expected.user:
         # Items of both tables have the same names, which looks like exchanged columns.
         with pytest.raises((EmptySplitError, JoinError, DataFormatError)):
-            load_pair(*paths, columns=COLUMNS)
+            load(*paths)
         return
-    assert_equal(load_pair(*paths, columns=COLUMNS), expected)
+    assert_equal(load(*paths), expected)
 
 
 def test_no_pool_or_history_knows_the_present_or_later(small):
@@ -225,13 +230,13 @@ def test_inclusive_pools_hold_the_same_day(small):
 
 def test_vocabulary_of_all_rows(tmp_path):
     paths = write(tmp_path / "a.csv", SOURCE), write(tmp_path / "b.csv", TARGET)
-    pair = load_pair(*paths, columns=COLUMNS, vocabulary="all")
+    pair = load(*paths, vocabulary="all")
     assert (pair.target.test.sparse > 0).all() and (pair.source.sparse > 0).all()
 
 
 def test_global_time_keeps_days_together(tmp_path):
     paths = write(tmp_path / "a.csv", SOURCE), write(tmp_path / "b.csv", TARGET)
-    pair = load_pair(*paths, columns=COLUMNS, split="global_time")
+    pair = load(*paths, split="global_time")
     train, valid, test = (part.time for part in pair.target)
     assert train.max() < valid.min() <= valid.max() < test.min()
     assert (pair.valid_time[1:] == valid.min()).all()
@@ -242,19 +247,19 @@ def test_global_time_keeps_days_together(tmp_path):
 def test_without_time_the_split_is_drawn_and_pools_are_whole(tmp_path):
     paths = write(tmp_path / "a.csv", SOURCE), write(tmp_path / "b.csv", TARGET)
     columns = COLUMNS.replace("timestamp=timestamp", "timestamp=none")
-    one, same, other = (load_pair(*paths, columns=columns, split_seed=s) for s in (1, 1, 5))
+    one, same, other = (load(*paths, columns=columns, split_seed=s) for s in (1, 1, 5))
     assert not one.timed
     assert listed(one.target.test) == listed(same.target.test) != listed(other.target.test)
     begin, end = one.pool(one.source_histories(), one.target.train)
     rows = np.bincount(one.source.sparse[:, USER])
     assert (end - begin == rows[one.target.train.sparse[:, USER]]).all()
     with pytest.raises(ValueError, match="needs a timestamp"):
-        load_pair(*paths, columns=columns, split="global_time")
+        load(*paths, columns=columns, split="global_time")
 
 
 def test_without_ratings_every_row_is_positive(tmp_path):
     paths = write(tmp_path / "a.csv", SOURCE), write(tmp_path / "b.csv", TARGET)
-    pair = load_pair(*paths, columns="user=user,item=item,timestamp=timestamp")
+    pair = load(*paths, columns="user=user,item=item,timestamp=timestamp")
     assert all((part.labels == 1).all() for part in (pair.source, *pair.target))
     assert pair.names["source_category"].tolist() == ["", "unknown"]
 
@@ -273,8 +278,8 @@ def test_files_without_header_tabs_parquet_and_milliseconds(tmp_path, small):
             else:
                 frame.to_csv(path, sep="\t" if form == "tsv" else ",", index=False, header=False)
         numbers = "user=1,item=2,rating=3,timestamp=4"
-        options = {} if form == "parquet" else dict(columns=numbers, header=False)
-        pair = load_pair(*paths, **options, time_unit="ms" if form == "ms" else "s")
+        options = dict(columns=PLAIN) if form == "parquet" else dict(columns=numbers, header=False)
+        pair = load(*paths, **options, time_unit="ms" if form == "ms" else "s")
         rows = listed(pair.source), *(listed(part) for part in pair.target)
         assert expected is None or rows == expected
         expected = rows
@@ -289,13 +294,13 @@ def test_what_the_public_files_cannot_say_is_not_exported(tmp_path, small):
             export_biao_json(pair, tmp_path / "out")
 
     refused(small, "an id for every item: prepare it with --vocabulary all")
-    whole = dict(columns=COLUMNS, vocabulary="all")
-    refused(load_pair(*paths, **whole, split="global_time"), "the split leave_two_out")
-    assert len(export_biao_json(load_pair(*paths, **whole), tmp_path / "out")) == 13
+    whole = dict(vocabulary="all")
+    refused(load(*paths, **whole, split="global_time"), "the split leave_two_out")
+    assert len(export_biao_json(load(*paths, **whole), tmp_path / "out")) == 13
     whole["columns"] = COLUMNS.replace("rating=rating,", "")
-    refused(load_pair(*paths, **whole), "the ratings of its rows")
+    refused(load(*paths, **whole), "the ratings of its rows")
     whole["columns"] = COLUMNS.replace("=timestamp", "=none")
-    refused(load_pair(*paths, **whole), "times")
+    refused(load(*paths, **whole), "times")
 
 
 # ---- bad input
@@ -308,7 +313,7 @@ def bad(tmp_path, line, new, error=DataValueError):
     lines[line - 1] = new
     paths[1].write_text("\n".join(lines) + "\n")
     with pytest.raises(error) as caught:
-        load_pair(*paths, columns=COLUMNS)
+        load(*paths)
     assert "Remedy: " in str(caught.value) and "\n" not in str(caught.value)
     return caught.value
 
@@ -331,7 +336,7 @@ def test_bad_cells_name_file_line_and_column(tmp_path, new, error, column):
     found = bad(tmp_path, 5, new, error)
     assert (found.file.name, found.line, found.column) == ("b.csv", 5, column)
     paths = tmp_path / "a.csv", tmp_path / "b.csv"
-    pair = load_pair(*paths, columns=COLUMNS, on_bad_rows="skip", max_bad_fraction=0.1)
+    pair = load(*paths, on_bad_rows="skip", max_bad_fraction=0.1)
     counts = pair.target_schema.split["domains"]["b"]["files"]["b.csv"]
     assert counts["rows_read"] == counts["rows_kept"] + 1 and sum(counts["dropped"].values()) == 1
 
@@ -346,7 +351,7 @@ def test_exchanged_columns_are_found_by_their_look(tmp_path):
     rows = [(f"B0{n:08d}", f"A{n:013d}", 5, n, "X") for n in range(30)]
     write(tmp_path / "c.csv", rows)
     with pytest.raises(DataFormatError, match="look swapped") as caught:
-        load_pair(tmp_path / "c.csv", write(tmp_path / "d.csv", TARGET), columns=COLUMNS)
+        load(tmp_path / "c.csv", write(tmp_path / "d.csv", TARGET))
     text = "'user' holds product numbers and 'item' reviewer ids in 30 of the first 30 rows"
     assert text in str(caught.value)
 
@@ -356,50 +361,50 @@ def test_no_common_user_and_what_an_exchange_would_give(tmp_path):
     turned = [(i, u, *rest) for u, i, *rest in TARGET]
     source = write(tmp_path / "a.csv", SOURCE)
     with pytest.raises(JoinError, match=r"0 users in both files: 5 in a, 6 in b\. Remedy"):
-        load_pair(source, write(tmp_path / "b.csv", strangers), columns=COLUMNS)
+        load(source, write(tmp_path / "b.csv", strangers))
     target = write(tmp_path / "b.csv", turned)
     text = "0 users in both files.*columns user and item exchanged in {} 5 would be shared"
     with pytest.raises(DataFormatError, match=text.format(r"the target \(b\)")):
-        load_pair(source, target, columns=COLUMNS)
+        load(source, target)
     with pytest.raises(DataFormatError, match=text.format(r"the source \(b\)")):
-        load_pair(target, source, columns=COLUMNS)
+        load(target, source)
     # Users and items are texts of different lengths.
     turned = [(f"{i} of the books", u, *rest) for u, i, *rest in SOURCE]
     with pytest.raises(DataFormatError, match=text.format("both tables")):
-        load_pair(write(tmp_path / "c.csv", turned), target, columns=COLUMNS)
+        load(write(tmp_path / "c.csv", turned), target)
     long = [(f"{u}, a customer", *rest) for u, *rest in TARGET]
     turned = [(i, f"{u}, a customer", *rest) for u, i, *rest in SOURCE]
     for path, rows in (("c.csv", turned), ("d.csv", long)):
         write(tmp_path / path, [[f'"{cell}"' for cell in row[:2]] + [*row[2:]] for row in rows])
     with pytest.raises(DataFormatError, match=text.format(r"the source \(c\)")):
-        load_pair(tmp_path / "c.csv", tmp_path / "d.csv", columns=COLUMNS)
+        load(tmp_path / "c.csv", tmp_path / "d.csv")
 
 
 def test_too_few_rows_ratings_that_are_none_same_file_missing_columns(tmp_path):
     few = [row for n, row in enumerate(TARGET) if n % 3 == 0]
     paths = write(tmp_path / "a.csv", SOURCE), write(tmp_path / "few.csv", few)
     with pytest.raises(EmptySplitError, match="no user has 3 rows in few"):
-        load_pair(*paths, columns=COLUMNS)
+        load(*paths)
     many = [("u1", f"t{n}", n / 8, n, "X") for n in range(40)]
     with pytest.raises(DataFormatError, match="more than 21 different ratings"):
-        load_pair(paths[0], write(tmp_path / "many.csv", many), columns=COLUMNS)
+        load(paths[0], write(tmp_path / "many.csv", many))
     with pytest.raises(DataFormatError, match="the same file for both"):
-        load_pair(paths[0], paths[0], columns=COLUMNS)
-    assert load_pair(paths[0], paths[0], columns=COLUMNS, allow_same=True).num_users == 1
+        load(paths[0], paths[0])
+    assert load(paths[0], paths[0], allow_same=True).num_users == 1
     with pytest.raises(DataFormatError, match="column 'stars': no column for 'rating'"):
-        load_pair(*paths, columns="user=user,item=item,rating=stars")
+        load(*paths, columns="user=user,item=item,rating=stars")
     with pytest.raises(DataFileNotFoundError, match="nowhere"):
-        load_pair(tmp_path / "nowhere.csv", paths[1])
+        load(tmp_path / "nowhere.csv", paths[1])
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
-    with pytest.raises(DataFormatError, match="no parquet file"):
-        load_pair(tmp_path / "x.parquet", paths[1])
+    with pytest.raises(DataFormatError, match="no Parquet file"):
+        load(tmp_path / "x.parquet", paths[1])
 
 
 def test_columns_are_checked():
-    assert parse_columns("user=1,item=2,rating=none") == {"user": "1", "item": "2"}
+    assert TableFormat("user=1,item=2,rating=none").roles == {"user": "1", "item": "2"}
     for wrong in ("user=1", "user=1,item=none", "user=1,item=2,stars=3"):
         with pytest.raises(ValueError, match="use user=user"):
-            parse_columns(wrong)
+            TableFormat(wrong)
 
 
 # ---- MovieLens by genre
