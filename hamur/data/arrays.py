@@ -85,27 +85,37 @@ class Piece:
     columns: tuple[int, ...]
     rows: np.ndarray | None = None
 
+    def __len__(self) -> int:
+        return len(self.values if self.rows is None else self.rows)
 
-class Pieces:
-    """(N, width) array put together from pieces when rows of it are asked for.
 
-    Behaves like a read-only array for what a Table does with its columns: `shape`, `dtype`,
-    `len`, `take`, indexing by rows and by (rows, column), and `np.asarray`, which reads it all.
-    """
+class ArrayView:
+    """Read-only, and like an array for what a Table does with its columns: `shape`, `dtype`, `len`,
+    `take`, indexing by rows and by (rows, column), and `np.asarray`, which reads it all."""
 
-    ndim = 2
-
-    def __init__(self, pieces: Iterable[Piece], dtype: np.dtype):
-        self.pieces, self.dtype = tuple(pieces), np.dtype(dtype)
-        first = self.pieces[0]
-        rows = len(first.values if first.rows is None else first.rows)
-        self.shape = (rows, sum(len(piece.columns) for piece in self.pieces))
+    def __init__(self, shape: tuple[int, ...], dtype):
+        self.shape, self.ndim, self.dtype = shape, len(shape), np.dtype(dtype)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def take(self, indices, axis: int = 0, out=None, mode: str = "raise") -> np.ndarray:
-        """The rows at these positions, (len(indices), width), in memory."""
+        """The rows at these positions, in memory."""
+        return self[np.asarray(indices)]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self[:], self.dtype if dtype is None else dtype)
+
+
+class Pieces(ArrayView):
+    """(N, width) array put together from pieces when rows of it are asked for."""
+
+    def __init__(self, pieces: Iterable[Piece], dtype: np.dtype):
+        self.pieces = tuple(pieces)
+        width = sum(len(piece.columns) for piece in self.pieces)
+        super().__init__((len(self.pieces[0]), width), dtype)
+
+    def take(self, indices, axis: int = 0, out=None, mode: str = "raise") -> np.ndarray:
         indices = np.asarray(indices)
         result = np.empty((len(indices), self.shape[1]), self.dtype) if out is None else out
         for piece in self.pieces:
@@ -117,34 +127,25 @@ class Pieces:
         rows, column = key if isinstance(key, tuple) else (key, slice(None))
         index = np.arange(len(self))[rows]
         if isinstance(column, (int, np.integer)):
-            return self._column(range(self.shape[1])[column], rows)
+            return self._column(range(self.shape[1])[column])[rows]
         if index.ndim == 0:
             return self.take(index[None])[0][column]
         return self.take(index)[:, column]
 
-    def _column(self, column: int, rows) -> np.ndarray:
+    def _column(self, column: int) -> "PieceColumn":
         piece = next(piece for piece in self.pieces if column in piece.columns)
         place = piece.columns.index(column)
-        return PieceColumn(replace(piece, columns=(place,)), self.dtype)[rows]
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
+        return PieceColumn(replace(piece, columns=(place,)), self.dtype)
 
 
-class Chosen:
-    """(N, width) array of some columns of another, which is not copied; read-only as `Pieces`."""
-
-    ndim = 2
+class ColumnSubset(ArrayView):
+    """(N, width) array of some columns of another, which is not copied."""
 
     def __init__(self, values, columns: Iterable[int]):
         self.values, self.columns = values, list(columns)
-        self.shape, self.dtype = (len(values), len(self.columns)), values.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
+        super().__init__((len(values), len(self.columns)), values.dtype)
 
     def take(self, indices, axis: int = 0, out=None, mode: str = "raise") -> np.ndarray:
-        """The rows at these positions, in memory."""
         return self.values.take(np.asarray(indices), axis=0)[:, self.columns]
 
     def __getitem__(self, key):
@@ -153,32 +154,17 @@ class Chosen:
             return self.values[rows, self.columns[column]]
         return self.values[rows][..., self.columns][..., column]
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.asarray(self[:], self.dtype if dtype is None else dtype)
 
-
-class PieceColumn:
-    """(N,) column that is one column of a piece; behaves like a read-only array, as `Pieces`."""
-
-    ndim = 1
+class PieceColumn(ArrayView):
+    """(N,) column that is one column of a piece."""
 
     def __init__(self, piece: Piece, dtype: np.dtype):
-        self.piece, self.dtype = piece, np.dtype(dtype)
-        self.shape = (len(piece.values if piece.rows is None else piece.rows),)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def take(self, indices, axis: int = 0, out=None, mode: str = "raise") -> np.ndarray:
-        """The values at these positions, in memory."""
-        return self[np.asarray(indices)]
+        self.piece = piece
+        super().__init__((len(piece),), dtype)
 
     def __getitem__(self, rows) -> np.ndarray:
         rows = rows if self.piece.rows is None else self.piece.rows[rows]
         return self.piece.values[rows, self.piece.columns[0]].astype(self.dtype)
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
 
 def blocks(rows: int, size: int = _VIEWED_ROWS) -> Iterable[slice]:
@@ -192,7 +178,7 @@ def release(column) -> None:
     The pages stay in the system's cache; without this, the resident size of a process that reads
     all rows at random grows to the size of the files.
     """
-    if isinstance(column, Chosen):
+    if isinstance(column, ColumnSubset):
         return release(column.values)
     if isinstance(column, (Pieces, PieceColumn)):
         for piece in column.pieces if isinstance(column, Pieces) else (column.piece,):

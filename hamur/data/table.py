@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hamur.data.arrays import Chosen, blocks, release
+from hamur.data.arrays import ColumnSubset, blocks, release
 from hamur.data.errors import DataValueError
 from hamur.data.multi_valued import MultiValued
 from hamur.data.schema import Schema
@@ -143,8 +143,8 @@ def drop_fields(splits: Splits, schema: Schema, names: Iterable[str]) -> tuple[S
     tables = (
         dataclasses.replace(
             table,
-            sparse=Chosen(table.sparse, sparse),
-            dense=Chosen(table.dense, dense),
+            sparse=ColumnSubset(table.sparse, sparse),
+            dense=ColumnSubset(table.dense, dense),
             lists=tuple(table.lists[m] for m in lists),
         )
         for table in splits

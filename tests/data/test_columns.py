@@ -98,7 +98,7 @@ def test_bad_cells_of_parquet_are_named_and_counted(tmp_path):
     typed.loc[4, "price"], typed.loc[9, "stars"], typed.loc[12, "age"] = np.inf, 1.5, "30"
     typed.to_parquet(tmp_path / "a.parquet")
     bad_rows = BadRows(tmp_path / "a.parquet", Policy())
-    with pytest.raises(DataValueError, match=r"a\.parquet:5: column 'price': not a usable value"):
+    with pytest.raises(DataValueError, match=r"a\.parquet:5: column 6 'price': not a usable value"):
         read_file(bad_rows, COLUMNS)
     skipped = BadRows(tmp_path / "a.parquet", Policy("skip"))
     rows = read_file(skipped, COLUMNS)

@@ -109,25 +109,10 @@ def _parquet_rows(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Ite
     import pyarrow.parquet
 
     with _named_errors(path):
-        table = pyarrow.parquet.read_table(path, columns=list(file_format.kinds))
-    lines, good, columns = np.arange(1, len(table) + 1), np.ones(len(table), bool), {}
-    for name, kind in file_format.kinds.items():
-        cells = table[name].to_pandas()
-        if _DTYPES[kind] == "category":
-            columns[name] = pd.Categorical(cells.astype(str).where(cells.notna(), ""))
-            continue
-        numbers = pd.to_numeric(cells, errors="coerce").to_numpy(float)
-        right = np.isfinite(numbers)
-        if kind != "float":
-            right &= (numbers >= 0) & (numbers == np.floor(numbers))
-        columns[name] = _values(
-            pd.Series(np.where(right, numbers, MISSING), dtype=_DTYPES[kind]), kind
-        )
-        if kind == "category":
-            right |= (cells.isna() | (cells == "")).to_numpy()
-        good &= _reject(~right & good, lines, name, kind, cells, bad_rows)
-    if len(table):
-        yield Rows(columns, lines).keep(good)
+        frame = pyarrow.parquet.read_table(path, columns=list(file_format.kinds)).to_pandas()
+    if len(frame):
+        lines = np.arange(1, len(frame) + 1)
+        yield _parse_cells(frame, lines, file_format, column_names(path), bad_rows)
 
 
 @contextmanager
@@ -140,33 +125,6 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise DataFormatError(
             f"no Parquet file ({str(error).splitlines()[0]})", file=path, remedy="write it again"
         ) from None
-
-
-def _reject(
-    bad: np.ndarray,
-    lines: np.ndarray,
-    name: str,
-    kind: str,
-    cells: pd.Series,
-    bad_rows: BadRows,
-    column_number: int | None = None,
-) -> np.ndarray:
-    """~bad, with the rows of `bad` (N,) bool added to `bad_rows`."""
-
-    def error(row: int) -> DataValueError:
-        value = cells.iloc[row]
-        return DataValueError(
-            "not a usable value",
-            file=bad_rows.path,
-            line=int(lines[row]),
-            column=name,
-            column_number=column_number,
-            value=value.item() if isinstance(value, np.generic) else value,
-            expected=_EXPECTED[kind],
-            remedy=SKIP_REMEDY,
-        )
-
-    return bad_rows.add_where(bad, lines, f"bad value in {name}", error)
 
 
 def parse_block(
@@ -235,29 +193,57 @@ def _is_sound(column: Column, kind: str) -> bool:
 
 def _parse_cells(
     frame: pd.DataFrame,
-    numbers: np.ndarray,
+    lines: np.ndarray,
     file_format: FileFormat,
     names: Sequence[str],
     bad_rows: BadRows,
 ) -> Rows:
-    """A block with a bad or a missing cell: all cells as text, judged by pattern."""
+    """The rows of a block with a bad or a missing cell, all cells as text; or of Parquet."""
     good, columns = np.ones(len(frame), bool), {}
     for name, kind in file_format.kinds.items():
-        cells = frame[name].str.strip()
+        cells = frame[name]
         if _DTYPES[kind] == "category":
-            columns[name] = pd.Categorical(frame[name])
+            columns[name] = pd.Categorical(cells.astype(str).where(cells.notna(), ""))
             continue
-        right = cells.str.fullmatch(_PATTERNS[kind]).to_numpy(bool)
-        if kind == "float":  # 1e400 looks like a number and is none
-            right = right & np.isfinite(cells.where(right, "0").astype(np.float64).to_numpy())
+        numbers = isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "iuf"
+        values, right = (_check_numbers if numbers else _check_text)(cells, kind)
+        columns[name] = _values(pd.Series(values, dtype=_DTYPES[kind]), kind)
 
-        number = names.index(name) + 1
-        good &= _reject(~right & good, numbers, name, kind, frame[name], bad_rows, number)
-        cells = cells.where(right, "0").replace("", str(MISSING))
-        if kind != "float":
-            cells = cells.str.replace(r"\.0*$", "", regex=True)
-        columns[name] = _values(cells.astype(_DTYPES[kind]), kind)
-    return Rows(columns, numbers).keep(good)
+        def error(row: int, name=name, kind=kind, cells=cells) -> DataValueError:
+            return DataValueError(
+                "not a usable value",
+                file=bad_rows.path,
+                line=int(lines[row]),
+                column=name,
+                column_number=names.index(name) + 1,
+                value=cells.iloc[row : row + 1].tolist()[0],
+                expected=_EXPECTED[kind],
+                remedy=SKIP_REMEDY,
+            )
+
+        good &= bad_rows.add_where(~right & good, lines, f"bad value in {name}", error)
+    return Rows(columns, lines).keep(good)
+
+
+def _check_text(cells: pd.Series, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Text as numbers, MISSING where it is none or empty; and (N,) bool whether the cell may be."""
+    cells = cells.astype(str).where(cells.notna(), "").str.strip()
+    right = cells.str.fullmatch(_PATTERNS[kind]).to_numpy(bool)
+    cells = cells.where(right, "0").replace("", str(MISSING))
+    if kind != "float":
+        return cells.str.replace(r"\.0*$", "", regex=True).astype(np.int64).to_numpy(), right
+    values = cells.astype(np.float64).to_numpy()
+    return values, right & np.isfinite(values)  # 1e400 looks like a number and is none
+
+
+def _check_numbers(cells: pd.Series, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The same of cells that are numbers already, NaN for missing ones."""
+    values = cells.to_numpy()
+    right = np.isfinite(values)
+    if kind != "float":
+        right &= (values >= 0) & (values == np.floor(values))
+    values = np.where(right, values, MISSING)
+    return values, right | (cells.isna().to_numpy() & (kind == "category"))
 
 
 def _plain(column: pd.Categorical) -> pd.Categorical:
