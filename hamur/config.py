@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,6 +31,7 @@ def flag(
     default_text: str | None = None,
     aliases: tuple[str, ...] = (),
     synonyms: Mapping[str, str] | None = None,
+    parse: Callable[[str], object] | None = None,
 ):
     """A dataclass field that is also a command-line flag of the same name.
 
@@ -39,16 +40,17 @@ def flag(
     {name: {option: value}}.
     aliases: other spellings of the flag, those of the public scripts among them.
     synonyms: {other spelling of a choice: the choice}, which `check_fields` replaces.
+    parse: what makes the value of the text, for a field that is neither text nor number.
     """
     metadata = dict(help=help, group=group, choices=choices, default_text=default_text)
     metadata |= dict(at_least=at_least, above=above, below=below)
-    metadata |= dict(aliases=aliases, synonyms=synonyms or {})
+    metadata |= dict(aliases=aliases, synonyms=synonyms or {}, parse=parse)
     return dataclasses.field(default=default, metadata=metadata)
 
 
 # One function per heading of --help that every family of scripts has.
-data_flag, model_flag, training_flag, run_flag = (
-    partial(flag, group=heading) for heading in ("data", "model", "training", "run")
+data_flag, model_flag, training_flag, run_flag, encoding_flag = (
+    partial(flag, group=heading) for heading in ("data", "model", "training", "run", "encoding")
 )
 
 
@@ -177,7 +179,7 @@ def check_fields(config) -> None:
     """Replace synonyms of choices; ValueError if a field is not what its flag allows."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value in field.metadata["synonyms"]:
+        if isinstance(value, str) and value in field.metadata["synonyms"]:
             value = field.metadata["synonyms"][value]
             object.__setattr__(config, field.name, value)  # still under construction
         _check(field, value)
@@ -235,7 +237,7 @@ def make_parser(config_class: type, description: str | None, **defaults):
         plain = _plain_type(types[field.name])
         text = _help(field, default, getattr(config_class, "presets", {}))
         options = dict(dest=field.name, default=default, help=text)
-        options |= dict(type=plain, metavar=_metavar(field, plain))
+        options |= dict(type=_reader(field, plain), metavar=_metavar(field, plain))
         if plain is bool:
             options |= dict(type=_boolean, nargs="?", const=True, metavar="0|1")
             no = [f"--no-{name[2:]}" for name in spellings(field)]
@@ -266,6 +268,25 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
+def comma_separated(text: str) -> tuple[str, ...]:
+    """The names in a,b,c; a `parse` of flags."""
+    return tuple(name for name in text.split(",") if name)
+
+
+def _reader(field: dataclasses.Field, plain: type) -> Callable:
+    parse = field.metadata["parse"]
+    if parse is None:
+        return plain
+
+    def read(text: str):
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
 def _boolean(text: str) -> bool:
     if text not in ("0", "1"):
         raise argparse.ArgumentTypeError(f"takes 0 or 1, got {text!r}")
@@ -279,7 +300,7 @@ def _plain_type(annotation) -> type:
 
 def _metavar(field: dataclasses.Field, plain: type) -> str:
     if field.metadata["choices"] is None:
-        return {int: "N", float: "X", str: "TEXT", bool: ""}[plain]
+        return {int: "N", float: "X"}.get(plain, "TEXT")
     return "NAME"
 
 
@@ -290,7 +311,7 @@ def _help(field: dataclasses.Field, default, presets: Mapping[str, Mapping]) -> 
         text += f"; one of {', '.join(meta['choices'])}"
     if isinstance(default, bool):
         return f"{text} (default: on; --no-{field.name} turns it off)" if default else text
-    if default is None:
+    if default in (None, ()):
         default = meta["default_text"] or _by_preset(field.name, presets) or "none"
     return f"{text} (default: {default})"
 

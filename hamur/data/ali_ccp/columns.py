@@ -1,8 +1,10 @@
 """Ali-CCP: its columns, its domains, where it comes from, and the options of raw files."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hamur.config import comma_separated, encoding_flag
 from hamur.data.text.bad_rows import Policy
 
 NAME = "ali-ccp"
@@ -34,6 +36,14 @@ MULTI = ("last", "mean")
 MAX_LEN = 50
 
 
+def parse_domain_map(text: str) -> dict[int, int]:
+    """{raw id: domain} of RAW=0,RAW=1,RAW=2."""
+    try:
+        return {int(raw): int(d) for raw, d in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        raise ValueError(f"is {text!r}; write it as RAW=0,RAW=1,RAW=2.") from None
+
+
 @dataclass(frozen=True)
 class Options:
     """What a raw preparation depends on besides the files; see `load_ali_ccp`.
@@ -41,17 +51,39 @@ class Options:
     limit_rows: lines to read of each skeleton file; range_bytes: of a job; max_len None is MAX_LEN.
     """
 
-    labels: tuple[str, ...] = ("click",)
-    split: str = "public"
-    split_seed: int = 2022
-    domain_map: dict[int, int] | None = None
-    min_count: int = MIN_COUNT
+    labels: tuple[str, ...] = encoding_flag(
+        ("click",), "label columns, comma separated: click or click,purchase", parse=comma_separated
+    )
+    split: str = encoding_flag("public", "rule that divides the rows", choices=SPLITS)
+    split_seed: int = encoding_flag(2022, "seed of the split", at_least=0)
+    domain_map: Mapping[int, int] | None = encoding_flag(
+        None,
+        "domains of the raw ids of field 301",
+        default_text="by first appearance",
+        parse=parse_domain_map,
+    )
+    min_count: int = encoding_flag(
+        MIN_COUNT, "training rows that an id needs to be known", at_least=1
+    )
     policy: Policy = field(default_factory=Policy)
-    check_feature_num: bool = False
-    limit_rows: int | None = None
+    check_feature_num: bool = encoding_flag(
+        False, "a feature_num that differs from the list's length is an error"
+    )
+    limit_rows: int | None = encoding_flag(
+        None, "read only the first N rows of each skeleton file", at_least=1, default_text="all"
+    )
     range_bytes: int = 64 << 20
-    multi: str = "last"
-    max_len: int | None = None
+    multi: str = encoding_flag(
+        "last",
+        "multi-valued fields: keep the last id, or the list, to average the embeddings",
+        choices=MULTI,
+    )
+    max_len: int | None = encoding_flag(
+        None,
+        "with --multi mean: entries of a list to keep, those of largest value",
+        at_least=1,
+        default_text=str(MAX_LEN),
+    )
 
     def __post_init__(self):
         if self.multi not in MULTI:

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hamur.config import comma_separated, encoding_flag
 from hamur.data import table
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
 from hamur.data.streaming.sources import Source, sources_in
@@ -84,10 +85,19 @@ class Options:
     countries: in the order of the domains; None: all that are there; range_bytes: of a job.
     """
 
-    countries: tuple[str, ...] | None = None
-    labels: tuple[str, ...] = LABELS
-    valid_fraction: float = 0.1
-    min_count: int = 1
+    countries: tuple[str, ...] | None = encoding_flag(
+        None,
+        "which countries, in the order of the domains, comma separated",
+        default_text="all that are there",
+        parse=comma_separated,
+    )
+    labels: tuple[str, ...] = encoding_flag(
+        LABELS, "label columns, comma separated", parse=comma_separated
+    )
+    valid_fraction: float = encoding_flag(
+        0.1, "share of the training rows kept for validation", above=0
+    )
+    min_count: int = encoding_flag(1, "training rows that an id needs to be known", at_least=1)
     policy: Policy = field(default_factory=Policy)
     range_bytes: int = 64 << 20
 

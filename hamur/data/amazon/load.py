@@ -13,12 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
+from hamur.config import comma_separated, encoding_flag
 from hamur.data import cache, encode, errors
 from hamur.data.amazon.reader import OTHERS, read_categories, read_reviews
 from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.cross_domain import storage
 from hamur.data.cross_domain.dataset import FIELDS, CrossDomainData, Interactions
-from hamur.data.cross_domain.join import JoinRules, join_pair
+from hamur.data.cross_domain.join import (
+    ID_ORDERS,
+    SPLIT_RULES,
+    VOCABULARIES,
+    JoinRules,
+    join_pair,
+)
 from hamur.data.encode import MISSING, Codes
 from hamur.data.errors import DataError, DataFileNotFoundError, DataFormatError, JoinError
 from hamur.data.schema import SPARSE, FieldSpec, Schema
@@ -41,12 +48,31 @@ _CODES, _COLUMNS = ("user", "item", "category"), ("row_id", "rating", "time", "c
 class Options:
     """What the tables depend on besides the files; see `load_amazon_pair`."""
 
-    pair: tuple[str, str] | None = None
-    split: str = "leave_two_out"
-    vocabulary: str = "train"
-    id_order: str = "value"
-    missing_meta: str = "unknown"
-    strict_meta: bool = False
+    pair: tuple[str, str] | None = encoding_flag(
+        None,
+        "source and target category, comma separated",
+        default_text="Books,Toys_and_Games, or the two that are there",
+        parse=comma_separated,
+    )
+    split: str = encoding_flag("leave_two_out", "rule that divides the rows", choices=SPLIT_RULES)
+    vocabulary: str = encoding_flag(
+        "train",
+        "rows that vocabularies are fitted on",
+        choices=VOCABULARIES,
+        aliases=("vocab", "fit_on"),
+    )
+    id_order: str = encoding_flag(
+        "value",
+        "ids of items and categories ascend with their names (value), or by first appearance, as "
+        "the public BIAO code numbers them (public)",
+        choices=ID_ORDERS,
+    )
+    missing_meta: str = encoding_flag(
+        "unknown", "category of an item without meta data", choices=MISSING_META
+    )
+    strict_meta: bool = encoding_flag(
+        False, "also parse the meta data of items that nobody reviewed"
+    )
     policy: Policy = field(default_factory=Policy)
 
     def __post_init__(self):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hamur.config import encoding_flag
 from hamur.data import build_tables, cache
 from hamur.data.build_tables import Encoding, RawColumns
 from hamur.data.columns import Columns, Domain, MultiColumn
@@ -141,13 +142,22 @@ def load_movielens(
 class Options:
     """What the tables depend on besides the files; see `load_movielens`."""
 
-    split: str = "random"
-    split_seed: int = 2022
-    fit_on: str = "train"
+    split: str = encoding_flag("random", "rule that divides the rows", choices=SPLITS)
+    split_seed: int = encoding_flag(2022, "seed of the split", at_least=0)
+    fit_on: str = encoding_flag(
+        "train",
+        "rows that vocabularies and scalers are fitted on",
+        choices=("train", "all"),
+        aliases=("vocab", "vocabulary"),
+    )
     policy: Policy = field(default_factory=Policy)
     allow_leakage: tuple[str, ...] = ()
     check_statistics: bool = True
-    genres: str = "first"
+    genres: str = encoding_flag(
+        "first",
+        "keep the first genre of a movie, or all, to average the embeddings (multi)",
+        choices=GENRES,
+    )
 
     def __post_init__(self):
         if self.genres not in GENRES:
