@@ -29,7 +29,7 @@ from hamur.data.ali_ccp.columns import (
 from hamur.data.ali_ccp.lines import COMMON, SKELETON, Features, LineFormat, parse
 from hamur.data.errors import DataFormatError, UnknownDomainError
 from hamur.data.streaming.chunks import ABSENT, DOMAIN, SPLIT, Chunk, batches, column
-from hamur.data.streaming.jobs import Job, advance
+from hamur.data.streaming.jobs import Workspace, advance
 from hamur.data.streaming.joined import (
     JoinedSource,
     Pair,
@@ -37,7 +37,6 @@ from hamur.data.streaming.joined import (
     divide_rows,
     read_pairs,
 )
-from hamur.data.streaming.pipeline import Workspace
 from hamur.data.streaming.plan import plan_cache
 from hamur.data.streaming.prepare import CachePlan, DataSet
 from hamur.data.streaming.read import RawFormat, reject_repeated
@@ -97,17 +96,18 @@ def build(space: Workspace, sources: list[Source], options: Options) -> CachePla
     """All stages; returns what the cache is made of."""
     source = describe(options)
     common_train, common_test, train, test = sources
+    half = (options.split, options.split_seed)
     pairs = (
-        Pair("train", train, common_train, "common_train"),
-        Pair("test", test, common_test, "common_test"),
+        Pair("train", train, common_train, "common_train", (None, 0)),
+        Pair("test", test, common_test, "common_test", half),
     )
     files = read_pairs(space, source, pairs)
-    for file in files:
-        for raw in (file.dimension, file.fact):
-            _check_feature_num(raw, options.check_feature_num)
-    domains = options.domain_map or _find_domains(space, files[0].fact)
-    more = {"train": (domains, None, 0), "test": (domains, options.split, options.split_seed)}
-    divided = divide_rows(space, source, files, divide, more, options.split)
+    for _, common, skeleton in files:
+        for file in (common, skeleton):
+            _check_feature_num(file, options.check_feature_num)
+    domains = options.domain_map or _find_domains(files[0].fact)
+    work = partial(divide, domains=domains)
+    divided = divide_rows(space, source, files, work, options.split)
     raw_ids = [[str(i) for i, d in sorted(domains.items()) if d == n] for n in range(NUM_DOMAINS)]
     names = tuple(f"{DOMAIN_COLUMN}={'|'.join(ids)}" for ids in raw_ids)
 
@@ -207,16 +207,18 @@ def _check_feature_num(file: RawFile, strict: bool) -> None:
     _log.warning("%s: %s", file.bad_rows.path, text)
 
 
-def _find_domains(space: Workspace, file: RawFile) -> dict[int, int]:
+def _find_domains(file: RawFile) -> dict[int, int]:
     """Raw id of field 301 -> domain, by first appearance in the training file.
 
     Raises:  UnknownDomainError: not three ids that occur often enough.
     """
-    (report,) = space.run(
-        "domains", [Job("rows/domains", count_domains, (file.chunks,), file.rows)]
-    )
-    found = report["ids"]
-    domains = [raw for raw, rows in found if raw >= 0 and rows >= DOMAIN_MIN_ROWS]
+    counts, seen = IdCounts(), 0
+    for batch, _ in batches(file.chunks):
+        ids = column(batch, DOMAIN_COLUMN)
+        counts.add(ids[ids != ABSENT], np.flatnonzero(ids != ABSENT) + seen)
+        seen += len(ids)
+    found = list(zip(*(values.tolist() for values in counts.known())))
+    domains = [raw for raw, rows in found if rows >= DOMAIN_MIN_ROWS]
     if len(domains) != NUM_DOMAINS:
         raise UnknownDomainError(
             f"{len(domains)} ids of field 301 occur in at least {DOMAIN_MIN_ROWS} training rows",
@@ -229,27 +231,15 @@ def _find_domains(space: Workspace, file: RawFile) -> dict[int, int]:
     return {raw: number for number, raw in enumerate(domains)}
 
 
-def count_domains(folder: Path, chunks: tuple[Chunk, ...]) -> dict:
-    """A job: [id, rows] of field 301 in the training file, by first appearance."""
-    counts, seen = IdCounts(), 0
-    for batch, _ in batches(chunks):
-        ids = column(batch, DOMAIN_COLUMN)
-        counts.add(ids + 1, np.arange(len(ids)) + seen)  # ABSENT is -1
-        seen += len(ids)
-        advance(len(ids))
-    ids, rows = counts.known()
-    return {"ids": [[int(i) - 1, int(n)] for i, n in zip(ids[:1000], rows)]}
-
-
 def divide(
     folder: Path,
     name: str,
     chunks: tuple[Chunk, ...],
     num_partners: int,
     policy: Policy,
-    domains: dict[int, int],
     rule: str | None,
     seed: int,
+    domains: dict[int, int],
 ) -> dict:
     """A job, see `divide_rows`: the rows of known domain whose sample id is new.
 

@@ -31,9 +31,8 @@ from hamur.data.aliexpress.files import (
     raw_name,
 )
 from hamur.data.streaming.chunks import CHUNK, DOMAIN, POINTER, SPLIT, Chunk, batches, column
-from hamur.data.streaming.jobs import advance
+from hamur.data.streaming.jobs import Workspace, advance
 from hamur.data.streaming.joined import JoinedSource, Pair, divide_rows, read_pairs
-from hamur.data.streaming.pipeline import Workspace
 from hamur.data.streaming.plan import plan_cache
 from hamur.data.streaming.prepare import CachePlan, DataSet
 from hamur.data.streaming.read import RawFormat
@@ -79,22 +78,22 @@ def build(space: Workspace, sources: list[Source], options: Options) -> CachePla
     files = {each.base: each for each in sources}
     found = list(dict.fromkeys(name[:2].upper() for name in files))
     countries = choose_countries(sources[0].path.parent, found, options.countries)
-    source, pairs, more = describe(options), [], {}
+    source, pairs = describe(options), []
     for domain, country in enumerate(countries):
         for number, part in enumerate(PARTS):
+            fraction = options.valid_fraction if part == "train" else None
             pairs.append(
                 Pair(
                     f"{country}-{part}",
                     *(files[raw_name(country, side, part)] for side in ("item", "user")),
                     shared="pages",
+                    divide=(domain, fraction),
                     first_id=1 + (domain << DOMAIN_SHIFT) + (number << PART_SHIFT),
                     key_offset=domain << DOMAIN_SHIFT,
                 )
             )
-            fraction = options.valid_fraction if part == "train" else None
-            more[pairs[-1].name] = (domain, fraction)
-    files = read_pairs(space, source, pairs)
-    divided = divide_rows(space, source, files, divide, more, RULE)
+    read = read_pairs(space, source, pairs)
+    divided = divide_rows(space, source, read, divide, RULE)
 
     def split_entry(clipped: dict, constant: list[str]) -> dict:
         return {
@@ -107,7 +106,7 @@ def build(space: Workspace, sources: list[Source], options: Options) -> CachePla
         }
 
     chosen = [each for each in sources if each.base[:2].upper() in countries]
-    return plan_cache(space, source, files, divided, tuple(countries), split_entry, chosen)
+    return plan_cache(space, source, read, divided, tuple(countries), split_entry, chosen)
 
 
 def parse_columns(

@@ -29,8 +29,7 @@ from hamur.data.cross_domain.join import (
 from hamur.data.encode import MISSING, Codes
 from hamur.data.errors import DataError, DataFileNotFoundError, DataFormatError, JoinError
 from hamur.data.schema import SPARSE, FieldSpec, Schema
-from hamur.data.streaming.jobs import Job
-from hamur.data.streaming.pipeline import Workspace
+from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.table import Splits, Table
 from hamur.data.text.bad_rows import BadRows, Policy

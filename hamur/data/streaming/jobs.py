@@ -1,30 +1,45 @@
-"""A finished piece of a long preparation: done once, whatever happens to the process.
+"""Long preparations as stages of jobs: resumable, on all cores, the same bytes every time.
 
-`run_job` gives a job a folder of a temporary name, and renames it when everything is written and
-synced: a job is either not done or done completely.
+A stage is a list of independent `Job`s.  A job is a function at the top level of a module, because
+it runs in another process:
+
+    work(folder: Path, *args) -> dict        JSON values only: the job's report
+
+It writes what it makes into `folder`, tells `advance(n)` how far it is, and looks at nothing but
+its arguments and the folders of earlier jobs (`Workspace.path(name)`, passed as an argument).  The
+folder gets its final name when all is written and synced: a job is either not done or done
+completely.  A later run finds the folder and takes the report from it, so the result depends on
+neither workers, nor their order, nor interruptions.
 """
 
+import fcntl
 import json
 import multiprocessing
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
+from hamur.data.errors import CacheError, DataError
 from hamur.files import sync
 
 REPORT = "report.json"
+MAX_WORKERS = 4
+_TICK = 0.2  # seconds between looks at the workers
 _PARENT_CHECK = 1.0  # seconds
 _progress = None  # how far the jobs of a stage are; shared by all processes
 
 
 @dataclass(frozen=True)
 class Job:
-    """name: unique, also the folder below the workspace; work(folder, *args) -> JSON values, a
-    function at the top level of a module; size: its share of the stage's bar."""
+    """name: unique, also the folder below the workspace; size: its share of the stage's bar."""
 
     name: str
     work: Callable[..., dict]
@@ -45,33 +60,21 @@ def run_job(folder: Path, work: Callable[..., dict], args: tuple) -> dict:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        report = work(temporary, *args)
-        (temporary / REPORT).write_text(json.dumps(report), encoding="utf-8")
+        report = json.dumps(work(temporary, *args))
+        (temporary / REPORT).write_text(report, encoding="utf-8")
         for path in temporary.rglob("*"):
             sync(path)
-        _publish(temporary, folder)
-    except BaseException:
+        try:
+            os.rename(temporary, folder)
+        except OSError:  # a worker that outlived its killed parent was first, with equal files
+            if not (folder / REPORT).exists():
+                raise
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return json.loads(json.dumps(report))  # as a later run would read it
+    return json.loads(report)  # as a later run would read it
 
 
-def _publish(temporary: Path, folder: Path) -> None:
-    """Renames.  A worker that outlived its killed parent may have been first, with equal files."""
-    try:
-        os.rename(temporary, folder)
-    except OSError:
-        if not (folder / REPORT).exists():
-            raise
-        shutil.rmtree(temporary)
-
-
-def new_progress():
-    """A counter that the jobs of this process and of its workers move."""
-    return multiprocessing.get_context("spawn").Value("q", 0)
-
-
-def share_progress(progress, parent: int | None = None) -> None:
+def _share_progress(progress, parent: int | None = None) -> None:
     """What `advance` moves from now on.  parent: the process whose end ends this worker too."""
     global _progress
     _progress = progress
@@ -84,3 +87,165 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK)
     os._exit(1)
+
+
+class Workspace:
+    """The folder `<out>.work` of one preparation, locked while it is open (`with`).
+
+    fingerprint: JSON values of everything that the result depends on: source files and options.
+    workers: processes; 1 does the jobs in this one.
+    Attributes: done, reused: jobs of this run, and jobs found finished.
+    Raises:  CacheError: another process works on the same output, or the folder is of an
+        interrupted preparation of other files or options.  OSError: the folder cannot be written;
+        what was written so far is removed then, so that a full disk is not left full.
+    """
+
+    def __init__(self, out: Path, fingerprint: dict, workers: int = 1, quiet: bool = False):
+        self.out, self.workers, self.quiet = Path(out), workers, quiet
+        self.fingerprint = json.loads(json.dumps(fingerprint))
+        self.folder = self.out.with_name(self.out.name + ".work")
+        self.done = self.reused = 0
+        self._pool: ProcessPoolExecutor | None = None
+        self._progress = multiprocessing.get_context("spawn").Value("q", 0)
+
+    def __enter__(self) -> "Workspace":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.folder / "lock", "a+")
+        try:
+            self._take_lock()
+            self._claim()
+        except BaseException:
+            self._lock.close()
+            raise
+        _share_progress(self._progress)
+        return self
+
+    def _take_lock(self) -> None:
+        # The system frees the lock of a process that dies, so there are no stale ones.
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            raise CacheError(
+                f"process {self._lock.read().strip()} is preparing the same output",
+                file=self.folder,
+                remedy="wait for it, or choose another output folder",
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+    def _claim(self) -> None:
+        state = self.folder / "progress.json"
+        if not state.exists():
+            temporary = state.with_suffix(".tmp")
+            temporary.write_text(json.dumps(self.fingerprint, indent=1), encoding="utf-8")
+            os.replace(temporary, state)
+            return
+        before = json.loads(state.read_text(encoding="utf-8"))
+        if before != self.fingerprint:
+            changed = [k for k, value in self.fingerprint.items() if before.get(k) != value]
+            raise CacheError(
+                f"an interrupted preparation with another {' and '.join(changed)} is here",
+                file=self.folder,
+                remedy="delete that folder to begin again, or repeat the old command",
+            )
+        for where, names, _ in os.walk(self.folder):  # rglob fails when a dying worker deletes
+            for name in names:
+                if ".tmp-" in name:
+                    shutil.rmtree(os.path.join(where, name), ignore_errors=True)
+
+    def __exit__(self, kind, error, trace) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        # Worth continuing is what was interrupted; bad data must change before another attempt.
+        useless = isinstance(error, (OSError, DataError)) and not isinstance(error, CacheError)
+        if kind is None or useless:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        _share_progress(None)
+        self._lock.close()
+
+    def path(self, name: str) -> Path:
+        """Where the finished job of this name has its files."""
+        return self.folder / "jobs" / name
+
+    def run(
+        self,
+        title: str,
+        jobs: Sequence[Job],
+        unit: str = "row",
+        settle: Callable[[int, dict], str | None] | None = None,
+    ) -> list[dict]:
+        """The reports of all jobs, in their order; finished ones are not done again.
+
+        settle: called with the number and the report of every job in this order, as early as
+        possible; it raises to end the preparation, or returns a text for the end of the bar.
+        """
+        bar = tqdm(
+            total=sum(job.size for job in jobs),
+            desc=title,
+            unit=unit,
+            unit_scale=True,
+            disable=True if self.quiet else None,
+            mininterval=0.5,
+        )
+        self._progress.value = 0
+        tasks = [self._start(job, bar) for job in jobs]
+        reports = []
+        try:
+            with bar:
+                for number, task in enumerate(tasks):
+                    reports.append(self._wait(task, bar))
+                    if settle is not None:
+                        bar.set_postfix_str(settle(number, reports[-1]) or "", refresh=False)
+        except BrokenProcessPool:
+            raise CacheError(
+                "a worker process died; the system may have ended it for want of memory",
+                file=self.folder,
+                remedy="run the command again, with one worker if it happens once more",
+            ) from None
+        finally:
+            for task in tasks:
+                if isinstance(task, Future):
+                    task.cancel()
+        return reports
+
+    def _start(self, job: Job, bar: tqdm) -> Future | dict | Callable[[], dict]:
+        """The report of a finished job, or what will give it."""
+        path = self.path(job.name)
+        if (path / REPORT).exists():
+            self.reused += 1
+            bar.update(job.size)
+            return json.loads((path / REPORT).read_text(encoding="utf-8"))
+        self.done += 1
+        if self.workers == 1:
+            return lambda: run_job(path, job.work, job.args)
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self.workers,
+                multiprocessing.get_context("spawn"),
+                initializer=_share_progress,
+                initargs=(self._progress, os.getpid()),
+            )
+        return self._pool.submit(run_job, path, job.work, job.args)
+
+    def _wait(self, task: Future | dict | Callable[[], dict], bar: tqdm) -> dict:
+        report = task() if callable(task) else task
+        while isinstance(report, Future):
+            wait([report], timeout=_TICK)
+            self._show(bar)
+            if report.done():
+                report = report.result()
+        self._show(bar)
+        return report
+
+    def _show(self, bar: tqdm) -> None:
+        with self._progress.get_lock():
+            moved, self._progress.value = self._progress.value, 0
+        bar.update(moved)
+
+
+def default_workers(size: int, least: int = 64 << 20) -> int:
+    """Processes for input of this many bytes: one for little, else one per core up to 4."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 1 if size < least else max(1, min(cores, MAX_WORKERS))

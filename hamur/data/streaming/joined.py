@@ -16,12 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from hamur.data import errors, splits
 from hamur.data.streaming.chunks import POINTER, Chunk, FileRows, total
-from hamur.data.streaming.jobs import Job
-from hamur.data.streaming.pipeline import Workspace
+from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.read import Partners, RawFormat, read_range, sort_keys
+from hamur.data.streaming.sources import Source
 from hamur.data.text.bad_rows import BadRows, Policy
 
 
@@ -67,22 +68,24 @@ class JoinedSource:
 
 @dataclass(frozen=True)
 class Pair:
-    """A fact file and its dimension file, as `sources.Source`.
+    """A fact file and its dimension file.
 
     name: of its jobs; shared: the folder of the cache for its dimension rows, which several pairs
-    may share; first_id: the row id of its first line, None to continue after the pair before;
-    key_offset: number to add to the keys of its dimension rows as groups.
+    may share; divide: further arguments of the job that divides its rows; first_id: the row id of
+    its first line, None to continue after the pair before; key_offset: number to add to the keys
+    of its dimension rows as groups.
     """
 
     name: str
-    fact: object
-    dimension: object
+    fact: Source
+    dimension: Source
     shared: str
+    divide: tuple
     first_id: int | None = None
     key_offset: int = 0
 
 
-@dataclass
+@dataclass(frozen=True)
 class RawFile:
     """A raw file that has been read; longest: of each field of lists; counts: see `RawFormat`."""
 
@@ -94,8 +97,7 @@ class RawFile:
     counts: Counter
 
 
-@dataclass(frozen=True)
-class PairFiles:
+class PairFiles(NamedTuple):
     pair: Pair
     dimension: RawFile
     fact: RawFile
@@ -121,45 +123,34 @@ class Divided:
 
 def read_pairs(space: Workspace, source: JoinedSource, pairs: Sequence[Pair]) -> list[PairFiles]:
     """Reads and joins all files.  Raises:  DataError: the first bad row in file order."""
-    dimensions, facts = [], []
-    for pair in pairs:
-        dimensions.append(
-            _read_file(space, source, f"dimension/{pair.name}", pair.dimension, source.dimension)
-        )
+    dimensions = [_read_file(space, source, pair) for pair in pairs]
+    common = (source.dimension, source.policy, source.repeated)
     jobs = [
-        Job(
-            f"keys/{pair.name}",
-            sort_keys,
-            (pair.dimension.name, file.chunks, source.dimension, source.policy, source.repeated),
-        )
+        Job(f"keys/{pair.name}", sort_keys, (pair.dimension.name, file.chunks, *common))
         for pair, file in zip(pairs, dimensions)
     ]
     for report, file in zip(space.run("sorting keys", jobs, "file"), dimensions):
         file.bad_rows.merge(report)
         file.bad_rows.raise_if_any()
-    for pair, job in zip(pairs, jobs):
+    files = []
+    for pair, dimension, job in zip(pairs, dimensions, jobs):
         name = Path(pair.dimension.name).name
         partners = Partners(name, space.path(job.name), source.alone.format(file=name))
-        facts.append(
-            _read_file(space, source, f"fact/{pair.name}", pair.fact, source.fact, partners)
-        )
-    return [PairFiles(*files) for files in zip(pairs, dimensions, facts)]
+        files.append(PairFiles(pair, dimension, _read_file(space, source, pair, partners)))
+    return files
 
 
 def _read_file(
-    space: Workspace,
-    source: JoinedSource,
-    name: str,
-    file,
-    file_format: RawFormat,
-    partners: Partners | None = None,
+    space: Workspace, source: JoinedSource, pair: Pair, partners: Partners | None = None
 ) -> RawFile:
-    ranges = file.ranges(source.range_bytes, source.limit_rows if partners else None)
-    more = (file_format, source.policy, partners)
-    jobs = [
-        Job(f"{name}-{n:05d}", read_range, (file, *ends, *more), (ends[1] or file.size) - ends[0])
-        for n, ends in enumerate(ranges)
-    ]
+    """The fact file of a pair, or without partners its dimension file."""
+    kind, limit = ("fact", source.limit_rows) if partners else ("dimension", None)
+    file, file_format = getattr(pair, kind), getattr(source, kind)
+    jobs = []
+    for number, (start, stop) in enumerate(file.ranges(source.range_bytes, limit)):
+        given = (file, start, stop, file_format, source.policy, partners)
+        size = (stop or file.size) - start
+        jobs.append(Job(f"{kind}/{pair.name}-{number:05d}", read_range, given, size))
     bad_rows = BadRows(Path(file.name), source.policy)
     lines = rows = 0
 
@@ -194,45 +185,33 @@ def divide_rows(
     source: JoinedSource,
     files: Sequence[PairFiles],
     work: Callable[..., dict],
-    more: dict[str, tuple],
     rule: str,
 ) -> Divided:
     """The rows of each split.
 
-    work: a job, (folder, file name, chunks, number of dimension rows, policy, *more[name of the
-        pair]) -> the report of its bad rows and "rows": split -> number of rows.  It writes
-        split.npy and domain.npy (see `FileRows`) for the rows of the chunks; where its report says
-        "reordered", for those of a chunk of its own, whose lines count through the file.
+    work: a job, (folder, file name, chunks, number of dimension rows, policy, *pair.divide) -> the
+        report of its bad rows and "rows": split -> number of rows.  It writes split.npy and
+        domain.npy (see `FileRows`) for the rows of the chunks; where its report says "reordered",
+        for those of a chunk of its own, whose lines count through the file.
     Raises:  DataError; EmptySplitError: a split without rows by this rule.
     """
-    jobs = [
-        Job(
-            f"rows/{name}",
-            work,
-            (
-                file.pair.fact.name,
-                file.fact.chunks,
-                file.dimension.rows,
-                source.policy,
-                *more[name],
-            ),
-            file.fact.rows,
-        )
-        for file, name in ((file, file.pair.name) for file in files)
-    ]
+    jobs = []
+    for pair, dimension, fact in files:
+        given = (pair.fact.name, fact.chunks, dimension.rows, source.policy, *pair.divide)
+        jobs.append(Job(f"rows/{pair.name}", work, given, fact.rows))
     reports = space.run("dividing rows", jobs)
-    for file, report in zip(files, reports):
-        file.fact.bad_rows.merge(report)
-        file.fact.bad_rows.raise_if_any()
+    for (_, _, fact), report in zip(files, reports):
+        fact.bad_rows.merge(report)
+        fact.bad_rows.raise_if_any()
     divided = Divided({name: SplitRows() for name in splits.SPLITS}, {})
     next_id = 0
-    for file, job, report in zip(files, jobs, reports):
-        pair, chunks, folder = file.pair, file.fact.chunks, space.path(job.name)
+    for (pair, dimension, fact), job, report in zip(files, jobs, reports):
+        chunks, folder = fact.chunks, space.path(job.name)
         if report["reordered"]:
-            chunks = (Chunk(folder, file.fact.lines, file.fact.rows),)
+            chunks = (Chunk(folder, fact.lines, fact.rows),)
         shared = divided.dimensions.setdefault(pair.shared, [])
         first_id = next_id if pair.first_id is None else pair.first_id
-        next_id = first_id + file.fact.lines
+        next_id = first_id + fact.lines
         offsets = {"line": first_id - 1, POINTER: total(shared)}
         for name, rows in report["rows"].items():
             split, number = divided.splits[name], splits.SPLITS.index(name)
@@ -241,6 +220,6 @@ def divide_rows(
             if pair.first_id is not None or next_id >= 2**31:
                 split.row_id_type = "int64"
         offsets = {source.dimension.key: pair.key_offset}
-        shared.append(FileRows(file.dimension.chunks, file.dimension.rows, offsets))
+        shared.append(FileRows(dimension.chunks, dimension.rows, offsets))
     splits.check_parts({name: total(rows.facts) for name, rows in divided.splits.items()}, rule)
     return divided

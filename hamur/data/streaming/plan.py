@@ -12,9 +12,8 @@ from hamur.data.arrays import Part, array_path, narrowest
 from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.streaming.chunks import POINTER, FileRows, total
-from hamur.data.streaming.jobs import Job
+from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.joined import Divided, JoinedSource, PairFiles
-from hamur.data.streaming.pipeline import Workspace
 from hamur.data.streaming.prepare import CachePlan
 from hamur.data.streaming.read import RawFormat
 from hamur.data.streaming.vocabulary import VOCABULARY, count_partners, fit_field, fit_numbers

@@ -23,7 +23,7 @@ from hamur.data.arrays import Part
 from hamur.data.errors import CacheError, DataFileNotFoundError
 from hamur.data.schema import Schema
 from hamur.data.splits import SPLITS
-from hamur.data.streaming.pipeline import Workspace, default_workers
+from hamur.data.streaming.jobs import Workspace, default_workers
 from hamur.data.streaming.statistics import statistics
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import BadRows

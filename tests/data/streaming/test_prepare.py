@@ -20,7 +20,7 @@ from hamur.data.ali_ccp.raw import DATASET as ALI_CCP
 from hamur.data.cache import open_cache
 from hamur.data.errors import CacheError, DataError, LeakageError
 from hamur.data.streaming import jobs
-from hamur.data.streaming.pipeline import Workspace
+from hamur.data.streaming.jobs import Workspace
 from hamur.data.streaming.prepare import prepare
 from hamur.data.streaming.statistics import as_table
 
@@ -32,7 +32,7 @@ import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
 if __name__ == "__main__":
     from hamur.data.ali_ccp.raw import DATASET, Options
-    from hamur.data.streaming.pipeline import Workspace
+    from hamur.data.streaming.jobs import Workspace
     from hamur.data.streaming.prepare import prepare
     raw, out, workers, moment = sys.argv[1:]
     known, wait = [], Workspace._wait
@@ -160,7 +160,7 @@ def test_two_writers_are_told_apart(tmp_path):
 def test_an_interrupted_preparation_of_other_files_is_not_continued(tmp_path):
     with pytest.raises(KeyboardInterrupt), Workspace(tmp_path / "out", {"source": 1}, quiet=True):
         raise KeyboardInterrupt
-    with pytest.raises(CacheError, match=r"another source lies here.*Remedy: delete"):
+    with pytest.raises(CacheError, match=r"another source is here.*Remedy: delete"):
         Workspace(tmp_path / "out", {"source": 2}, quiet=True).__enter__()
 
 
