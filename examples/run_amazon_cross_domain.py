@@ -1,15 +1,16 @@
 """Train CoNet, CoNet-S or BIAO on CoNet: which target items a user will like, with the help of the
 user's source behaviours, each weighted by what it is worth for that.
 
-  python examples/run_amazon_cross_domain.py --exp_name first
+  python examples/run_amazon_cross_domain.py
       the generated sample that comes with the repository: a minute, synthetic rows
-  python examples/run_amazon_cross_domain.py --in_root path/to/raw --pair Books,Toys_and_Games
+  python examples/run_amazon_cross_domain.py --dataset_path path/to/raw --pair Books,Toys_and_Games
       raw review and meta files of two Amazon categories
   python examples/run_amazon_cross_domain.py --arms conet_s,uniform,perceptron --seeds 0,1
       several models and seeds, and a table that compares them
 
---preset published computes as the authors' public code does.  Results are written to
-conet_record/<pair>/log/<exp_name>, the table of the test split is printed last.
+--preset official computes as the authors' public code does.  Results are written to
+runs/run_amazon_cross_domain/<model>-<seed>, the table of the test split is printed last; with
+--exp_name, to the tree of the public code, conet_record/<pair>/{log,checkpoint}/<exp_name>.
 """
 
 import sys

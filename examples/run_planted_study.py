@@ -2,10 +2,10 @@
 
   python examples/run_planted_study.py
       seven arms, three seeds: about half an hour on two cores; prints the table that compares them
-  python examples/run_planted_study.py --category_bias 0 --exp_name harder
+  python examples/run_planted_study.py --category_bias 0 --save_dir runs/harder
       without a bias for each category, which makes the task easy
 
-Results are written to conet_record/planted/log/<exp_name>.
+Results are written to runs/run_planted_study, or to --save_dir.
 """
 
 import sys

@@ -1,31 +1,64 @@
 """From flags to results on disk for cross-domain models: one run, or a study of arms and seeds."""
 
+import contextlib
 import dataclasses
 import json
-import math
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.cross_domain_data import load
-from hamur.commands.script import command, select_device
+from hamur.commands.script import (
+    command,
+    open_run,
+    select_device,
+    stop_if_interrupted,
+    train_block,
+)
 from hamur.config import from_flags
 from hamur.files import write_json
 from hamur.reporting import results
-from hamur.reporting.compare import write_comparison
-from hamur.reporting.cross_domain import evaluate, report_weights, results_table
-from hamur.training.bilevel.config import CrossDomainConfig
-from hamur.training.bilevel.presets import ARMS
+from hamur.same_run import CHANGEABLE_ON_RESUME, difference
+from hamur.training.bilevel.options import VARIANTS, BilevelOptions
 
-MODEL_OF_ARM = {"conet_s": "conet_s", "uniform": "conet", "annealed": "conet", "oracle": "conet"}
-STUDY_ARMS = ("conet_s", *ARMS)
-FREE_IN_A_STUDY = ("resume", "overwrite", "quiet", "debug", "device", "record", "exp_name")
-FREE_IN_A_STUDY += ("steps_per_call", "export_mindir")
+RESTART_SEEDS = 1000  # between the initial weights of a run and of its restarts
+logger = logging.getLogger("hamur")
+
+
+class Place(NamedTuple):
+    """Where a run writes.  folder: configuration, metrics and reports; checkpoint: the weights and
+    what resuming needs, the same folder unless the tree of the public code is asked for."""
+
+    folder: Path
+    checkpoint: Path
+
+    def within(self, name: str) -> "Place":
+        """The place of one run of a study."""
+        return Place(self.folder / name, self.checkpoint / name)
+
+    @property
+    def is_record(self) -> bool:
+        """Whether this is the tree of the public code."""
+        return self.folder != self.checkpoint
+
+    def files(self):
+        """The places of the trainer."""
+        from hamur.training.checkpoint import RunFiles
+
+        if not self.is_record:
+            return RunFiles.of(self.folder)
+        weights = self.checkpoint / "best_predictor.safetensors"
+        return RunFiles(weights, self.folder / "history.csv", self.checkpoint / "last")
 
 
 def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns the exit code: 0 results are on disk, 2 wrong usage or data."""
+    """Run the script; returns the exit code: 0 results are on disk, 2 wrong usage or data, 130
+    Ctrl-C, after the first epoch with the results of the best one on disk."""
     config = from_flags(CrossDomainConfig, argv, description)
     with command(script, config.debug) as outcome:
         run(config, Path(script).stem)
@@ -34,40 +67,41 @@ def main(script: str, description: str, argv: Sequence[str] | None = None) -> in
 
 def run(config: CrossDomainConfig, script: str) -> None:
     """All that the flags ask for."""
+    from hamur.reporting.compare import write_comparison
+
     config = config.resolved()
-    studies = list(plan(config))
+    runs = plan(config)
     select_device(config.device)
     pair, harmful = load(config)
-    name = config.dataname or pair.target_schema.name
-    content = []
-    for each, exp_name in studies:
-        content.append(run_one(each, pair, harmful, Path(each.record) / name, exp_name, script))
-    if config.arms or config.seeds:
-        write_comparison(Path(config.record) / name / "log" / config.exp_name, content)
+    place = place_of(config, script, config.dataname or pair.target_schema.name)
+    if not (config.arms or config.seeds):
+        run_one(config, pair, harmful, place, script)
+        return
+    content = [
+        run_one(each, pair, harmful, place.within(f"{each.arm}-{each.seed}"), script, in_study=True)
+        for each in runs
+    ]
+    write_comparison(place.folder, content)
 
 
-def plan(config: CrossDomainConfig) -> list[tuple[CrossDomainConfig, str]]:
-    """(configuration, experiment name) of every run.
+def plan(config: CrossDomainConfig) -> list[CrossDomainConfig]:
+    """The resolved configuration of every run.
 
     Raises:  ValueError: an unknown arm, or a seed that is no number.
     """
-    if config.arms is None and config.seeds is None:
-        return [(config, config.exp_name)]
     arms = config.arms.split(",") if config.arms else [config.arm]
     seeds = seed_list("--seeds", config.seeds) if config.seeds else [config.seed]
     for arm in arms:
-        if arm not in STUDY_ARMS:
-            raise ValueError(f"--arms has {arm!r}; known are {', '.join(STUDY_ARMS)}.")
-    runs = []
-    for seed in seeds:
-        for arm in arms:
-            model = MODEL_OF_ARM.get(arm, "conet_biao")
-            changes = dict(model_name=model, arm="uniform" if arm == "conet_s" else arm)
-            changes |= dict(seed=seed, arms=None, seeds=None)
-            changes |= dict(use_meta=int(model == "conet_biao"), only_target=int(arm == "conet_s"))
-            each = dataclasses.replace(config, **changes)
-            runs.append((each, f"{config.exp_name}/{arm}-{seed}"))
-    return runs
+        if arm not in VARIANTS:
+            raise ValueError(f"--arms has {arm!r}; known are {', '.join(VARIANTS)}.")
+    return [
+        dataclasses.replace(
+            config, arm=arm, model_name=VARIANTS[arm].model, seed=seed, arms=None, seeds=None,
+            use_meta=VARIANTS[arm].learns, only_target=arm == "conet_s",
+        )
+        for seed in seeds
+        for arm in arms
+    ]  # fmt: skip
 
 
 def seed_list(flag: str, text: str) -> list[int]:
@@ -81,138 +115,267 @@ def seed_list(flag: str, text: str) -> list[int]:
     return [int(seed) for seed in text.split(",")]
 
 
-class Log:
-    """logging.txt, and the terminal unless quiet; appended to when a run is resumed."""
+def place_of(config: CrossDomainConfig, script: str, pair_name: str) -> Place:
+    """Where the run, or the study, of these flags writes."""
+    if config.record is None and config.exp_name is None:
+        folder = Path("runs") / script
+        if not (config.arms or config.seeds):
+            folder = folder / f"{config.model_name}-{config.seed}"
+        folder = folder if config.save_dir is None else Path(config.save_dir)
+        return Place(folder, folder)
+    if config.save_dir is not None:
+        raise ValueError("--record and --exp_name name the folders of a run; leave --save_dir out.")
+    tree = Path(config.record or "conet_record") / pair_name
+    name = config.exp_name or "debug"
+    return Place(tree / "log" / name, tree / "checkpoint" / name)
 
-    def __init__(self, path: Path, quiet: bool, resume: bool):
-        self.path, self.quiet = path, quiet
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            path.write_text("", encoding="utf-8")
 
-    def note(self, text: str) -> None:
-        """In the file alone."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+def row_rules(config: CrossDomainConfig):
+    """The rules of rows that a resolved configuration asks for.
 
-    def __call__(self, text: str) -> None:
-        self.note(text)
-        if not self.quiet:
+    All arms hold out the same rows, also those that learn nothing from them: else their scores
+    would differ by the training rows.
+    """
+    from hamur.data.cross_domain.collate import RowRules
+
+    return RowRules(
+        length=config.s_hislen,
+        causal=config.history == "causal",
+        source_pool=config.source_pool,
+        hold_out=config.dev_fraction if config.dev_mode == "holdout" else 0.0,
+        replace_missing=config.missing_source == "item_1",
+        seed=config.seed,
+    )
+
+
+def build_model(config: CrossDomainConfig, sizes, restart: int = 0):
+    """The model of a resolved configuration; restart: number of the initial weights."""
+    from hamur import models
+    from hamur.layers.importance import Importance
+    from hamur.models.conet import CoNetConfig
+
+    network = CoNetConfig(
+        embed_dim=config.embed_dim,
+        slope=0.05 if config.act == "leaky" else 0.0,
+        embed_std=config.embed_std,
+        zero_padding=config.pad_row == "zero",
+    )
+    seed = config.seed if config.init_seed is None else config.init_seed
+    options, variant = {}, VARIANTS[config.arm]
+    if variant.learns:
+        importance = Importance(
+            use_items=variant.use_items,
+            use_users=variant.use_users,
+            category_bias=bool(config.category_bias),
+            gated=config.combine == "gated",
+            attn_mask=bool(config.attn_mask),
+            pool_len=config.pool_mean == "len",
+            sigmoid=config.weight_norm == "sigmoid",
+            prior="learned" if config.arm == "scalar" else config.prior_mode,
+            mass_without_source=config.preset == "official",
+        )
+        # A product with 0 has no gradient; a positive gate begins the same for all users.
+        start = "zero" if config.combine == "gated" else "random"
+        options = dict(importance=importance, gate_start=start)
+    construct = models.CROSS_DOMAIN[config.model_name]
+    return construct(sizes, network, seed + RESTART_SEEDS * restart, **options)
+
+
+def make_trainer(config: CrossDomainConfig, rows, options: BilevelOptions, files=None):
+    """The trainer of a resolved configuration."""
+    from hamur.training.bilevel.step import cross_domain_trainer
+    from hamur.training.checkpoint import snapshot
+    from hamur.training.evaluation import CrossDomainEvaluation
+
+    evaluation = partial(
+        CrossDomainEvaluation,
+        batch_size=config.test_batchsize,
+        on_collapse=config.on_collapse,
+        initial_weights=lambda restart: snapshot(build_model(config, rows.sizes, restart)),
+    )
+    return cross_domain_trainer(
+        rows,
+        options,
+        config.tuning["embedding_decay"],
+        evaluation,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        epochs=config.epochs,
+        patience=config.patience or None,
+        seed=config.seed,
+        save_dir=files,
+        resume=config.resume,
+        quiet=config.quiet,
+    )
+
+
+@contextlib.contextmanager
+def logging_to(path: Path | None, resume: bool) -> Iterator[None]:
+    """What the package logs while the block runs, as lines of a file: logging.txt."""
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="a" if resume else "w", encoding="utf-8")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
+
+
+def run_one(config, pair, harmful, place: Place, script: str, in_study: bool = False) -> dict:
+    """One run; returns metrics.json and what the comparison of runs reads beside it.
+
+    Raises:  ValueError: another run is in the folder; KeyboardInterrupt after Ctrl-C, when the
+        results of the best epoch so far are on disk.
+    """
+    from hamur.data.cross_domain.collate import CrossDomainRows
+    from hamur.training.checkpoint import PROGRESS
+
+    rows = CrossDomainRows(pair, row_rules(config), harmful)
+    options = config.bilevel_options().fitted(len(pair.target.train), config.batch_size)
+    chosen = ("interval", "descent_step", "upper_batchsize", "damping")
+    changes = {name: getattr(options, name) for name in chosen} | {"save_dir": str(place.folder)}
+    config = dataclasses.replace(config, **changes)
+    model = build_model(config, rows.sizes)
+    description = results.run_description(
+        config, model.config, script, pair.target, pair.target_schema
+    )
+    description["tuning"] = config.tuning
+    description["data"]["source_rows"] = len(pair.source)
+    files = place.files()
+    if in_study and config.resume:
+        if (content := finished(place.folder, description)) is not None:
+            return with_test_rows(content, place.folder, pair)
+        if not (files.last / PROGRESS).exists():
+            config = dataclasses.replace(config, resume=False, overwrite=True)
+    fresh = not (config.resume or config.overwrite)
+    if fresh and place.is_record and (place.folder / "config.json").exists():
+        raise ValueError(
+            f"{place.folder} holds an earlier run; choose another --exp_name, --resume or "
+            "--overwrite it."
+        )
+    with logging_to(place.folder / "logging.txt" if place.is_record else None, config.resume):
+        content = train_and_report(config, rows, model, options, description, place, files)
+    stop_if_interrupted(content)
+    return with_test_rows(content, place.folder, pair)
+
+
+def train_and_report(config, rows, model, options, description, place: Place, files) -> dict:
+    """Train the model, and write everything to its place; returns metrics.json."""
+    from hamur import training
+    from hamur.data.cross_domain.collate import TEST, VALID
+    from hamur.reporting import cross_domain as reporting
+    from hamur.reporting.weights import plot_history
+    from hamur.training.bilevel.report import behaviour_weights
+
+    def say(text: str) -> None:
+        logger.info(text)
+        if not config.quiet:
             print(text, flush=True)
 
-
-def run_one(config, pair, harmful, record: Path, exp_name: str, script: str) -> dict:
-    """One run; returns metrics.json.
-
-    Raises:  ValueError: an earlier run of this name, without --resume or --overwrite.
-    """
-    from hamur.training.bilevel.session import CrossDomainSession
-    from hamur.training.checkpoint import PROGRESS
-    from hamur.training.export import export
-
-    config = config.fitted(len(pair.target.train))
-    log, checkpoint = record / "log" / exp_name, record / "checkpoint" / exp_name
-    if config.resume and exp_name != config.exp_name:  # a run of a study
-        if (log / "metrics.json").exists():
-            return finished(config, pair, log)
-        if not (checkpoint / "last" / PROGRESS).exists():
-            config = dataclasses.replace(config, resume=False, overwrite=True)
-    if (log / "config.json").exists() and not (config.resume or config.overwrite):
-        raise ValueError(
-            f"{log} holds an earlier run; choose another --exp_name, --resume or --overwrite it."
-        )
-    say = Log(log / "logging.txt", config.quiet, config.resume)
-    (log / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
-    session = CrossDomainSession(pair, config, harmful, log, checkpoint, say, say.note)
-    write_json(log / "config.json", description(config, script, pair))
-    announce(say, config, pair, session)
-    result = session.fit()
-    content, probabilities = evaluate(session, config)
-    if session.upper is not None:
-        content["weights"] = report_weights(session, log, title(config, pair))
-        content["planted"] = content["weights"].pop("planted")
-    from hamur.reporting.weights import plot_history
-
-    plot_history(log / "history.png", result.history, title(config, pair))
-    if config.export_mindir:
-        say(f"target scorer: {export(session.model, checkpoint / 'target_scorer')}")
-    np.save(log / "test_probabilities.npy", probabilities)
-    write_json(log / "metrics.json", content)
-    say(results_table(content))
-    value = content["test"]["auc"]
-    say(f"auc: {value:.6f}" if value is not None else "auc: undefined")
-    if config.quiet:
-        print(results_table(content))
-    return with_test_rows(content, probabilities, pair)
-
-
-def finished(config, pair, log: Path) -> dict:
-    """The content of a run of a study that is complete on disk.
-
-    Raises:  ValueError: it had other options.
-    """
-    from hamur.training.bilevel.state import check_options
-
-    had = json.loads((log / "config.json").read_text(encoding="utf-8"))["options"]
-    check_options(had, config, FREE_IN_A_STUDY, f"the run in {log}")
-    content = json.loads((log / "metrics.json").read_text(encoding="utf-8"))
-    return with_test_rows(content, np.load(log / "test_probabilities.npy"), pair)
-
-
-def with_test_rows(content: dict, probabilities: np.ndarray, pair) -> dict:
-    """What the comparison of runs reads beside metrics.json."""
-    test = pair.target.test
-    rows = {"labels": np.asarray(test.labels[:, 0]), "users": np.asarray(test.sparse[:, 0])}
-    return {**content, **rows, "probabilities": probabilities}
-
-
-def where(config) -> str:
-    """The source of the pair, as the log tells it."""
-    if config.source_table:
-        return f"{config.source_table}, {config.target_table}"
-    return config.in_root or "the bundled synthetic sample"
-
-
-def title(config, pair) -> str:
-    """The heading of the plots: model, arm, data and whether they are synthetic, seed."""
-    data = pair.target_schema.name
-    if config.truth or not (config.in_root or config.source_table):
-        data += ", synthetic"
-    return f"{config.model_name}, arm {config.arm}, on {data}, seed {config.seed}"
-
-
-def description(config, script: str, pair) -> dict:
-    """config.json."""
-    from hamur.data.schema import thaw
-
-    return {
-        "script": script,
-        "options": dataclasses.asdict(config),
-        "versions": results.versions(),
-        "git_commit": results.git_commit(),
-        "data": {
-            "name": pair.target_schema.name,
-            "fingerprint": results.fingerprint(pair.target),
-            "source_rows": len(pair.source),
-            "rows": {part: len(table) for part, table in pair.target._asdict().items()},
-            "source": thaw(pair.source_schema.split),
-        },
-    }
-
-
-def announce(say: Callable, config, pair, session) -> None:
-    """Tell what will be trained: the pair, its rows, and the number of parameters."""
-    source, target = pair.target_schema.domain_names
-    say(f"{source} -> {target}: {where(config)}")
+    pair, folder = rows.pair, place.folder
+    say(f"{' -> '.join(pair.target_schema.domain_names)}: {source_of(config)}")
     say(
         f"{pair.num_users:,} users; {len(pair.source):,} source behaviours; target rows "
         + ", ".join(f"{name} {len(part):,}" for name, part in pair.target._asdict().items())
     )
-    count = sum(math.prod(each.shape) for each in session.model.trainable_params())
-    phi = 0
-    if session.perceptron is not None:
-        phi = sum(math.prod(each.shape) for each in session.perceptron.phi)
-    say(
-        f"{config.model_name}, preset {config.preset}, arm {config.arm}: {count:,} parameters, "
-        f"{phi:,} in phi; training set number:{len(session.rows.train)}"
+    trainer = make_trainer(config, rows, options, files)
+    counts = open_run(config, description, model, say)
+    say(f"arm {config.arm}; training set number:{len(rows)}")
+    draws = None if config.eval_draws == "all" else int(config.eval_draws)
+    valid, test = (
+        rows.candidates(table, draws, config.eval_seed, split)
+        for split, table in ((VALID, pair.target.valid), (TEST, pair.target.test))
     )
+    run = trainer.fit(model, rows, valid)
+    upper = reporting.upper_block(run.history)
+    if upper["count"] and not upper["moved"]:
+        say(
+            "warning: phi never moved: the development head explained too little of the labels' "
+            "entropy in every update"
+        )
+    predict = partial(training.predict, model, batch_size=config.test_batchsize)
+    probabilities = predict(test)
+    bootstrap = (config.bootstrap, config.eval_seed)
+    content = {
+        "model": config.model_name,
+        "preset": config.preset,
+        "dataset": pair.target_schema.name,
+        "seed": config.seed,
+        "test": reporting.split_report(test, probabilities, *bootstrap),
+        "valid": reporting.split_report(valid, predict(valid), *bootstrap),
+        "train": train_block(run) | counts | {"rows": len(rows)},
+        "arm": config.arm,
+        "ranking": reporting.ranking(predict, test, config.rank_negatives, config.eval_seed),
+        "upper": upper,
+        "planted": reporting.planted_of_fixed_weights(rows.harmful, config.arm),
+        "eval_draws": config.eval_draws,
+        "collapsed": bool(run.history[-1]["collapsed"]),
+        "restarts": run.restarts,
+        "fingerprint": description["data"]["fingerprint"],
+        "git_commit": description["git_commit"],
+    }
+    title = title_of(config, pair)
+    if VARIANTS[config.arm].learns:
+        columns = behaviour_weights(model, rows, options, config.seed)
+        content["weights"] = reporting.report_weights(folder, columns, title, say)
+        content["planted"] = content["weights"].pop("planted")
+    plot_history(folder / "history.png", run.history, title)
+    if config.export:
+        path = place.checkpoint / "target_scorer"
+        say(f"target scorer: {training.export(model, path)}")
+    np.save(folder / "test_probabilities.npy", probabilities)
+    write_json(folder / "metrics.json", content)
+    table = reporting.results_table(content)
+    say(table)
+    auc = content["test"]["auc"]
+    say("auc: undefined" if auc is None else f"auc: {auc:.6f}")
+    if config.quiet:
+        print(table)
+    return content
+
+
+def finished(folder: Path, description: dict) -> dict | None:
+    """metrics.json of a run of a study that is complete on disk.
+
+    Raises:  ValueError: it had other options.
+    """
+    if not (folder / "metrics.json").exists():
+        return None
+    content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    if "interrupted" in content["train"]:
+        return None
+    had = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    changeable = set(CHANGEABLE_ON_RESUME) - {"epochs", "patience"}
+    changeable |= {"record", "exp_name", "export", "config"}
+    if different := difference(had, description, changeable):
+        raise ValueError(f"--resume: the run in {folder} had {different}.")
+    return content
+
+
+def with_test_rows(content: dict, folder: Path, pair) -> dict:
+    """What the comparison of runs reads beside metrics.json."""
+    test = pair.target.test
+    rows = {"labels": np.asarray(test.labels[:, 0]), "users": np.asarray(test.sparse[:, 0])}
+    return {**content, **rows, "probabilities": np.load(folder / "test_probabilities.npy")}
+
+
+def source_of(config) -> str:
+    """The source of the pair, as the log names it."""
+    if config.source_table:
+        return f"{config.source_table}, {config.target_table}"
+    return config.dataset_path or "the bundled synthetic sample"
+
+
+def title_of(config, pair) -> str:
+    """The heading of the plots: model, arm, data and whether they are synthetic, seed."""
+    data = pair.target_schema.name
+    if config.truth or not (config.dataset_path or config.source_table):
+        data += ", synthetic"
+    return f"{config.model_name}, arm {config.arm}, on {data}, seed {config.seed}"

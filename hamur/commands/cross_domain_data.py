@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 _RULES = ("split", "id_order", "on_bad_rows", "max_bad_fraction")
-_SOURCES = ("in_root", "source_table", "target_table", "genres", "pair")
+_SOURCES = ("dataset_path", "source_table", "target_table", "genres", "pair")
 
 
 def load(config):
@@ -14,7 +14,7 @@ def load(config):
 
     Raises:  DataError; ValueError: flags that exclude each other, a ground truth of other data.
     """
-    rules = {name: getattr(config, name) for name in _RULES} | {"vocabulary": config.vocab}
+    rules = {name: getattr(config, name) for name in _RULES} | {"vocabulary": config.fit_on}
     seeded = rules | {"split_seed": config.split_seed}
     given = [name for name in _SOURCES if getattr(config, name) is not None]
     if config.source_table or config.target_table:
@@ -37,7 +37,7 @@ def _load_tables(config, given, rules):
 
     if given != ["source_table", "target_table"]:
         raise ValueError(
-            "--source_table and --target_table go together, without --in_root, --pair and "
+            "--source_table and --target_table go together, without --dataset_path, --pair and "
             f"--genres; given are {', '.join('--' + name for name in given)}."
         )
     table_format = TableFormat(
@@ -58,10 +58,10 @@ def _load_tables(config, given, rules):
 def _load_abxi(config, given, rules):
     from hamur.data.cross_domain.implicit import load_abxi_pair
 
-    if given != ["in_root"]:
-        raise ValueError("--format abxi needs --in_root, and no --pair, --genres or tables.")
+    if given != ["dataset_path"]:
+        raise ValueError("--format abxi needs --dataset_path, and no --pair, --genres or tables.")
     check_negatives(config, "ABXI files have no ratings")
-    return load_abxi_pair(config.in_root, config.source_domain, **rules)
+    return load_abxi_pair(config.dataset_path, config.source_domain, **rules)
 
 
 def check_negatives(config, why: str) -> None:
@@ -79,7 +79,7 @@ def _load_movielens(config, given, rules):
     if "pair" in given:
         raise ValueError("--genres is a cut of MovieLens-1M, --pair names Amazon files; use one.")
     genres = two_names("genres", config.genres, "Drama,Comedy")
-    return load_movielens_pair(config.in_root, genres, **rules)
+    return load_movielens_pair(config.dataset_path, genres, **rules)
 
 
 def _load_amazon(config, rules):
@@ -87,7 +87,7 @@ def _load_amazon(config, rules):
 
     names = config.pair and two_names("pair", config.pair, "Books,Toys_and_Games")
     meta = {"missing_meta": config.missing_meta, "strict_meta": config.strict_meta}
-    return load_amazon_pair(config.in_root, names, **meta, **rules)
+    return load_amazon_pair(config.dataset_path, names, **meta, **rules)
 
 
 def two_names(flag: str, text: str, example: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from hamur.files import write_json
 from hamur.metrics import fronts
 from hamur.metrics.exact_front import exact_front
 from hamur.reporting import front, plots, results, tables
-from hamur.training.predict import graph_mode, predictor_of
+from hamur.training.prediction import graph_mode, predictor_of
 from hamur.training.preference.meta import meta_step
 from hamur.training.preference.samplers import evaluation_preferences, published_preferences
 

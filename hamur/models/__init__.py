@@ -45,9 +45,10 @@ NETWORKS = Networks(
         "pomoe": "pomoe.preference_mixture",
     }
 )
-# Cross-domain models take FieldSizes and a CoNetConfig; conet_biao is CoNet under learned weights.
+# Cross-domain models take FieldSizes and a CoNetConfig; conet_biao is CoNet with learned weights of
+# its source behaviours.
 CROSS_DOMAIN = Networks(
-    {"conet_s": "conet.CoNetS", "conet": "conet.CoNet", "conet_biao": "conet.CoNet"}
+    {"conet_s": "conet.CoNetS", "conet": "conet.CoNet", "conet_biao": "conet.WeightedCoNet"}
 )
 
 

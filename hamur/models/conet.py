@@ -8,36 +8,19 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from hamur.data.cross_domain.collate import SOURCE_FIELDS, TARGET_FIELDS, Candidates
 from hamur.data.schema import SPARSE, FieldSpec, Schema
 from hamur.layers.cross_connection import cross_towers, single_tower
+from hamur.layers.importance import Importance, initial_phi
 from hamur.layers.parameters import spared, table
 from hamur.layers.primitives import matmul
 from hamur.models.prediction import BATCH_SIZE, Probabilities, open_rows, sigmoid
 from hamur.models.protocol import ServingGraph, parameter_groups
-
-FIELDS = ("user", "target_item", "target_category", "source_item", "source_category")
-SOURCE_FIELDS, TARGET_FIELDS = (0, 3, 4), (0, 1, 2)  # what each tower reads, in this order
-
-
-class FieldSizes(NamedTuple):
-    """Rows of each embedding table, row 0 (padding or unknown) included."""
-
-    user: int
-    target_item: int
-    target_category: int
-    source_item: int
-    source_category: int
-
-    @property
-    def offsets(self) -> np.ndarray:
-        """First row of every field in the joined table, (5,) int32."""
-        return np.cumsum((0, *self[:-1])).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -79,8 +62,8 @@ class CoNetConfig:
 class CrossDomainModel(nn.Cell):
     """What CoNet and CoNet-S share: a joined table, and what trains, predicts and serves them.
 
-    The columns of `schema` are FIELDS, each 0 where unknown; a score that averages several source
-    behaviours is the mean over one row each.
+    The columns of `schema` are the fields of `FieldSizes`, each 0 where unknown (of CoNet-S the
+    first three); a score that averages several source behaviours is the mean over one row each.
     """
 
     batches = "shuffled"
@@ -88,7 +71,7 @@ class CrossDomainModel(nn.Cell):
     def __init__(self, sizes, config=None, seed=2022):
         super().__init__()
         self.sizes, self.config = sizes, config or CoNetConfig()
-        fields = FIELDS if self.towers == 2 else FIELDS[:3]
+        fields = sizes._fields if self.towers == 2 else sizes._fields[:3]
         specs = (FieldSpec(name, SPARSE, size) for name, size in zip(fields, sizes))
         self.schema = Schema("cross_domain", tuple(specs))
         rng = np.random.Generator(np.random.PCG64(seed))
@@ -155,6 +138,33 @@ class CoNet(CrossDomainModel):
         return cross_towers(x, self.cross, self.config.slope)[1]
 
 
+class WeightedCoNet(CoNet):
+    """CoNet and phi, the importance of its source behaviours, which bi-level training learns.
+
+    importance: how weights are made of phi (see `Importance`); gate_start: see `initial_phi`.
+    Neither phi nor the head of the development loss is a trainable parameter: only the upper level
+    moves them, and a score reads neither.
+    """
+
+    def __init__(self, sizes, config=None, seed=2022, importance=None, gate_start="zero"):
+        super().__init__(sizes, config, seed)
+        self.importance = importance or Importance()
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 1])))
+        prior = 1.0 if self.importance.prior == "relu" else 0.0
+        categories = sizes.source_category - 1
+        arrays = initial_phi(rng, self.config.embed_dim, categories, prior, gate_start)
+        self.phi = ParameterTuple(
+            [
+                Parameter(Tensor(value), name=f"phi.{name}", requires_grad=False)
+                for name, value in arrays.items()
+            ]
+        )
+        start = np.append(self.replace_weight.asnumpy(), self.replace_bias.asnumpy())
+        self.dev_head = Parameter(  # its fit is in float64
+            Tensor(start.astype(np.float64)), name="upper.head", requires_grad=False
+        )
+
+
 class CoNetS(CrossDomainModel):
     """CoNet-S: the target tower alone, x' = act(x W); it reads no source column.
 
@@ -205,16 +215,22 @@ class FieldLogits(nn.Cell):
 
 
 class FieldPredictor:
-    """Predicts tables whose sparse columns are the model's fields, in batches of one shape."""
+    """Predicts tables whose sparse columns are the model's fields, in batches of one shape: of
+    batch_size rows, whatever the table, or of BATCH_SIZE at most."""
 
     takes_preferences = False
 
     def __init__(self, model, batch_size=None):
-        self.cell, self.batch_size = FieldLogits(model), batch_size or BATCH_SIZE
+        self.cell, self.batch_size = FieldLogits(model), batch_size
+        self.num_fields = model.schema.num_sparse
 
     def __call__(self, table, preference=None):
-        size = min(self.batch_size, len(table))
-        logits = []
+        """Probabilities (N,) float64; of Candidates the means over those of each target row."""
+        if isinstance(table, Candidates):
+            row, pairs = table.pairs(self.num_fields)
+            return table.means(row, self(pairs))
+        size = self.batch_size or min(BATCH_SIZE, max(len(table), 1))
+        logits = [np.zeros(0, np.float32)]
         for start in range(0, len(table), size):
             index = np.arange(start, start + size) % len(table)  # the last batch is filled up
             ids = np.asarray(table.sparse).take(index, axis=0).astype(np.int32)
@@ -249,10 +265,3 @@ def linear(rng, fan_in, shape):
     """Uniform in +-1/sqrt(fan_in), weights and biases alike."""
     bound = 1.0 / math.sqrt(fan_in)
     return rng.uniform(-bound, bound, shape).astype(np.float32)
-
-
-def joined_tables(model) -> dict[str, np.ndarray]:
-    """{field: (size, E) array} cut from the joined table of a model."""
-    sizes = model.sizes if model.towers == 2 else model.sizes[:3]
-    table = model.table.asnumpy()
-    return dict(zip(FIELDS, np.split(table, np.cumsum(sizes)[:-1])))

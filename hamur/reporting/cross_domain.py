@@ -1,76 +1,106 @@
-"""What a cross-domain run reports at its end: metrics.json, the weights, and the table shown."""
+"""What a cross-domain run reports: the blocks of metrics.json, the weights, the table."""
 
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hamur import metrics
-from hamur.reporting import results
+from hamur.data.cross_domain.collate import Candidates
+from hamur.data.cross_domain.dataset import CATEGORY, ITEM, USER
+from hamur.data.cross_domain.implicit import observed
+from hamur.metrics import protocols
+from hamur.reporting import weights
 from hamur.reporting.tables import UNDEFINED, text_table
 
+ONE_ROW = "leave_two_out gives every user one row"
 
-def evaluate(session, config) -> tuple[dict, np.ndarray]:
-    """metrics.json without the weights, and the probabilities of the test rows."""
-    from hamur.training.bilevel.evaluate import TEST, VALID
 
-    result = session.result
-    valid, _ = session.evaluator.report(VALID)
-    test, probabilities = session.evaluator.report(TEST)
-    updates = [row for row in result.history if row["kind"] == "upper"]
-    epochs = [row for row in result.history if row["kind"] == "epoch"]
-    later = max(len(updates) - 1, 1)
-    seconds = sum(row["seconds"] for row in epochs)
-    content = {
-        "model": config.model_name,
-        "preset": config.preset,
-        "arm": config.arm,
-        "dataset": session.rows.pair.target_schema.name,
-        "fingerprint": results.fingerprint(session.rows.pair.target),
-        "seed": config.seed,
-        "git_commit": results.git_commit(),
-        "best_epoch": result.best_epoch,
-        "epochs": result.epochs,
-        "test": test,
-        "valid": valid,
-        "ranking": session.evaluator.ranking(),
-        "eval_draws": config.eval_draws,
-        "collapsed": result.collapsed,
-        "restarts": result.restarts,
-        "planted": planted_of_fixed_weights(session),
-        "upper": {
-            "count": len(updates),
-            "moved": sum(row["moved"] for row in updates),
-            "mean_ms": 1000 * result.upper_seconds / later if updates else None,
-            "share_of_epoch_time": result.upper_seconds / seconds if seconds else None,
-            "diverged": sum(row["diverged"] for row in updates),
-            "negative_curvature": sum(row["negative_curvature"] for row in updates),
-        },
-        "train": {
-            "rows": len(session.rows.train),
-            "seconds": round(result.seconds, 3),
-            "rows_per_second": max(row["rows_per_second"] for row in epochs),
-            "target_losses": [row["target_loss"] for row in epochs],
-            "peak_rss_mib": results.peak_rss_mib(),
-        },
+def split_report(rows: Candidates, probabilities: np.ndarray, bootstrap: int, seed: int) -> dict:
+    """Entry of metrics.json of a split.  probabilities (N,); bootstrap: resamplings of users for
+    the interval of the AUC, 0 = none."""
+    table = rows.table
+    labels, users = table.labels[:, 0], table.sparse[:, USER]
+    entry = {
+        "auc": metrics.auc(labels, probabilities),
+        "auc_ci": None,
+        "logloss": metrics.log_loss(labels, probabilities),
+        "ece": protocols.calibration_error(labels, probabilities),
+        "rows": len(labels),
+        "positives": int(labels.sum()),
     }
-    return content, probabilities
+    if math.isnan(entry["auc"]):
+        entry["auc"], entry["reason"] = None, metrics.ONE_CLASS
+    elif bootstrap:
+        samples = protocols.bootstrap_auc(labels, [probabilities], users, bootstrap, seed)
+        entry["auc_ci"] = protocols.interval(samples[:, 0])
+    for name, column in (("item", ITEM), ("category", CATEGORY)):
+        entry[f"gauc_{name}"] = protocols.auc_within(labels, probabilities, table.sparse[:, column])
+    if len(np.unique(users)) == len(users):
+        entry["gauc_user"] = {"value": None, "reason": ONE_ROW}
+    else:
+        entry["gauc_user"] = protocols.auc_within(labels, probabilities, users)
+    return entry
 
 
-def report_weights(session, log: Path, title: str) -> dict:
-    """weights.csv, weights_by_category.csv, weights.png, and their summary."""
-    from hamur.reporting import weights
-    from hamur.training.bilevel.weights import behaviour_weights
+def ranking(predict: Callable, test: Candidates, number: int, seed: int) -> dict | None:
+    """Each positive test row among `number` items drawn uniformly from those the user has in no
+    split; None for 0.  predict: Candidates -> probabilities (N,).
 
-    columns = behaviour_weights(session)
-    summary = weights.write_weights(log, columns)
-    weights.plot_weights(
-        log / "weights.png", columns, title
-    )  # fmt: skip
-    session.say(weights.category_table(weights.by_category(columns)))
+    The model is trained for the polarity of observed rows, not for ranking unobserved items.
+    """
+    if not number:
+        return None
+    positives = test.take(np.flatnonzero(test.labels[:, 0] == 1))
+    table = positives.table
+    items, counts = test.rows.negative_items(table, number, seed)
+    row, place = np.nonzero(items)
+    sparse = table.sparse[row].copy()
+    sparse[:, ITEM] = items[row, place]
+    sparse[:, CATEGORY] = test.rows.pair.target_categories[sparse[:, ITEM]]
+    others = positives.take(row)
+    others = dataclasses.replace(others, table=dataclasses.replace(others.table, sparse=sparse))
+    scores = np.full(items.shape, np.nan)
+    scores[row, place] = predict(others) if len(row) else ()
+    report = protocols.ranking_report(predict(positives), scores)
+    report["negatives"] = items.shape[1]
+    skipped = int(observed(test.table).sum()) - len(positives)
+    report["users_skipped"] = {"negative test row": skipped}
+    report["users_with_fewer_negatives"] = int((counts < items.shape[1]).sum())
+    report["test_items_unseen_in_training"] = int((table.sparse[:, ITEM] == 0).sum())
+    return report
+
+
+def upper_block(history: Sequence[Mapping]) -> dict:
+    """The upper updates of a run; times leave the first one out, which holds the compilation."""
+    updates = [row for row in history if row["kind"] == "upper"]
+    seconds = sum(row["seconds"] for row in history if row["kind"] == "epoch")
+    parts = ("head_seconds", "solve_seconds", "phi_seconds")
+    upper_seconds = sum(row[name] for row in updates[1:] for name in parts)
+    return {
+        "count": len(updates),
+        "moved": sum(row["moved"] for row in updates),
+        "mean_ms": 1000 * upper_seconds / max(len(updates) - 1, 1) if updates else None,
+        "share_of_epoch_time": upper_seconds / seconds if seconds else None,
+        "diverged": sum(row["diverged"] for row in updates),
+        "negative_curvature": sum(row["negative_curvature"] for row in updates),
+    }
+
+
+def report_weights(folder: Path, columns: Mapping, title: str, say: Callable) -> dict:
+    """weights.csv, weights_by_category.csv, weights.png, and their summary.
+
+    columns: of `hamur.training.bilevel.report.behaviour_weights`.
+    """
+    summary = weights.write_weights(folder, columns)
+    weights.plot_weights(folder / "weights.png", columns, title)
+    say(weights.category_table(weights.by_category(columns)))
     for name, value in summary["spearman"].items():
-        session.say(f"rank correlation of weight and influence over {name}: {_text(value)}")
+        say(f"rank correlation of weight and influence over {name}: {_text(value)}")
     if summary["planted"]:
-        session.say(
+        say(
             f"clean against harmful (synthetic, planted by category): AUC of the weight "
             f"{_text(summary['planted']['auc_weight'])}, of the influence "
             f"{_text(summary['planted']['auc_influence'])}"
@@ -78,13 +108,12 @@ def report_weights(session, log: Path, title: str) -> dict:
     return summary
 
 
-def planted_of_fixed_weights(session) -> dict | None:
-    """What metrics.json says where the truth is known, but no weight is learned."""
-    if session.harmful is None or session.upper is not None or session.model.towers == 1:
+def planted_of_fixed_weights(harmful: np.ndarray | None, arm: str) -> dict | None:
+    """What metrics.json says where the harmful behaviours are known, but no weight is learned."""
+    if harmful is None or arm not in ("uniform", "annealed", "oracle"):
         return None
-    clean = 1 - session.harmful.astype(int)
-    weight = clean if session.config.arm == "oracle" else np.ones(len(clean))
-    value = metrics.auc(clean, weight)
+    clean = 1 - harmful.astype(int)
+    value = metrics.auc(clean, clean if arm == "oracle" else np.ones(len(clean)))
     auc = None if np.isnan(value) else value
     return {"auc_weight": auc, "auc_influence": None, "behaviours": len(clean)}
 
@@ -106,11 +135,11 @@ def results_table(content: dict) -> str:
         rows.append([name, f"{entry['rows']:,}", *texts])
     header = ["split", "rows", "AUC", "95 % interval", "logloss", "ECE", "GAUC item", "category"]
     text = text_table(header, rows)
-    ranking = content["ranking"]
-    if ranking and ranking["users"]:
+    report = content["ranking"]
+    if report and report["users"]:
         text += (
-            f"\nranking among {ranking['negatives']} sampled items, {ranking['users']:,} users: "
-            f"HR@10 {ranking['hr@10']:.4f}  NDCG@10 {ranking['ndcg@10']:.4f}  "
-            f"MRR {ranking['mrr']:.4f}"
+            f"\nranking among {report['negatives']} sampled items, {report['users']:,} users: "
+            f"HR@10 {report['hr@10']:.4f}  NDCG@10 {report['ndcg@10']:.4f}  "
+            f"MRR {report['mrr']:.4f}"
         )
     return text

@@ -186,7 +186,7 @@ def plot_history(path: Path, history: Sequence[Mapping], title: str) -> None:
     epochs = [row for row in history if row["kind"] == "epoch"]
     updates = [row for row in history if row["kind"] == "upper"]
     with picture(path, (11, 3.4), title, columns=3) as (_, (axes,)):
-        axes[0].plot([r["epoch"] for r in epochs], [r["valid_auc"] for r in epochs], marker="o")
+        axes[0].plot([r["epoch"] for r in epochs], [r["auc"] for r in epochs], marker="o")
         axes[0].set(xlabel="epoch", ylabel="validation AUC")
         curves = ((axes[1], "dev_loss"), (axes[1], "prior"), (axes[2], "residual"))
         for axis, name in curves:

@@ -15,7 +15,7 @@ from hamur.metrics import fronts
 from hamur.metrics.exact_front import exact_front, oracle_losses
 from hamur.reporting import front
 from hamur.training.checkpoint import restore, snapshot
-from hamur.training.predict import graph_mode, predictor_of
+from hamur.training.prediction import graph_mode, predictor_of
 from hamur.training.preference.samplers import evaluation_preferences
 from hamur.training.preference.step import RepeatedStep
 

@@ -1,27 +1,32 @@
-"""Training and prediction: one trainer for every paper, one ``step`` a training scheme.
+"""Training and prediction: one trainer for every paper, one ``step`` per training scheme.
 
 ``Trainer`` runs epochs, validates, stops early, averages weights, saves and resumes; a step turns
 a batch into a loss and updates the parameters.  Models and data know nothing of it.
 """
 
-from hamur.training.evaluation import RankingEvaluation, TaskEvaluation
-from hamur.training.export import export, export_mindir
-from hamur.training.optimizer import Adam
-from hamur.training.predict import predict
-from hamur.training.preference.step import PreferenceOptions, preference_step
-from hamur.training.supervised import supervised_step
-from hamur.training.trainer import Run, Trainer
+from importlib import import_module
 
-__all__ = [
-    "Adam",
-    "PreferenceOptions",
-    "RankingEvaluation",
-    "Run",
-    "TaskEvaluation",
-    "Trainer",
-    "export",
-    "export_mindir",
-    "predict",
-    "preference_step",
-    "supervised_step",
-]
+_MODULES = {
+    "Adam": "optimizer",
+    "BilevelOptions": "bilevel.options",
+    "CrossDomainEvaluation": "evaluation",
+    "PreferenceOptions": "preference.step",
+    "RankingEvaluation": "evaluation",
+    "Run": "trainer",
+    "TaskEvaluation": "evaluation",
+    "Trainer": "trainer",
+    "cross_domain_trainer": "bilevel.step",
+    "export": "mindir",
+    "export_mindir": "mindir",
+    "predict": "prediction",
+    "preference_step": "preference.step",
+    "supervised_step": "supervised",
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name):
+    """Import what is asked for, so that a look at options loads no MindSpore."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'hamur.training' has no attribute {name!r}")
+    return getattr(import_module(f"hamur.training.{_MODULES[name]}"), name)

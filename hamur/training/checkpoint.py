@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -12,9 +13,27 @@ from hamur.files import replacing, write_json
 STATE, PROGRESS = "state-{}.safetensors", "progress.json"
 
 
+class RunFiles(NamedTuple):
+    """Where a training keeps what it writes: two files, and the folder that resuming reads."""
+
+    weights: Path
+    history: Path
+    last: Path
+
+    @classmethod
+    def of(cls, save_dir) -> "RunFiles":
+        """The places in a run's folder; a RunFiles as it is."""
+        if isinstance(save_dir, RunFiles):
+            return save_dir
+        folder = Path(save_dir)
+        return cls(folder / "model.safetensors", folder / "history.csv", folder / "last")
+
+
 def snapshot(cell):
-    """{parameter name: array copy} of a cell, running statistics included, or of a list of
-    parameters."""
+    """{parameter name: array copy} of a cell, running statistics included, of a list of parameters,
+    or of what has ``arrays()`` and ``load(arrays)`` of its own."""
+    if hasattr(cell, "arrays"):
+        return {name: np.array(array) for name, array in cell.arrays().items()}
     return {parameter.name: parameter.asnumpy().copy() for parameter in _parameters(cell)}
 
 
@@ -23,11 +42,13 @@ def _parameters(cell):
 
 
 def restore(cell, arrays, source="the checkpoint"):
-    """Write arrays into the parameters of a cell, or into a list of parameters.
+    """Write the arrays of a ``snapshot`` back.
 
     Raises:  ValueError: a parameter is missing, surplus or of another shape (another model, preset
         or number of domains); names it.
     """
+    if hasattr(cell, "arrays"):
+        return cell.load(arrays)
     parameters = {parameter.name: parameter for parameter in _parameters(cell)}
     surplus = sorted(arrays.keys() - parameters.keys())
     missing = sorted(parameters.keys() - arrays.keys())

@@ -1,13 +1,15 @@
-"""What a training looks at after each epoch: one object per family of models, made from (model,
+"""What a training measures after each epoch: one object per family of models, made from (model,
 validation table), whose report holds the criterion that picks the best epoch."""
 
+import math
 import warnings
 
 import numpy as np
+from scipy.special import logit
 
 from hamur import metrics
 from hamur.metrics import fronts
-from hamur.training.predict import predictor_of
+from hamur.training.prediction import predictor_of
 
 SPLIT_FIGURES = ("auc", "logloss", "macro_auc", "worst_auc")
 
@@ -45,8 +47,8 @@ class RankingEvaluation:
         row = {name: report[name] for name in SPLIT_FIGURES}
         return row | {f"auc_domain_{d}": entry["auc"] for d, entry in report["domains"].items()}
 
-    def line(self, report):
-        """What the line of an epoch says."""
+    def line(self, report, run):
+        """Its part of the line that is printed for an epoch."""
         return f"valid auc {report['auc']:.5f}  logloss {report['logloss']:.5f}"
 
 
@@ -104,7 +106,7 @@ class TaskEvaluation:
             row |= {f"ne_{name}_max": float(report["losses"][:, k].max())}
         return row
 
-    def line(self, report):
+    def line(self, report, run):
         losses = "  ".join(
             f"ne {name} {low:.4f}" + (f"..{high:.4f}" if high > low else "")
             for name, low, high in zip(
@@ -112,3 +114,76 @@ class TaskEvaluation:
             )
         )
         return f"valid {losses}  hv {report['hypervolume']:.5f}"
+
+
+class CollapseError(ValueError):
+    """The model predicts a constant."""
+
+
+FLAT_LOSS, FLAT_AUC, FLAT_SPREAD = 0.69, 0.01, 1e-4
+TINY = 1e-12
+MAX_RESTARTS = 3
+
+
+class CrossDomainEvaluation:
+    """Polarity of target rows, each scored with its source candidates.
+
+    A model that predicts a constant (standard deviation of its logits below 1e-4, or an AUC within
+    0.01 of one half at a training loss above 0.69) is noted in the report.  on_collapse: "warn",
+    "error", or "restart": begin again with the weights that initial_weights(number) gives, {name:
+    array}, at most 3 times.  batch_size: rows per batch of prediction.
+    """
+
+    criteria = ("auc",)
+
+    def __init__(
+        self, model, candidates, batch_size=None, on_collapse="warn", initial_weights=None
+    ):
+        self.model, self.candidates = model, candidates
+        self.row, self.pairs = candidates.pairs(model.schema.num_sparse)
+        self.on_collapse, self.initial_weights = on_collapse, initial_weights
+        self.predictor = predictor_of(model, batch_size)
+
+    def check(self, criterion):
+        """Nothing to check: without an AUC, of a split with one class, the first epoch is best."""
+
+    def __call__(self):
+        scores = self.predictor(self.pairs)  # the logits of a saturated one are out of reach
+        logits = logit(np.clip(scores, TINY, 1.0 - TINY))
+        probabilities = self.candidates.means(self.row, scores)
+        labels = self.candidates.labels[:, 0]
+        auc = metrics.auc(labels, probabilities)
+        report = {"auc": None if math.isnan(auc) else auc}
+        report |= {"logloss": metrics.log_loss(labels, probabilities)}
+        return report | {"spread": float(np.std(logits)) if len(logits) else 0.0}
+
+    def check_epoch(self, report, loss, run):
+        """Notes in the report whether the model collapsed; returns None, or the weights to begin
+        again with.
+
+        Raises:  CollapseError: a collapse, and on_collapse is "error".
+        """
+        auc, spread = report["auc"], report["spread"]
+        flat = auc is not None and abs(auc - 0.5) <= FLAT_AUC and loss > FLAT_LOSS
+        report["collapsed"] = bool(spread < FLAT_SPREAD or flat)
+        if not report["collapsed"]:
+            return None
+        text = (
+            f"the model predicts a constant after epoch {run.epochs} (standard deviation of the "
+            f"logits {spread:.1e}, validation AUC {'undefined' if auc is None else f'{auc:.3f}'})"
+        )
+        if self.on_collapse == "error":
+            raise CollapseError(text + "; try another --seed, or --on_collapse restart.")
+        if self.on_collapse == "restart" and run.restarts < MAX_RESTARTS:
+            warnings.warn(f"{text}; beginning again with other initial weights", stacklevel=4)
+            return self.initial_weights(run.restarts + 1)
+        warnings.warn(f"{text}; most runs leave this state within a few epochs", stacklevel=4)
+        return None
+
+    def figures(self, report):
+        row = {name: report[name] for name in ("auc", "logloss")}
+        return {"kind": "epoch"} | row | {"collapsed": int(report["collapsed"])}
+
+    def line(self, report, run):
+        auc = "undefined" if report["auc"] is None else f"{report['auc']:.6f}"
+        return f"current auc {auc}  best auc {run.best:.6f}  best epoch {run.best_epoch}"

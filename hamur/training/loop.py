@@ -1,8 +1,9 @@
 """One call of ``Trainer.fit``: the compiled step, the state that moves, and where it is kept."""
 
+import logging
+import math
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -13,6 +14,7 @@ from hamur.layers import InstanceEmbedding
 from hamur.same_run import difference
 from hamur.training.averaging import EVERY, WeightAverage
 from hamur.training.checkpoint import (
+    RunFiles,
     clear_state,
     load_state,
     restore,
@@ -22,23 +24,36 @@ from hamur.training.checkpoint import (
 )
 from hamur.training.optimizer import Adam
 
+UNDEFINED = -1.0  # criterion of an epoch that has none: only the first such one is the best
+logger = logging.getLogger(__name__)
 
-class Session:
+
+class TrainingLoop:
     """The training of one model; ``run`` is an empty Run, after ``load`` the interrupted one's.
 
+    The step is a function (batch, learning rate, number of the step) -> loss, or None where it
+    updates every second batch.  It may have ``state()``, what resuming needs of it (parameters, or
+    an object with ``arrays()`` and ``load(arrays)``); ``counters()``, columns of an epoch's row in
+    history.csv; ``records()``, rows before it.
     Raises:  ValueError: data that cannot be trained or validated on.
     """
 
     def __init__(self, trainer, model, train, valid, run):
         self.trainer, self.model, self.run = trainer, model, run
+        self.files = None if trainer.save_dir is None else RunFiles.of(trainer.save_dir)
         self.evaluation = trainer.evaluation(model, valid)
-        self.check_tables(train, valid)
-        size, seed = trainer.batch_size, trainer.seed
-        if model.batches == "quota":
-            self.batches = DomainBatches(train, size, seed, num_domains=model.schema.num_domains)
-        else:
-            self.batches = ShuffledBatches(train, size, seed, model.batches == "shuffled")
-        self.check_batches(train)
+        for name, table in (("training", train), ("validation", valid)):
+            if len(table) == 0:
+                raise ValueError(f"the {name} split has no rows.")
+            table.validate(model.schema)
+        self.evaluation.check(trainer.criterion)
+        self.batches = trainer.batches(model, train, trainer.batch_size, trainer.seed)
+        self.train_rows = len(train)
+        self.build()
+
+    def build(self):
+        """The compiled step, and all that moves besides the model, at the start."""
+        trainer, model = self.trainer, self.model
         lazy = trainer.embeddings == "lazy"
         set_lazy(model, lazy)
         self.optimizer = Adam(
@@ -52,28 +67,6 @@ class Session:
         self.average = WeightAverage(model, trainer.averaging) if trainer.averaging else None
         self.averages = False  # whether the average has started
         self.best_weights = None
-        self.train_rows = len(train)
-
-    def check_tables(self, train, valid):
-        """Raises:  ValueError: an empty split, rows that do not fit the model's schema, a criterion
-        that the evaluation does not have."""
-        for name, table in (("training", train), ("validation", valid)):
-            if len(table) == 0:
-                raise ValueError(f"the {name} split has no rows.")
-            table.validate(self.model.schema)
-        self.evaluation.check(self.trainer.criterion)
-
-    def check_batches(self, train):
-        """An ordinary batch norm needs two real rows in every batch."""
-        least = len(train) // self.batches.steps
-        if self.batches.quotas is None:
-            least = len(train) - (self.batches.steps - 1) * self.batches.batch_rows
-        if least < 2:
-            raise ValueError(
-                f"a batch of {len(train)} training rows by batch_size {self.trainer.batch_size} "
-                f"would hold {least} real row; batch norm needs at least 2. Choose another "
-                "batch_size."
-            )
 
     def finished(self):
         run, patience = self.run, self.trainer.patience
@@ -96,20 +89,38 @@ class Session:
         # The first epoch holds the compilation.
         run.rows_per_second = rate if number <= 2 else max(run.rows_per_second, rate)
         row = {"epoch": number, "loss": loss, "seconds": seconds, "rows_per_second": rate}
-        run.history.append(row | self.evaluation.figures(report) | self.counters())
+        fresh = self.check_epoch(report, loss)
+        run.history += self.from_step("records", [])
+        run.history.append(row | self.evaluation.figures(report) | self.from_step("counters", {}))
+        if fresh is not None:
+            self.begin_again(fresh)
+            return
         value = report[self.trainer.criterion]
+        value = UNDEFINED if value is None else value
         if value > run.best:
             run.best, run.best_epoch = value, number
             self.best_weights = self.average.snapshot() if self.averages else snapshot(self.model)
-        if self.trainer.save_dir is not None:
+        if self.files is not None:
             self.save()
+        best = " *" if run.best_epoch == number else ""
+        line = f"epoch {number:3d}  loss {loss:.5f}  {self.evaluation.line(report, run)}"
+        line += f"  {rate:,.0f} rows/s{best}"
+        logger.info(line)
         if not self.trainer.quiet:
-            best = " *" if run.best_epoch == number else ""
-            print(
-                f"epoch {number:3d}  loss {loss:.5f}  {self.evaluation.line(report)}  "
-                f"{rate:,.0f} rows/s{best}",
-                flush=True,
-            )
+            print(line, flush=True)
+
+    def check_epoch(self, report, loss):
+        """What the evaluation says of the epoch, where it has such a check: weights to begin again
+        with, or None."""
+        check = getattr(self.evaluation, "check_epoch", None)
+        return None if check is None else check(report, loss, self.run)
+
+    def begin_again(self, weights):
+        """From other initial weights; what was trained so far stays in the history alone."""
+        restore(self.model, weights)
+        self.build()
+        self.run.restarts += 1
+        self.run.epochs, self.run.best_epoch, self.run.best = 0, 0, -math.inf
 
     def train_epoch(self, number):
         """All steps of an epoch; returns the mean of their losses."""
@@ -155,9 +166,9 @@ class Session:
             if self.averages:
                 self.average.exchange()
 
-    def counters(self):
-        """Columns of history.csv that only the step knows."""
-        return self.step.counters() if hasattr(self.step, "counters") else {}
+    def from_step(self, name, default):
+        """What the step tells of an epoch, where it has such a method."""
+        return getattr(self.step, name)() if hasattr(self.step, name) else default
 
     def parts(self):
         """The parameters that move, by the name they have in last/."""
@@ -168,56 +179,75 @@ class Session:
             parameters["step"] = self.step.state()
         return parameters
 
-    def course(self):
+    def signature(self):
         """What decides the numbers of a run; a resumed run must have the same."""
         trainer = self.trainer
         names = ["seed", "learning_rate", "weight_decay", "decay", "embedding_decay", "schedule"]
         names += ["averaging", "criterion"]
         if trainer.schedule is not None:
             names.append("epochs")  # the schedule spans them
-        course = {name: getattr(trainer, name) for name in names}
-        return course | {"steps": self.batches.steps, "rows a step": self.batches.batch_rows}
+        signature = {name: getattr(trainer, name) for name in names}
+        return signature | {"steps": self.batches.steps, "rows a step": self.batches.batch_rows}
 
     def save(self):
-        folder = Path(self.trainer.save_dir)
         # Before the state: a run killed in between repeats the epoch and writes the same file.
         if self.run.best_epoch == self.run.epochs:
-            save_weights(folder / "model.safetensors", self.best_weights)
-        write_history(folder / "history.csv", self.run.history)
+            save_weights(self.files.weights, self.best_weights)
+        write_history(self.files.history, self.run.history)
         arrays = {name: snapshot(part) for name, part in self.parts().items()}
         arrays["best"] = self.best_weights
         progress = {"epoch": self.run.epochs, "averages": self.averages}
-        progress |= {"course": self.course(), "run": asdict(self.run)}
-        save_state(folder / "last", arrays, progress)
+        progress |= {"course": self.signature(), "run": asdict(self.run)}
+        save_state(self.files.last, arrays, progress)
 
     def start(self):
         """Forget an earlier run in the same folder."""
-        if self.trainer.save_dir is not None:
-            clear_state(Path(self.trainer.save_dir) / "last")
+        if self.files is not None:
+            clear_state(self.files.last)
 
     def load(self):
         """Go on where the run in save_dir stopped.
 
         Raises:  ValueError: nothing there, or a run of other options, another model, preset or D.
         """
-        folder = self.trainer.save_dir
-        found = load_state(Path(folder) / "last")
+        folder = self.files.last
+        found = load_state(folder)
         if found is None:
-            raise ValueError(f"nothing to resume in {folder}: it has no last/progress.json.")
+            raise ValueError(f"nothing to resume in {folder.parent}: it has no last/progress.json.")
         arrays, progress = found
-        if different := difference(progress["course"], self.course(), changeable=()):
-            raise ValueError(f"cannot resume {folder}: it had {different}.")
+        if different := difference(progress["course"], self.signature(), changeable=()):
+            raise ValueError(f"cannot resume {folder.parent}: it had {different}.")
         self.best_weights = arrays.pop("best")
         self.averages = progress["averages"]
         self.run = type(self.run)(**progress["run"])
         for name, part in self.parts().items():
-            restore(part, arrays[name], f"{folder}/last ({name})")
+            restore(part, arrays[name], f"{folder} ({name})")
 
     def close(self):
         """Leave the best weights in the model; returns the Run."""
         restore(self.model, self.best_weights)
         self.model.set_train(False)
         return self.run
+
+
+def table_batches(model, table, batch_size, seed):
+    """Batches of a table as the model wants them: fixed quotas per domain, shuffled, or ordered.
+
+    Raises:  ValueError: a batch of one real row, which an ordinary batch norm cannot use.
+    """
+    if model.batches == "quota":
+        batches = DomainBatches(table, batch_size, seed, num_domains=model.schema.num_domains)
+    else:
+        batches = ShuffledBatches(table, batch_size, seed, model.batches == "shuffled")
+    least = len(table) // batches.steps
+    if batches.quotas is None:
+        least = len(table) - (batches.steps - 1) * batches.batch_rows
+    if least < 2:
+        raise ValueError(
+            f"a batch of {len(table)} training rows by batch_size {batch_size} would hold {least} "
+            "real row; batch norm needs at least 2. Choose another batch_size."
+        )
+    return batches
 
 
 def set_lazy(model, lazy):

@@ -1,12 +1,13 @@
-"""The trainer of every model: what a training is, told in options, and what came of it."""
+"""The trainer of every model: a training as a value, and what it led to."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hamur.training.checkpoint import RunFiles
 from hamur.training.evaluation import RankingEvaluation
-from hamur.training.loop import Session
-from hamur.training.predict import graph_mode
+from hamur.training.loop import TrainingLoop, table_batches
+from hamur.training.prediction import graph_mode
 
 SCHEDULES = (None, "cosine")
 EMBEDDINGS = ("dense", "lazy")
@@ -14,7 +15,11 @@ EMBEDDINGS = ("dense", "lazy")
 
 @dataclass
 class Run:
-    """What a training did: history has a dict an epoch; rows_per_second is of training alone."""
+    """What a training did.
+
+    history: a dict per epoch, and those that the step adds; rows_per_second: of training alone;
+    restarts: how often it began again with other initial weights.
+    """
 
     history: list = field(default_factory=list)
     epochs: int = 0
@@ -22,6 +27,7 @@ class Run:
     best: float = -math.inf
     seconds: float = 0.0
     rows_per_second: float = 0.0
+    restarts: int = 0
     interrupted: bool = False
 
 
@@ -31,8 +37,10 @@ class Trainer:
 
     step:  builds a step function from (model, optimizer, quotas, seed); see supervised_step.
     epochs, patience:  stop after ``patience`` epochs without strict improvement; None = never.
-    evaluation:  builds what is looked at after an epoch from (model, validation table); its
+    evaluation:  builds what is measured after an epoch from (model, validation table); its
         ``criteria`` are what ``criterion`` may be.
+    batches:  builds the training batches from (model, training table, batch_size, seed): an object
+        with ``steps``, ``batch_rows``, ``quotas`` and ``epoch(number)``.
     criterion:  "auc" (pooled; also rewards knowing which domain clicks more), "macro_auc" or
         "worst_auc", over the domains that have both classes.
     seed:  of shuffling and dropout; initialisation and split have their own.
@@ -42,7 +50,8 @@ class Trainer:
     schedule:  None (constant, as published) or "cosine" to 0 over all epochs.
     averaging:  decay of the exponential moving average of the weights a step, 0 = off; validation,
         best checkpoint and final weights are then the average's (from the second epoch on).
-    save_dir:  folder for model.safetensors, history.csv and last/; resume: go on from last/.
+    save_dir:  folder for model.safetensors, history.csv and last/, or their places as RunFiles;
+        resume: go on from last/.
     Raises:  ValueError: an option out of range; on ``fit``, data that cannot be trained or
         validated on, or a run to resume that is another one.
     """
@@ -61,7 +70,8 @@ class Trainer:
     patience: int | None = 10
     criterion: str = "auc"
     evaluation: Callable = RankingEvaluation
-    save_dir: str | None = None
+    batches: Callable = table_batches
+    save_dir: str | RunFiles | None = None
     resume: bool = False
     quiet: bool = False
 
@@ -97,17 +107,17 @@ class Trainer:
 
         Ctrl-C ends the training as early stopping does, once there is an epoch to go back to.
         """
-        session = Session(self, model, train, valid, Run())
-        session.load() if self.resume else session.start()
         with graph_mode():
+            loop = TrainingLoop(self, model, train, valid, Run())
+            loop.load() if self.resume else loop.start()
             try:
-                while not session.finished():
-                    session.epoch()
+                while not loop.finished():
+                    loop.epoch()
             except KeyboardInterrupt:
-                session.run.interrupted = True
-                if session.best_weights is None:
+                loop.run.interrupted = True
+                if loop.best_weights is None:
                     raise
-        return session.close()
+            return loop.close()
 
     def learning_rate_at(self, step, total_steps):
         """Learning rate of a step counted from 0."""

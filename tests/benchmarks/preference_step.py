@@ -126,7 +126,7 @@ def products(form, batch):
 def front(number, form, rows):
     """One pass over a table that gives the logits of so many preferences; the facts say what the
     process held before the first one, and what that may add."""
-    from hamur.training.predict import graph_mode, predictor_of
+    from hamur.training.prediction import graph_mode, predictor_of
     from hamur.training.preference.samplers import evaluation_preferences
 
     model, table = make_model("pareto", form), table_of(rows)

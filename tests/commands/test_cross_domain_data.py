@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from hamur.commands.cross_domain import main
+from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.cross_domain_data import load
 from hamur.data.amazon.load import SAMPLE
-from hamur.training.bilevel.config import CrossDomainConfig
-from hamur.training.bilevel.session import CrossDomainSession
+from hamur.training.trainer import Trainer
 
 TABLES = dict(source_table="s.csv", target_table="t.csv", sep=";")
 REVIEWS, META = "reviews_SynToys_5.json", "meta_SynToys.json"
@@ -200,7 +200,7 @@ def test_raw_files_that_cannot_be_used_are_told_before_training(
     folder = shutil.copytree(unpacked, tmp_path / "raw")
     change(folder)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(CrossDomainSession, "fit", lambda session: pytest.fail("it trains"))
+    monkeypatch.setattr(Trainer, "fit", lambda *arguments: pytest.fail("it trains"))
     assert main("x.py", "", ["--in_root", str(folder), "--quiet", *flags.split()]) == 2
     text = capsys.readouterr().err.strip()
     assert len(text.splitlines()) == 1
@@ -212,7 +212,7 @@ def test_raw_files_that_cannot_be_used_are_told_before_training(
 def test_bad_lines_may_be_left_out_and_counted(unpacked, tmp_path):
     folder = shutil.copytree(unpacked, tmp_path / "raw")
     put(folder, 7, "{'reviewerID': ")
-    pair, _ = load(CrossDomainConfig(in_root=str(folder), on_bad_rows="skip").resolved())
+    pair, _ = load(CrossDomainConfig(dataset_path=str(folder), on_bad_rows="skip").resolved())
     counts = pair.target_schema.split["domains"]["SynToys"]["files"][REVIEWS]
     assert sum(counts["dropped"].values()) == 1
     assert counts["rows_read"] == counts["rows_kept"] + 1 == len(lines(folder))

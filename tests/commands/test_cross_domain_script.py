@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from hamur.commands.cross_domain import main
+from hamur.commands.cross_domain_config import CORRECTED, DEAD_KEYS, OFFICIAL, CrossDomainConfig
 from hamur.studies import planted
-from hamur.training.bilevel import session
-from hamur.training.bilevel.config import CrossDomainConfig
-from hamur.training.bilevel.presets import CORRECTED, DEAD_KEYS, PUBLISHED
+from hamur.training.bilevel.options import BilevelOptions
 from hamur.training.checkpoint import load_weights
+from hamur.training.loop import TrainingLoop
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "run_amazon_cross_domain.py"
 SMALL = "--epochs 1 --interval 20 --meta_batchsize 32 --bootstrap 20 --embed_dim 4 --eval_draws 2"
@@ -27,10 +27,11 @@ UPPER += "weight_min weight_max influence_mean influence_negative iterations div
 UPPER += "negative_curvature head_seconds solve_seconds phi_seconds"
 # These always; of an estimator with H also:
 OF_HESSIAN = "residual alpha largest_eigenvalue"
-EPOCH = "epoch target_loss valid_auc valid_logloss prior seconds upper_seconds rows_per_second"
+EPOCH = "epoch loss auc logloss prior seconds rows_per_second"
 WEIGHTS = "user item category label g relative_weight influence influence_count"
-METRICS = "preset arm seed git_commit dataset fingerprint best_epoch valid test ranking eval_draws "
-METRICS += "collapsed restarts upper planted weights train"
+METRICS = "model preset arm seed git_commit dataset fingerprint valid test train ranking "
+METRICS += "eval_draws collapsed restarts upper planted weights"
+TRAIN = "epochs best_epoch rows_per_second seconds peak_rss_mib parameters embedding_parameters"
 SPLIT = "auc auc_ci logloss ece gauc_item gauc_category gauc_user rows positives"
 BEHAVIOURS = 4796  # source rows of the sample's users
 
@@ -58,10 +59,12 @@ def finite(rows, columns):
 
 
 def check_outputs(log, checkpoint, epochs, updates):
-    """Every file of a run exists, parses and is complete."""
+    """Every file of a run in the tree of the public code exists, parses and is complete."""
     metrics = json.loads((log / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert set(METRICS.split()) <= metrics.keys()
     assert all(set(SPLIT.split()) <= metrics[name].keys() for name in ("valid", "test"))
+    assert set(TRAIN.split()) <= metrics["train"].keys() and metrics["train"]["epochs"] == epochs
+    assert min(metrics["train"][name] for name in ("parameters", "embedding_parameters")) > 1000
     upper = metrics["upper"]
     assert upper["count"] == upper["moved"] == updates and upper.keys() == {
         "count", "moved", "mean_ms", "share_of_epoch_time", "diverged", "negative_curvature"
@@ -103,9 +106,7 @@ def test_a_run_leaves_every_documented_file(record):
     for words in ("training set number:", "upper update 1: main loss", "preset corrected"):
         assert words in text
     assert "upper update" not in printed  # in the file alone
-    assert all(
-        words in printed for words in ("current auc", "best auc", "best epoch", "target loss")
-    )
+    assert all(words in printed for words in ("current auc", "best auc", "best epoch", "loss"))
     assert "rank correlation of weight and influence over categories" in printed
     options = json.loads((log / "config.json").read_text())["options"]
     assert options["arm"] == "perceptron" and options["upper_batchsize"] == 32
@@ -134,38 +135,36 @@ def outcome(folder):
             return {k: timeless(v) for k, v in content.items() if not k.endswith(TIMES)}
         return content
 
-    folder = folder / "conet_record" / "SynBooks-SynToys"
-    log, checkpoint = folder / "log" / "run", folder / "checkpoint" / "run"
-    found = {"history": [timeless(row) for row in table(log / "history.csv")]}
-    found["metrics"] = timeless(json.loads((log / "metrics.json").read_text()))
-    for path in (*log.glob("weights*.csv"), log / "test_probabilities.npy"):
+    found = {"history": [timeless(row) for row in table(folder / "history.csv")]}
+    found["metrics"] = timeless(json.loads((folder / "metrics.json").read_text()))
+    for path in (*folder.glob("weights*.csv"), folder / "test_probabilities.npy"):
         found[path.name] = path.read_bytes()
-    arrays = load_weights(checkpoint / "best_predictor.safetensors")
+    arrays = load_weights(folder / "model.safetensors")
     return found | {name: value.tobytes() for name, value in arrays.items()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["conet_biao", "conet"])
 def test_a_killed_run_resumes_to_the_files_of_an_uninterrupted_one(model, tmp_path, monkeypatch):
-    """Killed after the first of three epochs.  Two whole runs are equal as well."""
-    flags = f"--exp_name run --model_name {model} --quiet {SMALL} --epochs 3 --patience 0".split()
+    """Ctrl-C after the first of three epochs leaves its results.  Two whole runs are equal too."""
+    flags = f"--model_name {model} --quiet {SMALL} --epochs 3 --patience 0".split()
 
     def run(name, *more):
-        (tmp_path / name).mkdir(exist_ok=True)
-        monkeypatch.chdir(tmp_path / name)
-        return main("x.py", "", [*flags, *more])
+        return main("x.py", "", ["--save_dir", str(tmp_path / name), *flags, *more])
 
-    def killed(state):
-        save(state)
-        if state.result.epochs == 1:
+    def interrupted(loop):
+        save(loop)
+        if loop.run.epochs == 1:
             raise KeyboardInterrupt
 
     assert run("one") == run("two") == 0
-    save = session.save
+    save = TrainingLoop.save
     with monkeypatch.context() as patch:
-        patch.setattr(session, "save", killed)
+        patch.setattr(TrainingLoop, "save", interrupted)
         assert run("killed") == 130
-    assert not list((tmp_path / "killed").rglob("metrics.json"))
+    best = json.loads((tmp_path / "killed" / "metrics.json").read_text())
+    assert best["train"]["interrupted"] and best["train"]["best_epoch"] == 1
+    assert 0 < best["test"]["auc"] < 1
     assert run("killed", "--resume") == 0
     whole = outcome(tmp_path / "one")
     assert len(whole["history"]) >= 3 and (model == "conet") == ("phi.query" not in whole)
@@ -182,7 +181,7 @@ def test_the_planted_study_lists_every_arm(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = "--users 500 --arms uniform,annealed,scalar,oracle --seeds 3 --epochs 1 --quiet"
     assert planted.main("x.py", "", [*flags.split(), "--bootstrap", "20"]) == 0
-    log = tmp_path / "conet_record" / "planted" / "log" / "planted"
+    log = tmp_path / "runs" / "x"
     found = {row["arm"]: float(row["weight_auc"]) for row in table(log / "comparison.csv")}
     assert found == {"uniform": 0.5, "annealed": 0.5, "scalar": 0.5, "oracle": 1.0}
 
@@ -190,18 +189,17 @@ def test_the_planted_study_lists_every_arm(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_every_seed_trains_on_each_of_the_pairs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(planted, "stuck", lambda run: False)  # every run is, after one epoch
     flags = "--users 500 --arms uniform,conet_s --seeds 3,4 --pairs 0,1 --epochs 1 --quiet"
     assert planted.main("x.py", "", [*flags.split(), "--bootstrap", "20"]) == 0
-    root = tmp_path / "conet_record" / "planted"
+    root = tmp_path / "runs" / "x"
     assert len(list((root / "data").glob("*.truth.npz"))) == 2
-    rows = {row["arm"]: row for row in table(root / "log" / "planted" / "comparison.csv")}
+    rows = {row["arm"]: row for row in table(root / "comparison.csv")}
     found = {
         arm: {
             (pair, seed): json.loads((path / "metrics.json").read_text())["test"]["auc"]
             for pair in (0, 1)
             for seed in (3, 4)
-            for path in [root / "log" / "planted" / f"{arm}-{seed}-pair-{pair}"]
+            for path in [root / f"{arm}-{seed}-pair-{pair}"]
         }
         for arm in ("uniform", "conet_s")
     }
@@ -224,38 +222,51 @@ def test_an_earlier_run_is_not_replaced_silently(record, monkeypatch, capsys):
 
 def test_every_preset_key_is_a_flag():
     names = set(CrossDomainConfig.__dataclass_fields__)
-    assert set(PUBLISHED) == set(CORRECTED) <= names
+    assert set(OFFICIAL) == set(CORRECTED) <= names
+
+
+def test_the_defaults_of_the_step_are_those_of_the_preset_corrected():
+    assert CrossDomainConfig().resolved().bilevel_options() == BilevelOptions()
 
 
 def test_interval_is_one_knob_with_descent_step():
     def fitted(rows=0, **given):
-        found = CrossDomainConfig(t_batchsize=64, **given).resolved().fitted(rows)
+        found = CrossDomainConfig(**given).resolved().bilevel_options().fitted(rows, 64)
         return found.interval, found.descent_step
 
     assert fitted(interval=40) == (40, 40)
     assert fitted(interval=40, descent_step=7) == (40, 7)
-    assert fitted(preset="published") == (100, 100)
+    assert fitted(preset="published") == fitted(preset="official") == (100, 100)
     assert [fitted(64 * steps)[0] for steps in (3, 250, 5000)] == [10, 25, 100]
-    assert CrossDomainConfig(estimator="cg").resolved().damping == 0.1
-    assert CrossDomainConfig(estimator="gauss_newton").resolved().damping == 0.1
+    for estimator, damping in (("cg", 0.1), ("gauss_newton", 0.1), ("neumann", 0.0)):
+        assert BilevelOptions(estimator=estimator).fitted(0, 64).damping == damping
 
 
-def test_the_gate_starts_random_where_it_is_a_factor():
-    for given, expected in (
-        (dict(), ("zero", 0.1)),
-        (dict(combine="product"), ("random", 0.1)),
-        (dict(preset="published"), ("random", 1.0)),
-        (dict(gate_start="random", gate_rate=2.0), ("random", 2.0)),
-    ):
-        found = CrossDomainConfig(**given).resolved()
-        assert (found.gate_start, found.gate_rate) == expected
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (dict(), ("perceptron", "conet_biao")),
+        (dict(model_name="conet"), ("uniform", "conet")),
+        (dict(use_meta=False), ("uniform", "conet")),
+        (dict(model_name="conet", use_meta=True), ("perceptron", "conet_biao")),
+        (dict(only_target=True), ("conet_s", "conet_s")),
+        (dict(arm="item"), ("item", "conet_biao")),
+        (dict(arm="annealed"), ("annealed", "conet")),
+    ],
+)
+def test_public_spellings_of_a_variant_are_one_choice(given, expected):
+    config = CrossDomainConfig(**given).resolved()
+    assert (config.arm, config.model_name) == expected
+    assert config.resolved() == config
 
 
 def test_flags_override_the_file_and_the_file_the_preset(tmp_path):
     path = tmp_path / "options.json"
-    path.write_text(json.dumps({"hplr": 0.5, "lr": 0.25, "preset": "published"}))
-    found = CrossDomainConfig(config=str(path), lr=0.125).resolved()
-    assert (found.hplr, found.lr, found.aux_decay) == (0.5, 0.125, 2.0)
+    path.write_text(json.dumps({"hplr": 0.5, "lr": 0.25, "preset": "published", "in_root": "x"}))
+    found = CrossDomainConfig(config=str(path)).resolved()
+    assert (found.learning_rate, found.dataset_path, found.preset) == (0.25, "x", "official")
+    found = CrossDomainConfig(config=str(path), learning_rate=0.125).resolved()
+    assert (found.hplr, found.learning_rate, found.aux_decay) == (0.5, 0.125, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +280,6 @@ def test_flags_override_the_file_and_the_file_the_preset(tmp_path):
         (["--dev_fraction", "1"], ["--dev_fraction", "less than 1"]),
         (["--embed_dim", "0"], ["--embed_dim", "at least 1"]),
         (["--estimator", "exact"], ["--estimator", "one_step, neumann, cg"]),
-        (["--gate_start", "zero", "--combine", "product"], ["--gate_start zero", "gated"]),
-        (["--gate_rate", "-1"], ["--gate_rate", "at least 0"]),
         (["--hyper_scope", "items"], ["--hyper_scope", "all, embeddings, user"]),
         (["--eval_draws", "0"], ["--eval_draws", "all"]),
         (["--pre_epoch", "-2"], ["--pre_epoch", "-1"]),
@@ -282,11 +291,11 @@ def test_flags_override_the_file_and_the_file_the_preset(tmp_path):
         (["--seeds", "0,x"], ["--seeds", "x"]),
         (["--pair", "Books"], ["--pair", "Books"]),
         (TABLES[:2], ["--source_table and --target_table go together", "--source_table."]),
-        ([*TABLES, "--pair", "A,B"], ["without --in_root, --pair and --genres"]),
+        ([*TABLES, "--pair", "A,B"], ["without --dataset_path, --pair and --genres"]),
         (TABLES, ["s.csv", "no such file"]),
         ([*TABLES, "--columns", "user=u,item=i,rating=none"], ["--columns has no rating"]),
         ([*TABLES, "--columns", "who=u,item=i"], ["user=user"]),
-        (["--format", "abxi"], ["--format abxi needs --in_root"]),
+        (["--format", "abxi"], ["--format abxi needs --dataset_path"]),
         (["--format", "abxi", "--in_root", "."], ["no ratings", "--train_negatives 4"]),
         (["--source_domain", "2"], ["--source_domain", "less than 2"]),
         (["--genres", "Drama"], ["--genres is 'Drama'", "Drama,Comedy"]),
@@ -294,7 +303,7 @@ def test_flags_override_the_file_and_the_file_the_preset(tmp_path):
         (["--genres", "Drama,Opera"], ["first genre is 'Opera'", "Comedy"]),
         (["--genres", "Drama,Comedy", "--pair", "A,B"], ["--genres is a cut", "use one"]),
         (["--missing_meta", "drop"], ["--missing_meta", "unknown, others, error"]),
-        (["--steps_per_call", "0"], ["--steps_per_call", "at least 1"]),
+        (["--exp_name", "x", "--save_dir", "y"], ["--save_dir"]),
         (["--in_root", "nowhere"], ["nowhere", "no such folder"]),
         (["--ratio", "0.01"], ["--ratio"]),
     ],

@@ -2,32 +2,34 @@
 
 import numpy as np
 
-from hamur.training.bilevel.check import numpy_gradient
+from hamur.training.bilevel.second_order_check import numpy_gradient
 from tests.support import cross_domain_oracle as oracle
 
 
 class Published:
-    """The published updates in float64, from the weights of a session; gradients by hand."""
+    """The published updates in float64, from the weights of `Levels`; gradients by hand."""
 
-    def __init__(self, session):
-        config, model = session.config, session.model
+    def __init__(self, levels):
+        config, model = levels.config, levels.model
         self.theta = {p.name: p.asnumpy().astype(np.float64) for p in model.trainable_params()}
-        self.phi = {
-            p.name.removeprefix("phi."): p.asnumpy().astype(np.float64)
-            for p in session.perceptron.phi
-        }
-        self.adam = oracle.Adam(config.lr)
-        self.head = session.upper.head.copy()
-        self.head_adam = oracle.Adam(config.lr)
+        self.phi = {p.name.removeprefix("phi."): p.asnumpy().astype(np.float64) for p in levels.phi}
+        self.adam = oracle.Adam(config.learning_rate)
+        self.head = levels.upper.head.copy()
+        self.head_adam = oracle.Adam(config.learning_rate)
 
     def scores(self, theta, phi, batch, seen):
         """g and d g / d candidate; the attention reads `seen`, whose gradient is cut."""
         dim = seen.shape[1]
-        candidate = seen[batch.ids[0, :, 1:]].reshape(len(batch.mask), 2 * dim)
+        candidate = seen[batch.ids[0, :, 1:]].reshape(len(batch.row_mask), 2 * dim)
         history = seen[batch.history].reshape(*batch.history.shape[:3], 2 * dim)
         neutral = {"item_weight": np.zeros_like(phi["item_weight"]), "item_bias": np.ones(1)}
         gate = oracle.perceptron_scores(
-            {**phi, **neutral}, candidate, None, history, batch.real.sum(-1).astype(int), True
+            {**phi, **neutral},
+            candidate,
+            None,
+            history,
+            batch.history_mask.sum(-1).astype(int),
+            True,
         )
         moving = theta["table"][batch.ids[0, :, 1:]].reshape(candidate.shape)
         gamma = moving @ phi["item_weight"][:, 0] + phi["item_bias"][0]
@@ -37,14 +39,14 @@ class Published:
         """Gradient of L_low, or of a loss with given weights and head."""
         cross = [theta[name] for name in theta if name.startswith("cross")]
         w, b = head or (theta["head.weight"], theta["head.bias"])
-        real = batch.mask > 0
+        real = batch.row_mask > 0
         inside = weights is None
         if inside:
             g, slope = self.scores(theta, phi, batch, seen)
             share = np.zeros(len(real))
             share[real] = oracle.softmax(g[real])
             prior = max(float(phi["prior"][0]), 0.0)
-            weights = np.stack([prior * share * batch.effect, batch.share])
+            weights = np.stack([prior * share * batch.has_source, batch.row_weight])
         arguments = (theta["table"], cross, weights, batch.ids, batch.labels, w, b, 0.0)
         (rows, *layers), losses = numpy_gradient(*arguments)
         if inside:  # the way of theta into the weights: d w_k / d g_j = w_k (1[k = j] - share_j)
@@ -59,10 +61,10 @@ class Published:
 
         def value(moved):
             g, _ = self.scores(theta, phi, batch, theta["table"])
-            real = batch.mask > 0
+            real = batch.row_mask > 0
             w = np.zeros(len(real))
             w[real] = oracle.published_weights(g[real], float(phi["prior"][0]))
-            weights = np.stack([w * batch.effect, batch.share])
+            weights = np.stack([w * batch.has_source, batch.row_weight])
             cross = [theta[name] for name in theta if name.startswith("cross")]
             w, b = moved["head.weight"], moved["head.bias"]
             arguments = (theta["table"], cross, weights, batch.ids, batch.labels, w, b, 0.0)
@@ -82,14 +84,14 @@ class Published:
         self.theta = self.adam(self.theta, gradient)
 
     def features(self, batch):
-        theta, x = self.theta, self.theta["table"][batch.ids].reshape(2, len(batch.mask), -1)
+        theta, x = self.theta, self.theta["table"][batch.ids].reshape(2, len(batch.row_mask), -1)
         for layer in range(4):
             private, h = (theta[f"cross.{layer}.{name}"] for name in ("private", "shared"))
             x = np.maximum(np.matmul(x, private) + np.matmul(x[::-1], h), 0)
-        return x[1][batch.mask > 0]
+        return x[1][batch.row_mask > 0]
 
     def fit_head(self, batch, size, steps, rate):
-        x, y = self.features(batch), batch.labels[1][batch.mask > 0]
+        x, y = self.features(batch), batch.labels[1][batch.row_mask > 0]
         x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
         self.head_adam.rate = rate
         for step in range(min(steps, -(-len(x) // size))):
@@ -103,7 +105,7 @@ class Published:
         seen = self.theta["table"]
         head = np.zeros((2, 8, 1)), np.zeros((2, 1, 1))
         head[0][1, :, 0], head[1][1] = self.head[:-1], self.head[-1]
-        weights = np.stack([np.zeros(len(dev.mask)), dev.share])
+        weights = np.stack([np.zeros(len(dev.row_mask)), dev.row_weight])
         v = self.gradient(dev, self.theta, self.phi, seen, weights, head)
         total = dict(v)
         for _ in range(terms):

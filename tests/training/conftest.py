@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture
 def uncompiled(monkeypatch):
     """Run without compiling, which suits scripted steps; graph mode comes back afterwards."""
-    for name in ("trainer", "predict"):
+    for name in ("trainer", "prediction"):
         monkeypatch.setattr(import_module(f"hamur.training.{name}"), "graph_mode", nullcontext)
     ms.set_context(mode=ms.PYNATIVE_MODE)
     yield

@@ -8,7 +8,7 @@ import pytest
 from mindspore import Tensor
 
 from hamur import training
-from hamur.training.predict import predictor_of
+from hamur.training.prediction import predictor_of
 from tests.conftest import tiny_table
 from tests.support.runs import make_model
 

@@ -6,10 +6,8 @@ Flat tensors in and out: gradients with respect to a tuple would come back empty
 """
 
 import mindspore as ms
-import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import nn, ops
 
-from hamur.layers.importance import Importance, initial_phi
 from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
 
@@ -25,29 +23,39 @@ def compiled_only():
         )
 
 
+class TableRows(nn.Cell):
+    """Rows of the joined table, (R, E)."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model = model
+
+    def construct(self, ids):
+        return ops.gather(self.model.table, ids, 0)
+
+
+class Features(nn.Cell):
+    """Last hidden layer of the target tower, (B, H)."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model = model
+
+    def construct(self, ids, id_mask):
+        return self.model.features(ids, id_mask)
+
+
 class BehaviourPerceptron(nn.Cell):
-    """phi, and the weights of a batch of source behaviours at the present theta and phi.
+    """The weights of a batch of source behaviours at theta and phi of a `WeightedCoNet`.
 
     Inputs:  fields of a Batch.  Outputs: g (B,), weights (2, B) of the rows' losses: those of the
-        source times prior_weight, and share for the target.
+        source times prior_weight, and row_weight for the target.
     """
 
-    def __init__(
-        self, model, importance: Importance, prior_weight=1.0, prior=0.0, seed=2022,
-        gate_start="random",
-    ):  # fmt: skip
+    def __init__(self, model, prior_weight=1.0):
         super().__init__(auto_prefix=False)
-        self.model, self.importance, self.prior_weight = model, importance, prior_weight
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 1])))
-        arrays = initial_phi(
-            rng, model.config.embed_dim, model.sizes.source_category - 1, prior, gate_start
-        )
-        self.phi = ParameterTuple(
-            [
-                Parameter(Tensor(value), name=f"phi.{name}", requires_grad=False)
-                for name, value in arrays.items()
-            ]
-        )
+        self.model, self.prior_weight = model, prior_weight
+        self.importance, self.phi = model.importance, model.phi
 
     def inputs(self, ids, known, history):
         """Candidate (B, 2E) and embedded history (2, B, L, 2E), read from the model's table."""
@@ -63,12 +71,6 @@ class BehaviourPerceptron(nn.Cell):
         g = self.importance.score(self.phi, candidate, candidate, category, embedded, real)
         w = self.importance.weights(self.phi, g, effect, share)
         return g, ops.stack((w * effect * self.prior_weight, share))
-
-    def set_uniform(self):
-        """gamma_1 = 0, hence w = e m / n exactly."""
-        for parameter in self.phi:
-            if parameter.name in ("phi.item_weight", "phi.item_bias", "phi.category_bias"):
-                parameter.set_data(ops.zeros_like(parameter))
 
 
 def attached_weights(importance, phi, x, embedded, real, category, effect, share):

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from hamur.data.cross_domain import join_pair
+from hamur.data.cross_domain.collate import CrossDomainRows
 from hamur.data.cross_domain.dataset import ITEM, USER
 from hamur.data.cross_domain.implicit import observed, with_negatives
-from hamur.training.bilevel.evaluate import Evaluator
-from hamur.training.bilevel.rows import PairRows, RowRules
-from tests.support.pairs import interactions, options, random_pair
+from tests.support.pairs import interactions, random_pair
 
 NUMBER = 3
 
@@ -71,7 +70,7 @@ def test_the_draw_depends_on_the_seed_alone(pairs):
 
 def test_a_row_is_held_out_together_with_its_negatives(pairs):
     _, before, after = pairs
-    plain, rows = PairRows(before, RowRules()), PairRows(after, RowRules())
+    plain, rows = CrossDomainRows(before), CrossDomainRows(after)
     assert set(rows.dev.row_id) == set(plain.dev.row_id)
     assert not set(rows.dev.row_id) & set(rows.train.row_id)
     assert len(rows.dev) + len(rows.train) == len(after.target.train)
@@ -83,11 +82,10 @@ def test_ranking_negatives_are_items_without_a_row(pairs):
     _, before, after = pairs
     found = []
     for pair in (before, after):
-        evaluator = Evaluator(PairRows(pair, RowRules()), options(rank_negatives=10**6))
         own = pair.target.test.take(np.flatnonzero(observed(pair.target.test)))
-        found.append(evaluator.negative_items(own, 10**6)[0])
+        found.append(CrossDomainRows(pair).negative_items(own, 10**6, seed=2022)[0])
     np.testing.assert_array_equal(*found)
-    known = np.unique(PairRows(before, RowRules()).train.sparse[:, ITEM])
+    known = np.unique(CrossDomainRows(before).train.sparse[:, ITEM])
     assert found[0].shape[1] == (known > 0).sum()
 
 

@@ -1,22 +1,20 @@
 """Both levels together: what must be equal bit for bit, and the published order of operations."""
 
 import dataclasses
-from types import SimpleNamespace
+import logging
 
 import numpy as np
 import pytest
 from mindspore import Tensor
 
-from hamur.training.bilevel import estimators, journal
-from hamur.training.bilevel.batch import NONE
-from hamur.training.bilevel.head import head_rate
-from hamur.training.bilevel.parts import row_rules
-from hamur.training.bilevel.problem import tensor
-from hamur.training.bilevel.rows import PairRows, stream
-from hamur.training.bilevel.session import CollapseError, CrossDomainSession
+from hamur.commands.cross_domain import row_rules
+from hamur.data.cross_domain.collate import NONE, CrossDomainRows, stream
+from hamur.training.bilevel import hypergradient
+from hamur.training.bilevel.conet_problem import tensor
+from hamur.training.bilevel.dev_head import head_rate
 from hamur.training.bilevel.upper import UNDECAYED
 from hamur.training.checkpoint import restore, snapshot
-from tests.support.pairs import options, random_pair, with_flipped_label
+from tests.support.pairs import Levels, random_pair, random_phi, set_uniform, with_flipped_label
 from tests.support.published_steps import Published
 
 
@@ -25,48 +23,30 @@ def pair():
     return random_pair(2, users=24)
 
 
-def session_of(pair, **changes):
-    return CrossDomainSession(pair, options(**changes), say=str)
-
-
-def weights_after(session, steps=12):
-    rate, done = Tensor(np.float32(session.config.lr)), 0
-    for epoch in range(99):
-        size = session.config.t_batchsize
-        for batch in session.rows.lower_batches(epoch, size, session.config.learns):
-            loss = session.lower_step(rate, batch)
-            session.result.lower_steps += 1
-            if session.upper and session.result.lower_steps % session.config.interval == 0:
-                session.upper_update(epoch, float(loss.asnumpy()[1]))
-            done += 1
-            if done == steps:
-                return {p.name: p.asnumpy().copy() for p in session.model.trainable_params()}
-
-
 @pytest.fixture(scope="module")
 def both(pair):
     """Plain CoNet, and one with a perceptron that does not learn."""
-    return session_of(pair, model_name="conet"), session_of(pair, hplr=0.0, interval=13)
+    return Levels(pair, model_name="conet"), Levels(pair, hplr=0.0, interval=13)
 
 
 def test_frozen_uniform_weights_are_plain_conet_bit_for_bit(both):
     plain, frozen = both
-    frozen.perceptron.set_uniform()
-    expected = weights_after(plain, steps=40)
-    for name, value in weights_after(frozen, steps=40).items():
+    set_uniform(frozen.model)
+    expected = plain.train(40)
+    for name, value in frozen.train(40).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
-    assert frozen.upper.updates == 3 and frozen.rows.steps(8) < 40  # short last batches as well
+    assert frozen.upper.updates == 3 and frozen.batches.steps < 40  # short last batches as well
 
 
 def test_the_decay_of_embeddings_shrinks_the_table_and_nothing_else(pair):
-    """By its share of a pass in every step, rows outside the batch too; the gradient is that of the
-    weights before."""
+    """By its share of an epoch in every step, rows outside the batch too; the gradient is that of
+    the weights before."""
     plain, decayed = (
-        session_of(pair, model_name="conet", embedding_decay=decay) for decay in (0.0, 0.5)
+        Levels(pair, model_name="conet", tuning=dict(embedding_decay=decay)) for decay in (0.0, 0.5)
     )
     before = snapshot(plain.model)["table"]
-    expected, found = weights_after(plain, steps=1), weights_after(decayed, steps=1)
-    shrunk = expected.pop("table") - np.float32(0.5 / plain.rows.steps(8)) * before
+    expected, found = plain.train(1), decayed.train(1)
+    shrunk = expected.pop("table") - np.float32(0.5 / plain.batches.steps) * before
     assert np.abs(shrunk - before).max() > 0.03
     np.testing.assert_allclose(found.pop("table"), shrunk, rtol=0, atol=1e-6)
     for name, value in found.items():
@@ -75,93 +55,87 @@ def test_the_decay_of_embeddings_shrinks_the_table_and_nothing_else(pair):
 
 def test_the_learned_common_factor_leaves_its_start(pair):
     """It starts where the usual way to write a softplus has no gradient."""
-    session = session_of(pair, arm="scalar")
-    weights_after(session, steps=6)
-    assert session.upper.updates == 2
-    assert abs(session.upper.prior() - 1.0) > 1e-4
+    levels = Levels(pair, arm="scalar")
+    levels.train(6)
+    assert levels.upper.updates == 2
+    assert abs(levels.upper.prior() - 1.0) > 1e-4
 
 
 def test_a_hypergradient_that_is_not_finite_moves_nothing(pair, monkeypatch):
-    session = session_of(pair, arm="scalar")
-    monkeypatch.setattr(session.upper, "fit_head", lambda _: session.upper.head.fill(np.nan))
-    before = {each.name: each.asnumpy().copy() for each in session.perceptron.phi}
-    assert session.upper.update(0.5)["diverged"] == 1
-    for each in session.perceptron.phi:
-        np.testing.assert_array_equal(each.asnumpy(), before[each.name])
-    assert session.upper.optimizer.steps == 0
+    levels = Levels(pair, arm="scalar")
+    upper, before = levels.upper, snapshot(levels.phi)
+
+    def fit_head(rng, rate):
+        upper.head = np.full(9, np.nan)
+
+    monkeypatch.setattr(upper, "fit_head", fit_head)
+    assert upper.update(0.5, 0.01)["diverged"] == 1
+    for name, value in snapshot(levels.phi).items():
+        np.testing.assert_array_equal(value, before[name])
+    assert upper.optimizer.steps == 0
 
 
 def test_phi_waits_until_the_upper_head_explains_its_share(pair):
     """Once begun, it goes on, whatever a later head explains, also after resuming."""
-    said = []
-    config = options(start_gain=0.9, epochs=1)
-    session = CrossDomainSession(pair, config, say=said.append)
-    before = snapshot(list(session.perceptron.phi))
-    session.fit()
-    assert session.upper.updates > 0 and not session.upper.begun
-    assert all(row["moved"] == 0 for row in session.result.history if row["kind"] == "upper")
-    for name, value in snapshot(list(session.perceptron.phi)).items():
+    levels = Levels(pair, tuning=dict(start_gain=0.9))
+    upper, before = levels.upper, snapshot(levels.phi)
+    levels.train(levels.batches.steps)
+    assert upper.updates > 0 and not upper.begun
+    assert all(row["moved"] == 0 for row in levels.step.records())
+    for name, value in snapshot(levels.phi).items():
         np.testing.assert_array_equal(value, before[name])
-    assert "phi never moved" in said[-1] and "--start_gain 0.9" in said[-1]
-    session.upper.dev_entropy *= 100  # a head that explains nearly everything
-    assert session.upper.update(0.5)["moved"] == 1
-    session.upper.dev_entropy /= 100
-    state = session.upper.state()
-    session.upper.begun = False
-    session.upper.load(state)
-    assert session.upper.update(0.5)["moved"] == 1
-
-
-def random_phi(session):
-    rng = np.random.default_rng(0)
-    for parameter in session.perceptron.phi:
-        value = rng.standard_normal(parameter.shape)
-        parameter.set_data(Tensor(value.astype(np.float32)))
+    upper.dev_entropy *= 100  # a head that explains nearly everything
+    assert upper.update(0.5, 0.01)["moved"] == 1
+    upper.dev_entropy /= 100
+    arrays = upper.arrays()
+    upper.begun = False
+    upper.load(arrays)
+    assert upper.update(0.5, 0.01)["moved"] == 1
 
 
 def test_theta_sees_learned_weights_as_constants(both):
     """A step with the perceptron in its graph is the step with the same weights given."""
     plain, learned = both
-    random_phi(learned)
-    batch = next(learned.rows.lower_batches(5, 8, True))
-    weights = learned.upper.weigh(batch)[1]
-    assert np.ptp(weights[0] / batch.share) > 0.5
-    restore(plain.model, snapshot(learned.model))
+    random_phi(learned.model)
+    batch = learned.batch(6)
+    weights = learned.upper.importance_weights(batch)[1]
+    assert np.ptp(weights[0] / batch.row_weight) > 0.5
+    restore(plain.model, {name: snapshot(learned.model)[name] for name in snapshot(plain.model)})
     restore(plain.optimizer.state(), snapshot(learned.optimizer.state()))
-    rate = Tensor(np.float32(0.01))
-    learned.lower_step(rate, batch)
-    plain.step(rate, Tensor(batch.ids), *map(tensor, (batch.known, batch.labels, weights)))
-    expected = snapshot(plain.model)
-    for name, value in snapshot(learned.model).items():
-        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    learned.step(batch, 0.01, 0)
+    columns = map(tensor, (batch.ids, batch.id_mask, batch.labels, weights))
+    plain.step.cell(Tensor(np.float32(0.01)), *columns)
+    found = snapshot(learned.model)
+    for name, value in snapshot(plain.model).items():
+        np.testing.assert_array_equal(value, found[name], err_msg=name)
 
 
-def own_weight_changes(session, size):
+def own_weight_changes(levels, size):
     """(of a flipped target label, of a flipped source label): how far each row's own weight moves,
     the same candidates beside the rows."""
-    rows = session.rows
-    pair, rules = rows.pair, row_rules(session.config)
+    rows = levels.rows
+    pair, rules = rows.pair, row_rules(levels.config)
     drawn = rows.draw(rows.train, stream(11))
     places = np.flatnonzero(np.isin(pair.target.train.row_id, rows.train.row_id))
 
     def weight(of, row):
         block = np.arange(row - row % size, min(row - row % size + size, len(rows.train)))
-        batch = of.assemble(of.train.take(block), drawn[block], size)
+        batch = of.collate(of.train.take(block), drawn[block], size)
         assert of.length == rows.length  # one compiled shape
-        return session.upper.weigh(batch)[1][0][row % size]
+        return levels.upper.importance_weights(batch)[1][0][row % size]
 
     changes = [], []
     for row in np.flatnonzero(drawn != NONE):
         before = weight(rows, row)
         for side, (name, place) in enumerate((("train", places[row]), ("source", drawn[row]))):
-            flipped = PairRows(with_flipped_label(pair, name, place), rules)
+            flipped = CrossDomainRows(with_flipped_label(pair, name, place), rules)
             np.testing.assert_array_equal(flipped.train.row_id, rows.train.row_id)
             changes[side].append(abs(weight(flipped, row) - before))
     return changes
 
 
 def test_a_rows_own_labels_do_not_reach_its_weight(both):
-    random_phi(both[1])
+    random_phi(both[1].model)
     of_target, of_source = own_weight_changes(both[1], 8)
     assert len(of_target) > 20 and not any(of_target) and not any(of_source)
 
@@ -171,19 +145,19 @@ def test_300_steps_of_64_rows_with_frozen_uniform_weights_are_plain_conet():
     """Three upper updates, and short last batches; the interval of an arm that learns nothing
     changes nothing.  P keeps w in the differentiated graph."""
     pair = random_pair(2, users=150)
-    for preset in ("corrected", "published"):
+    for preset in ("corrected", "official"):
         found = []
         for arm, interval in (("uniform", 10), ("uniform", 100), ("perceptron", 100)):
             model = "conet" if arm == "uniform" else "conet_biao"
-            session = session_of(
-                pair, preset=preset, model_name=model, interval=interval, hplr=0.0, t_batchsize=64,
+            levels = Levels(
+                pair, preset=preset, model_name=model, interval=interval, hplr=0.0, batch_size=64,
                 meta_batchsize=64, upper_batchsize=64,
             )  # fmt: skip
-            if session.perceptron:
-                session.perceptron.set_uniform()
-            found.append(weights_after(session, steps=300))
-        assert session.upper.updates == 3
-        assert len(session.rows.train) % 64 and session.rows.steps(64) < 10
+            if levels.upper:
+                set_uniform(levels.model)
+            found.append(levels.train(300))
+        assert levels.upper.updates == 3
+        assert len(levels.rows) % 64 and levels.batches.steps < 10
         for name, value in found[0].items():
             np.testing.assert_array_equal(value, found[1][name], err_msg=name)
             if preset == "corrected":
@@ -192,41 +166,22 @@ def test_300_steps_of_64_rows_with_frozen_uniform_weights_are_plain_conet():
                 np.testing.assert_allclose(found[2][name], value, rtol=0, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("model", ["conet", pytest.param("conet_biao", marks=pytest.mark.slow)])
-def test_several_steps_in_one_call_are_the_same_steps(pair, model):
-    """An upper update after every third: a pair and a single step between, or one by one.  Plain
-    CoNet has no upper level, so that its interval changes nothing either."""
-    found = []
-    for steps_per_call, interval in ((1, 3), (2, 3 if model == "conet_biao" else 100)):
-        session = session_of(
-            pair, model_name=model, steps_per_call=steps_per_call, interval=interval
-        )  # fmt: skip
-        losses = session.lower_epoch(0)
-        updates = session.upper.updates if session.upper else None
-        found.append((losses, updates, snapshot(session.model)))
-    assert found[0][:2] == found[1][:2] and found[0][1] != 0
-    for name, value in found[0][2].items():
-        np.testing.assert_array_equal(value, found[1][2][name], err_msg=name)
-
-
 @pytest.fixture(scope="module")
 def published(pair):
-    """(session, restatement, what the upper level saw) after three lower steps and two upper ones,
+    """(levels, restatement, what the upper level saw) after three lower steps and two upper ones,
     the gradient of the second blown up."""
-    session = session_of(
-        pair, preset="published", embed_dim=4, meta_batchsize=6, descent_step=4, upper_batchsize=5
+    levels = Levels(
+        pair, preset="official", meta_batchsize=6, descent_step=4, upper_batchsize=5, interval=99
     )
-    restated, seen = Published(session), {"steps": []}
-    rate = Tensor(np.float32(session.config.lr))
-    for step, batch in enumerate(session.rows.lower_batches(0, 8, True)):
-        if step == 3:
-            break
-        session.lower_step(rate, batch)
+    restated, seen = Published(levels), {"steps": []}
+    rate = levels.config.learning_rate
+    for step, batch in zip(range(3), levels.batches.epoch(1)):
+        levels.step(batch, rate, step)
         restated.lower(batch)
-        seen["steps"].append((snapshot(session.model), restated.theta))
-    upper, original = session.upper, estimators.hypergradient
+        seen["steps"].append((snapshot(levels.model), restated.theta))
+    upper, original = levels.upper, hypergradient.hypergradient
     seen |= {name: [] for name in ("problem", "result", "head_rows", "row", "head", "phi")}
-    seen["phi"].append(snapshot(list(session.perceptron.phi)))
+    seen["phi"].append(snapshot(levels.phi))
 
     def spy(problem, *arguments, **options):
         result = original(problem, *arguments, **options)
@@ -238,17 +193,17 @@ def published(pair):
         return result
 
     def features_of(rows, source_row):
-        seen["head_rows"].append(session.rows.assemble(rows, source_row, histories=False))
+        seen["head_rows"].append(levels.rows.collate(rows, source_row, histories=False))
         return type(upper).features_of(upper, rows, source_row)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimators, "hypergradient", spy)
+        patch.setattr(hypergradient, "hypergradient", spy)
         patch.setattr(upper, "features_of", features_of)
         for _ in range(2):
-            seen["row"].append(upper.update(0.5))
+            seen["row"].append(upper.update(0.5, rate))
             seen["head"].append(upper.head.copy())
-            seen["phi"].append(snapshot(list(session.perceptron.phi)))
-    return session, restated, seen
+            seen["phi"].append(snapshot(levels.phi))
+    return levels, restated, seen
 
 
 def test_published_lower_steps_equal_the_restatement(published):
@@ -263,8 +218,8 @@ def test_published_lower_steps_equal_the_restatement(published):
 
 
 def test_the_published_upper_step_equals_the_restatement(published):
-    session, restated, seen = published
-    config, rows = session.config, session.rows
+    levels, restated, seen = published
+    config, rows = levels.config, levels.rows
     problem, result = seen["problem"][0], seen["result"][0]
     for number in range(2):
         head_rows = seen["head_rows"][number]
@@ -272,7 +227,9 @@ def test_the_published_upper_step_equals_the_restatement(published):
         np.testing.assert_array_equal(head_rows.target_row, np.arange(4 * 6))
         users = rows.train.sparse[6 * number :, 0][:6]
         np.testing.assert_array_equal(seen["problem"][number].dev.ids[1, :, 0], users)
-        restated.fit_head(head_rows, 6, 4, head_rate(config.lr, number))  # moments persist
+        restated.fit_head(
+            head_rows, 6, 4, head_rate(config.learning_rate, number)
+        )  # moments persist
         np.testing.assert_allclose(seen["head"][number], restated.head, rtol=1e-4, atol=1e-5)
     restated.head = seen["head"][0]
     p = restated.neumann(problem.dev, problem.lower, 3)
@@ -298,13 +255,13 @@ def test_the_published_upper_step_equals_the_restatement(published):
 
 
 def test_the_published_upper_step_clips_before_it_decays(published):
-    session, _, seen = published
+    levels, _, seen = published
     gradient, before, after = seen["result"][1].gradient, *seen["phi"][1:]
     norm = np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in gradient.values()))
     assert norm > 10 and seen["row"][1]["norm_gradient"] == pytest.approx(norm)
     assert seen["row"][1]["clip"] == pytest.approx(10 / norm)
     for name, g in gradient.items():
-        moved = before[name] - session.config.hplr * (g * (10 / norm) + 2.0 * before[name])
+        moved = before[name] - levels.config.hplr * (g * (10 / norm) + 2.0 * before[name])
         np.testing.assert_allclose(after[name], moved, rtol=1e-5, atol=1e-6, err_msg=name)
     assert after["phi.prior"] < before["phi.prior"]
 
@@ -317,11 +274,11 @@ def test_published_weights_tell_the_labels_of_their_rows(published):
 
 def test_published_decay_reaches_the_prior_and_ours_does_not(pair):
     for preset, arm, undecayed in (
-        ("published", "perceptron", ()),
+        ("official", "perceptron", ()),
         ("corrected", "perceptron", UNDECAYED),
         ("corrected", "scalar", UNDECAYED),  # whose one number is the prior
     ):
-        upper = session_of(pair, preset=preset, arm=arm, aux_decay=2.0).upper
+        upper = Levels(pair, preset=preset, arm=arm, aux_decay=2.0).upper
         phi = {each.name: each for each in upper.perceptron.phi}
         for name in UNDECAYED:
             phi[name].set_data(Tensor(np.full(phi[name].shape, 0.75, np.float32)))
@@ -341,8 +298,8 @@ def test_published_decay_reaches_the_prior_and_ours_does_not(pair):
 
 def test_the_gate_moves_by_its_own_share_of_the_step(pair):
     gate = {}
-    for preset, gate_rate in (("corrected", 1.0), ("corrected", 0.25), ("published", 0.25)):
-        upper = session_of(pair, preset=preset, arm="perceptron", gate_rate=gate_rate).upper
+    for preset, gate_rate in (("corrected", 1.0), ("corrected", 0.25), ("official", 0.25)):
+        upper = Levels(pair, preset=preset, tuning=dict(gate_rate=gate_rate)).upper
         before = snapshot(list(upper.perceptron.phi))
         rng = np.random.default_rng(0)
         upper.move({name: rng.standard_normal(v.shape) for name, v in before.items()})
@@ -354,7 +311,7 @@ def test_the_gate_moves_by_its_own_share_of_the_step(pair):
             if preset == "corrected":  # the first step of Adam
                 step = np.sign(step)
             expected = 0.01 * (gate_rate if of_gate else 1.0) * step
-            if preset == "published":
+            if preset == "official":
                 expected = expected + 0.01 * 2.0 * value  # the decay is of phi as a whole
             np.testing.assert_allclose(value - after[name], expected, atol=2e-6)
             gate[name] = of_gate
@@ -367,16 +324,16 @@ def test_the_published_step_of_the_head_falls_along_a_cosine():
 
 
 def test_the_annealed_arm_follows_the_published_decay_alone(pair):
-    session = session_of(pair, arm="annealed", model_name="conet", interval=3)
-    batch = next(session.rows.lower_batches(0, 8, False))
-    session.result.lower_steps = 7
-    share = batch.effect * batch.share
-    np.testing.assert_allclose(session.fixed_weights(batch)[0], share * 0.98**2, rtol=1e-6)
+    levels = Levels(pair, arm="annealed", interval=3)
+    batch = levels.batch()
+    share = batch.has_source * batch.row_weight
+    weights = levels.step.fixed_weights(batch, number=7)
+    np.testing.assert_allclose(weights[0], share * 0.98**2, rtol=1e-6)
 
 
 def test_development_rows_rotate_through_the_whole_set(monkeypatch):
     """20 updates cover 19 meta_batchsize + head_rows rows of the head's fit."""
-    upper = session_of(
+    upper = Levels(
         random_pair(2, users=170), meta_batchsize=2, upper_batchsize=6, head_rows=3
     ).upper  # fmt: skip
     fitted, size = [], len(upper.dev_table)
@@ -391,88 +348,74 @@ def test_development_rows_rotate_through_the_whole_set(monkeypatch):
     train = set(upper.rows.train.row_id.tolist())
     for update in range(20):
         chosen = upper.cyclic(upper.dev_order, 2)
-        upper.fit_head(stream(update))
+        upper.fit_head(stream(update), 0.01)
         assert fitted[-1][:2] == upper.dev_table.row_id[chosen].tolist()
         dev_rows = upper.dev_table.take(chosen)
         batch = upper.lower_batch(dev_rows, stream(update))
         users = dev_rows.sparse[:, 0]  # aligned, user by user, and three rows of each
         np.testing.assert_array_equal(batch.ids[1, :, 0], np.tile(users, 3))
-        assert batch.mask.sum() == 6
+        assert batch.row_mask.sum() == 6
         upper.updates += 1
     assert {len(set(rows)) for rows in fitted} == {3}
     seen = {row for rows in fitted for row in rows}
     assert seen == set(upper.dev_table.row_id.tolist()) and not train & seen
 
 
-def test_a_constant_model_is_noticed(pair):
-    session = session_of(pair, model_name="conet_s")
-    session.result.epochs = 1
-    session.guard(0.693, 0.5, 0.2)
-    assert session.result.collapsed
-    session.guard(0.5, 0.7, 0.2)
-    assert not session.result.collapsed
-    session = session_of(pair, model_name="conet_s", on_collapse="error")
-    with pytest.raises(CollapseError, match="constant"):
-        session.guard(0.5, 0.7, 1e-5)
-    session = session_of(pair, model_name="conet_s", on_collapse="restart")
-    before = session.model.table.asnumpy().copy()
-    session.guard(0.693, 0.5, 0.0)
-    assert session.result.restarts == 1 and (session.model.table.asnumpy() != before).any()
-
-
 def test_a_new_start_keeps_nothing_of_the_collapsed_model(pair, monkeypatch):
-    session = session_of(pair, model_name="conet_s", on_collapse="restart", epochs=2)
-    aucs, trained = iter((0.8, 0.5, 0.6, 0.7)), iter((0.5, 0.7, 0.5, 0.5))
-    monkeypatch.setattr(session, "lower_epoch", lambda epoch: next(trained))
+    levels = Levels(pair, model_name="conet_s", on_collapse="restart", epochs=2)
+    aucs, losses = iter((0.8, 0.5, 0.6, 0.7)), iter((0.5, 0.7, 0.5, 0.5))
+    monkeypatch.setattr(levels, "train_epoch", lambda epoch: next(losses))
     monkeypatch.setattr(
-        session.evaluator, "validate", lambda: ({"auc": next(aucs), "logloss": 0.6}, 1.0)
+        levels, "validate", lambda: {"auc": next(aucs), "logloss": 0.6, "spread": 1.0}
     )
-    session.epoch()
-    first = session.best
-    session.result.epochs = 1
-    session.epoch()  # AUC 0.5 and a loss of 0.7: begins again
-    assert session.result.restarts == 1 and session.result.epochs == 0 and session.best is None
-    while not session.finished():
-        session.epoch()
-    result = session.result
-    assert (result.epochs, result.best_epoch, result.best) == (2, 2, 0.7)
-    assert [row["valid_auc"] for row in result.history] == [0.8, 0.5, 0.6, 0.7]
-    assert (session.best["table"] != first["table"]).any()
+    before = snapshot(levels.model)["table"]
+    levels.epoch()
+    with pytest.warns(UserWarning, match="beginning again"):
+        levels.epoch()  # AUC 0.5 and a loss of 0.7
+    run = levels.run
+    assert run.restarts == 1 and run.epochs == 0 and levels.best_weights is None
+    while not levels.finished():
+        levels.epoch()
+    assert (run.epochs, run.best_epoch, run.best) == (2, 2, 0.7)
+    assert [row["auc"] for row in run.history] == [0.8, 0.5, 0.6, 0.7]
+    assert [row["collapsed"] for row in run.history] == [0, 1, 0, 0]
+    assert (levels.best_weights["table"] != before).any()
 
 
-def test_the_log_has_the_lines_of_the_public_code(pair):
-    def lines(done, session, count=1):
-        result = SimpleNamespace(lower_steps=done)
-        stub = SimpleNamespace(**{**vars(session), "result": result})
-        stub.fixed_weights = session.fixed_weights
-        batch = next(session.rows.lower_batches(0, 8, False))
-        return list(journal.lower_lines(stub, [batch] * count, Tensor(np.full((count, 2), 0.25))))
+def test_the_log_has_the_lines_of_the_public_code(pair, caplog):
+    caplog.set_level(logging.INFO, "hamur")
 
-    plain, learned = session_of(pair, model_name="conet"), session_of(pair)
+    def lines(levels, done):
+        caplog.clear()
+        levels.step.log(levels.batch(), Tensor(np.float32(0.25)), done - 1)
+        return caplog.messages
+
+    plain, learned = Levels(pair, model_name="conet"), Levels(pair)
     learned.upper.last_weights = np.linspace(0.5, 1.5, 11)
-    assert lines(99, plain) == [] == lines(101, plain)
-    assert lines(100, plain) == ["iteration 100: target loss 0.25000"]
-    assert lines(103, plain, 5) == ["iteration 103: target loss 0.25000"]
-    for session, text in (
+    assert lines(plain, 99) == [] == lines(plain, 101)
+    assert lines(plain, 100) == ["iteration 100: target loss 0.25000"]
+    for levels, text in (
         (plain, "min 0.000 max 1.000"),
         (learned, "mean 1.000 min 0.500 max 1.500"),
     ):
-        told = lines(2000, session)
-        assert len(told) == 2 and text in told[1]
-        assert len(told[1].split("the first ")[1].split()) == 8
-    row = {"update": 3, "lower_loss": 0.5, "dev_loss": 0.25}
-    assert journal.upper_line(row) == "upper update 3: main loss 0.50000, meta loss 0.25000"
+        logged = list(lines(levels, 2000))
+        assert len(logged) == 2 and text in logged[1]
+        assert len(logged[1].split("the first ")[1].split()) == 8
+    caplog.clear()
+    learned.train(3)
+    row = learned.step.records()[0]
+    losses = f"main loss {row['lower_loss']:.5f}, meta loss {row['dev_loss']:.5f}"
+    assert caplog.messages == [f"upper update 1: {losses}"]
 
 
 def test_the_oracle_arm_needs_the_truth(pair):
     with pytest.raises(ValueError, match="--truth"):
-        session_of(pair, arm="oracle", model_name="conet")
+        Levels(pair, arm="oracle")
     harmful = np.arange(len(pair.source)) % 2 == 0
-    config = options(arm="oracle", model_name="conet")
-    session = CrossDomainSession(pair, config, harmful, say=str)
-    batch = next(session.rows.lower_batches(0, 8, False))
-    weights = session.fixed_weights(batch)[0]
-    assert not weights[harmful[batch.source_row] & (batch.effect > 0)].any()
+    levels = Levels(pair, harmful, arm="oracle")
+    batch = levels.batch()
+    weights = levels.step.fixed_weights(batch, 0)[0]
+    assert not weights[harmful[batch.source_row] & (batch.has_source > 0)].any()
     np.testing.assert_array_equal(
-        weights > 0, ~harmful[batch.source_row] & (batch.effect * batch.mask > 0)
+        weights > 0, ~harmful[batch.source_row] & (batch.has_source * batch.row_mask > 0)
     )

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from hamur.models.conet import CoNet, CoNetConfig, CoNetS, FieldSizes
-from hamur.training.bilevel.head import sigmoid
-from hamur.training.export import export
+from hamur.data.cross_domain.collate import FieldSizes
+from hamur.models.conet import CoNet, CoNetConfig, CoNetS
+from hamur.training.bilevel.dev_head import sigmoid
+from hamur.training.mindir import export
 
 SIZES = FieldSizes(7, 9, 4, 11, 5)
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from mindspore.graph.api import _cell_graph_executor
 
-from hamur.training.bilevel.session import CrossDomainSession
-from hamur.training.bilevel.state import resume
-from tests.support.pairs import options, random_pair
+from hamur.training.checkpoint import snapshot
+from tests.support.pairs import Levels, random_pair
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,9 @@ def compilations(monkeypatch):
     return names
 
 
-ALL_NEUMANN = dict(estimator="neumann", hyper_scope="all", row_normalise=0, residual_every=2)
+ALL_NEUMANN = dict(
+    estimator="neumann", hyper_scope="all", row_normalise=0, tuning=dict(residual_every=2)
+)
 
 
 @pytest.mark.parametrize(
@@ -47,47 +48,46 @@ ALL_NEUMANN = dict(estimator="neumann", hyper_scope="all", row_normalise=0, resi
 def test_a_resumed_run_equals_an_uninterrupted_one(
     pair, tmp_path, compilations, arm, fresh, estimator
 ):
-    """fresh: in another session; else in the one that went on, whose every state must go back.
+    """fresh: in other objects; else in those that went on, whose every state must go back.
     After the first epoch, which uses every function, nothing is compiled."""
 
     def begin():
         model = "conet" if arm == "uniform" else "conet_biao"
-        config = options(model_name=model, arm=arm, epochs=3, patience=0, **estimator)
-        return CrossDomainSession(pair, config, None, tmp_path / "log", tmp_path / "state", str)
+        options = dict(model_name=model, arm=arm, epochs=3, patience=0, **estimator)
+        return Levels(pair, save_dir=tmp_path / "run", **options)
 
-    def outcome(session):
-        while not session.finished():
-            session.epoch()
-        session.restore_best()
+    def outcome(levels):
+        while not levels.finished():
+            levels.epoch()
+        levels.close()
         timing = ("seconds", "rows_per_second")
         rows = [
             {name: value for name, value in row.items() if not name.endswith(timing)}
-            for row in session.result.history
+            for row in levels.run.history
         ]
-        return json.dumps(rows), session.result.best_epoch, session.weights()
+        return json.dumps(rows), levels.run.best_epoch, snapshot(levels.model)
 
-    session = begin()
-    session.epoch()
-    shutil.copytree(tmp_path / "state", tmp_path / "after the first")
+    levels = begin()
+    levels.epoch()
+    shutil.copytree(tmp_path / "run", tmp_path / "after the first")
     first_epoch = list(compilations)
-    whole = outcome(session)
+    whole = outcome(levels)
     assert compilations == first_epoch
     used = {"LowerStep"} if arm == "uniform" else {"WeighedStep", "Features", "Gradients"}
-    used |= {"SecondDerivatives"} if estimator else {"Logits"}
+    used |= {"SecondDerivatives"} if estimator else {"FieldLogits"}
     assert used <= set(first_epoch)
-    shutil.rmtree(tmp_path / "state")
-    (tmp_path / "after the first").rename(tmp_path / "state")
-    session = begin() if fresh else session
-    resume(session)
-    parts = outcome(session)
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "after the first").rename(tmp_path / "run")
+    levels = begin() if fresh else levels
+    levels.load()
+    parts = outcome(levels)
     assert whole[:2] == parts[:2]
     for name, value in whole[2].items():
         np.testing.assert_array_equal(value, parts[2][name], err_msg=name)
 
 
-def test_resuming_with_other_options_is_refused(pair, tmp_path):
-    folders = tmp_path / "log", tmp_path / "checkpoint"
-    CrossDomainSession(pair, options(model_name="conet_s", epochs=1), None, *folders, str).fit()
-    other = options(model_name="conet_s", epochs=2, lr=0.1, resume=True)
-    with pytest.raises(ValueError, match="--lr"):
-        CrossDomainSession(pair, other, None, *folders, str).fit()
+def test_resuming_with_another_step_size_is_refused(pair, tmp_path):
+    Levels(pair, save_dir=tmp_path, model_name="conet_s").epoch()
+    other = Levels(pair, save_dir=tmp_path, model_name="conet_s", learning_rate=0.1)
+    with pytest.raises(ValueError, match="learning_rate"):
+        other.load()

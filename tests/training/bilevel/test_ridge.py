@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hamur.training.bilevel.estimators import (
+from hamur.training.bilevel.hypergradient import (
     HyperOptions,
     Spectrum,
     clipped,

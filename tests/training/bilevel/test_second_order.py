@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 from mindspore import Tensor, ops
 
+from hamur.data.cross_domain.collate import stream
 from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
-from hamur.training.bilevel import check, estimators, graphs
-from hamur.training.bilevel.check import numpy_gradient, self_test
+from hamur.training.bilevel import graphs, hypergradient, second_order_check
+from hamur.training.bilevel.conet_problem import CoNetProblem
 from hamur.training.bilevel.graphs import TowerLoss, compiled_only, second_order
-from hamur.training.bilevel.problem import CoNetProblem
-from hamur.training.bilevel.rows import PairRows, stream
-from hamur.training.bilevel.session import CrossDomainSession, row_rules
-from hamur.training.bilevel.steps import LowerLoss
+from hamur.training.bilevel.second_order_check import numpy_gradient, self_test
+from hamur.training.bilevel.step import LowerLoss
 from tests.support import cross_domain_oracle as oracle
-from tests.support.pairs import options, random_pair
+from tests.support.pairs import Levels, random_pair
 
 B, E, ROWS, WIDTHS = 16, 4, 30, (12, 8, 4)
 PAIR = random_pair(2)
@@ -53,9 +52,9 @@ def test_the_gradient_that_the_check_rests_on_is_that_of_the_loss():
 
 @pytest.mark.parametrize("slope", [pytest.param(0.0, marks=pytest.mark.slow), 0.05])
 def test_hessian_product_and_influence_equal_float64_differences(slope, monkeypatch):
-    monkeypatch.setattr(check, "SLOPE", slope)
-    monkeypatch.setattr(check, "ROWS", B)
-    monkeypatch.setattr(check, "LIMIT", 1e-5)
+    monkeypatch.setattr(second_order_check, "SLOPE", slope)
+    monkeypatch.setattr(second_order_check, "ROWS", B)
+    monkeypatch.setattr(second_order_check, "LIMIT", 1e-5)
     self_test()
 
 
@@ -74,7 +73,7 @@ def test_the_check_refuses_zeros_and_uncompiled_code():
         self_test(zeros)
     ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
-        for uncompiled in (compiled_only, self_test, lambda: CrossDomainSession(PAIR, options())):
+        for uncompiled in (compiled_only, self_test, lambda: Levels(PAIR)):
             with pytest.raises(RuntimeError, match="needs compiled code"):
                 uncompiled()
     finally:
@@ -90,46 +89,42 @@ def test_only_known_places_of_the_package_take_derivatives():
         for path in package.rglob("*.py")
         if re.search(r"\b(value_and_)?grad\(", path.read_text(encoding="utf-8"))
     }
-    second = {"bilevel/graphs.py", "multi_task/meta.py"}
-    first = {"bilevel/steps.py", "supervised.py", "multi_task/step.py", "multi_task/epo.py"}
+    second = {"bilevel/graphs.py", "preference/meta.py"}
+    first = {"bilevel/step.py", "supervised.py", "preference/epo.py"}
     assert found == first | second
 
 
 @pytest.fixture(scope="module", params=["leaky", pytest.param("relu", marks=pytest.mark.slow)])
-def session(request):
-    """A session whose graphs the tests share; phi moved away from its start."""
-    made = CrossDomainSession(
-        PAIR,
-        options(
-            act=request.param, hyper_scope="all", estimator="cg", row_normalise=0, head_rows=B,
-            t_batchsize=B, meta_batchsize=B, upper_batchsize=B,
-        ),
-        say=str,
+def levels(request):
+    """A training whose graphs the tests share; phi moved away from its start."""
+    levels = Levels(
+        PAIR, act=request.param, hyper_scope="all", estimator="cg", row_normalise=False,
+        head_rows=B, batch_size=B, meta_batchsize=B, upper_batchsize=B, interval=99,
     )  # fmt: skip
     rng = np.random.default_rng(0)
-    for parameter in made.perceptron.phi:
+    for parameter in levels.phi:
         noise = 0.3 * rng.standard_normal(parameter.shape)
         parameter.set_data(Tensor((parameter.asnumpy() + noise).astype(np.float32)))
-    for epoch in range(3):
-        made.lower_step(t(0.02), next(made.rows.lower_batches(epoch, B, True)))
-    return made
+    for number in range(3):
+        levels.step(levels.batch(number + 1), 0.02, number)
+    return levels
 
 
-def problem_of(session, scope, first_order=False):
+def problem_of(levels, scope, first_order=False):
     """B rows of each level, some users and one training row more than once."""
-    upper, rng = session.upper, stream(3)
-    rows = session.rows
+    upper, rng = levels.upper, stream(3)
+    rows = levels.rows
     table = rows.dev.take(np.r_[0, np.arange(B - 1)] % len(rows.dev))
-    dev = rows.assemble(table, rows.draw(table, rng), B, histories=False)
+    dev = rows.collate(table, rows.draw(table, rng), B, histories=False)
     begin, end = rows.pool(rows.train)
     with_source = np.flatnonzero(end > begin)
     train = rows.train.take(with_source[np.r_[3, 3, np.arange(B - 2)] % len(with_source)])
-    lower = rows.assemble(train, rows.draw(train, rng), B)
+    lower = rows.collate(train, rows.draw(train, rng), B)
     assert len(np.unique(lower.ids[0, :, 0])) < B and len(np.unique(lower.ids[0, :, 1])) > 5
-    _, weights = upper.weigh(lower)
+    _, weights = upper.importance_weights(lower)
     upper.head = np.linspace(-1, 1, 9)
     return CoNetProblem(
-        upper.cells, dev, lower, weights, upper.dev_head(), scope, False, first_order
+        upper.cells, dev, lower, weights, upper.head_tensors(), scope, False, first_order
     )  # fmt: skip
 
 
@@ -137,7 +132,7 @@ def lower_gradient(problem, rows, cross, weights=None):
     """Float64 gradient of the lower loss, flat, rows of the system first."""
     weight, bias = (each.asnumpy().astype(np.float64) for each in problem.own_head)
     ids = problem.local.asnumpy()
-    assert (problem.lower.known == 1).all()  # the restatement masks no unknown id
+    assert (problem.lower.id_mask == 1).all()  # the restatement masks no unknown id
     weights = problem.weights.astype(np.float64) if weights is None else weights
     slope = problem.cells.model.config.slope
     parts, _ = numpy_gradient(rows, cross, weights, ids, problem.lower.labels, weight, bias, slope)
@@ -155,7 +150,7 @@ def exact_influence(problem, p):
     lower, found = problem.lower, np.empty(B)
     for row in range(B):
         unit = np.zeros((2, B))
-        unit[0, row] = lower.effect[row] * lower.mask[row]
+        unit[0, row] = lower.has_source[row] * lower.row_mask[row]
         found[row] = lower_gradient(problem, *float64_of(problem), unit) @ p
     return found
 
@@ -165,8 +160,8 @@ def distance(found, expected):
     return np.linalg.norm(np.ravel(found) - np.ravel(expected)) / np.linalg.norm(expected)
 
 
-def test_products_of_the_problem_equal_float64_differences(session):
-    problem = problem_of(session, "all")
+def test_products_of_the_problem_equal_float64_differences(levels):
+    problem = problem_of(levels, "all")
     rows, cross = float64_of(problem)
     x = np.random.default_rng(0).standard_normal(len(problem.mask)) * problem.mask
     places = np.cumsum([rows.size, *(w.size for w in cross)])[:-1]
@@ -181,27 +176,24 @@ def test_products_of_the_problem_equal_float64_differences(session):
     assert distance(problem.influence(x), exact_influence(problem, x)) <= 1e-5
 
 
-def test_the_gradient_of_phi_equals_float64_differences_of_the_whole_path(session):
+def test_the_gradient_of_phi_equals_float64_differences_of_the_whole_path(levels):
     """From the loss of each behaviour through its weight to every tensor of phi."""
-    problem = problem_of(session, "all")
+    problem = problem_of(levels, "all")
     p = problem.dev_gradient()
     found = problem.phi_gradient(problem.influence(p), p)
-    lower, table = problem.lower, session.model.table.asnumpy().astype(np.float64)
+    lower, table = problem.lower, levels.model.table.asnumpy().astype(np.float64)
     inputs = dict(
         candidate=table[lower.ids[0, :, 1:]].reshape(B, -1),
-        category=lower.category,
+        category=lower.source_category,
         history=table[lower.history].reshape(*lower.history.shape[:3], -1),
-        lengths=lower.real.sum(-1).astype(int),
+        lengths=lower.history_mask.sum(-1).astype(int),
     )
-    phi = {
-        each.name.removeprefix("phi."): each.asnumpy().astype(np.float64)
-        for each in session.perceptron.phi
-    }
+    phi = {each.name.removeprefix("phi."): each.asnumpy().astype(np.float64) for each in levels.phi}
     c = exact_influence(problem, p)
 
     def inner(values):
         g = oracle.perceptron_scores(values, **inputs, published=False)
-        return (oracle.corrected_weights(g, lower.effect, lower.mask) * c).sum()
+        return (oracle.corrected_weights(g, lower.has_source, lower.row_mask) * c).sum()
 
     rng = np.random.default_rng(1)
     entries = [
@@ -215,14 +207,14 @@ def test_the_gradient_of_phi_equals_float64_differences_of_the_whole_path(sessio
     assert distance(values, expected) <= 1e-4
 
 
-def test_the_rows_that_occur_give_what_the_whole_table_gives(session):
+def test_the_rows_that_occur_give_what_the_whole_table_gives(levels):
     """The same graphs over the whole table, which fits into the static number of rows here."""
-    problem = problem_of(session, "all")
-    cells, model, lower, dev = problem.cells, session.model, problem.lower, problem.dev
+    problem = problem_of(levels, "all")
+    cells, model, lower, dev = problem.cells, levels.model, problem.lower, problem.dev
     table = np.zeros((problem.places, model.config.embed_dim), np.float32)
     table[: model.table.shape[0]] = model.table.asnumpy()
     cut = table.size
-    own = [t(lower.known), t(lower.labels), *problem.own_head]
+    own = [t(lower.id_mask), t(lower.labels), *problem.own_head]
 
     def spread(x):
         """From the rows of the problem to those of the table."""
@@ -231,9 +223,9 @@ def test_the_rows_that_occur_give_what_the_whole_table_gives(session):
         return np.concatenate([rows.ravel(), x[cut:]])
 
     v = problem.dev_gradient()
-    weights = np.stack([np.zeros(B), dev.share])
+    weights = np.stack([np.zeros(B), dev.row_weight])
     _, (rows, *cross) = cells.gradients(
-        t(table), t(weights), Tensor(dev.ids), t(dev.known), t(dev.labels), *map(t, problem.head),
+        t(table), t(weights), Tensor(dev.ids), t(dev.id_mask), t(dev.labels), *map(t, problem.head),
         *problem.cross,
     )  # fmt: skip
     rows = rows.asnumpy()
@@ -250,16 +242,16 @@ def test_the_rows_that_occur_give_what_the_whole_table_gives(session):
     assert distance(problem.influence(v), by_weight.asnumpy()[0]) <= 1e-6
 
 
-def test_the_first_order_influence_equals_the_second_order_one(session):
-    first, second = problem_of(session, "user", True), problem_of(session, "user", False)
+def test_the_first_order_influence_equals_the_second_order_one(levels):
+    first, second = problem_of(levels, "user", True), problem_of(levels, "user", False)
     v = first.dev_gradient()
     np.testing.assert_allclose(v, second.dev_gradient())
     assert np.abs(v).max() > 0
     assert distance(first.influence(v), second.influence(v)) <= 1e-6
 
 
-def test_gauss_newton_equals_float64_differences_of_the_logits_and_is_nowhere_negative(session):
-    problem = problem_of(session, "embeddings")
+def test_gauss_newton_equals_float64_differences_of_the_logits_and_is_nowhere_negative(levels):
+    problem = problem_of(levels, "embeddings")
     rows, cross = float64_of(problem)
     weight, bias = (each.asnumpy().astype(np.float64) for each in problem.own_head)
     ids, slope = problem.local.asnumpy(), problem.cells.model.config.slope
@@ -284,17 +276,17 @@ def test_gauss_newton_equals_float64_differences_of_the_logits_and_is_nowhere_ne
     for seed in range(20):
         x = np.random.default_rng(seed).standard_normal(len(problem.mask))
         assert x @ problem.gauss_newton(x) >= 0
-    options = estimators.HyperOptions(estimator="gauss_newton", damping=0.1, cg_iters=60)
-    found = estimators.hypergradient(problem, options)
+    options = hypergradient.HyperOptions(estimator="gauss_newton", damping=0.1, cg_iters=60)
+    found = hypergradient.hypergradient(problem, options)
     assert not found.flags["negative_curvature"] and found.residual <= 1e-3
 
 
-def test_training_goes_on_after_a_negative_curvature_and_a_diverging_series(session, monkeypatch):
-    upper, config = session.upper, session.upper.config
-    before = {each.name: each.asnumpy().copy() for each in session.perceptron.phi}
-    weigh = upper.weigh
-    largest, _ = estimators.power_iteration(
-        (problem := problem_of(session, "all")).hvp, problem.dev_gradient(), 8
+def test_training_goes_on_after_a_negative_curvature_and_a_diverging_series(levels, monkeypatch):
+    upper, options = levels.upper, levels.upper.options
+    before = {each.name: each.asnumpy().copy() for each in levels.phi}
+    weigh = upper.importance_weights
+    largest, _ = hypergradient.power_iteration(
+        (problem := problem_of(levels, "all")).hvp, problem.dev_gradient(), 8
     )
     cases = {
         "negative_curvature": dict(estimator="cg", damping=0.0),
@@ -303,25 +295,23 @@ def test_training_goes_on_after_a_negative_curvature_and_a_diverging_series(sess
     for flag, changes in cases.items():
         with monkeypatch.context() as patch:
             estimator = changes["estimator"]
-            patch.setattr(upper, "config", replace(config, estimator=estimator, residual_every=1))
-            patch.setattr(upper, "options", replace(upper.options, **changes))
+            patch.setattr(upper, "options", replace(options, estimator=estimator, residual_every=1))
+            patch.setattr(upper, "hyper_options", replace(upper.hyper_options, **changes))
             if flag == "negative_curvature":  # weights below 0 turn the Hessian upside down
-                patch.setattr(upper, "weigh", lambda batch: (None, -weigh(batch)[1]))
-            row = upper.update(0.5)
+                patch.setattr(upper, "importance_weights", lambda batch: (None, -weigh(batch)[1]))
+            row = upper.update(0.5, 0.01)
         assert row[flag] == 1 and row["residual"] > 1
         numbers = [value for value in row.values() if value is not None]
         assert np.isfinite(numbers).all()
-    after = {each.name: each.asnumpy() for each in session.perceptron.phi}
+    after = {each.name: each.asnumpy() for each in levels.phi}
     assert all(np.isfinite(value).all() for value in after.values())
     assert any((after[name] != before[name]).any() for name in before)
-    loss = session.lower_step(t(0.02), next(session.rows.lower_batches(1, B, True)))
+    loss = levels.step(levels.batch(2), 0.02, 3)
     assert np.isfinite(loss.asnumpy()).all()
 
 
-def test_scopes_are_nested(session):
-    v = {
-        scope: problem_of(session, scope).dev_gradient() for scope in ("user", "embeddings", "all")
-    }
+def test_scopes_are_nested(levels):
+    v = {scope: problem_of(levels, scope).dev_gradient() for scope in ("user", "embeddings", "all")}
     for smaller, larger in (("user", "embeddings"), ("embeddings", "all")):
         inside = v[smaller] != 0
         np.testing.assert_array_equal(v[smaller][inside], v[larger][inside])
@@ -347,13 +337,13 @@ class DetachedTowerLoss(graphs.AttachedTowerLoss):
 
 
 @pytest.mark.slow
-def test_the_influence_form_equals_the_mixed_derivative(session):
+def test_the_influence_form_equals_the_mixed_derivative(levels):
     """-(dw/dphi)' c against -d/dphi < grad L_low, p > through one graph with w(phi) inside."""
-    problem = problem_of(session, "all")
+    problem = problem_of(levels, "all")
     p = problem.dev_gradient()
     found = problem.phi_gradient(problem.influence(p), p)
-    importance = session.upper.perceptron.importance
-    loss = DetachedTowerLoss(session.model.config.slope, importance, problem.prior_weight)
+    importance = levels.upper.perceptron.importance
+    loss = DetachedTowerLoss(levels.model.config.slope, importance, problem.prior_weight)
     crosses = len(problem.cross)
     system = (0, *range(11, 11 + crosses))
     phi = tuple(range(11 + crosses, 24 + crosses))
@@ -363,16 +353,11 @@ def test_the_influence_form_equals_the_mixed_derivative(session):
     assert distance(a, b) <= 1e-6
 
 
-def test_tower_loss_of_the_problem_is_the_model_s(session):
-    problem = problem_of(session, "all")
-    loss = TowerLoss(session.model.config.slope)(*problem.arguments(), *problem.cross).asnumpy()
+def test_tower_loss_of_the_problem_is_the_model_s(levels):
+    problem = problem_of(levels, "all")
+    loss = TowerLoss(levels.model.config.slope)(*problem.arguments(), *problem.cross).asnumpy()
     lower = problem.lower
-    total, _ = LowerLoss(session.model)(
-        Tensor(lower.ids), t(lower.known), t(lower.labels), t(problem.weights)
+    total, _ = LowerLoss(levels.model)(
+        Tensor(lower.ids), t(lower.id_mask), t(lower.labels), t(problem.weights)
     )
     assert float(loss) == pytest.approx(float(total.asnumpy()), rel=1e-6)
-
-
-def test_rows_of_a_problem_follow_the_rules_of_the_session(session):
-    again = PairRows(session.rows.pair, row_rules(session.config))
-    np.testing.assert_array_equal(again.dev.row_id, session.rows.dev.row_id)

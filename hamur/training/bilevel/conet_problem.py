@@ -1,4 +1,4 @@
-"""CoNet as a bi-level problem: the graphs of `graphs` behind the interface of `bilevel`.
+"""CoNet as a `hypergradient.BilevelProblem`, with the compiled functions of `graphs`.
 
 A vector of the system holds, flat, the table rows that occur in the lower batch (6 B, E), then the
 cross matrices; `hyper_scope` is a mask over it.  H moves no other row of the table, so this equals
@@ -9,9 +9,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
+from hamur.data.cross_domain.collate import Batch
 from hamur.training.bilevel import graphs
-from hamur.training.bilevel.batch import Batch
-from hamur.training.bilevel.reads import TableRows
 
 FIRST_CROSS = 7  # position of the first cross matrix in TowerLoss
 FIRST_ATTACHED = 11  # in AttachedTowerLoss
@@ -26,8 +25,9 @@ def tensor(array) -> Tensor:
 def perceptron_inputs(batch: Batch) -> tuple:
     """What `BehaviourPerceptron` takes of a batch."""
     return (
-        Tensor(batch.ids), tensor(batch.known), Tensor(batch.category), Tensor(batch.history),
-        tensor(batch.real), tensor(batch.effect), tensor(batch.share),
+        Tensor(batch.ids), tensor(batch.id_mask), Tensor(batch.source_category),
+        Tensor(batch.history), tensor(batch.history_mask), tensor(batch.has_source),
+        tensor(batch.row_weight),
     )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ class ProblemGraphs:
         loss = graphs.TowerLoss(model.config.slope)
         crosses = range(len(model.cross))
         system = (0, *(FIRST_CROSS + n for n in crosses))
-        self.rows = TableRows(model)
+        self.rows = graphs.TableRows(model)
         self.gradients = graphs.Gradients(loss, system)
         self.influence = graphs.second_order(loss, system, (1,))
         pulled = graphs.PulledLogits(model.config.slope)
@@ -63,7 +63,7 @@ class ProblemGraphs:
 
 
 class CoNetProblem:
-    """One upper update's problem: BilevelProblem of `hamur.training.bilevel.estimators`.
+    """One upper update's problem: a `hypergradient.BilevelProblem`.
 
     dev, lower: batches; weights (2, B): of the lower batch's losses at the present phi, None where
     no second derivative reads them; after the phi gradient `source_weights` (B,) is their first
@@ -108,7 +108,7 @@ class CoNetProblem:
     def known(self, batch: Batch) -> np.ndarray:
         """Which rows of the tables count: all, unless row 0 is fixed at zero."""
         zero = self.cells.model.config.zero_padding
-        return batch.known if zero else np.ones_like(batch.known)
+        return batch.id_mask if zero else np.ones_like(batch.id_mask)
 
     def occurrence_gradients(self, batch: Batch, weights, head):
         """(loss, gradient (2, B, 3, E) of each row's own copy of its embeddings, cross gradients):
@@ -125,7 +125,7 @@ class CoNetProblem:
     def dev_gradient(self) -> np.ndarray:
         """v = dL_dev/dtheta (N,) float64 inside the scope, on the rows of the lower batch; sets
         dev_loss."""
-        weights = np.stack([np.zeros_like(self.dev.share), self.dev.share])
+        weights = np.stack([np.zeros_like(self.dev.row_weight), self.dev.row_weight])
         self.dev_loss, rows, cross = self.occurrence_gradients(self.dev, weights, self.head)
         place = np.searchsorted(self.unique, self.dev.ids.ravel())
         place = np.minimum(place, len(self.unique) - 1)
@@ -147,8 +147,8 @@ class CoNetProblem:
         history = self.cells.rows(Tensor(lower.history.reshape(-1)))
         embedded = history.reshape(*lower.history.shape[:3], 2 * self.dim)
         return (
-            *self.arguments(), tensor(lower.category), embedded, tensor(lower.real),
-            tensor(lower.effect), *self.cross, *perceptron.phi,
+            *self.arguments(), tensor(lower.source_category), embedded, tensor(lower.history_mask),
+            tensor(lower.has_source), *self.cross, *perceptron.phi,
         )  # fmt: skip
 
     def vectors(self, x: np.ndarray) -> list[Tensor]:
@@ -202,7 +202,7 @@ class CoNetProblem:
         """c (B,) float64, c_j = p . d(source loss of behaviour j)/dtheta: how much more weight on
         behaviour j would lower the development loss."""
         if self.first_order:
-            weights = np.stack([self.lower.mask, np.zeros_like(self.lower.mask)])
+            weights = np.stack([self.lower.row_mask, np.zeros_like(self.lower.row_mask)])
             _, rows, _ = self.occurrence_gradients(self.lower, weights, self.own_head)
             at = np.searchsorted(self.unique, self.lower.ids[0, :, 0])
             of_user = p[: self.places * self.dim].reshape(self.places, self.dim)[at]
@@ -212,7 +212,7 @@ class CoNetProblem:
                 *self.vectors(p), *self.arguments(), *self.cross
             )  # fmt: skip
             c = first(by_weight).asnumpy()[0].astype(np.float64)
-        return self.prior_weight * self.lower.effect * self.lower.mask * c
+        return self.prior_weight * self.lower.has_source * self.lower.row_mask * c
 
     def phi_gradient(self, influence: np.ndarray, p: np.ndarray) -> dict[str, np.ndarray]:
         """-d<w(phi), c>/dphi by name, c constant; sets source_weights."""
@@ -222,11 +222,9 @@ class CoNetProblem:
             _, gradients = self.cells.mixed(*self.vectors(p), *self.attached_arguments())
         else:
             (_, w), gradients = self.cells.phi_product(
-                tensor(influence), Tensor(lower.ids), tensor(lower.known), Tensor(lower.category),
-                Tensor(lower.history), tensor(lower.real), tensor(lower.effect),
-                tensor(lower.share), *phi,
-            )  # fmt: skip
-            self.source_weights = self.prior_weight * w.asnumpy() * lower.effect
+                tensor(influence), *perceptron_inputs(lower), *phi
+            )
+            self.source_weights = self.prior_weight * w.asnumpy() * lower.has_source
         return {each.name: -g.asnumpy() for each, g in zip(phi, gradients)}
 
 

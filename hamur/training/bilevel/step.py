@@ -1,0 +1,265 @@
+"""The step of bi-level training (BIAO): every batch moves theta, every `interval` batches move phi.
+
+The lower level trains CoNet with constant weights of the source behaviours, the perceptron's
+weights, or weights that theta may move too, as published; the upper level learns phi.
+"""
+
+import logging
+import warnings
+from functools import partial
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from hamur.data.cross_domain.collate import Batch, CrossDomainBatches, CrossDomainRows
+from hamur.layers.primitives import cross_entropies
+from hamur.models.conet import conet_logits, embed
+from hamur.training.bilevel.conet_problem import tensor
+from hamur.training.bilevel.graphs import BehaviourPerceptron, attached_weights, compiled_only
+from hamur.training.bilevel.options import BilevelOptions
+from hamur.training.bilevel.second_order_check import self_test
+from hamur.training.bilevel.upper import UpperLevel
+from hamur.training.evaluation import CrossDomainEvaluation
+from hamur.training.trainer import Trainer
+
+PUBLISHED_DECAY = 2.0  # of the variant annealed, unless aux_decay says otherwise
+MIN_UPDATES = 50  # of phi, below which a warning says so
+LOSS_EVERY, WEIGHTS_EVERY = 100, 1000  # lower steps between two lines of the log
+FIRST_WEIGHTS = 8
+logger = logging.getLogger(__name__)
+
+
+class LowerLoss(nn.Cell):
+    """(sum of weights x cross entropy over both towers' rows, the target's part); the weights
+    (towers, B) are constants."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model = model
+
+    def construct(self, ids, known, labels, weights):
+        losses = cross_entropies(self.model(ids, known), labels) * weights
+        return losses.sum(), losses[-1].sum()
+
+
+class LowerStep(nn.Cell):
+    """One Adam update of theta for given weights of the rows; returns the mean target loss, and the
+    whole loss."""
+
+    def __init__(self, model, optimizer):
+        super().__init__(auto_prefix=False)
+        self.loss, self.optimizer = LowerLoss(model), optimizer
+        self.gradients = ops.value_and_grad(self.loss, None, optimizer.parameters, has_aux=True)
+
+    def construct(self, learning_rate, ids, known, labels, weights):
+        (whole, target), gradients = self.gradients(ids, known, labels, weights)
+        updated = self.optimizer(gradients, learning_rate)
+        return ops.depend(target, updated), ops.depend(whole, updated)
+
+
+class WeighedStep(nn.Cell):
+    """LowerStep with the perceptron's weights at the theta before it, as constants."""
+
+    def __init__(self, perceptron, step):
+        super().__init__(auto_prefix=False)
+        self.perceptron, self.step = perceptron, step
+
+    def construct(
+        self, learning_rate, ids, known, labels, category, history, real, effect, share
+    ):  # fmt: skip
+        _, weights = self.perceptron(ids, known, category, history, real, effect, share)
+        return self.step(learning_rate, ids, known, labels, weights)
+
+
+class AttachedLoss(nn.Cell):
+    """The lower loss with w(phi, theta) inside, as published: theta can lower its loss by lowering
+    the weight of a hard behaviour, through the item embedding in gamma_1."""
+
+    def __init__(self, model, perceptron):
+        super().__init__(auto_prefix=False)
+        self.model, self.perceptron = model, perceptron
+        self.importance, self.prior_weight = perceptron.importance, perceptron.prior_weight
+
+    def construct(self, ids, known, labels, category, history, real, effect, share):
+        model = self.model
+        x = embed(model.table, ids, known, model.config.zero_padding)
+        _, embedded = self.perceptron.inputs(ids, known, history)
+        embedded = ops.stop_gradient(embedded)
+        logits = conet_logits(
+            x, model.cross, model.head_weight, model.head_bias, model.config.slope
+        )  # fmt: skip
+        w = attached_weights(
+            self.importance, self.perceptron.phi, x, embedded, real, category, effect, share
+        )
+        losses = cross_entropies(logits, labels) * ops.stack((w * self.prior_weight, share))
+        return losses.sum(), losses[-1].sum()
+
+
+class AttachedStep(nn.Cell):
+    """LowerStep with the weights in the differentiated graph."""
+
+    def __init__(self, model, perceptron, optimizer):
+        super().__init__(auto_prefix=False)
+        self.loss, self.optimizer = AttachedLoss(model, perceptron), optimizer
+        self.gradients = ops.value_and_grad(self.loss, None, optimizer.parameters, has_aux=True)
+
+    def construct(
+        self, learning_rate, ids, known, labels, category, history, real, effect, share
+    ):  # fmt: skip
+        (whole, target), gradients = self.gradients(
+            ids, known, labels, category, history, real, effect, share
+        )  # fmt: skip
+        updated = self.optimizer(gradients, learning_rate)
+        return ops.depend(target, updated), ops.depend(whole, updated)
+
+
+class BilevelStep:
+    """A step function: step(Batch, learning_rate float, number int) -> scalar target loss.
+
+    upper: the `UpperLevel`, None where nothing is learned; records(): the figures of the upper
+    updates since the last call, rows of history.csv; what the public code writes to its log goes
+    to this module's logger.
+    """
+
+    def __init__(
+        self, model, optimizer, seed, rows: CrossDomainRows, options: BilevelOptions, size
+    ):
+        compiled_only()
+        options = options.fitted(len(rows.pair.target.train), size)
+        self.model, self.rows, self.options = model, rows, options
+        self.steps_per_epoch = -(-len(rows) // size)
+        self.rows_done, self.upper, self.cell = [], None, LowerStep(model, optimizer)
+        if options.variant == "oracle" and rows.harmful is None:
+            raise ValueError("--arm oracle needs --truth, which only a generated pair has.")
+        if options.learns:
+            attached = not options.detach_weights
+            if not options.skip_self_test and (attached or not options.first_order):
+                self_test()
+            perceptron = BehaviourPerceptron(model, options.prior_weight)
+            self.upper = UpperLevel(perceptron, rows, options, seed)
+            if attached:
+                self.cell = AttachedStep(model, perceptron, optimizer)
+            else:
+                self.cell = WeighedStep(perceptron, self.cell)
+        self.cell.set_train()
+
+    def __call__(self, batch: Batch, learning_rate: float, number: int) -> Tensor:
+        inputs = map(tensor, self.inputs(batch, number))
+        target, whole = self.cell(Tensor(learning_rate, ms.float32), *inputs)
+        done, epoch = number + 1, number // self.steps_per_epoch
+        self.log(batch, target, number)
+        if self.upper and done % self.options.interval == 0 and epoch > self.options.pre_epoch:
+            figures = self.upper.update(float(whole.asnumpy()), learning_rate)
+            self.rows_done.append({"kind": "upper", "epoch": epoch + 1} | figures)
+            logger.info(
+                "upper update %d: main loss %.5f, meta loss %.5f",
+                figures["update"], figures["lower_loss"], figures["dev_loss"],
+            )  # fmt: skip
+        return target
+
+    def inputs(self, batch: Batch, number: int) -> tuple[np.ndarray, ...]:
+        """Arguments of the compiled step after the learning rate."""
+        if self.upper:
+            return (
+                batch.ids, batch.id_mask, batch.labels, batch.source_category, batch.history,
+                batch.history_mask, batch.has_source, batch.row_weight,
+            )  # fmt: skip
+        if self.model.towers == 1:
+            return batch.ids[1:], batch.id_mask[1:], batch.labels[1:], batch.row_weight[None]
+        return batch.ids, batch.id_mask, batch.labels, self.fixed_weights(batch, number)
+
+    def fixed_weights(self, batch: Batch, number: int) -> np.ndarray:
+        """(2, B) float32 weights of the losses in the variants that learn nothing."""
+        options, source = self.options, batch.has_source * batch.row_weight
+        if options.variant == "oracle":
+            source = source * ~self.rows.harmful[batch.source_row]
+        if options.variant == "annealed":
+            decay = options.aux_decay or PUBLISHED_DECAY
+            updates = number // options.interval
+            source = source * np.float32((1.0 - options.hplr * decay) ** updates)
+        return np.stack([source * np.float32(options.prior_weight), batch.row_weight])
+
+    def log(self, batch: Batch, target: Tensor, number: int) -> None:
+        """Now and then, the target loss and the weights after this lower step."""
+        done = number + 1
+        if done % LOSS_EVERY or not logger.isEnabledFor(logging.INFO):
+            return
+        logger.info("iteration %d: target loss %.5f", done, float(target.asnumpy()))
+        if done % WEIGHTS_EVERY or self.model.towers == 1:
+            return
+        if self.upper:
+            weights = self.upper.last_weights  # n w
+        else:
+            real = batch.row_mask > 0
+            weights = self.fixed_weights(batch, number)[0][real] / batch.row_weight[real]
+        if len(weights):
+            first = " ".join(f"{value:.3f}" for value in weights[:FIRST_WEIGHTS])
+            logger.info(
+                "iteration %d: weights (1 = uniform) mean %.3f min %.3f max %.3f, the first %s",
+                done, weights.mean(), weights.min(), weights.max(), first,
+            )  # fmt: skip
+
+    def records(self) -> list[dict]:
+        """Rows of history.csv for the upper updates since the last call."""
+        rows, self.rows_done = self.rows_done, []
+        return rows
+
+    def counters(self) -> dict:
+        """Columns of history.csv for an epoch."""
+        return {"prior": self.upper.prior() if self.upper else None}
+
+    def state(self):
+        """What a resumed run needs besides model and optimiser: phi is in the model."""
+        return self.upper or []
+
+
+def bilevel_step(model, optimizer, quotas, seed, rows, options=None, batch_size=64) -> BilevelStep:
+    """The step of bi-level training; rows: the training rows, whose batches it gets, and the
+    development rows; batch_size: of the trainer; quotas are unused.
+
+    Raises:  RuntimeError: outside of graph mode, or second derivatives are wrong in this build;
+        ValueError: the variant oracle for rows whose harmful ones are unknown.
+    """
+    return BilevelStep(model, optimizer, seed, rows, options or BilevelOptions(), batch_size)
+
+
+def cross_domain_batches(model, rows, batch_size, seed) -> CrossDomainBatches:
+    """The batches of `bilevel_step`, with histories where the model learns from them."""
+    return CrossDomainBatches(rows, batch_size, seed, histories=hasattr(model, "phi"))
+
+
+def cross_domain_trainer(
+    rows: CrossDomainRows,
+    options=None,
+    embedding_decay=0.0,
+    evaluation=CrossDomainEvaluation,
+    **others,
+) -> Trainer:
+    """A `Trainer` whose ``fit(model, rows, candidates)`` trains CoNet, CoNet-S or BIAO.
+
+    embedding_decay: decoupled decay of the embedding tables, the share by which they shrink in an
+    epoch; others: options of the `Trainer`.
+    """
+    options = options or BilevelOptions()
+    others = dict(batch_size=64, learning_rate=5e-3, epochs=30, patience=3) | others
+    size, rate = others["batch_size"], others["learning_rate"]
+    steps = -(-len(rows) // size)
+    interval = options.fitted(len(rows.pair.target.train), size).interval
+    updates = others["epochs"] * steps / interval
+    if options.learns and updates < MIN_UPDATES:
+        enough = max(1, int(updates * interval / MIN_UPDATES))
+        warnings.warn(
+            f"phi gets at most {int(updates)} updates with --interval {interval}; --interval "
+            f"{enough} gives {MIN_UPDATES}",
+            stacklevel=2,
+        )
+    return Trainer(
+        partial(bilevel_step, rows=rows, options=options, batch_size=size),
+        weight_decay=0.0,
+        decay="decoupled",
+        embedding_decay=embedding_decay / steps / rate,
+        evaluation=evaluation,
+        batches=cross_domain_batches,
+        **others,
+    )
