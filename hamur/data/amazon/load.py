@@ -319,11 +319,7 @@ def save_domain(folder: Path, paths: list[Path], category: str, options: Options
         codes = getattr(rows, name)
         arrays |= {name: codes.codes, f"{name}_values": codes.values}
     np.savez(folder / "rows.npz", **arrays)
-    return {
-        "error": None,
-        "bad_rows": [each.report() for each in bad_rows],
-        "without": without,
-    }
+    return {"error": None, "bad_rows": [each.report() for each in bad_rows], "without": without}
 
 
 def _saved(folder: Path, category: str) -> Interactions:

@@ -228,11 +228,6 @@ def parse(path: Path, number: int, line: bytes, ended: bool) -> dict:
         ) from None
     if not isinstance(record, dict):
         raise DataFormatError(
-            "no object",
-            file=path,
-            line=number,
-            value=record,
-            expected=expected,
-            remedy=SKIP_REMEDY,
+            "no object", file=path, line=number, value=record, expected=expected, remedy=SKIP_REMEDY
         )
     return record

@@ -76,10 +76,7 @@ def join_pair(
     of_target = _Encoder(matched.target, matched.target_user, trained, rules)
     whole, divided = of_source.table(domain=0), of_target.table(domain=1)
     tables = Splits(*(divided.take(part) for part in matched.parts))
-    details = {
-        **_described(rules, source, target, matched),
-        **(details or {}),
-    }
+    details = {**_described(rules, source, target, matched), **(details or {})}
     counts = (
         {"usable": int(matched.early.sum()), "all": len(whole)},
         dict(zip(SPLITS, map(len, tables))),

@@ -20,7 +20,7 @@ from hamur.data.errors import (
     DataValueError,
     DuplicateRowError,
 )
-from hamur.data.text import reader
+from hamur.data.text import checks, reader
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.reader import PARQUET, Rows
@@ -155,31 +155,10 @@ def _read(table_format: TableFormat, bad_rows: BadRows) -> Rows:
     for role in ("user", "item"):
         cells = rows.columns[role]
         empty = np.isin(cells.codes, np.flatnonzero(np.asarray(cells.categories) == ""))
-        rows = _without(empty, rows, role, role, "a name", bad_rows)
+        rows = _with_values(rows, empty, role, role, "a name", bad_rows)
     rows = without_repeated(rows, roles["user"], bad_rows)
     bad_rows.raise_if_any()
     return rows
-
-
-def _without(
-    bad: np.ndarray, rows: Rows, role: str, column: str, expected: str, bad_rows: BadRows
-) -> Rows:
-    """The rows that are not bad; DataValueError for the others."""
-    cells = rows.columns[role]
-
-    def error(row: int) -> DataValueError:
-        value = cells[row]
-        return DataValueError(
-            "not a usable value",
-            file=bad_rows.path,
-            line=int(rows.lines[row]),
-            column=column,
-            value=value.item() if isinstance(value, np.generic) else value,
-            expected=expected,
-            remedy=SKIP_REMEDY,
-        )
-
-    return rows.keep(bad_rows.add_where(bad, rows.lines, f"bad value in {column}", error))
 
 
 def _check_ratings(rows: Rows, column: str, rating_max: float, bad_rows: BadRows) -> Rows:
@@ -195,8 +174,22 @@ def _check_ratings(rows: Rows, column: str, rating_max: float, bad_rows: BadRows
             expected=f"ratings 0..{rating_max:g}",
             remedy="name the rating column, or rating=none",
         )
-    bad = (rating < 0) | (rating > rating_max)
-    return _without(bad, rows, "rating", column, f"0..{rating_max:g}; see rating_max", bad_rows)
+    bad, expected = (rating < 0) | (rating > rating_max), f"0..{rating_max:g}; see rating_max"
+    return _with_values(rows, bad, "rating", column, expected, bad_rows)
+
+
+def _with_values(
+    rows: Rows, bad: np.ndarray, role: str, column: str, expected: str, bad_rows: BadRows
+) -> Rows:
+    """The rows that are not bad; DataValueError for the others."""
+
+    def describe(row: int) -> tuple:
+        cell = rows.columns[role][row]
+        value = cell if isinstance(cell, str) else cell.item()
+        return "not a usable value", value, expected, SKIP_REMEDY
+
+    reason = f"bad value in {column}"
+    return checks.without(rows, bad, reason, bad_rows, DataValueError, column, describe)
 
 
 def expected_time(value) -> str:
@@ -211,20 +204,12 @@ def check_times(rows: Rows, column: str, per_second: int, bad_rows: BadRows) -> 
     raw = rows.columns["timestamp"]
     time = raw // per_second
 
-    def error(row: int) -> DataValueError:
-        return DataValueError(
-            "not a usable time",
-            file=bad_rows.path,
-            line=int(rows.lines[row]),
-            column=column,
-            value=int(raw[row]),
-            expected=expected_time(time[row]),
-            remedy=SKIP_REMEDY,
-        )
+    def describe(row: int) -> tuple:
+        return "not a usable time", int(raw[row]), expected_time(time[row]), SKIP_REMEDY
 
-    bad = (time < EARLIEST) | (time > LATEST)
-    good = bad_rows.add_where(bad, rows.lines, f"bad value in {column}", error)
-    return Rows(rows.columns | {"timestamp": time}, rows.lines).keep(good)
+    bad, reason = (time < EARLIEST) | (time > LATEST), f"bad value in {column}"
+    rows = Rows(rows.columns | {"timestamp": time}, rows.lines)
+    return checks.without(rows, bad, reason, bad_rows, DataValueError, column, describe)
 
 
 def without_repeated(rows: Rows, column: str, bad_rows: BadRows) -> Rows:
@@ -236,18 +221,15 @@ def without_repeated(rows: Rows, column: str, bad_rows: BadRows) -> Rows:
     repeated = pd.Series(group).duplicated().to_numpy()
     first = np.flatnonzero(~repeated)  # of each group: they are numbered as they appear
 
-    def error(row: int) -> DuplicateRowError:
-        return DuplicateRowError(
-            f"the row repeats line {rows.lines[first[group[row]]]}",
-            file=bad_rows.path,
-            line=int(rows.lines[row]),
-            column=column,
-            value=str(rows.columns["user"][row]),
-            expected="every combination of user, item, rating and time once",
-            remedy="remove one of the lines, or keep the first with --on_bad_rows skip",
-        )
+    def describe(row: int) -> tuple:
+        problem = f"the row repeats line {rows.lines[first[group[row]]]}"
+        expected = "every combination of user, item, rating and time once"
+        remedy = "remove one of the lines, or keep the first with --on_bad_rows skip"
+        return problem, str(rows.columns["user"][row]), expected, remedy
 
-    return rows.keep(bad_rows.add_where(repeated, rows.lines, "repeated row", error))
+    return checks.without(
+        rows, repeated, "repeated row", bad_rows, DuplicateRowError, column, describe
+    )
 
 
 def _check_exchanged(path: Path, rows: Rows, roles: dict[str, str]) -> None:
@@ -272,16 +254,16 @@ def interactions_of(name: str, rows: Rows, first_line: int = 0) -> Interactions:
     """The columns user, item, rating, timestamp and category of `rows`, the last three if there
     are any; first_line: of the file's first row."""
     cells = rows.columns
-    used = {
-        role: cells[role].remove_unused_categories()
-        if isinstance(cells[role], pd.Categorical)
-        else cells[role]
-        for role in ("user", "item")
-    }
-    item, rating = factorise(used["item"]), cells.get("rating")
+
+    def codes(role: str) -> Codes:
+        column = cells[role]
+        text = isinstance(column, pd.Categorical)
+        return factorise(column.remove_unused_categories() if text else column)
+
+    item, rating = codes("item"), cells.get("rating")
     return Interactions(
         name=name,
-        user=factorise(used["user"]),
+        user=codes("user"),
         item=item,
         category=item_categories(item, cells.get("category")),
         row_id=rows.lines - first_line,

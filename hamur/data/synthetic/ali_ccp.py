@@ -68,9 +68,7 @@ def make_ali_ccp(
     rng = np.random.Generator(np.random.PCG64(seed))
     ids = {
         name: np.where(
-            rng.random(rows) < present,
-            1 + zipf(rng, cardinality(real, rows, ALL_ROWS), rows),
-            0,
+            rng.random(rows) < present, 1 + zipf(rng, cardinality(real, rows, ALL_ROWS), rows), 0
         )
         for name, (real, present) in PRESENT.items()
     }

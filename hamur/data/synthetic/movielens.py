@@ -34,11 +34,7 @@ _FIRST_TIME, _TIME_SPAN = 956_703_932, 80_000_000  # seconds
 
 
 def make_movielens(
-    out: str | Path,
-    rows: int,
-    seed: int,
-    signal: float = 1.4,
-    domain_shift: float = 1.1,
+    out: str | Path, rows: int, seed: int, signal: float = 1.4, domain_shift: float = 1.1
 ) -> GroundTruth:
     """Writes the three raw files of MovieLens-1M with `rows` ratings, at least 20 per user.
 
