@@ -147,13 +147,7 @@ def categories_in(folder: Path) -> list[str]:
         )
     names = {path.name.removesuffix(".gz") for path in folder.glob("reviews_*_5.json*")}
     if not names:
-        raise DataFormatError(
-            "not one pair of categories",
-            file=folder,
-            value="no reviews_<Category>_5.json",
-            expected="the reviews of two categories",
-            remedy=f"fetch them from {PAGE}",
-        )
+        raise _no_pair(folder, "no reviews_<Category>_5.json", f"fetch them from {PAGE}")
     return sorted(name.removeprefix("reviews_").removesuffix("_5.json") for name in names)
 
 
@@ -167,14 +161,13 @@ def choose_pair(folder: Path, pair: tuple[str, str] | None) -> tuple[str, str]:
     if set(OFFICIAL) <= set(categories):
         return OFFICIAL
     if len(categories) != 2:
-        raise DataFormatError(
-            "not one pair of categories",
-            file=folder,
-            value=", ".join(categories),
-            expected="the reviews of two categories",
-            remedy="name them: pair=(source, target)",
-        )
+        raise _no_pair(folder, ", ".join(categories), "name them: pair=(source, target)")
     return tuple(categories)
+
+
+def _no_pair(folder: Path, value: str, remedy: str) -> DataFormatError:
+    problem, expected = "not one pair of categories", "the reviews of two categories"
+    return DataFormatError(problem, file=folder, value=value, expected=expected, remedy=remedy)
 
 
 def files_of(folder: Path, category: str) -> list[Path]:

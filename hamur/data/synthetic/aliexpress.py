@@ -11,7 +11,7 @@ their number, and the same arguments give the same bytes.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,9 @@ from hamur.metrics.exact_front import sigmoid
 
 # click, and purchase, per impression: in line with published log-losses, not counts of the data.
 RATES = {
-    "NL": (0.024, 0.0008),
-    "ES": (0.028, 0.0006),
-    "FR": (0.022, 0.0005),
-    "US": (0.022, 0.00045),
-    "RU": (0.022, 0.0005),
-}
+    "NL": (0.024, 0.0008), "ES": (0.028, 0.0006), "FR": (0.022, 0.0005),
+    "US": (0.022, 0.00045), "RU": (0.022, 0.0005),
+}  # fmt: skip
 # categorical_1..16: numbers of values; the maxima that public samples show, then seven flags.
 CARDINALITIES = (1, 10, 4, 6, 21, 7, 50, 8, 7) + 7 * (2,)
 LEVELS = 101  # numerical cells are 0.01 n, which as text has the artefacts of binary fractions
@@ -86,8 +83,8 @@ def make_aliexpress(
     task_conflict: 0 what is clicked is bought, 0.5 unrelated, 1 the opposite is bought.
     Returns the ground truth of the rows in their joined order: part -> label -> GroundTruth.
     """
-    if form not in WRITERS:
-        raise ValueError(f"form is {form!r}; use one of {tuple(WRITERS)}")
+    if form not in FORMATS:
+        raise ValueError(f"form is {form!r}; use one of {tuple(FORMATS)}")
     if country not in RATES:
         raise ValueError(f"country is {country!r}; use one of {tuple(RATES)}")
     number = files.COUNTRIES.index(country)
@@ -97,9 +94,11 @@ def make_aliexpress(
     for p, (part, size) in enumerate(sizes.items()):
         key = (seed, number, p)
         bias = _intercepts(score, key, size, rates or RATES[country])
+        names, header, cells_of = FORMATS[form]
+        paths = [Path(out) / n.format(cc=country.lower(), CC=country, part=part) for n in names]
         with ExitStack() as stack:
-            add = WRITERS[form](stack, Path(out), country, part)
-            truths[part] = _write(add, score, bias, key, size)
+            outputs = [stack.enter_context(_open(path, header)) for path in paths]
+            truths[part] = _write(outputs, cells_of, score, bias, key, size)
     return truths
 
 
@@ -112,32 +111,29 @@ def generate(
     """
     truth = {}
     for country in countries.split(","):
-        made = make_aliexpress(out, rows, seed, country, form=form, **options)
-        for part, labels in made.items():
-            truth |= {f"{country}_{part}_{label}": each for label, each in labels.items()}
+        parts = make_aliexpress(out, rows, seed, country, form=form, **options)
+        for part, labels in parts.items():
+            truth |= {f"{country}_{part}_{label}": of_label for label, of_label in labels.items()}
     given = {"rows": rows, "seed": seed, "countries": countries} | options
     return write_truth(out, given, truth)
 
 
-def make_aliexpress_sample(out: str | Path, seed: int) -> None:
-    """The bundled sample: two countries, processed, and the first one raw as well.
-
-    Far more clicks and purchases than the real data have, since a thousand rows would hold none.
-    """
-    sizes = dict(rows=1_000, test_rows=400, rates=(0.2, 0.05), signal=1.8)
-    for country in ("NL", "US"):
-        make_aliexpress(out, seed=seed, country=country, form="processed", **sizes)
-    make_aliexpress(Path(out) / "raw", seed=seed, country="NL", **sizes)
+def _open(path: Path, header: str):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w", newline="\n", encoding="ascii")
+    file.write(header)
+    return file
 
 
-def _write(add: "Add", score: "_Score", bias, key: tuple[int, ...], rows: int) -> dict:
+def _write(outputs: list, cells_of, score: "_Score", bias, key: tuple[int, ...], rows: int) -> dict:
     """Writes all blocks; returns label -> GroundTruth."""
     columns = []
     for block in _blocks(key, rows):
         probability = sigmoid(score.logits(block) + bias)  # (n, 2): click, purchase if clicked
         drawn = block.draws < probability
         click, bought = drawn[:, 0], drawn.all(axis=1)
-        add(block, click.astype(int) + bought)
+        for file, cells in zip(outputs, cells_of(block, click.astype(int) + bought)):
+            file.writelines(",".join(row) + "\n" for row in cells.tolist())
         columns.append((probability[:, 0], probability.prod(axis=1), click, bought))
     click_p, bought_p, click, bought = map(np.concatenate, zip(*columns))
     both = zip(files.LABELS, ((click_p, click), (bought_p, bought)))
@@ -265,48 +261,28 @@ _CODES = [
     np.array([f"{n}.0" if f % 2 else str(n) for n in range(size)], object)
     for f, size in enumerate(CARDINALITIES)
 ]
-Add = Callable[[Block, np.ndarray], None]  # label (n,): 0 shown, 1 clicked, 2 bought
 
 
-def _processed(stack: ExitStack, out: Path, country: str, part: str) -> Add:
-    """Writes the blocks to AliExpress_{CC}/{part}.csv."""
-    file = _open(stack, out / f"AliExpress_{country}" / f"{part}.csv")
-    file.write(",".join(files.CSV_COLUMNS) + "\n")
-    labels = np.array([["0", "0"], ["1", "0"], ["1", "1"]], object)
-
-    def add(block: Block, label: np.ndarray) -> None:
-        ids = _id_texts(block)[block.page][:, None]
-        codes, numbers = _code_texts(block.codes, 0), _NUMBERS[block.levels]
-        _write_rows(file, np.concatenate([ids, codes, numbers, labels[label]], axis=1))
-
-    return add
+def _processed(block: Block, label: np.ndarray) -> list[np.ndarray]:
+    """Cells of the one file; label (n,): 0 shown, 1 clicked, 2 bought."""
+    ids = _id_texts(block)[block.page][:, None]
+    labels = np.array([["0", "0"], ["1", "0"], ["1", "1"]], object)[label]
+    cells = (ids, _code_texts(block.codes, 0), _NUMBERS[block.levels], labels)
+    return [np.concatenate(cells, axis=1)]
 
 
-def _raw(stack: ExitStack, out: Path, country: str, part: str) -> Add:
-    """Writes the blocks to {cc}_user_{part}.csv and {cc}_item_{part}.csv."""
-    user_file, item_file = (
-        _open(stack, out / f"{country.lower()}_{side}_{part}.csv") for side in ("user", "item")
-    )
-
-    def add(block: Block, label: np.ndarray) -> None:
-        ids = _id_texts(block)
-        users = np.empty((len(ids), files.USER_COLUMNS), object)
-        users[:, 0] = ids
-        users[:, np.array(files.USER_CATEGORICAL) - 1] = _code_texts(block.user_codes, 0)
-        users[:, np.array(files.USER_NUMERICAL) - 1] = _NUMBERS[block.user_levels]
-        items = np.empty((len(block.page), files.ITEM_COLUMNS), object)
-        items[:, 0], items[:, -1] = ids[block.page], label.astype(str)
-        items[:, np.array(files.ITEM_CATEGORICAL) - 1] = _code_texts(block.item_codes, _USERS)
-        items[:, np.array(files.ITEM_NUMERICAL) - 1] = _NUMBERS[block.item_levels]
-        _write_rows(user_file, users)
-        _write_rows(item_file, items[block.item_order])
-
-    return add
-
-
-def _open(stack: ExitStack, path: Path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return stack.enter_context(path.open("w", newline="\n", encoding="ascii"))
+def _raw(block: Block, label: np.ndarray) -> list[np.ndarray]:
+    """Cells of the file of pages, and of the file of items."""
+    ids = _id_texts(block)
+    users = np.empty((len(ids), files.USER_COLUMNS), object)
+    users[:, 0] = ids
+    users[:, np.array(files.USER_CATEGORICAL) - 1] = _code_texts(block.user_codes, 0)
+    users[:, np.array(files.USER_NUMERICAL) - 1] = _NUMBERS[block.user_levels]
+    items = np.empty((len(block.page), files.ITEM_COLUMNS), object)
+    items[:, 0], items[:, -1] = ids[block.page], label.astype(str)
+    items[:, np.array(files.ITEM_CATEGORICAL) - 1] = _code_texts(block.item_codes, _USERS)
+    items[:, np.array(files.ITEM_NUMERICAL) - 1] = _NUMBERS[block.item_levels]
+    return [users, items[block.item_order]]
 
 
 def _id_texts(block: Block) -> np.ndarray:
@@ -317,8 +293,8 @@ def _code_texts(codes: np.ndarray, first_field: int) -> np.ndarray:
     return np.stack([_CODES[first_field + f][codes[:, f]] for f in range(codes.shape[1])], axis=1)
 
 
-def _write_rows(file, cells: np.ndarray) -> None:
-    file.writelines(",".join(row) + "\n" for row in cells.tolist())
-
-
-WRITERS = {"raw": _raw, "processed": _processed}
+# Names of the files, the header of each, and the cells of a block.
+FORMATS = {
+    "raw": (("{cc}_user_{part}.csv", "{cc}_item_{part}.csv"), "", _raw),
+    "processed": (("AliExpress_{CC}/{part}.csv",), ",".join(files.CSV_COLUMNS) + "\n", _processed),
+}

@@ -148,11 +148,6 @@ def generate(
     return {name: truth.report() for name, truth in truths.items()}
 
 
-def make_amazon_sample(out: str | Path, seed: int) -> None:
-    """The bundled sample: 240 users of both categories and 144 of one only."""
-    make_amazon_pair(out, 240, seed, extra_users=0.3, items=(240, 160), truth=False)
-
-
 def _drawn_rows(rng: np.random.Generator, domain: Domain, members: np.ndarray) -> tuple:
     """user, item, day: each user some items, none twice, on days of their own."""
     counts = np.minimum(domain.fewest + rng.poisson(domain.more, len(members)), domain.items // 2)

@@ -28,7 +28,7 @@ import numpy as np
 from hamur.data.encode import factorise, fit_vocabulary
 from hamur.data.schema import FieldSpec, Schema
 from hamur.data.splits import random_split
-from hamur.data.synthetic.signals import GroundTruth, bisect
+from hamur.data.synthetic.signals import GroundTruth, intercept
 from hamur.data.table import Splits, Table, drop_fields
 from hamur.metrics.exact_front import sigmoid
 
@@ -103,20 +103,6 @@ class TaskTruth:
     probability: np.ndarray
     intercepts: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "TaskTruth":
-        return TaskTruth(self.probability[rows], self.intercepts)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The columns of a processed AliExpress file, in its order, and what the generator knows."""
-
-    search_id: np.ndarray  # (N,)
-    categorical: np.ndarray  # (N, 16)
-    numerical: np.ndarray  # (N, 63) float32
-    labels: np.ndarray  # (N, T) int8
-    truth: TaskTruth
-
 
 def make_task_conflict(
     num_rows: int = 40_000,
@@ -134,26 +120,31 @@ def make_task_conflict(
     conflict: 0 = all tasks want the same order, 0.5 = unrelated ones; rates: mean of each label.
     Raises:  ValueError: a number out of its range.
     """
-    rows = draw_rows(num_rows, tasks, conflict, rates, slope, seed, nonlinearity)
-    parts = split_by_page(rows.search_id, valid_share)
-    sparse, vocab_sizes = _encode(rows.categorical, parts[0])
+    if rates is None:
+        rates = (RATES[0], RATES[2]) if tasks == 2 else RATES[:tasks]
+    _check(num_rows, tasks, conflict, rates)
+    effects, inputs, draws = (np.random.default_rng(seed + i) for i in range(3))
+    search_id, categorical, numerical = _draw_inputs(inputs, num_rows)
+    scores = slope * _scores(effects, categorical, numerical, tasks, conflict, nonlinearity)
+    intercepts = np.array([intercept(score, rate) for score, rate in zip(scores.T, rates)])
+    probability = np.minimum.accumulate(sigmoid(scores + intercepts), axis=1)  # the funnel
+    parts = split_by_page(search_id, valid_share)
+    sparse, vocab_sizes = _encode(categorical, parts[0])
     table = Table(
         sparse=sparse,
-        dense=rows.numerical,
-        labels=rows.labels,
+        dense=numerical.astype(np.float32),
+        labels=_draw_labels(draws, probability),
         domain=np.zeros(num_rows, np.int32),
-        group=rows.search_id,
+        group=search_id,
         row_id=np.arange(num_rows, dtype=np.int64),
     )
     fields = [FieldSpec(f"categorical_{i + 1}", "sparse", v) for i, v in enumerate(vocab_sizes)]
     fields += [FieldSpec(f"numerical_{i + 1}", "dense") for i in range(NUM_DENSE)]
     split = {"rule": "pages in order", "seed": seed, "conflict": conflict, "slope": slope}
-    names = task_names(tasks)
-    schema = Schema(
-        TASKS_NAME, tuple(fields), names, ("synthetic",), group="search_id", split=split
-    )
+    names, domains = task_names(tasks), ("synthetic",)
+    schema = Schema(TASKS_NAME, tuple(fields), names, domains, group="search_id", split=split)
     tables = Splits(*(table.take(part) for part in parts))
-    return tables, schema, Splits(*(rows.truth.take(part) for part in parts))
+    return tables, schema, Splits(*(TaskTruth(probability[part], intercepts) for part in parts))
 
 
 def task_names(tasks: int) -> tuple[str, ...]:
@@ -161,26 +152,6 @@ def task_names(tasks: int) -> tuple[str, ...]:
     if tasks == 2:
         return LABELS
     return FUNNEL if tasks == 3 else tuple(f"stage_{k + 1}" for k in range(tasks))
-
-
-def draw_rows(num_rows, tasks, conflict, rates, slope, seed, nonlinearity) -> Rows:
-    """Draw inputs from seed, effects from another stream, labels from a third; see
-    `make_task_conflict`."""
-    if rates is None:
-        rates = (RATES[0], RATES[2]) if tasks == 2 else RATES[:tasks]
-    _check(num_rows, tasks, conflict, rates)
-    world, inputs, draws = (np.random.default_rng(seed + i) for i in range(3))
-    search_id, categorical, numerical = _draw_inputs(inputs, num_rows)
-    scores = _scores(world, categorical, numerical, tasks, conflict, nonlinearity)
-    probability, intercepts = _probabilities(slope * scores, rates)
-    labels = np.empty((num_rows, tasks), np.int8)
-    reached = np.ones(num_rows)
-    earlier = np.ones(num_rows, bool)
-    for k in range(tasks):
-        earlier = earlier & (draws.random(num_rows) < probability[:, k] / reached)
-        labels[:, k], reached = earlier, probability[:, k]
-    numerical = numerical.astype(np.float32)
-    return Rows(search_id, categorical, numerical, labels, TaskTruth(probability, intercepts))
 
 
 def _check(num_rows, tasks, conflict, rates):
@@ -245,14 +216,14 @@ def _standardised(column):
     return (column - column.mean()) / column.std()
 
 
-def _probabilities(scores, rates):
-    """(N, T) q_k and (T,) o_k: the intercept that makes the mean the rate, then the funnel."""
-
-    def intercept(score: np.ndarray, rate: float) -> float:
-        return bisect(lambda offset: sigmoid(score + offset).mean(), rate)
-
-    intercepts = np.array([intercept(score, rate) for score, rate in zip(scores.T, rates)])
-    return np.minimum.accumulate(sigmoid(scores + intercepts), axis=1), intercepts
+def _draw_labels(rng, probability):
+    """(N, T) int8: label k is drawn where label k - 1 is 1."""
+    labels = np.empty(probability.shape, np.int8)
+    before, reached = np.ones(len(labels), bool), 1.0
+    for k, q in enumerate(probability.T):
+        before = before & (rng.random(len(labels)) < q / reached)
+        labels[:, k], reached = before, q
+    return labels
 
 
 def split_by_page(

@@ -26,8 +26,19 @@ def write_samples(out: str | Path) -> None:
         min_positives=2,
         truth=False,
     )
-    aliexpress.make_aliexpress_sample(out / "aliexpress-sample", seed=SEED)
-    amazon.make_amazon_sample(out / "amazon-sample", seed=SEED)
+    # Far more clicks and purchases than the real data have, since a thousand rows would hold none.
+    sizes = dict(rows=1_000, test_rows=400, rates=(0.2, 0.05), signal=1.8, seed=SEED)
+    for folder, country, form in (
+        ("", "NL", "processed"),
+        ("", "US", "processed"),
+        ("raw", "NL", "raw"),
+    ):
+        aliexpress.make_aliexpress(
+            out / "aliexpress-sample" / folder, country=country, form=form, **sizes
+        )
+    # 240 users of both categories and 144 of one only.
+    sizes = dict(users=240, extra_users=0.3, items=(240, 160))
+    amazon.make_amazon_pair(out / "amazon-sample", seed=SEED, truth=False, **sizes)
 
 
 def _with_truth(make, out: Path, rows: int, seed: int, **options) -> dict:

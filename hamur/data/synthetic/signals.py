@@ -134,12 +134,13 @@ def bisect(mean: Callable[[float], float], rate: float, limit: float = 40.0) -> 
     return (low + high) / 2
 
 
+def intercept(logits: np.ndarray, rate: float) -> float:
+    """The b for which the mean probability of logits (N,) + b is the rate."""
+    return bisect(lambda b: sigmoid(logits + b).mean(), rate)
+
+
 def intercepts(logits: np.ndarray, domain: np.ndarray, rates: tuple[float, ...]) -> np.ndarray:
     """(D,) b_d for which the mean probability of the rows of domain d is its rate."""
-
-    def intercept(own: np.ndarray, rate: float) -> float:
-        return bisect(lambda b: sigmoid(own + b).mean(), rate)
-
     return np.array([intercept(logits[domain == d, d], rate) for d, rate in enumerate(rates)])
 
 

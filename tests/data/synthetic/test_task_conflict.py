@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hamur.data.synthetic.conflict import draw_rows, make_task_conflict, task_names
+from hamur.data.synthetic.conflict import make_task_conflict, task_names
 from hamur.data.synthetic.signals import expected_auc
 from hamur.metrics import auc, fronts
 from hamur.metrics.exact_front import (
@@ -40,19 +40,20 @@ VOLUMES = {
 
 
 def truth_of(conflict, seed=0):
-    return draw_rows(40_000, 2, conflict, None, 1.5, seed, 0.0).truth
+    """(probabilities of all rows, intercepts)"""
+    parts = make_task_conflict(40_000, 2, conflict, seed=seed)[2]
+    return np.concatenate([part.probability for part in parts]), parts.train.intercepts
 
 
 @pytest.mark.parametrize("conflict", list(FIGURES))
 def test_the_generator_and_its_front_give_the_specified_figures(conflict):
     rates, bayes, points = FIGURES[conflict]
-    truth = truth_of(conflict)
-    q = truth.probability
+    q, intercepts = truth_of(conflict)
     np.testing.assert_allclose(q.mean(axis=0), rates, atol=1e-3)
     entropy = base_entropy(q.mean(axis=0))
     own = oracle_losses(np.log(q / (1 - q)), q) / entropy
     np.testing.assert_allclose(own, bayes, atol=3e-3)
-    losses, areas = exact_front(q, truth.intercepts, CORNERS)
+    losses, areas = exact_front(q, intercepts, CORNERS)
     np.testing.assert_allclose(np.hstack([losses, areas]), points, atol=3e-3)
 
 
@@ -61,7 +62,7 @@ def test_the_exact_front_is_monotone_and_convex(conflict, seed):
     truth = truth_of(conflict, seed)
     first = np.linspace(0, 1, 11)
     preferences = np.column_stack([first, 1 - first])
-    losses, _ = exact_front(truth.probability, truth.intercepts, preferences)
+    losses, _ = exact_front(*truth, preferences)
     volume = fronts.hypervolume(losses, np.ones(2))
     assert volume == pytest.approx(VOLUMES[conflict, seed], abs=5e-4)
     if conflict == 0:
@@ -74,7 +75,7 @@ def test_the_exact_front_is_monotone_and_convex(conflict, seed):
 
 
 def test_closed_form_and_bisection_agree():
-    q = truth_of(0.25).probability[:500]
+    q = truth_of(0.25)[0][:500]
     weights = np.array([0.3, 0.7])
     closed = best_scores(q, np.zeros(2), weights)
     bisected = best_scores(q, np.array([0.0, 1e-9]), weights)
@@ -82,12 +83,12 @@ def test_closed_form_and_bisection_agree():
 
 
 def test_the_posthoc_score_of_the_true_probabilities_is_the_exact_front():
-    truth = truth_of(0.25)
-    q, entropy = truth.probability, base_entropy(truth.probability.mean(axis=0))
+    q, intercepts = truth_of(0.25)
+    entropy = base_entropy(q.mean(axis=0))
     logits = np.log(q / (1 - q))
-    found = posthoc_logits(logits, CORNERS, truth.intercepts, entropy)
+    found = posthoc_logits(logits, CORNERS, intercepts, entropy)
     losses = [oracle_losses(found[:, r], q) / entropy for r in range(3)]
-    expected, _ = exact_front(q, truth.intercepts, CORNERS)
+    expected, _ = exact_front(q, intercepts, CORNERS)
     np.testing.assert_allclose(losses, expected, atol=1e-6)
 
 
