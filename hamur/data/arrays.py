@@ -1,8 +1,8 @@
-"""The arrays of a cache: written in one pass, read where they lie.
+"""The arrays of a cache: written in one pass, read memory-mapped.
 
-`write_array` streams a .npy file and its checksum.  `Pieces` is one column of a Table whose parts
-lie in several memory-mapped files: ids in the narrowest type that holds them, and rows that many
-rows share (the features of a user, of a search page) stored once.
+`write_array` streams a .npy file and its checksum.  `Pieces` is one column of a Table from several
+memory-mapped files: ids in the narrowest type that holds them, and rows that many rows share (the
+features of a user, of a search page) stored once.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ _VIEWED_ROWS = 1 << 16
 
 
 class Part(NamedTuple):
-    """Where columns of a table lie in a cache: file, without .npy; the places that the columns of
-    the file take (none for a whole column); rows: the file that says which row belongs to each."""
+    """Columns of a table in a cache: file, without .npy; columns: the places in the table that the
+    columns of the file take (none for a whole column); rows: the file with the row of each row."""
 
     file: str
     columns: tuple[int, ...] = ()

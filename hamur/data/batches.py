@@ -174,7 +174,7 @@ def prefetch(items: Iterable, depth: int = 2) -> Iterator:
 def _gather(
     table: Table, plan: Iterable[tuple[np.ndarray, np.ndarray]], domain: np.ndarray | None
 ) -> Iterator[Table]:
-    """One gather a column and step; no work per row in Python."""
+    """One gather per column and step; no work per row in Python."""
     sparse, dense, labels, domains = map(
         _view, (table.sparse, table.dense, table.labels, table.domain)
     )
@@ -187,7 +187,7 @@ def _gather(
             domain=domains.take(positions).astype(np.int32) if domain is None else domain,
             row_id=np.where(real, positions, _FILLER).astype(np.int64),
             weight=weight if table.weight is None else weight * table.weight[positions],
-            **padded(table.lists, positions),
+            **padded(table.multi_valued, positions),
         )
         if step % _RELEASE_EVERY == 0:
             table.release()

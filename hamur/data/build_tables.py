@@ -166,7 +166,9 @@ def _table(raw: RawColumns, rows: np.ndarray, fit: _Fit) -> Table:
         group=None if raw.group is None else raw.group[rows].astype(np.int64),
         time=None if raw.time is None else raw.time[rows].astype(np.int64),
         row_id=raw.row_id[rows].astype(np.int64),
-        lists=tuple(replace(column, rows=column.rows[rows]) for column in fit.lists.values()),
+        multi_valued=tuple(
+            replace(column, rows=column.rows[rows]) for column in fit.lists.values()
+        ),
     )
 
 
@@ -188,7 +190,7 @@ def _unknown(tables: Splits, raw: RawColumns) -> dict[str, list[int]]:
         for f, name in enumerate(raw.sparse)
     }
     return found | {
-        name: [int(table.lists[m].unknown(slice(None)).sum()) for table in tables]
+        name: [int(table.multi_valued[m].unknown(slice(None)).sum()) for table in tables]
         for m, name in enumerate(raw.multi)
     }
 

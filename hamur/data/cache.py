@@ -143,7 +143,7 @@ def arrange(columns: dict[str, list], arrays: dict[str, np.ndarray], schema: Sch
         )
         for spec, (file, _, rows) in zip(schema.multi, columns.pop("lists", []), strict=True)
     ]
-    values = {"lists": weighed(lists, schema)}
+    values = {"multi_valued": weighed(lists, schema)}
     for name, parts in columns.items():
         pieces = [
             Piece(arrays[file], tuple(places), None if rows is None else arrays[rows])
@@ -198,9 +198,9 @@ def write_cache(
         for split, table in zip(SPLITS, splits):
             arrays = {f"{split}/{column}": values for column, values in table.columns().items()}
             tables[split] = {column: [Part(f"{split}/{column}")] for column in table.columns()}
-            if table.lists:
+            if table.multi_valued:
                 tables[split]["lists"] = []
-            for spec, lists in zip(schema.multi, table.lists):
+            for spec, lists in zip(schema.multi, table.multi_valued):
                 name = f"{split}/multi_{spec.name}"
                 pointer = None if lists.rows is None else f"{name}.rows"
                 tables[split]["lists"].append(Part(name, rows=pointer))

@@ -65,7 +65,7 @@ def fit_vocabulary(
     min_count: int = 1,
     fit_on: str = "train",
 ) -> Vocabulary:
-    """Ids 1..n for the values that stand in at least `min_count` training rows; 0 = unknown.
+    """Ids 1..n for the values that occur in at least `min_count` training rows; 0 = unknown.
 
     train: positions of the training rows.  order: "value" (ascending), "first" (appearance in
     the training rows, as the public Ali-CCP files are coded), or a rank (n,) of the values.
@@ -131,7 +131,7 @@ class Scaler:
         return np.clip(scaled, 0.0, 1.0).astype(np.float32)
 
     def outside(self, column: np.ndarray) -> int:
-        """How many values lie outside the fitted range."""
+        """How many values are outside the fitted range."""
         return int(((column < self.low) | (column > self.high)).sum())
 
 
@@ -140,7 +140,7 @@ def fit_scaler(
 ) -> Scaler:
     """Minimum and maximum of the training rows (or of all rows).
 
-    keep_unit: a source that declares scaled data is left as it is if it lies in [0, 1] indeed.
+    keep_unit: a source that declares scaled data is left as it is if it is in [0, 1] indeed.
     """
     rows = column if fit_on == "all" else column[train]
     low, high = float(rows.min()), float(rows.max())

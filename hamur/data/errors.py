@@ -71,7 +71,7 @@ class JoinError(DataError):
 
 
 class DuplicateRowError(DataError):
-    """A key that must be unique stands twice."""
+    """A key that must be unique occurs twice."""
 
 
 class EmptySplitError(DataError):
@@ -79,7 +79,7 @@ class EmptySplitError(DataError):
 
 
 class LeakageError(DataError):
-    """A feature gives the label away, or a row stands in two splits."""
+    """A feature gives the label away, or a row is in two splits."""
 
 
 class StatsMismatchError(DataError):

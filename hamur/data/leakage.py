@@ -1,4 +1,4 @@
-"""The guard against features that know the label and rows that stand in two splits."""
+"""The guard against features that contain the label and rows that are in two splits."""
 
 from itertools import combinations
 
@@ -25,12 +25,12 @@ _SAMPLED_AT_ONCE = 4096
 
 
 def check_splits(tables: Splits) -> None:
-    """Raises LeakageError when a row_id stands in two splits."""
+    """Raises LeakageError when a row_id is in two splits."""
     for (first, a), (second, b) in combinations(zip(SPLITS, tables), 2):
         common = _common(a.row_id, b.row_id)
         if len(common):
             raise LeakageError(
-                f"{len(common)} rows stand in both {first} and {second}",
+                f"{len(common)} rows are in both {first} and {second}",
                 column="row_id",
                 value=common[:5].tolist(),
                 expected="disjoint splits",
@@ -44,12 +44,12 @@ def _common(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Values of both; of ascending columns, as in a large cache, without a copy of either."""
     if not (_ascends(a) and _ascends(b)):
         return np.intersect1d(a, b)
-    found = []
+    common = []
     for rows in blocks(len(a)):
-        mine = np.asarray(a[rows])
-        low, high = np.searchsorted(b, [mine[0], mine[-1] + 1])
-        found.append(np.intersect1d(mine, b[low:high], assume_unique=True))
-    return np.concatenate(found)
+        ids = np.asarray(a[rows])
+        low, high = np.searchsorted(b, [ids[0], ids[-1] + 1])
+        common.append(np.intersect1d(ids, b[low:high], assume_unique=True))
+    return np.concatenate(common)
 
 
 def _ascends(column: np.ndarray) -> bool:
@@ -82,7 +82,7 @@ def check_features(train: Table, schema: Schema, allow: tuple[str, ...] = ()) ->
             _check(name, label_name, label, sample.dense[:, c], allow)
         for f, (name, size) in enumerate(zip(schema.sparse_names, schema.vocab_sizes)):
             _check(name, label_name, label, _mean_label(sample.sparse[:, f], label, size), allow)
-        for spec, lists in zip(schema.multi, sample.lists):
+        for spec, lists in zip(schema.multi, sample.multi_valued):
             scores = _mean_label(lists.ids, label, spec.vocab_size, np.diff(lists.offsets))
             _check(spec.name, label_name, label, scores, allow)
 
@@ -93,9 +93,9 @@ def _sample(table: Table, rows: np.ndarray) -> Table:
     for part in blocks(len(rows), _SAMPLED_AT_ONCE):
         parts.append([getattr(table, name).take(rows[part], axis=0) for name in names])
         table.release()
-    lists = tuple(column.take(rows) for column in table.lists)
+    lists = tuple(column.take(rows) for column in table.multi_valued)
     table.release()
-    return Table(*map(np.concatenate, zip(*parts)), lists=lists)
+    return Table(*map(np.concatenate, zip(*parts)), multi_valued=lists)
 
 
 def _mean_label(

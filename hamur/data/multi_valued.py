@@ -1,8 +1,8 @@
-"""Columns of lists: a row has any number of ids, each with a value.
+"""Multi-valued fields: a row has any number of ids, each with a value.
 
-Stored as CSR: the lists one behind the other, and where each begins.  A list that many rows share
-(the history of a user, the genres of a movie) is stored once.  A batch holds them padded to the
-fixed length that the schema names, so that shapes are static.
+Stored as CSR: all lists one after the other, and where each begins.  A list that many rows share
+(the history of a user, the genres of a movie) is stored once.  A batch has them padded to the
+fixed length in the schema, so that shapes are static.
 """
 
 import dataclasses
@@ -23,10 +23,10 @@ _REMEDY = "encode the lists with the schema's own vocabularies and max_len, or c
 class MultiValued:
     """N lists of one multi-valued field; arrays may be memory-mapped.
 
-    ids (n,) int32, values (n,) float32, offsets (m+1,) int64 of m lists; rows (N,): which of them
-    belongs to each row, None where m = N.  max_len: the length of a row in a batch.
-    weighted: an entry weighs its value in the mean of a list, else every entry 1.
-    Raises:  ValueError: arrays that do not belong together.
+    ids (n,) int32, values (n,) float32, offsets (m+1,) int64 of m lists; rows (N,): the list of
+    each row, None where m = N.  max_len: the length of a row in a batch.
+    weighted: an entry counts by its value in the mean of a list, otherwise every entry counts 1.
+    Raises:  ValueError: arrays of different lengths.
     """
 
     ids: np.ndarray
@@ -51,15 +51,14 @@ class MultiValued:
         return dataclasses.replace(self, ids=ids, values=values, offsets=offsets, rows=None)
 
     def pad(self, index: np.ndarray, ids: np.ndarray, weights: np.ndarray) -> None:
-        """Writes the lists of these rows into ids and weights (len(index), max_len), zeros so
-        far."""
+        """Writes the lists of these rows into ids and weights, (len(index), max_len) zeros."""
         positions, offsets = self._spans(index)
         filled = np.arange(self.max_len) < np.diff(offsets)[:, None]
         ids[filled] = self.ids.take(positions)
         weights[filled] = self.values.take(positions) if self.weighted else 1.0
 
     def unknown(self, rows: slice) -> np.ndarray:
-        """(n,) bool, whether a list is the one entry 'unknown', as `cut` leaves it."""
+        """(n,) bool: the only entry of the row's list is 'unknown', as `cut` leaves it."""
         index = np.arange(*rows.indices(len(self)))
         lists = index if self.rows is None else self.rows.take(index)
         begins, ends = self.offsets.take(lists), self.offsets.take(lists + 1)
@@ -74,24 +73,25 @@ class MultiValued:
     def validate(self, spec: FieldSpec) -> None:
         """Raises DataValueError for a list that does not fit the field; reads each list once,
         however many rows share it."""
-        known = f"an id 0..{spec.vocab_size - 1}"
         for part in blocks(len(self.offsets) - 1):
             offsets = np.asarray(self.offsets[part.start : part.stop + 1])
-            lengths, own = np.diff(offsets), slice(offsets[0], offsets[-1])
-            ids, values = self.ids[own], self.values[own]
-            at = part.start + np.repeat(np.arange(len(lengths)), np.maximum(lengths, 0))
-            fits = (lengths >= 0) & (lengths <= spec.max_len)
-            room = f"a list of up to {spec.max_len} ids"
-            self._check(spec, fits, lengths, room, np.arange(part.start, part.stop))
-            self._check(spec, (ids >= 0) & (ids < spec.vocab_size), ids, known, at)
-            self._check(spec, np.isfinite(values) & (values >= 0), values, "a value >= 0", at)
+            lengths, entries = np.diff(offsets), slice(offsets[0], offsets[-1])
+            ids, values = self.ids[entries], self.values[entries]
+            lists = np.arange(part.start, part.stop)
+            of_entry = np.repeat(lists, np.maximum(lengths, 0))
+            good = (lengths >= 0) & (lengths <= spec.max_len)
+            self._check(spec, good, lengths, f"a list of up to {spec.max_len} ids", lists)
+            good = (ids >= 0) & (ids < spec.vocab_size)
+            self._check(spec, good, ids, f"an id 0..{spec.vocab_size - 1}", of_entry)
+            good = np.isfinite(values) & (values >= 0)
+            self._check(spec, good, values, "a value >= 0", of_entry)
             self.release()
         for part in blocks(0 if self.rows is None else len(self.rows)):
             rows, number = self.rows[part], len(self.offsets) - 1
             if rows.min() < 0 or rows.max() >= number:
                 raise ValueError(f"{spec.name!r}: a row points outside the {number} lists")
 
-    def _check(self, spec, good: np.ndarray, found: np.ndarray, expected: str, lists) -> None:
+    def _check(self, spec, good: np.ndarray, values: np.ndarray, expected: str, lists) -> None:
         if good.all():
             return
         first = int(np.argmin(good))
@@ -100,7 +100,7 @@ class MultiValued:
         raise DataValueError(
             f"row {row}, list {spec.name!r} cannot be used",
             column=spec.name,
-            value=found[first].item(),
+            value=values[first].item(),
             expected=expected,
             remedy=_REMEDY,
         )
@@ -114,8 +114,8 @@ class MultiValued:
 class RawMultiValued:
     """N lists of a multi-valued field before encoding, each entry of value 1.
 
-    codes: Codes of all entries of m lists, one behind the other; offsets (m+1,); rows (N,): which
-    list belongs to each row; max_len: the most entries that a row keeps.
+    codes: of all entries of m lists, one after the other; offsets (m+1,); rows (N,): the list of
+    each row; max_len: the number of entries that a row keeps at most.
     """
 
     codes: Codes
@@ -140,7 +140,7 @@ class RawMultiValued:
 
 
 def spans(offsets: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the entries of these lists (n,) stand, one list behind the other, and the offsets
+    """Positions of the entries of these lists (n,), one list after the other, and the offsets
     (n+1,) int64 of the lists in that order."""
     begins = np.asarray(offsets.take(lists))
     lengths = np.asarray(offsets.take(lists + 1)) - begins
@@ -157,49 +157,45 @@ def cut(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Encoded lists as they are stored: ids int32, values float32, offsets int64.
 
-    Unknown entries (id 0; unknown None: there are none) go where at least one known remains; then
-    the max_len entries of largest value stay, of equal ones the later, in the order of the list.  A
-    list without a known entry becomes the one entry id 0 of value 1: no list is empty.
+    Unknown entries (id 0; unknown None: there are none) are dropped where at least one other
+    remains; then the max_len entries of largest value stay, of equal ones the later, in the order
+    of the list.  A list of unknown entries becomes the one entry id 0 of value 1: no list is empty.
     """
     row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    kept = np.arange(len(ids)) if unknown is None else np.flatnonzero(ids != unknown)
-    # Largest value first, of equal values the later; the place in its list then is the rank.
-    order = kept[np.lexsort((-kept, -values[kept], row[kept]))]
-    lengths = np.bincount(row[kept], minlength=len(offsets) - 1)
+    entries = np.arange(len(ids)) if unknown is None else np.flatnonzero(ids != unknown)
+    # Largest value first, of equal values the later; the position in its list then is the rank.
+    order = entries[np.lexsort((-entries, -values[entries], row[entries]))]
+    lengths = np.bincount(row[entries], minlength=len(offsets) - 1)
     rank = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    kept = np.sort(order[rank < max_len])
-    lengths = np.clip(lengths, 1, max_len)
-    ends = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-    known = np.ones(ends[-1], bool)
-    known[ends[:-1][np.bincount(row[kept], minlength=len(lengths)) == 0]] = False
-    own_ids, own_values = np.zeros(ends[-1], np.int32), np.ones(ends[-1], np.float32)
-    own_ids[known], own_values[known] = ids[kept], values[kept]
-    return own_ids, own_values, ends
+    entries = np.sort(order[rank < max_len])
+    ends = np.concatenate(([0], np.cumsum(np.clip(lengths, 1, max_len)))).astype(np.int64)
+    filled = np.ones(ends[-1], bool)
+    filled[ends[:-1][lengths == 0]] = False
+    cut_ids, cut_values = np.zeros(ends[-1], np.int32), np.ones(ends[-1], np.float32)
+    cut_ids[filled], cut_values[filled] = ids[entries], values[entries]
+    return cut_ids, cut_values, ends
 
 
 def padded(lists: Sequence[MultiValued], index: np.ndarray) -> dict[str, np.ndarray]:
-    """What a batch of these rows holds of the lists: multi_ids (B, S) int32 and multi_weight
-    (B, S) float32, the fields side by side, S the sum of their max_len; {} without lists.
-
-    A list is filled up with id 0 of weight 0.
-    """
+    """Columns of a batch of these rows: multi_ids (B, S) int32 and multi_weight (B, S) float32, the
+    fields side by side, S the sum of their max_len; {} without fields.  Shorter lists are padded
+    with id 0 of weight 0."""
     if not lists:
         return {}
     shape = (len(index), sum(column.max_len for column in lists))
     ids, weights = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
     begin = 0
     for column in lists:
-        own = slice(begin, begin + column.max_len)
-        column.pad(index, ids[:, own], weights[:, own])
+        place = slice(begin, begin + column.max_len)
+        column.pad(index, ids[:, place], weights[:, place])
         begin += column.max_len
     return {"multi_ids": ids, "multi_weight": weights}
 
 
 def pooled_by(splits, schema: Schema, pool_weight: str | None):
-    """The same tables and their schema, with lists that weigh their entries in this way.
+    """The same tables (Splits) and schema, with this weighting of the entries; None: unchanged.
 
-    splits: a Splits.  pool_weight: None leaves all as it is.
-    Raises:  ValueError: no such way; no field of lists in the schema.
+    Raises:  ValueError: no such weighting; no multi-valued field in the schema.
     """
     if pool_weight is None:
         return splits, schema
@@ -213,12 +209,12 @@ def pooled_by(splits, schema: Schema, pool_weight: str | None):
         for spec in schema.fields
     )
     changed = dataclasses.replace(schema, fields=fields)
-    tables = (dataclasses.replace(t, lists=weighed(t.lists, changed)) for t in splits)
+    tables = (dataclasses.replace(t, multi_valued=weighed(t.multi_valued, changed)) for t in splits)
     return type(splits)(*tables), changed
 
 
 def weighed(lists: Sequence[MultiValued], schema: Schema) -> tuple[MultiValued, ...]:
-    """Columns of lists as the fields of the schema want them weighed."""
+    """Multi-valued columns with the weighting of the schema's fields."""
     return tuple(
         dataclasses.replace(column, weighted=spec.pool_weight == "value")
         for column, spec in zip(lists, schema.multi, strict=True)

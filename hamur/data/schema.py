@@ -174,7 +174,7 @@ class Schema:
 
     @classmethod
     def from_json(cls, text: str) -> "Schema":
-        """The schema that `to_json` wrote.  ValueError for a key it does not know or misses."""
+        """The schema that `to_json` wrote.  ValueError: an unknown or a missing key."""
         values = json.loads(text)
         specs = [FieldSpec(**_known(FieldSpec, item)) for item in values.get("fields", [])]
         return cls(**{**_known(cls, values), "fields": tuple(specs)})

@@ -26,8 +26,8 @@ class Table:
     sparse (N, F) int32 ids; dense (N, C) float32 in [0, 1]; labels (N, T) int8 or float32, 0 or 1;
     domain (N,) int32, 0..D-1; group, time (seconds), row_id (N,) int64 or None: never features;
     weight (N,) float32 or None: 1 for a real row, 0 for a filler;
-    lists: N lists of each multi-valued field of the schema.  A batch has them as multi_ids (N, S)
-    int32 and multi_weight (N, S) float32 instead, see `multi_valued.padded`.
+    multi_valued: the multi-valued fields of the schema.  A batch has them as multi_ids (N, S) int32
+    and multi_weight (N, S) float32 instead, see `multi_valued.padded`.
     Raises:  ValueError: columns of different length, or of the wrong number of axes.
     """
 
@@ -39,7 +39,7 @@ class Table:
     time: np.ndarray | None = None
     row_id: np.ndarray | None = None
     weight: np.ndarray | None = None
-    lists: tuple[MultiValued, ...] = ()
+    multi_valued: tuple[MultiValued, ...] = ()
     multi_ids: np.ndarray | None = None
     multi_weight: np.ndarray | None = None
 
@@ -51,7 +51,7 @@ class Table:
                     f"column {name!r} has shape {column.shape}; it needs {axes} axes and "
                     f"{len(self.domain)} rows, as 'domain' has"
                 )
-        for column in self.lists:
+        for column in self.multi_valued:
             if len(column) != len(self.domain):
                 raise ValueError(f"{len(column)} lists for {len(self.domain)} rows")
 
@@ -72,23 +72,26 @@ class Table:
         """The rows at these positions, in this order, as contiguous arrays in memory."""
         index = np.asarray(index)
         rows = {name: np.take(column, index, axis=0) for name, column in self.columns().items()}
-        return dataclasses.replace(self, **rows, lists=tuple(c.take(index) for c in self.lists))
+        return dataclasses.replace(
+            self, **rows, multi_valued=tuple(c.take(index) for c in self.multi_valued)
+        )
 
     def validate(self, schema: Schema) -> "Table":
-        """This table, once it is known to fit the schema.
+        """This table, if it fits the schema.
 
         Raises:  DataValueError: number of columns, an id outside its vocabulary, a domain outside
             0..D-1, a dense value that is NaN or infinite, a label other than 0 and 1, a list that
             is too long; names the row and the column.
         """
-        _check_width("sparse", self.sparse, schema.sparse_names)
-        _check_width("dense", self.dense, schema.dense_names)
-        _check_width("labels", self.labels, schema.labels)
-        _check_width("lists", np.empty((0, len(self.lists))), [each.name for each in schema.multi])
+        _check_width("sparse", self.sparse.shape[1], schema.sparse_names)
+        _check_width("dense", self.dense.shape[1], schema.dense_names)
+        _check_width("labels", self.labels.shape[1], schema.labels)
+        multi_names = tuple(spec.name for spec in schema.multi)
+        _check_width("multi_valued", len(self.multi_valued), multi_names)
         for rows in blocks(len(self)):
             self._validate_rows(rows, schema)
             self.release()
-        for spec, lists in zip(schema.multi, self.lists):
+        for spec, lists in zip(schema.multi, self.multi_valued):
             lists.validate(spec)
         return self
 
@@ -96,7 +99,7 @@ class Table:
         """Gives back the memory that reading memory-mapped columns has taken; they stay usable."""
         for column in self.columns().values():
             release(column)
-        for lists in self.lists:
+        for lists in self.multi_valued:
             lists.release()
 
     def _validate_rows(self, rows: slice, schema: Schema) -> None:
@@ -124,7 +127,7 @@ class Splits(NamedTuple):
 def drop_fields(splits: Splits, schema: Schema, names: Iterable[str]) -> tuple[Splits, Schema]:
     """The same rows without some features, for ablations; nothing is copied.
 
-    Without the domain field the model may not see the domain, which reports still know.
+    Without the domain field the model does not see the domain; reports still do.
     Raises:  ValueError: no such feature, or no sparse feature left.
     """
     names = tuple(names)
@@ -145,17 +148,17 @@ def drop_fields(splits: Splits, schema: Schema, names: Iterable[str]) -> tuple[S
             table,
             sparse=ColumnSubset(table.sparse, sparse),
             dense=ColumnSubset(table.dense, dense),
-            lists=tuple(table.lists[m] for m in lists),
+            multi_valued=tuple(table.multi_valued[m] for m in lists),
         )
         for table in splits
     )
     return Splits(*tables), smaller
 
 
-def _check_width(part: str, column: np.ndarray, names: tuple[str, ...]) -> None:
-    if column.shape[1] != len(names):
+def _check_width(part: str, width: int, names: tuple[str, ...]) -> None:
+    if width != len(names):
         raise DataValueError(
-            f"{part} has {column.shape[1]} columns",
+            f"{part} has {width} columns",
             expected=f"{len(names)}: {', '.join(names)}",
             remedy=_REMEDY,
         )

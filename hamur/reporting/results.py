@@ -95,7 +95,7 @@ def fingerprint(splits) -> str:
             digest.update(f"{part} {name} {values.shape} {values.dtype} {len(table)}\n".encode())
             digest.update(values.tobytes())
         index = np.arange(0, len(table), max(1, math.ceil(len(table) / FINGERPRINT_LISTS)))
-        for number, lists in enumerate(table.lists):
+        for number, lists in enumerate(table.multi_valued):
             own = lists.take(index)
             digest.update(f"{part} list {number} {own.max_len} {own.weighted}\n".encode())
             for values in (own.ids, own.values, own.offsets):

@@ -60,7 +60,7 @@ def assert_same(one, other):
     for a, b in zip(one, other, strict=True):
         for name, column in a.columns().items():
             np.testing.assert_array_equal(column, getattr(b, name), err_msg=name)
-        for x, y in zip(a.lists, b.lists, strict=True):
+        for x, y in zip(a.multi_valued, b.multi_valued, strict=True):
             np.testing.assert_array_equal(x.ids, y.ids)
             np.testing.assert_array_equal(x.rows, y.rows)
 

@@ -88,5 +88,5 @@ def test_outcomes_are_refused_by_name(tiny_splits, tiny_schema, name):
 
 def test_row_in_two_splits(tiny_splits):
     test = dataclasses.replace(tiny_splits.test, row_id=tiny_splits.valid.row_id)
-    with pytest.raises(LeakageError, match="150 rows stand in both valid and test"):
+    with pytest.raises(LeakageError, match="150 rows are in both valid and test"):
         leakage.check_splits(Splits(tiny_splits.train, tiny_splits.valid, test))

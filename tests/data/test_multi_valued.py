@@ -35,7 +35,7 @@ def table(tiny_schema):
     rng, rows = np.random.default_rng(4), 70
     words = random_lists(rng, WORDS, 9, rng.integers(0, 9, rows).astype(np.int32))
     lists = (random_lists(rng, TAGS, rows), words)
-    return dataclasses.replace(tiny_table(tiny_schema, rows, 1), lists=lists)
+    return dataclasses.replace(tiny_table(tiny_schema, rows, 1), multi_valued=lists)
 
 
 def naive_list(column: MultiValued, row: int) -> list[tuple[int, float]]:
@@ -83,7 +83,7 @@ def test_batches_hold_padded_lists_of_their_rows(table, schema, pool_weight):
             if source < 0:
                 continue
             seen, begin = seen + 1, 0
-            for column in table.lists:
+            for column in table.multi_valued:
                 own = slice(begin, begin + column.max_len)
                 begin += column.max_len
                 entries = naive_list(column, source)
@@ -97,7 +97,7 @@ def test_batches_hold_padded_lists_of_their_rows(table, schema, pool_weight):
 def test_taken_rows_have_their_lists(table, schema):
     index = np.array([40, 3, 3, 69])
     part = table.take(index).validate(schema)
-    for whole, column in zip(table.lists, part.lists):
+    for whole, column in zip(table.multi_valued, part.multi_valued):
         assert len(column) == 4 and column.rows is None
         lists = [naive_list(column, row) for row in range(4)]
         assert lists == [naive_list(whole, row) for row in index.tolist()]
@@ -121,20 +121,22 @@ def test_tables_without_lists_have_no_such_columns(tiny_splits):
 )
 def test_bad_entry_is_named(table, schema, change, text):
     ((name, value),) = change.items()
-    tags = table.lists[0]
+    tags = table.multi_valued[0]
     entries = getattr(tags, name).copy()
     entries[tags.offsets[1] - 1] = value
     bad = dataclasses.replace(tags, **{name: entries})
     with pytest.raises(DataValueError) as caught:
-        dataclasses.replace(table, lists=(bad, table.lists[1])).validate(schema)
+        dataclasses.replace(table, multi_valued=(bad, table.multi_valued[1])).validate(schema)
     assert text in str(caught.value) and "Remedy" in str(caught.value)
 
 
 def test_bad_entry_of_a_shared_list_is_named_by_its_first_row(table, schema):
-    words = table.lists[1]
+    words = table.multi_valued[1]
     ids = words.ids.copy()
     ids[words.offsets[5]] = 4
-    bad = dataclasses.replace(table, lists=(table.lists[0], dataclasses.replace(words, ids=ids)))
+    bad = dataclasses.replace(
+        table, multi_valued=(table.multi_valued[0], dataclasses.replace(words, ids=ids))
+    )
     with pytest.raises(DataValueError, match=f"row {words.rows.tolist().index(5)}, list 'words'"):
         bad.validate(schema)
 
@@ -144,21 +146,21 @@ def test_list_that_is_too_long_or_missing_is_named(table, schema):
     changed = dataclasses.replace(schema, fields=(*schema.fields[:3], short, *schema.fields[4:]))
     with pytest.raises(DataValueError, match=r"list 'tags'.*expected a list of up to 1 ids"):
         table.validate(changed)
-    with pytest.raises(DataValueError, match="lists has 1 columns; expected 2: tags, words"):
-        dataclasses.replace(table, lists=table.lists[:1]).validate(schema)
-    pointing = dataclasses.replace(table.lists[1], rows=table.lists[1].rows + 5)
+    with pytest.raises(DataValueError, match="multi_valued has 1 columns; expected 2: tags, words"):
+        dataclasses.replace(table, multi_valued=table.multi_valued[:1]).validate(schema)
+    pointing = dataclasses.replace(table.multi_valued[1], rows=table.multi_valued[1].rows + 5)
     with pytest.raises(ValueError, match="'words': a row points outside the 9 lists"):
-        dataclasses.replace(table, lists=(table.lists[0], pointing)).validate(schema)
+        dataclasses.replace(table, multi_valued=(table.multi_valued[0], pointing)).validate(schema)
     with pytest.raises(ValueError, match=r"ids, .* values, end"):
-        dataclasses.replace(table.lists[1], ids=table.lists[1].ids[:-1])
+        dataclasses.replace(table.multi_valued[1], ids=table.multi_valued[1].ids[:-1])
     with pytest.raises(ValueError, match="3 lists for 70 rows"):
-        dataclasses.replace(table, lists=(table.lists[0].take(np.arange(3)),))
+        dataclasses.replace(table, multi_valued=(table.multi_valued[0].take(np.arange(3)),))
 
 
 def test_dropped_lists_are_gone(table, schema):
     splits, smaller = drop_fields(Splits(table, table, table), schema, ["tags", "age"])
     assert [spec.name for spec in smaller.multi] == ["words"]
-    assert splits.test.lists == table.lists[1:]
+    assert splits.test.multi_valued == table.multi_valued[1:]
     splits.test.validate(smaller)
 
 
@@ -171,8 +173,8 @@ def test_list_that_knows_the_label_is_a_leak(tiny_schema, schema):
         np.arange(0, 801, 2), 3,
     )  # fmt: skip
     honest = random_lists(rng, TAGS, 400)
-    leakage.check_features(dataclasses.replace(train, lists=(honest, words)), schema)
-    leaking = dataclasses.replace(train, lists=(telling, words))
+    leakage.check_features(dataclasses.replace(train, multi_valued=(honest, words)), schema)
+    leaking = dataclasses.replace(train, multi_valued=(telling, words))
     with pytest.raises(LeakageError, match="'like' with an AUC of"):
         leakage.check_features(leaking, schema)
     leakage.check_features(leaking, schema, allow=("tags",))

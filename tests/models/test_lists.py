@@ -37,14 +37,16 @@ def make_table(rows, seed) -> Table:
         values = rng.uniform(0.5, 2.0, len(ids)).astype(np.float32)
         lists.append(MultiValued(ids, values, offsets, spec.max_len, weighted=True))
     labels = batch["labels"][:, None]
-    return Table(batch["sparse"], batch["dense"], labels, batch["domain"], lists=tuple(lists))
+    return Table(
+        batch["sparse"], batch["dense"], labels, batch["domain"], multi_valued=tuple(lists)
+    )
 
 
 def make_batch(rows, seed, table=None) -> dict[str, np.ndarray]:
     table = make_table(rows, seed) if table is None else table
     batch = {name: getattr(table, name) for name in ("sparse", "dense", "domain")}
     batch |= {"weight": np.ones(rows, np.float32), "labels": table.labels[:, 0]}
-    return batch | padded(table.lists, np.arange(rows))
+    return batch | padded(table.multi_valued, np.arange(rows))
 
 
 def logits(model, batch, quotas=None) -> np.ndarray:

@@ -40,7 +40,7 @@ def _split(table: Table, schema: Schema, counted: dict[str, int]) -> dict:
     rows = np.zeros(num_domains, np.int64)
     positives = np.zeros((len(schema.labels), num_domains), np.int64)
     unknown = np.zeros(schema.num_sparse, np.int64)
-    unknown_lists = np.zeros(len(table.lists), np.int64)
+    unknown_lists = np.zeros(len(table.multi_valued), np.int64)
     seen = {
         kind: np.zeros((num_domains, schema.vocab_sizes[f]), bool) for kind, f in counted.items()
     }
@@ -50,7 +50,7 @@ def _split(table: Table, schema: Schema, counted: dict[str, int]) -> dict:
         for t in range(len(positives)):
             positives[t] += np.bincount(domain, labels[:, t], num_domains).astype(np.int64)
         unknown += (sparse == UNKNOWN).sum(axis=0)
-        for m, lists in enumerate(table.lists):
+        for m, lists in enumerate(table.multi_valued):
             unknown_lists[m] += lists.unknown(part).sum()
         for kind, f in counted.items():
             seen[kind][domain, sparse[:, f]] = True

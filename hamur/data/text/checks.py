@@ -46,7 +46,7 @@ def unique(rows: Rows, keys: tuple[str, ...], bad_rows: BadRows) -> Rows:
 
     def describe(row: int) -> tuple:
         key = tuple(int(column[row]) for column in columns)
-        text = f"{name} stand in line {rows.lines[np.argmax(joined == joined[row])]} already"
+        text = f"{name} are in line {rows.lines[np.argmax(joined == joined[row])]} already"
         remedy = "remove one of the rows, or keep the first with --on_bad_rows skip"
         return text, key if len(key) > 1 else key[0], "every key once", remedy
 
@@ -57,7 +57,7 @@ def unique(rows: Rows, keys: tuple[str, ...], bad_rows: BadRows) -> Rows:
 def with_partner(
     rows: Rows, key: str, partners: np.ndarray, partner_file: Path, bad_rows: BadRows
 ) -> Rows:
-    """The rows whose key stands in another file too; JoinError for the others."""
+    """The rows whose key is in another file too; JoinError for the others."""
     alone, name = ~np.isin(rows.columns[key], partners), partner_file.name
 
     def describe(row: int) -> tuple:

@@ -60,7 +60,7 @@ def test_lists_and_cells_equal_the_naive_reader(mean, expected):
         np.testing.assert_array_equal(np.asarray(table.sparse), own["ids"])
         np.testing.assert_allclose(np.asarray(table.dense), own["dense"], atol=1e-6)
         np.testing.assert_array_equal(table.labels[:, 0], own["click"])
-        for spec, column in zip(schema.multi, table.lists):
+        for spec, column in zip(schema.multi, table.multi_valued):
             lists = own["lists"][spec.name]
             whole = column.take(np.arange(len(table)))
             assert np.diff(whole.offsets).tolist() == [len(each) for each in lists]
@@ -72,9 +72,11 @@ def test_lists_and_cells_equal_the_naive_reader(mean, expected):
 
 def test_lists_of_common_rows_are_stored_once(mean):
     splits, schema, _ = mean
-    stored = {spec.name: column.rows for spec, column in zip(schema.multi, splits.train.lists)}
+    stored = {
+        spec.name: column.rows for spec, column in zip(schema.multi, splits.train.multi_valued)
+    }
     assert [name for name, rows in stored.items() if rows is None] == ["210", "853"]
-    assert len(splits.train.lists[2].offsets) - 1 < len(splits.train) / 4
+    assert len(splits.train.multi_valued[2].offsets) - 1 < len(splits.train) / 4
 
 
 @pytest.mark.parametrize("pool_weight", ["uniform", "value"])
@@ -85,7 +87,7 @@ def test_pooled_vectors_of_1000_rows_equal_a_loop(mean, expected, pool_weight):
     multi = [(spec.vocab_size, spec.max_len) for spec in schema.multi]
     layer = InstanceEmbedding(np.random.default_rng(1), schema.vocab_sizes, 4, 0.5, multi=multi)
     rows = np.random.default_rng(2).permutation(len(splits.train))[:1000]
-    batch = padded(splits.train.lists, rows)
+    batch = padded(splits.train.multi_valued, rows)
     sparse = splits.train.sparse.take(rows)
     inputs = (Tensor(sparse), LAYOUT, None, *map(Tensor, batch.values()))
     found = layer(*inputs).asnumpy()[:, 4 * len(schema.vocab_sizes) :].reshape(1000, 6, 4)
@@ -112,7 +114,7 @@ def test_of_lists_cut_to_their_last_entry_mean_equals_last(raw, tmp_path):
     for ours, theirs in zip(mean, last):
         np.testing.assert_array_equal(np.asarray(ours.dense), np.asarray(theirs.dense))
         ids = {name: ours.sparse[:, f] for f, name in enumerate(schema.sparse_names)}
-        for spec, column in zip(schema.multi, ours.lists):
+        for spec, column in zip(schema.multi, ours.multi_valued):
             whole = column.take(np.arange(len(ours)))
             assert spec.max_len == 1 and (np.diff(whole.offsets) == 1).all()
             ids[spec.name] = whole.ids
@@ -126,7 +128,7 @@ def test_workers_and_ranges_do_not_change_a_list(raw, mean, tmp_path):
     assert same_files(mean[2].folder, two.folder)
     whole, _, _ = prepared(raw, tmp_path / "whole", range_bytes=1 << 30, **options)
     for a, b in zip(mean[0], whole):
-        for ours, theirs in zip(a.lists, b.lists):
+        for ours, theirs in zip(a.multi_valued, b.multi_valued):
             for name in ("ids", "values", "offsets"):
                 np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
 

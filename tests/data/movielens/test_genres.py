@@ -34,12 +34,12 @@ def test_every_row_has_the_ids_of_all_its_genres(movielens_folder, loaded):
     assert (spec.name, spec.vocab_size, spec.max_len) == ("genres", len(known) + 1, 6)
     assert max(map(len, names)) > 1
     for table in splits:
-        own = table.validate(schema).lists[0].take(np.arange(len(table)))
+        own = table.validate(schema).multi_valued[0].take(np.arange(len(table)))
         for row, (begin, end) in enumerate(zip(own.offsets, own.offsets[1:])):
             ids = [known.index(n) + 1 for n in names[table.row_id[row]] if n in known]
             assert own.ids[begin:end].tolist() == (ids or [0])
         assert (own.values == 1).all()
-        assert len(table.lists[0].offsets) - 1 < len(names) / 4  # one list for equal genres
+        assert len(table.multi_valued[0].offsets) - 1 < len(names) / 4  # one list for equal genres
 
 
 def test_the_cache_gives_the_same_lists_mapped(movielens_folder, loaded):
@@ -50,9 +50,9 @@ def test_the_cache_gives_the_same_lists_mapped(movielens_folder, loaded):
     cache.open_cache(made, verify=True)
     for a, b in zip(splits, again):
         for name in ("ids", "values", "offsets", "rows"):
-            stored = getattr(b.lists[0], name)
+            stored = getattr(b.multi_valued[0], name)
             assert isinstance(stored, np.memmap)
-            np.testing.assert_array_equal(getattr(a.lists[0], name), stored)
+            np.testing.assert_array_equal(getattr(a.multi_valued[0], name), stored)
 
 
 def test_the_joined_file_gives_the_same_lists(movielens_folder, loaded, joined, tmp_path):
@@ -62,7 +62,7 @@ def test_the_joined_file_gives_the_same_lists(movielens_folder, loaded, joined, 
     for a, b in zip(splits, loaded[0]):
         index = np.arange(len(a))
         for name in ("ids", "offsets"):
-            ours, theirs = (getattr(each.lists[0].take(index), name) for each in (a, b))
+            ours, theirs = (getattr(each.multi_valued[0].take(index), name) for each in (a, b))
             np.testing.assert_array_equal(ours, theirs)
 
 
@@ -72,7 +72,7 @@ def test_fit_on_all_has_no_unknown_genre(movielens_folder, tmp_path):
     names = genres_of_rows(movielens_folder)
     known = sorted({name for row in names for name in row})
     assert schema.multi[0].vocab_size == len(known)
-    own = splits.test.lists[0].take(np.arange(3))
+    own = splits.test.multi_valued[0].take(np.arange(3))
     expected = [known.index(name) for row in splits.test.row_id[:3] for name in names[row]]
     assert own.ids.tolist() == expected
 
