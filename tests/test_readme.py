@@ -1,6 +1,9 @@
 """What the pages say holds: their code runs, what they name exists, and the README stays short."""
 
+import contextlib
+import functools
 import importlib
+import io
 import re
 import runpy
 import shlex
@@ -77,8 +80,8 @@ def test_python_blocks_run(tmp_path, monkeypatch, tiny_schema, tiny_splits):
 
 BUNDLED = [line for line in commands(README) if "path" not in line and "--raw" not in line]
 SMALL = {  # what is added to a command, so that it ends soon
-    "run_aliexpress_multi_task": ["--epoch", "1", "--embed_dim", "8", "--no-posthoc"],
-    "run_amazon_cross_domain": ["--epochs", "1"],
+    "run_aliexpress_multi_task": ["--epochs", "1", "--embed_dim", "8", "--no-posthoc"],
+    "run_amazon_cross_domain": ["--epochs", "2", "--interval", "1"],
 }
 
 
@@ -92,6 +95,24 @@ def test_commands_on_bundled_data_run(line, tmp_path, monkeypatch, capsys):
         runpy.run_path(str(ROOT / script), run_name="__main__")
     assert end.value.code == 0, capsys.readouterr().err
     assert len(list(tmp_path.rglob("metrics.json"))) == 1
+
+
+@functools.cache
+def flags_of(script: str) -> set[str]:
+    """Every flag that the help of a script names."""
+    text = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(text):
+        patch.setattr(sys, "argv", [script, "--help"])
+        with pytest.raises(SystemExit):
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+    return set(re.findall(r"--[\w-]+", text.getvalue()))
+
+
+@every_page
+def test_flags_of_commands_exist(page):
+    for line in commands(page):
+        unknown = set(re.findall(r"--[\w-]+", line)) - flags_of(line.split()[1])
+        assert not unknown, line
 
 
 def test_readme_runs_every_system():
