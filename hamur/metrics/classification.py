@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 ONE_CLASS = "one class"
 NO_ROWS = "no rows"
@@ -23,6 +22,8 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     labels = np.asarray(labels)
     if labels.size == 0 or labels.min() == labels.max():
         return math.nan
+    from sklearn.metrics import roc_auc_score  # a second to import
+
     return float(roc_auc_score(labels, np.asarray(scores)))
 
 
