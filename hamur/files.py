@@ -24,10 +24,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Text in UTF-8, with a newline at its end."""
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
 def write_json(path: Path, content: Mapping) -> None:
     """Indented JSON.  NaN and infinity are errors: nothing but Python would read them."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(content, indent=2, allow_nan=False))
 
 
 def write_history(path: Path, rows: Sequence[Mapping]) -> None:

@@ -35,23 +35,26 @@ def load_or_train(
     description: Mapping,
     train: Callable[[], Mapping],
     changeable: Iterable[str] = CHANGEABLE_ON_RESUME,
+    replace: bool = False,
 ) -> dict:
     """metrics.json of the run in `folder`, which is trained first where it is not there.
 
     train: trains the run and returns the content of metrics.json.  description: the content of
-    config.json, see `difference`.
+    config.json, see `difference`.  replace: train again where the finished run was another one.
     Raises:  ValueError: the folder holds a finished run of other data or options.
     """
-    folder = Path(folder)
-    if (folder / "metrics.json").exists():
-        had = json.loads((folder / "config.json").read_text())
-        if different := difference(had, description, changeable):
+    path, config = Path(folder) / "metrics.json", Path(folder) / "config.json"
+    if path.exists():
+        different = difference(json.loads(config.read_text()), description, changeable)
+        if different is None:
+            return json.loads(path.read_text())
+        if not replace:
             raise ValueError(
                 f"{folder} holds a finished run, which had {different}; choose another folder, or "
                 "remove it."
             )
-    else:
-        content = train()
-        write_json(folder / "config.json", description)
-        write_json(folder / "metrics.json", content)  # its presence means: this run is complete
-    return json.loads((folder / "metrics.json").read_text())
+    content = train()
+    path.unlink(missing_ok=True)
+    write_json(config, description)
+    write_json(path, content)  # its presence means: this run is complete
+    return json.loads(path.read_text())

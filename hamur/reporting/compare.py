@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hamur.files import replacing, write_history
+from hamur.files import write_history, write_text
 from hamur.metrics import protocols
 from hamur.reporting.tables import UNDEFINED, markdown_table
 
@@ -112,24 +112,25 @@ class Key(NamedTuple):
 
 
 Runs = dict[Key, dict[int, dict]]
-FILES = ("metrics.json", "config.json")
+RUN = {"dataset", "model", "preset", "seed", "test", "train"}  # in metrics.json of every script
 HEADINGS = {"auc": "AUC", "macro_auc": "mean of domains", "worst_auc": "worst"}
 
 
 def load_runs(folders: Sequence[str | Path]) -> Runs:
-    """Key -> seed -> metrics.json, of every run below the folders.
+    """Key -> seed -> metrics.json, of every run below the folders but those of other studies.
 
     Raises:  ValueError: no run found, one seed of a model twice, or runs on different data or
         splits, which must not be compared.  Rows that are generated anew per seed may differ
         between seeds.
     """
     paths = sorted({path for folder in folders for path in Path(folder).rglob("metrics.json")})
-    if not paths:
-        raise ValueError(f"no metrics.json below {', '.join(map(str, folders))}.")
     runs: Runs = {}
     data: dict[tuple, tuple[str, Path]] = {}
     for path in paths:
-        run, config = (json.loads(path.with_name(name).read_text()) for name in FILES)
+        run = json.loads(path.read_text())
+        if not run.keys() >= RUN:
+            continue
+        config = json.loads(path.with_name("config.json").read_text())
         variant = run.get("arm") or run.get("head") or ""
         key = Key(run["dataset"], run["model"], run["preset"], variant)
         if run["seed"] in runs.setdefault(key, {}):
@@ -144,6 +145,8 @@ def load_runs(folders: Sequence[str | Path]) -> Runs:
         first, other = data.setdefault(rows, (config["data"]["fingerprint"], path))
         if config["data"]["fingerprint"] != first:
             raise ValueError(f"{path} and {other} used different data or splits.")
+    if not runs:
+        raise ValueError(f"no metrics.json of a run below {', '.join(map(str, folders))}.")
     return runs
 
 
@@ -230,8 +233,7 @@ def write_comparison(folder: Path, content: list[dict]) -> None:
     write_history(folder / "comparison.csv", rows)
     cells = [[_text(value) for value in row.values()] for row in rows]
     table = markdown_table([name.replace("_", " ") for name in rows[0]], cells)
-    with replacing(folder / "comparison.md") as temporary:
-        temporary.write_text(table + "\n", encoding="utf-8")
+    write_text(folder / "comparison.md", table)
     print(table)
 
 

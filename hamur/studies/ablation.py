@@ -4,30 +4,25 @@
     official, paper           both forms of the adapter model; plain arms come in both forms too
     official with X of paper  one row of the specification's table of differences changed, and
     paper with X of official  the same row changed back, for every row
-    ... with K = 8, 16        a smaller instance matrix; the published K stands in the arm itself
+    ... with K = 8, 16        a smaller instance matrix than the published K of the arm itself
 
 Every arm trains with the same options and seeds; an arm whose result is on disk is not run again.
 """
 
 import dataclasses
-import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from hamur.commands.script import command, select_device
-from hamur.config import (
-    check_fields,
-    data_flag,
-    from_flags,
-    model_flag,
-    run_flag,
-    training_flag,
-)
-from hamur.files import replacing, write_history, write_json
+from hamur.commands.script import select_device
+from hamur.config import data_flag, model_flag, shared
+from hamur.files import write_history, write_json, write_text
 from hamur.reporting import compare, results, tables
+from hamur.same_run import load_or_train
+from hamur.studies import CHANGEABLE, StudyOptions, run_script
 
 # The rows of the table of differences: fields that mean one thing change together.
 ROWS = (
@@ -48,13 +43,12 @@ ROWS = (
 )
 RANKS = (8, 16)
 PRESETS = ("paper", "official")
-FIGURES = ("auc", "macro_auc", "worst_auc", "logloss")
 BACKBONES = ("mlp", "dcn_md", "wd_md")
 
 
 @dataclass(frozen=True)
-class AblationConfig:
-    """Options of the ablation script; see RankingConfig for those of the same name.
+class AblationConfig(StudyOptions):
+    """Options of the ablation script.
 
     Raises:  ValueError: an unknown backbone, or a number out of its range.
     """
@@ -65,25 +59,14 @@ class AblationConfig:
         default_text="generated rows whose two domains disagree about every item",
     )
     rows: int = data_flag(8_000, "rows to generate without --dataset_path", at_least=200)
-    backbone: str = model_flag("mlp", "the network the adapter cells stand in", choices=BACKBONES)
+    backbone: str = model_flag("mlp", "the network that gets the adapter cells", choices=BACKBONES)
     arms: str | None = model_flag(
         None, "only arms whose name this regular expression matches", default_text="all"
     )
-    seeds: int = training_flag(
-        3, "training seeds of each arm, counted from 2022; initial weights follow", at_least=1
-    )
-    epoch: int = training_flag(20, "passes over the training rows, at most", at_least=1)
-    patience: int = training_flag(4, "epochs without a better validation AUC", at_least=1)
-    batch_size: int = training_flag(512, "rows of a training step", at_least=2)
-    learning_rate: float = training_flag(1e-3, "step size of Adam", above=0)
-    weight_decay: float = training_flag(1e-5, "strength of the coupled L2 term", at_least=0)
-    device: str = run_flag("cpu", "cpu, gpu or ascend, with a card as in ascend:1")
-    save_dir: str = run_flag("runs/ablation", "folder of the results; also what resuming reads")
-    quiet: bool = run_flag(False, "print the table only")
-    debug: bool = run_flag(False, "show the traceback of an error in data or options")
+    save_dir: str = shared("save_dir", "runs/ablation", default_text=None)
 
     def __post_init__(self):
-        check_fields(self)
+        super().__post_init__()
         try:
             re.compile(self.arms or "")
         except re.error as error:
@@ -124,11 +107,8 @@ def make_arms() -> list[Arm]:
 
 
 def main(load: Callable, script: str, description: str, argv: Sequence[str] | None = None) -> int:
-    """Run the script: flags, then `run_study`.  Exit codes as those of `hamur.commands.script`."""
-    config = from_flags(AblationConfig, argv, description)
-    with command(script, config.debug, "started again, it trains only what is missing") as outcome:
-        run_study(config, load)
-    return outcome.code
+    """Run the script: flags, then `run_study`."""
+    return run_script(AblationConfig, lambda c: run_study(c, load), script, description, argv)
 
 
 def run_study(config: AblationConfig, load: Callable) -> list[dict]:
@@ -143,18 +123,23 @@ def run_study(config: AblationConfig, load: Callable) -> list[dict]:
     arms = [arm for arm in make_arms() if re.search(config.arms or "", arm.name)]
     if not arms:
         raise ValueError(f"--arms {config.arms!r} matches none of the arms.")
-    remember(folder / "config.json", config, splits, schema)
-    found = {}
+    about = {"options": config.fixed(), "versions": results.versions()}
+    about["data"] = {"name": schema.name, "fingerprint": results.fingerprint(splits)}
+    about["git_commit"] = results.git_commit()
+    runs = {arm.name: {} for arm in arms}
     for seed in range(2022, 2022 + config.seeds):
         for arm in arms:
-            path = folder / "arms" / slug(arm.name) / f"{seed}.json"
-            if not path.exists():
-                write_json(path, run_arm(arm, config, splits, schema, seed))
-            found[arm.name, seed] = json.loads(path.read_text())
+            run = load_or_train(
+                folder / "arms" / slug(arm.name) / str(seed),
+                about,
+                partial(run_arm, arm, config, splits, schema, seed),
+                CHANGEABLE,
+            )
+            runs[arm.name][seed] = run
             if not config.quiet:
-                report = found[arm.name, seed]["test"]
-                print(f"seed {seed}  {arm.name}: test auc {report['auc']:.4f}", flush=True)
-    rows = summary(arms, found)
+                auc = run["test"]["auc"]
+                print(f"seed {seed}  {arm.name}: test auc {auc:.4f}", flush=True)
+    rows = [summary(arm, runs) for arm in arms]
     write_table(folder, rows, config, schema)
     return rows
 
@@ -168,18 +153,6 @@ def load_data(config: AblationConfig, load: Callable) -> tuple:
     return make_conflict(config.rows)[:2]
 
 
-def remember(path: Path, config: AblationConfig, splits, schema) -> None:
-    """Write config.json, or check that the one in the folder describes the same study."""
-    free = ("arms", "seeds", "device", "save_dir", "dataset_path", "quiet", "debug")
-    options = {k: v for k, v in dataclasses.asdict(config).items() if k not in free}
-    study = {"options": options, "data": schema.name, "fingerprint": results.fingerprint(splits)}
-    before = json.loads(path.read_text())["study"] if path.exists() else study
-    if before != study:
-        raise ValueError(f"{path.parent} holds another study: {before}. Use another --save_dir.")
-    about = {"versions": results.versions(), "git_commit": results.git_commit()}
-    write_json(path, {"study": study, "all_options": dataclasses.asdict(config), **about})
-
-
 def run_arm(arm: Arm, config: AblationConfig, splits, schema, seed: int) -> dict:
     """Train one arm; its reports on validation and test rows, and its size."""
     from hamur import metrics, models, training
@@ -187,7 +160,7 @@ def run_arm(arm: Arm, config: AblationConfig, splits, schema, seed: int) -> dict
     model = build(arm, config.backbone, schema, seed)
     trainer = training.Trainer(
         training.supervised_step,
-        epochs=config.epoch,
+        epochs=config.epochs,
         batch_size=config.batch_size,
         seed=seed,
         learning_rate=config.learning_rate,
@@ -220,44 +193,25 @@ def build(arm: Arm, backbone: str, schema, seed: int):
     return models.match_parameters(plain, schema, target, config=arm.config, seed=seed)
 
 
-def summary(arms: Sequence[Arm], found: dict[tuple[str, int], dict]) -> list[dict]:
-    """A row an arm: every figure over the seeds, and the paired difference to its reference."""
-    rows = []
-    for arm in arms:
-        runs = {seed: run for (name, seed), run in found.items() if name == arm.name}
-        row = {"arm": arm.name, "seeds": len(runs)}
-        row["parameters"] = next(iter(runs.values()))["parameters"]
-        for name, values in figures(runs.values()):
-            spread = compare.spread(values)
-            row[name] = spread.mean if spread.count else None
-            row[f"{name}_std"] = spread.std if spread.count > 1 else None
-        row |= difference(arm, runs, found)
-        rows.append(row)
-    return rows
-
-
-def figures(runs) -> Iterator[tuple[str, list]]:
-    """Name and values over runs of each figure in the table."""
-    runs = list(runs)
-    yield "valid_auc", [run["valid"]["auc"] for run in runs]
-    for name in FIGURES:
-        yield name, [run["test"][name] for run in runs]
-    for domain in runs[0]["test"]["domains"]:
-        yield f"auc_domain_{domain}", [run["test"]["domains"][domain]["auc"] for run in runs]
-
-
-def difference(arm: Arm, runs: dict, found: dict) -> dict:
-    """Test AUC against the reference, paired by seed."""
-    both = [
-        {seed: run["test"]["auc"] for (name, seed), run in found.items() if name == arm.reference},
-        {seed: run["test"]["auc"] for seed, run in runs.items()},
-    ]
-    names = ("reference", "difference", "low", "high", "verdict")
-    if not both[0]:
-        return dict.fromkeys(names)
-    result = compare.compare(*both)
-    interval = (result.low, result.high) if result.count > 1 else (None, None)
-    return dict(zip(names, (arm.reference, result.difference, *interval, result.verdict)))
+def summary(arm: Arm, runs: dict[str, dict[int, dict]]) -> dict:
+    """Row of an arm: every figure over the seeds, and the paired difference to its reference."""
+    own = runs[arm.name]
+    row = {"arm": arm.name, "seeds": len(own)}
+    row["parameters"] = next(iter(own.values()))["parameters"]
+    figures = [{"valid_auc": run["valid"]["auc"]} | compare.figures(run) for run in own.values()]
+    for name in figures[0]:
+        spread = compare.spread(values[name] for values in figures)
+        row[name] = spread.mean if spread.count else None
+        row[f"{name}_std"] = spread.std if spread.count > 1 else None
+    sides = (compare.defined(runs.get(name, {}), "auc") for name in (arm.reference, arm.name))
+    result = compare.compare(*sides)
+    row |= dict.fromkeys(("reference", "difference", "low", "high", "verdict"))
+    if result.count:
+        row |= {"reference": arm.reference, "difference": result.difference}
+        row["verdict"] = result.verdict
+    if result.count > 1:
+        row |= {"low": result.low, "high": result.high}
+    return row
 
 
 def write_table(folder: Path, rows: list[dict], config: AblationConfig, schema) -> None:
@@ -267,10 +221,10 @@ def write_table(folder: Path, rows: list[dict], config: AblationConfig, schema) 
     shown = [name for name in rows[0] if f"{name}_std" in rows[0]]
     header = ["arm", "seeds", "parameters", *shown, "against", "difference", "95 %", "verdict"]
     lines = [_line(row, shown) for row in rows]
-    title = f"Ablation of {config.backbone}_adp on {schema.name}, test split (mean ± std)\n\n"
-    with replacing(folder / "ablation.md") as temporary:
-        temporary.write_text(title + tables.markdown_table(header, lines) + "\n")
-    print(title + tables.markdown_table(header, lines))
+    text = f"Ablation of {config.backbone}_adp on {schema.name}, test split (mean ± std)\n\n"
+    text += tables.markdown_table(header, lines)
+    write_text(folder / "ablation.md", text)
+    print(text)
 
 
 def _line(row: dict, shown: Sequence[str]) -> list[str]:

@@ -1,6 +1,5 @@
 """The arms of the front study on the rows of one seed; see `hamur.studies.fronts`."""
 
-import json
 from functools import partial
 
 import numpy as np
@@ -10,10 +9,10 @@ from hamur import metrics, models, training
 from hamur.commands.multi_task import AVERAGING
 from hamur.commands.multi_task_run import score_offsets
 from hamur.data.synthetic.conflict import make_task_conflict
-from hamur.files import write_json
 from hamur.metrics import fronts
 from hamur.metrics.exact_front import exact_front, oracle_losses
 from hamur.reporting import front
+from hamur.same_run import load_or_train
 from hamur.training.checkpoint import restore, snapshot
 from hamur.training.prediction import graph_mode, predictor_of
 from hamur.training.preference.samplers import evaluation_preferences
@@ -21,19 +20,10 @@ from hamur.training.preference.step import RepeatedStep
 
 SIZES = dict(embed_dim=16, expert_dims=(64, 32), tower_dims=(32, 16))
 PUBLISHED_DECAY = 1e-6
-OWN_TOWERS = ("official", "per_task")  # a tower a task: no point that one score could reach
+OWN_TOWERS = ("official", "per_task")  # one tower per task: no point that one score could reach
 RESAMPLES = 40  # of search pages, to tell a span from noise
 EXPERTS = {2: 4}  # with more tasks: one for each corner, each edge from one to another, the centre
-FREE = (
-    "arms",
-    "seeds",
-    "first_seed",
-    "device",
-    "save_dir",
-    "quiet",
-    "debug",
-)  # do not change an arm's result
-# Nor these that of a model of one preference.
+# Options that do not change a model of one preference.
 OF_PREFERENCES = ("preferences_per_step", "sampler", "criterion")
 
 
@@ -54,40 +44,39 @@ class SeedStudy:
         """Train what is missing; the losses of every arm and their measures."""
         exact, _ = exact_front(self.truth.probability, self.offsets, self.preferences, self.entropy)
         found = {"preferences": self.preferences.tolist(), "exact": exact.tolist()}
-        fixed = FREE + OF_PREFERENCES
-        found["reference"] = self.kept("reference", self.train_reference, fixed)["losses"]
+        reference = self.arm("reference", self.train_reference, OF_PREFERENCES)
+        found["reference"] = reference["losses"]
         found |= {"arms": {}, "front_degenerate": {}}
         for arm in self.config.arm_names:
-            kept = self.kept(arm, partial(self.train_arm, arm))
-            found["arms"][arm] = kept["losses"]
-            found["front_degenerate"][arm] = kept.get("front_degenerate")
-            if "posthoc" in kept:
-                found["posthoc"] = kept["posthoc"]
+            result = self.arm(arm, partial(self.train_arm, arm))
+            found["arms"][arm] = result["losses"]
+            found["front_degenerate"][arm] = result.get("front_degenerate")
+            if "posthoc" in result:
+                found["posthoc"] = result["posthoc"]
         if "per_task" in found["arms"]:
-            found["single_task"] = self.kept("single_task", self.train_single, fixed)["losses"]
+            single = self.arm("single_task", self.train_single, OF_PREFERENCES)
+            found["single_task"] = single["losses"]
         return found | {"measures": self.measures(found)}
 
-    def kept(self, name, train, free=FREE):
-        """What train() returns of an arm, its NE as "losses" first of all; from disk if it is there
-        with the same options but those that are free."""
-        path = self.folder / f"{name}.json"
-        asked = {k: v for k, v in vars(self.config).items() if k not in free}
-        if path.exists():
-            stored = json.loads(path.read_text())
-            if {k: v for k, v in stored["options"].items() if k not in free} == asked:
-                return stored
-        found = {"options": asked, **train()}
-        write_json(path, found)
-        if not self.config.quiet:
-            print(f"seed {self.seed}: {name} done", flush=True)
-        return found
+    def arm(self, name, train, changeable=()):
+        """What train() returns, its NE as "losses" first of all; from disk where it was trained
+        with the same options but the changeable ones."""
+
+        def told():
+            result = train()
+            if not self.config.quiet:
+                print(f"seed {self.seed}: {name} done", flush=True)
+            return result
+
+        options = {"options": self.config.fixed(*changeable)}
+        return load_or_train(self.folder / name, options, told, (), replace=True)
 
     def train_reference(self):
-        """NE of one model a preference."""
+        """NE of one model per preference."""
         return {"losses": self.train_fixed("shared_score", self.preferences)}
 
     def train_fixed(self, head, preferences):
-        """NE (R, T) as lists of one model a preference, which never sees another."""
+        """NE (R, T) as lists of one model per preference, which never sees another."""
         model, repeated, found = self.make_model("pareto", head), RepeatedStep(), []
         start = snapshot(model)
         for preference in np.asarray(preferences, np.float64).tolist():
@@ -132,11 +121,11 @@ class SeedStudy:
         """Train one model; its logits (N, R, T) on the test rows, at all preferences or the fixed
         one."""
         config, published = self.config, scalarisation == "official"
-        judged = self.preferences if fixed is None else np.array([fixed], np.float32)
+        points = self.preferences if fixed is None else np.array([fixed], np.float32)
         criterion = config.criterion if fixed is None else "weighted_loss"
         trainer = training.Trainer(
             partial(step, options=self.options(scalarisation, fixed)),
-            epochs=config.epoch,
+            epochs=config.epochs,
             batch_size=config.batch_size,
             seed=self.seed,
             learning_rate=config.learning_rate,
@@ -145,13 +134,13 @@ class SeedStudy:
             patience=config.patience,
             criterion="auc_hypervolume" if published else criterion,
             evaluation=partial(
-                training.TaskEvaluation, preferences=judged, entropy=self.entropy, weights=judged
+                training.TaskEvaluation, preferences=points, entropy=self.entropy, weights=points
             ),
             quiet=True,
         )
         trainer.fit(model, self.splits.train, self.splits.valid)
         with graph_mode():
-            return predictor_of(model).logits(self.splits.test, judged)
+            return predictor_of(model).logits(self.splits.test, points)
 
     def losses(self, logits):
         """NE (R, T) as lists, expected under the true probabilities."""
@@ -169,7 +158,7 @@ class SeedStudy:
                 number=1, sampler="dirichlet", dirichlet_alpha=(1.0, 1.2), loss_norm="none"
             )
         return training.PreferenceOptions(
-            tuple(self.entropy), config.epoch * steps, scalarisation=scalarisation, **given
+            tuple(self.entropy), config.epochs * steps, scalarisation=scalarisation, **given
         )
 
     def measures(self, found):

@@ -16,17 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamur.commands.script import command, select_device
-from hamur.config import (
-    check_fields,
-    data_flag,
-    from_flags,
-    model_flag,
-    run_flag,
-    training_flag,
-)
-from hamur.files import replacing, write_json
+from hamur.commands.script import select_device
+from hamur.config import data_flag, model_flag, shared, training_flag
+from hamur.files import write_json, write_text
 from hamur.reporting import tables
+from hamur.studies import StudyOptions, run_script
 
 ARMS = ("linear", "smooth_tchebycheff", "official", "per_task")
 # What an arm of head shared_score must reach, by number of tasks: Spearman, share of the
@@ -36,7 +30,7 @@ STEERED = ("linear", "smooth_tchebycheff", "tchebycheff", "cosmos", "hypervolume
 
 
 @dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(StudyOptions):
     """Options of the front study.
 
     Raises:  ValueError: an unknown arm, or a number out of its range.
@@ -49,14 +43,12 @@ class StudyConfig:
     arms: str = model_flag(
         ",".join(ARMS), f"of {', '.join((*STEERED, *ARMS[2:]))}, comma separated"
     )
-    seeds: int = training_flag(3, "seeds of data and training", at_least=1)
     first_seed: int = training_flag(
-        3, "the first of them; the defaults of the model were chosen on 0 to 2", at_least=0
+        3, "the first seed; the defaults of the model were chosen on 0 to 2", at_least=0
     )
-    epoch: int = training_flag(16, "passes over the training rows", at_least=1)
-    patience: int = training_flag(16, "epochs without gain on validation", at_least=1)
-    batch_size: int = training_flag(512, "rows of a training step", at_least=2)
-    learning_rate: float = training_flag(2e-3, "step size of Adam", above=0)
+    epochs: int = shared("epochs", 16, help="maximum number of passes over the training rows")
+    patience: int = shared("patience", 16)
+    learning_rate: float = shared("learning_rate", 2e-3)
     weight_decay: float = training_flag(
         5e-4, "strength of the L2 term; of official always 1e-6, as in the public code", at_least=0
     )
@@ -72,13 +64,10 @@ class StudyConfig:
         "preferences of a step",
         choices=("angles", "annealed", "grid", "dirichlet"),
     )
-    device: str = run_flag("cpu", "cpu, gpu or ascend, with a card as in ascend:1")
-    save_dir: str = run_flag("runs/front_study", "folder of the results; also what is reused")
-    quiet: bool = run_flag(False, "print the table only")
-    debug: bool = run_flag(False, "show the traceback of an error in data or options")
+    save_dir: str = shared("save_dir", "runs/front_study", default_text=None)
 
     def __post_init__(self):
-        check_fields(self)
+        super().__post_init__()
         for arm in self.arm_names:
             if arm not in (*STEERED, *ARMS):
                 raise ValueError(
@@ -92,12 +81,9 @@ class StudyConfig:
         return self.arms.replace("published", "official").split(",")
 
 
-def main(script: str, description: str, argv: Sequence[str] | None = None, **defaults) -> int:
-    """Run the script: flags, then `run_study`; exit codes of `hamur.commands.script`."""
-    config = from_flags(StudyConfig, argv, description, **defaults)
-    with command(script, config.debug, "started again, it trains only what is missing") as outcome:
-        run_study(config)
-    return outcome.code
+def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
+    """Run the script: flags, then `run_study`."""
+    return run_script(StudyConfig, run_study, script, description, argv)
 
 
 def run_study(config: StudyConfig) -> dict:
@@ -107,17 +93,15 @@ def run_study(config: StudyConfig) -> dict:
     from hamur.studies.front_arms import SeedStudy
 
     select_device(config.device)
-    folder = Path(config.save_dir)
+    folder, name = Path(config.save_dir), f"study-tasks{config.task_num}"
     content = {"options": dict(vars(config)), "seeds": []}
     for seed in range(config.first_seed, config.first_seed + config.seeds):
         study = SeedStudy(config, seed, folder / f"tasks{config.task_num}-seed{seed}")
         content["seeds"].append(study.run())
     header, rows = summary(content, config.task_num)
-    text = tables.markdown_table(header, rows)
-    with replacing(folder / f"study-tasks{config.task_num}.md") as temporary:
-        temporary.write_text(text + "\n")
-    write_json(folder / f"study-tasks{config.task_num}.json", content)
-    study_plot(folder / f"study-tasks{config.task_num}.png", content)
+    write_text(folder / f"{name}.md", tables.markdown_table(header, rows))
+    write_json(folder / f"{name}.json", content)
+    study_plot(folder / f"{name}.png", content)
     print(tables.text_table(header, rows))
     return content
 

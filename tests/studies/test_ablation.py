@@ -17,7 +17,7 @@ from hamur.studies.ablation import ROWS, AblationConfig, make_arms, run_study
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "run_ablation.py"
 FEW = r"^(plain, paper towers|paper|paper with side of official)$"
-SMALL = dict(rows=400, epoch=1, batch_size=128, seeds=1, quiet=True)
+SMALL = dict(rows=400, epochs=1, batch_size=128, seeds=1, quiet=True)
 
 
 def test_rows_are_exactly_the_differences_of_the_presets():
@@ -110,7 +110,7 @@ def test_another_study_in_the_same_folder_is_refused(tmp_path, monkeypatch):
     fake_run(monkeypatch, [])
     options = {**SMALL, "save_dir": str(tmp_path)}
     run_study(AblationConfig(**options), load_movielens)
-    with pytest.raises(ValueError, match=r"holds another study.*Use another --save_dir"):
+    with pytest.raises(ValueError, match=r"finished run, which had --learning_rate.*another"):
         run_study(AblationConfig(**{**options, "learning_rate": 0.5}), load_movielens)
 
 
