@@ -3,7 +3,6 @@
 import dataclasses
 import gzip
 import json
-import shutil
 from collections import Counter
 
 import numpy as np
@@ -14,9 +13,17 @@ from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.cross_domain_data import load
 from hamur.data.amazon.load import SAMPLE
 from hamur.training.trainer import Trainer
+from tests.support.amazon_raw import (
+    first_asin,
+    lines_of,
+    meta,
+    reviews,
+    set_line,
+    with_field,
+    write_lines,
+)
 
 TABLES = dict(source_table="s.csv", target_table="t.csv", sep=";")
-REVIEWS, META = "reviews_SynToys_5.json", "meta_SynToys.json"
 COLUMNS = "user=who,item=what,rating=stars,timestamp=when,category=kind"
 
 
@@ -109,63 +116,48 @@ def test_movielens_is_cut_into_a_pair_by_genre():
 # ---- raw Amazon files that cannot be used
 
 
-@pytest.fixture(scope="module")
-def unpacked(tmp_path_factory):
-    """The bundled sample, not compressed."""
-    folder = tmp_path_factory.mktemp("raw")
+@pytest.fixture
+def raw(tmp_path, monkeypatch):
+    """A copy of the bundled sample, not compressed."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "raw"
+    folder.mkdir()
     for path in SAMPLE.glob("*.gz"):
         (folder / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
     return folder
 
 
-def changed_field(**fields):
-    """Line 7 of the reviews with other values; None leaves the field out."""
-
-    def change(folder):
-        record = json.loads(lines(folder)[6]) | fields
-        put(folder, 7, json.dumps({k: v for k, v in record.items() if v is not None}))
-
-    return change
-
-
-def lines(folder, name=REVIEWS):
-    return (folder / name).read_text(encoding="utf-8").splitlines()
-
-
-def put(folder, number, line, name=REVIEWS):
-    found = lines(folder, name)
-    found[number - 1] = line
-    (folder / name).write_text("\n".join(found) + "\n", encoding="utf-8")
+def change_review(folder):
+    set_line(reviews(folder), 7, with_field(overall=6.0))
 
 
 def rows_of_each_user(most):
     def change(folder):
         kept, counts = [], Counter()
-        for line in lines(folder):
+        for line in lines_of(reviews(folder)):
             user = json.loads(line)["reviewerID"]
             counts[user] += 1
             if counts[user] <= most:
                 kept.append(line)
-        (folder / REVIEWS).write_text("\n".join(kept) + "\n")
+        write_lines(reviews(folder), kept)
 
     return change
 
 
 def strangers(folder):
-    path = folder / REVIEWS
-    path.write_text(path.read_text().replace('"reviewerID": "', '"reviewerID": "Z'))
+    text = reviews(folder).read_text()
+    reviews(folder).write_text(text.replace('"reviewerID": "', '"reviewerID": "Z'))
 
 
 def truncated(folder):
-    packed = gzip.compress((folder / REVIEWS).read_bytes())
-    (folder / REVIEWS).unlink()
-    (folder / f"{REVIEWS}.gz").write_bytes(packed[: len(packed) // 2])
+    packed = gzip.compress(reviews(folder).read_bytes())
+    reviews(folder).unlink()
+    (folder / "reviews_SynToys_5.json.gz").write_bytes(packed[: len(packed) // 2])
 
 
 def hostile(folder):
-    asin = json.loads(lines(folder)[0])["asin"]
     attack = f"__import__('os').system('touch {folder / 'executed'}')"
-    put(folder, 1, f"{{'asin': {attack}, 'also': '{asin}'}}", META)
+    set_line(meta(folder), 1, f"{{'asin': {attack}, 'also': '{first_asin(folder)}'}}")
 
 
 def as_it_is(folder):
@@ -175,44 +167,32 @@ def as_it_is(folder):
 @pytest.mark.parametrize(
     ("change", "flags", "words"),
     [
-        (changed_field(overall=6.0), "", [f"{REVIEWS}:7", "'overall'", "got 6.0"]),
-        (changed_field(overall=float("nan")), "", [f"{REVIEWS}:7", "'overall'", "nan"]),
-        (changed_field(asin=None), "", [f"{REVIEWS}:7", "'asin'", "missing"]),
-        (changed_field(unixReviewTime=1.5e9), "", [f"{REVIEWS}:7", "'unixReviewTime'"]),
-        (changed_field(unixReviewTime=10**12 * 4 // 3), "", [f"{REVIEWS}:7", "milliseconds"]),
-        (lambda folder: put(folder, 7, "{'reviewerID': "), "", [f"{REVIEWS}:7", "neither a JSON"]),
-        (truncated, "", [f"{REVIEWS}.gz", "last complete line is"]),
-        (hostile, "", [f"{META}:1", "neither a JSON object nor a literal"]),
-        (
-            as_it_is,
-            "--missing_meta error",
-            ["meta_SynBooks.json", "'asin'", "3 items have no meta"],
-        ),
+        (change_review, "", ["reviews_SynToys_5.json:7", "'overall'", "got 6.0"]),
+        (truncated, "", ["reviews_SynToys_5.json.gz", "last complete line is"]),
+        (hostile, "", ["meta_SynToys.json:1", "neither a JSON object nor a literal"]),
+        (as_it_is, "--missing_meta error", ["meta_SynBooks.json", "'asin'", "3 items have no"]),
         (strangers, "", ["0 users in both files: ", " in SynBooks, ", " in SynToys"]),
         (rows_of_each_user(2), "", ["no user has 3 rows in SynToys"]),
         (rows_of_each_user(3), "", ["dev_mode holdout", "--dev_mode reuse"]),
-        (lambda folder: (folder / REVIEWS).write_bytes(b""), "", [REVIEWS, "the file is empty"]),
+        (lambda folder: reviews(folder).write_bytes(b""), "", ["the file is empty"]),
     ],
 )
 def test_raw_files_that_cannot_be_used_are_told_before_training(
-    change, flags, words, unpacked, tmp_path, monkeypatch, capsys
+    change, flags, words, raw, tmp_path, monkeypatch, capsys
 ):
-    folder = shutil.copytree(unpacked, tmp_path / "raw")
-    change(folder)
-    monkeypatch.chdir(tmp_path)
+    change(raw)
     monkeypatch.setattr(Trainer, "fit", lambda *arguments: pytest.fail("it trains"))
-    assert main("x.py", "", ["--in_root", str(folder), "--quiet", *flags.split()]) == 2
+    assert main("x.py", "", ["--dataset_path", str(raw), "--quiet", *flags.split()]) == 2
     text = capsys.readouterr().err.strip()
     assert len(text.splitlines()) == 1
     for word in words:
         assert word in text
-    assert not (folder / "executed").exists() and not list(tmp_path.rglob("metrics.json"))
+    assert not (raw / "executed").exists() and not list(tmp_path.rglob("metrics.json"))
 
 
-def test_bad_lines_may_be_left_out_and_counted(unpacked, tmp_path):
-    folder = shutil.copytree(unpacked, tmp_path / "raw")
-    put(folder, 7, "{'reviewerID': ")
-    pair, _ = load(CrossDomainConfig(dataset_path=str(folder), on_bad_rows="skip").resolved())
-    counts = pair.target_schema.split["domains"]["SynToys"]["files"][REVIEWS]
+def test_bad_lines_may_be_left_out_and_counted(raw):
+    change_review(raw)
+    pair, _ = load(CrossDomainConfig(dataset_path=str(raw), on_bad_rows="skip").resolved())
+    counts = pair.target_schema.split["domains"]["SynToys"]["files"][reviews(raw).name]
     assert sum(counts["dropped"].values()) == 1
-    assert counts["rows_read"] == counts["rows_kept"] + 1 == len(lines(folder))
+    assert counts["rows_read"] == counts["rows_kept"] + 1 == len(lines_of(reviews(raw)))

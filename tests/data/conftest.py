@@ -11,6 +11,7 @@ from hypothesis import settings
 from hamur.data import synthetic
 from hamur.data.ali_ccp import columns as ali_ccp
 from hamur.data.movielens.load import CSV_COLUMNS
+from hamur.data.synthetic.amazon import make_amazon_pair
 
 # No test may fail because the machine is busy.
 settings.register_profile("no-deadline", deadline=None)
@@ -52,6 +53,19 @@ def ali_folder(tmp_path_factory) -> Path:
     for part in ("train", "val", "test"):
         (folder / f"ali_ccp_{part}_sample.csv").rename(folder / f"ali_ccp_{part}.csv")
     return folder
+
+
+@pytest.fixture(scope="session")
+def amazon_generated(tmp_path_factory):
+    """(folder, GroundTruth by category) of a plain pair of 150 users."""
+    folder = tmp_path_factory.mktemp("amazon") / "raw"
+    sizes = dict(extra_users=0.2, items=(150, 100), compressed=False)
+    return folder, make_amazon_pair(folder, 150, seed=1, **sizes)
+
+
+@pytest.fixture
+def amazon_folder(amazon_generated, tmp_path) -> Path:
+    return Path(shutil.copytree(amazon_generated[0], tmp_path / "raw"))
 
 
 @pytest.fixture

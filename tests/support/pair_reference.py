@@ -1,40 +1,44 @@
 """Pairs of domains as one would write them with dictionaries and lists, row by row."""
 
+import ast
 import gzip
 import json
 
 
+def _lines(path):
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+        return [line for line in file if line.strip()]
+
+
 def read_reviews(path):
     """[(user, item, rating, time, line from 0)]"""
-    open_ = gzip.open if path.suffix == ".gz" else open
-    with open_(path, "rt", encoding="utf-8") as file:
-        records = [json.loads(line) for line in file if line.strip()]
     keys = ("reviewerID", "asin", "overall", "unixReviewTime")
+    records = map(json.loads, _lines(path))
     return [tuple(record[key] for key in keys) + (n,) for n, record in enumerate(records)]
 
 
 def read_categories(path):
     """asin -> category"""
-    import ast
-
-    open_ = gzip.open if path.suffix == ".gz" else open
-    found = {}
-    with open_(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            record = ast.literal_eval(line)
-            paths = record.get("categories") or [[]]
-            found[record["asin"]] = paths[0][1] if len(paths[0]) > 1 else "others"
-    return found
+    categories = {}
+    for record in map(ast.literal_eval, _lines(path)):
+        first = (record.get("categories") or [[]])[0]
+        categories[record["asin"]] = first[1] if len(first) > 1 else "others"
+    return categories
 
 
-def ids(values):
-    return {value: n + 1 for n, value in enumerate(sorted(set(values)))}
+def numbered(values):
+    return {value: n for n, value in enumerate(values, 1)}
 
 
 class Reference:
-    """Leave-two-out pair with vocabularies of the rows that training may see."""
+    """Leave-two-out pair.
 
-    def __init__(self, source, target, source_category, target_category):
+    everything: vocabularies of all rows and not only of those that training may see; public: their
+    ids in the public order.
+    """
+
+    def __init__(self, source, target, *names, everything=False, public=False):
+        """names: item -> category, of the source and of the target."""
         by_user = {}
         for side, rows in enumerate((source, target)):
             for row in rows:
@@ -43,41 +47,41 @@ class Reference:
         for sides in kept.values():
             for rows in sides:
                 rows.sort(key=lambda row: (row[3], row[4]))
-        self.user = ids(kept)
-        self.source = [row for u in sorted(kept) for row in kept[u][0]]
+        self.user = numbered(sorted(kept))
+        self.source, self.target = (
+            [row for u in self.user for row in kept[u][side]] for side in (0, 1)
+        )
         self.of_user, self.positives = {}, {}
         for n, row in enumerate(self.source):
             self.of_user.setdefault(row[0], []).append((n, row[3]))
-        self.parts = {"train": [], "valid": [], "test": []}
-        self.valid_time = {}
-        for u in sorted(kept):
-            rows = kept[u][1]
-            self.parts["train"] += rows[:-2]
-            self.parts["valid"].append(rows[-2])
-            self.parts["test"].append(rows[-1])
-            self.valid_time[u] = rows[-2][3]
-        usable = [row for row in self.source if row[3] < self.valid_time[row[0]]]
-        self.item = [ids(r[1] for r in rows) for rows in (usable, self.parts["train"])]
-        self.names = (source_category, target_category)
-        self.category = [
-            ids(names[r[1]] for r in rows if r[1] in names)
-            for names, rows in zip(self.names, (usable, self.parts["train"]))
-        ]
+        of_users = [kept[u][1] for u in self.user]
+        self.parts = {
+            "train": [row for rows in of_users for row in rows[:-2]],
+            "valid": [rows[-2] for rows in of_users],
+            "test": [rows[-1] for rows in of_users],
+        }
+        self.valid_time = {row[0]: row[3] for row in self.parts["valid"]}
+        self.pools = [row for row in self.source if row[3] < self.valid_time[row[0]]]
+        self.names = names
+        self.item, self.category = [], []
+        seen = (self.source, self.target) if everything else (self.pools, self.parts["train"])
+        for rows, category in zip(seen, names):
+            items = list(dict.fromkeys(row[1] for row in rows))
+            used = {category[item] for item in items if item in category}
+            categories = [name for name in dict.fromkeys(category.values()) if name in used]
+            self.item.append(numbered(items if public else sorted(items)))
+            self.category.append(numbered(categories if public else sorted(categories)))
+
+    def category_of(self, item, side):
+        return self.category[side].get(self.names[side].get(item), 0)
 
     def encode(self, rows, side):
         """[[user, item, category, label, time, line]]"""
-        names, category, item = self.names[side], self.category[side], self.item[side]
         return [
-            [
-                self.user[u],
-                item.get(i, 0),
-                category.get(names.get(i), 0),
-                int(rating > 3),
-                time,
-                line,
-            ]
+            [self.user[u], self.item[side].get(i, 0), self.category_of(i, side), int(rating > 3),
+             time, line]
             for u, i, rating, time, line in rows
-        ]
+        ]  # fmt: skip
 
     def pool(self, row, rule):
         """Positions in the source of the rows that may stand beside a target row."""
@@ -93,3 +97,29 @@ class Reference:
                     self.positives[id(rows)].setdefault(r[0], []).append(r)
         found = [r for r in self.positives[id(rows)].get(user, []) if r[3] < time]
         return [self.item[side].get(r[1], 0) for r in found[-length:]]
+
+    def public_files(self):
+        """The JSON files of the public BIAO code, by name; of a reference with `everything`."""
+
+        def by_id(values):
+            return {str(number): values.get(user, []) for user, number in self.user.items()}
+
+        pool, liked = {}, ({}, {})
+        for user, item, rating, *_ in self.pools:
+            pool.setdefault(user, []).append([rating, self.item[0][item]])
+        for side, rows in enumerate((self.pools, self.parts["train"])):
+            for user, item, rating, *_ in rows:
+                if rating > 3:
+                    liked[side].setdefault(user, []).append(self.item[side][item])
+        files = {"users": self.user, "source_pos_neg": by_id(pool)}
+        for side, name in enumerate(("source", "target")):
+            files[f"{name}_item"], files[f"{name}_cate2id"] = self.item[side], self.category[side]
+            items = self.item[side].items()
+            files[f"{name}_item_cate"] = {str(n): self.category_of(i, side) for i, n in items}
+            files[f"{name}_user_behavior"] = by_id(liked[side])
+        for part, rows in self.parts.items():
+            files[f"{part}_set"] = [
+                [self.user[u], self.item[1][i], rating, liked[1].get(u, []), liked[0].get(u, [])]
+                for u, i, rating, *_ in rows
+            ]
+        return files

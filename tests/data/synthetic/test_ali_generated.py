@@ -8,7 +8,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from hamur.data import synthetic
-from hamur.data.synthetic import signals
 from hamur.data.synthetic.ali_world import PRESENT, RATES, SHARES
 from tests.support import naive
 
@@ -22,14 +21,6 @@ def generated(tmp_path_factory):
     report = synthetic.make_ali_ccp_raw(out, ROWS, 7, test_rows=2_000)
     with np.load(out.with_name("ali.truth.npz")) as known:
         return out, report, dict(known)
-
-
-def test_same_seed_same_bytes_and_another_seed_others(tmp_path):
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        synthetic.make_ali_ccp_raw(tmp_path / name, 3_000, seed, truth=False)
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
-        assert path.read_bytes() != (tmp_path / "c" / path.name).read_bytes()
 
 
 def test_rates_and_shares_are_the_published_ones(generated):
@@ -88,16 +79,7 @@ def test_bayes_auc_is_right_and_in_the_agreed_range(generated):
     )
 
 
-def test_expected_auc_equals_the_sum_over_pairs():
-    rng = np.random.default_rng(0)
-    p = np.round(rng.random(500), 2)  # with ties
-    weight = p[:, None] * (1 - p[None, :])
-    np.fill_diagonal(weight, 0)
-    won = (p[:, None] > p[None, :]) + 0.5 * (p[:, None] == p[None, :])
-    assert signals.expected_auc(p) == pytest.approx((weight * won).sum() / weight.sum(), abs=1e-12)
-
-
-def test_nothing_of_the_truth_stands_in_the_data(generated):
+def test_the_data_hold_nothing_of_the_ground_truth(generated):
     assert {path.name for path in generated[0].iterdir()} == {
         f"{kind}_{part}.csv"
         for kind in ("sample_skeleton", "common_features")

@@ -38,14 +38,15 @@ def test_bundled_samples_are_what_the_generator_writes(tmp_path):
     assert sum(path.stat().st_size for path in DATA.rglob("*") if path.is_file()) <= 3 << 20
 
 
-@pytest.mark.parametrize("make", [synthetic.make_movielens, synthetic.make_ali_ccp])
-def test_bytes_follow_the_seed(make, tmp_path):
+@pytest.mark.parametrize(
+    ("dataset", "form"), [(d, form) for d, forms in synthetic.GENERATORS.items() for form in forms]
+)
+def test_bytes_follow_the_seed(dataset, form, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        make(tmp_path / name, rows=1000, seed=seed)
-    assert content(tmp_path / "a") == content(tmp_path / "b")
-    assert all(
-        other != content(tmp_path / "a")[name] for name, other in content(tmp_path / "c").items()
-    )
+        synthetic.generate(dataset, form, tmp_path / name, 2_000, seed, {})
+    one, same, other = (content(tmp_path / name) for name in "abc")
+    assert one == same and one.keys() == other.keys()
+    assert all(other[name] != text for name, text in one.items())
 
 
 @pytest.mark.parametrize("load", [load_movielens, load_ali_ccp])
@@ -84,15 +85,6 @@ def test_no_line_of_the_sample_is_official(name):
     official = (Path(os.environ["HAMUR_DATA"]) / "ml-1m" / name).read_bytes().splitlines()
     sample = (movielens.SAMPLE / name).read_bytes().splitlines()
     assert not set(official) & set(sample)
-
-
-def test_expected_auc_equals_its_definition():
-    p = np.random.default_rng(0).choice([0.1, 0.2, 0.25, 0.7, 0.9], 500)
-    p[:250] = np.random.default_rng(1).random(250)
-    weight = p[:, None] * (1 - p[None, :])
-    np.fill_diagonal(weight, 0.0)
-    won = (p[:, None] > p[None, :]) + 0.5 * (p[:, None] == p[None, :])
-    assert signals.expected_auc(p) == pytest.approx((weight * won).sum() / weight.sum(), abs=1e-12)
 
 
 def test_drawn_labels_have_the_expected_auc(tmp_path):

@@ -1,0 +1,206 @@
+"""Amazon pairs: the reference with dictionaries, files that are missing, the cache, the export."""
+
+import ast
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hamur.commands.prepare_data import main_prepare
+from hamur.data import cache, load_amazon, load_amazon_pair
+from hamur.data.amazon.load import DATASET, Options
+from hamur.data.errors import (
+    CacheError,
+    DataFileNotFoundError,
+    DataFormatError,
+    DataValueError,
+    EmptySplitError,
+    JoinError,
+)
+from hamur.data.streaming.prepare import prepare
+from hamur.data.text.bad_rows import Policy
+from tests.data.cross_domain.test_pair import assert_equal, listed
+from tests.support.amazon_raw import (
+    NAMES,
+    lines_of,
+    meta,
+    reviews,
+    set_line,
+    with_field,
+    write_lines,
+)
+from tests.support.pair_reference import Reference, read_categories, read_reviews
+
+
+@pytest.fixture
+def folder(amazon_folder):
+    return amazon_folder
+
+
+def reference(folder, **options):
+    rows = [read_reviews(reviews(folder, name)) for name in NAMES]
+    return Reference(*rows, *(read_categories(meta(folder, name)) for name in NAMES), **options)
+
+
+def compressed(folder, target):
+    target.mkdir()
+    for path in folder.iterdir():
+        (target / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+    return target
+
+
+def test_the_pair_equals_the_reference_plain_and_compressed(amazon_generated, tmp_path):
+    pair = load_amazon_pair(amazon_generated[0])
+    assert_equal(pair, reference(amazon_generated[0]))
+    assert pair.target_schema.domain_names == NAMES
+    packed = load_amazon_pair(compressed(amazon_generated[0], tmp_path / "packed"))
+    for one, other in zip((pair.source, *pair.target), (packed.source, *packed.target)):
+        assert listed(one) == listed(other)
+
+
+def test_items_without_meta_data_or_path(folder):
+    records = [ast.literal_eval(line) for line in lines_of(meta(folder))][5:]
+    records[0]["categories"], records[1]["categories"] = [["SynToys"]], [[]]
+    del records[2]["categories"]
+    special = [record["asin"] for record in records[:3]]
+    write_lines(meta(folder), map(ascii, records))
+    pair = load_amazon_pair(folder)
+    of_item = dict(zip(pair.names["target_item"], pair.target_categories))
+    names = pair.names["target_category"]
+    assert {names[of_item[asin]] for asin in special} == {"others"}
+    known = {record["asin"] for record in records}
+    assert all((of_item[asin] == 0) == (asin not in known) for asin in of_item)
+    without = pair.target_schema.split["domains"]["SynToys"]["items_without_meta"]
+    assert without >= 5
+    others = load_amazon_pair(folder, missing_meta="others")
+    assert (others.target_categories[1:] > 0).all()
+    with pytest.raises(JoinError, match=rf"{without} items have no meta data.*Remedy") as caught:
+        load_amazon_pair(folder, missing_meta="error")
+    assert len(caught.value.value) == 5 and not set(caught.value.value) & known
+    with pytest.raises(ValueError, match="missing_meta"):
+        load_amazon_pair(folder, missing_meta="maybe")
+
+
+def test_one_table_of_both_domains(amazon_generated):
+    pair = load_amazon_pair(amazon_generated[0])
+    splits, schema = load_amazon(amazon_generated[0])
+    for table in splits:
+        table.validate(schema)
+    assert schema.num_domains == 2 and schema.domain_field == "domain_indicator"
+    usable = pair.source.time < pair.valid_time[pair.source.sparse[:, 0]]
+    assert np.bincount(splits.train.domain).tolist() == [usable.sum(), len(pair.target.train)]
+    assert (splits.valid.domain == 1).all() and (splits.test.domain == 1).all()
+    items = [set(splits.train.sparse[splits.train.domain == d, 1]) - {0} for d in (0, 1)]
+    assert not items[0] & items[1] and len(np.unique(splits.train.row_id)) == len(splits.train)
+    assert max(items[0]) == schema.vocab_sizes[1] - 1
+
+
+def test_missing_ambiguous_and_empty_files(folder, tmp_path):
+    with pytest.raises(DataFileNotFoundError, match="no such folder"):
+        load_amazon_pair(tmp_path / "nowhere")
+    shutil.copy(reviews(folder), reviews(folder, "Third"))
+    with pytest.raises(DataFormatError, match=r"SynBooks, SynToys, Third.*Remedy: name them: pair"):
+        load_amazon_pair(folder)
+    pair = load_amazon_pair(folder, pair=("SynToys", "SynBooks"))
+    assert pair.target_schema.domain_names == ("SynToys", "SynBooks")
+    with pytest.raises(ValueError, match="two different categories"):
+        load_amazon_pair(folder, pair=("SynToys", "SynToys"))
+    with pytest.raises(DataFileNotFoundError, match=r"meta_Third\.json"):
+        load_amazon_pair(folder, pair=("Third", "SynToys"))
+    (folder / "reviews_SynToys_5.json.gz").write_bytes(b"")
+    with pytest.raises(DataFormatError, match="ambiguous"):
+        load_amazon_pair(folder, pair=NAMES)
+    reviews(folder).unlink()
+    with pytest.raises(EmptySplitError, match="the file is empty"):
+        load_amazon_pair(folder, pair=NAMES)
+
+
+def test_a_prepared_pair_is_the_pair(amazon_generated, tmp_path):
+    raw, options = amazon_generated[0], Options(pair=NAMES)
+    found = prepare(DATASET, raw, tmp_path / "out", options, workers=1, quiet=True)
+    pair, expected = load_amazon_pair(tmp_path / "out"), load_amazon_pair(raw)
+    for one, other in zip((pair.source, *pair.target), (expected.source, *expected.target)):
+        assert listed(one) == listed(other) and isinstance(one.sparse, np.memmap)
+    for name in ("source_categories", "target_categories", "valid_time"):
+        np.testing.assert_array_equal(getattr(pair, name), getattr(expected, name))
+    assert pair.names.keys() == expected.names.keys()
+    for name, values in expected.names.items():
+        np.testing.assert_array_equal(pair.names[name], values)
+    assert pair.target_schema.fields == expected.target_schema.fields and pair.timed
+    splits, schema = cache.open_cache(tmp_path / "out", verify=True)
+    assert load_amazon(tmp_path / "out")[1] == schema
+    whole, known = load_amazon(raw)
+    assert schema.fields == known.fields
+    np.testing.assert_array_equal(splits.train.sparse, whole.train.sparse)
+    assert found.stats["splits"]["train"]["users"] == pair.num_users
+    packed = compressed(raw, tmp_path / "packed")
+    again = prepare(DATASET, packed, tmp_path / "two", options, workers=2, quiet=True)
+    files = sorted(path.relative_to(found.folder) for path in found.folder.rglob("*.npy"))
+    assert Path("pair/ratings/source.npy") in files and Path("pair/valid_time.npy") in files
+    for path in files:
+        assert (found.folder / path).read_bytes() == (again.folder / path).read_bytes()
+    (tmp_path / "out" / "pair" / "valid_time.npy").write_bytes(b"short")
+    with pytest.raises(CacheError, match="another size"):
+        load_amazon_pair(tmp_path / "out")
+
+
+def test_preparing_names_the_bad_line_and_lists_what_it_skips(folder, tmp_path):
+    set_line(reviews(folder), 7, with_field(overall=6.0))
+    with pytest.raises(DataValueError) as caught:
+        prepare(DATASET, folder, tmp_path / "out", quiet=True, workers=2)
+    assert (caught.value.line, caught.value.column) == (7, "overall")
+    assert not (tmp_path / "out").exists()
+    options = Options(policy=Policy("skip"))
+    found = prepare(DATASET, folder, tmp_path / "out", options, quiet=True, workers=1)
+    assert found.stats["files"][reviews(folder).name]["dropped"] == {"overall": 1}
+    listed_rows = lines_of(tmp_path / "out" / "bad_rows.csv")
+    assert len(listed_rows) == 2 and listed_rows[1].startswith("reviews_SynToys_5.json,7,overall,")
+
+
+@pytest.mark.parametrize("id_order", ["value", "public"])
+def test_the_exported_files_equal_lists_made_by_hand(amazon_generated, tmp_path, capsys, id_order):
+    raw, out = amazon_generated[0], tmp_path / "out"
+    flags = ["--dataset", "amazon", "--raw", str(raw), "--out", str(out)]
+    flags += ["--export", "biao_json", "--quiet", "--workers", "1", "--id_order", id_order]
+    with pytest.raises(SystemExit):
+        main_prepare("prepare_data.py", "", flags)
+    assert "--vocabulary all" in capsys.readouterr().err
+    assert main_prepare("prepare_data.py", "", [*flags, "--vocabulary", "all"]) == 0
+    written = {p.stem: json.loads(p.read_text()) for p in (out / "biao_json").iterdir()}
+    expected = reference(raw, everything=True, public=id_order == "public").public_files()
+    assert len(written) == 13 and written.keys() == expected.keys()
+    for name, content in expected.items():
+        assert written[name] == content, name
+    pools = sum(map(len, written["source_pos_neg"].values()))
+    assert 0 < pools < len(load_amazon_pair(raw).source)  # later behaviours are in no pool
+
+
+def test_the_public_order_of_ids_only_names_the_same_rows_otherwise(folder):
+    categories = list(dict.fromkeys(read_categories(meta(folder)).values()))
+    assert categories != sorted(categories)
+    last = categories.pop()
+    # An item that nobody reviewed names the last category first.
+    head = f"{{'asin': 'B0NOBODY', 'categories': [['SynToys', {last!r}]]}}\n"
+    meta(folder).write_text(head + meta(folder).read_text())
+    by_name, public = (load_amazon_pair(folder, id_order=order) for order in ("value", "public"))
+    assert named_rows(by_name) == named_rows(public)
+    assert public.names["target_category"].tolist() == ["", last, *categories]
+    assert by_name.names["target_category"].tolist() == ["", *sorted([last, *categories])]
+    assert public.target.train.sparse[0, :2].tolist() == [1, 1]  # first row: user 1, item 1
+    with pytest.raises(ValueError, match="id_order is 'file'"):
+        load_amazon_pair(folder, id_order="file")
+
+
+def named_rows(pair):
+    """(user, item, category) of every row, by name."""
+    found = []
+    for side, table in zip(("source", "target", "target", "target"), (pair.source, *pair.target)):
+        names = (pair.names["user"], pair.names[f"{side}_item"], pair.names[f"{side}_category"])
+        _, item, category = table.sparse.T
+        known, of_item = item > 0, getattr(pair, f"{side}_categories")
+        np.testing.assert_array_equal(of_item[item[known]], category[known])
+        found.append([name[ids].tolist() for name, ids in zip(names, table.sparse.T)])
+    return found
