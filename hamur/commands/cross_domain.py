@@ -211,21 +211,25 @@ def make_trainer(config: CrossDomainConfig, rows, options: BilevelOptions, files
 
 @contextlib.contextmanager
 def logging_to(path: Path | None, resume: bool) -> Iterator[None]:
-    """What the package logs while the block runs, as lines of a file: logging.txt."""
-    if path is None:
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, mode="a" if resume else "w", encoding="utf-8")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    """Warnings of the package as lines on stderr while the block runs, and all that it logs as
+    lines of a file, logging.txt."""
+    to_terminal = logging.StreamHandler()
+    to_terminal.setFormatter(logging.Formatter("warning: %(message)s"))
+    to_terminal.setLevel(logging.WARNING)
+    handlers, level = [to_terminal], logger.level
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="a" if resume else "w", encoding="utf-8"))
+        logger.setLevel(logging.INFO)
+    for handler in handlers:
+        logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
         logger.setLevel(level)
-        handler.close()
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
 
 
 def run_one(config, pair, harmful, place: Place, script: str, in_study: bool = False) -> dict:
@@ -296,9 +300,9 @@ def train_and_report(config, rows, model, options, description, place: Place, fi
     run = trainer.fit(model, rows, valid)
     upper = reporting.upper_block(run.history)
     if upper["count"] and not upper["moved"]:
-        say(
-            "warning: phi never moved: the development head explained too little of the labels' "
-            "entropy in every update"
+        logger.warning(
+            "phi never moved: in no update did the development head explain enough of the labels' "
+            "entropy"
         )
     predict = partial(training.predict, model, batch_size=config.test_batchsize)
     probabilities = predict(test)

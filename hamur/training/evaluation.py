@@ -1,6 +1,7 @@
 """What a training measures after each epoch: one object per family of models, made from (model,
 validation table), whose report holds the criterion that picks the best epoch."""
 
+import logging
 import math
 import warnings
 
@@ -11,6 +12,7 @@ from hamur import metrics
 from hamur.metrics import fronts
 from hamur.training.prediction import predictor_of
 
+logger = logging.getLogger(__name__)
 SPLIT_FIGURES = ("auc", "logloss", "macro_auc", "worst_auc")
 
 
@@ -175,9 +177,9 @@ class CrossDomainEvaluation:
         if self.on_collapse == "error":
             raise CollapseError(text + "; try another --seed, or --on_collapse restart.")
         if self.on_collapse == "restart" and run.restarts < MAX_RESTARTS:
-            warnings.warn(f"{text}; beginning again with other initial weights", stacklevel=4)
+            logger.warning("%s; beginning again with other initial weights", text)
             return self.initial_weights(run.restarts + 1)
-        warnings.warn(f"{text}; most runs leave this state within a few epochs", stacklevel=4)
+        logger.warning("%s; most runs leave this state within a few epochs", text)
         return None
 
     def figures(self, report):

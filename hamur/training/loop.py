@@ -221,7 +221,7 @@ class TrainingLoop:
         self.averages = progress["averages"]
         self.run = type(self.run)(**progress["run"])
         for name, part in self.parts().items():
-            restore(part, arrays[name], f"{folder} ({name})")
+            restore(part, arrays.get(name, {}), f"{folder} ({name})")  # a part may be empty
 
     def close(self):
         """Leave the best weights in the model; returns the Run."""

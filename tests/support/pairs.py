@@ -1,6 +1,5 @@
 """Tiny pairs for the tests of bi-level training."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -89,9 +88,7 @@ class Levels(TrainingLoop):
         seed = self.config.eval_seed
         self.candidates = self.rows.candidates(pair.target.valid, draws, seed, VALID)
         bilevel = self.config.bilevel_options()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "phi gets at most")
-            trainer = make_trainer(self.config, self.rows, bilevel, save_dir)
+        trainer = make_trainer(self.config, self.rows, bilevel, save_dir)
         model = build_model(self.config, self.rows.sizes)
         super().__init__(trainer, model, self.rows, self.candidates, Run())
 

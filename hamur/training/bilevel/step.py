@@ -5,7 +5,6 @@ weights, or weights that theta may move too, as published; the upper level learn
 """
 
 import logging
-import warnings
 from functools import partial
 
 import mindspore as ms
@@ -249,11 +248,10 @@ def cross_domain_trainer(
     updates = others["epochs"] * steps / interval
     if options.learns and updates < MIN_UPDATES:
         enough = max(1, int(updates * interval / MIN_UPDATES))
-        warnings.warn(
-            f"phi gets at most {int(updates)} updates with --interval {interval}; --interval "
-            f"{enough} gives {MIN_UPDATES}",
-            stacklevel=2,
-        )
+        logger.warning(
+            "phi gets at most %d updates with --interval %d; --interval %d gives %d",
+            updates, interval, enough, MIN_UPDATES,
+        )  # fmt: skip
     return Trainer(
         partial(bilevel_step, rows=rows, options=options, batch_size=size),
         weight_decay=0.0,
