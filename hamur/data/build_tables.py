@@ -15,7 +15,7 @@ from hamur.data.errors import (
     MissingDomainWarning,
     SingleClassWarning,
 )
-from hamur.data.multi_valued import MultiValued, RawMultiValued
+from hamur.data.multi_valued import MultiValued, RawMultiValued, spans
 from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.table import Splits, Table
 from hamur.data.text.bad_rows import BadRows
@@ -117,7 +117,9 @@ def _fit(raw: RawColumns, train: np.ndarray, encoding: Encoding) -> _Fit:
     }
     lists = {}
     for name, column in raw.multi.items():
-        codes = column.take(train).codes if by_train else column.codes
+        codes = column.codes
+        if by_train:
+            codes = codes.take(spans(column.offsets, column.rows[train])[0])
         vocabularies[name] = _vocabulary(codes, np.arange(len(codes.codes)), encoding)
         lists[name] = column.encode(vocabularies[name], by_train)
     scalers = {

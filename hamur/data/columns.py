@@ -50,11 +50,12 @@ class Domain:
 
     def ids(self, column: np.ndarray | pd.Categorical) -> np.ndarray:
         """(N,) int64 domain of each row, MISSING for a value of no domain."""
-        cells = column.categories if isinstance(column, pd.Categorical) else column
-        ids = np.full(len(cells), MISSING)
-        for number, group in enumerate(self.groups.values()):
-            ids[pd.Index(cells).isin(group)] = number
-        return ids[column.codes] if isinstance(column, pd.Categorical) else ids
+        number = {value: d for d, group in enumerate(self.groups.values()) for value in group}
+        if isinstance(column, pd.Categorical):
+            codes, values = column.codes, column.categories
+        else:
+            codes, values = pd.factorize(column)
+        return np.array([number.get(value, MISSING) for value in values.tolist()], int)[codes]
 
 
 @dataclass(frozen=True)

@@ -123,12 +123,6 @@ class RawMultiValued:
     rows: np.ndarray
     max_len: int
 
-    def take(self, index: np.ndarray) -> "RawMultiValued":
-        """The lists of these rows, each with a list of its own."""
-        positions, offsets = spans(self.offsets, self.rows[index])
-        rows = np.arange(len(index))
-        return RawMultiValued(self.codes.take(positions), offsets, rows, self.max_len)
-
     def encode(self, vocabulary: Vocabulary, has_unknown: bool) -> MultiValued:
         """All N lists as ids; a list that several rows share is stored once.
 
