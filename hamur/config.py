@@ -319,6 +319,7 @@ def _help(field: dataclasses.Field, default, presets: Mapping[str, Mapping]) -> 
 def _by_preset(name: str, presets: Mapping[str, Mapping]) -> str:
     """The default of an option, named per preset where presets differ."""
     values = {preset: options[name] for preset, options in presets.items() if name in options}
+    values = {k: int(v) if isinstance(v, bool) else v for k, v in values.items()}
     if len(set(values.values())) == 1:
         return str(next(iter(values.values())))
     return ", ".join(f"{preset} {value}" for preset, value in values.items())

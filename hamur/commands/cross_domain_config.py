@@ -55,22 +55,6 @@ lower_flag, upper_flag, evaluation_flag = (
 )
 
 
-def preset_flag(make, name, help, **rules):
-    """A flag whose default the preset gives."""
-    values = [f"{preset} {_shown(values[name])}" for preset, values in PRESETS.items()]
-    return make(None, help, default_text=", ".join(values), **rules)
-
-
-def _shown(value) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
-
-
-def from_preset(name: str, **changes):
-    """The field of RunOptions of this name, with the preset's default."""
-    values = [f"{preset} {values[name]}" for preset, values in PRESETS.items()]
-    return shared(name, None, default_text=", ".join(values), **changes)
-
-
 @dataclass(frozen=True)
 class CrossDomainConfig(RunOptions):
     """Options of the cross-domain script; None = the preset's value, or resolved later.
@@ -78,12 +62,12 @@ class CrossDomainConfig(RunOptions):
     Raises:  ValueError: a value that its flag does not allow, or two that exclude each other.
     """
 
-    dataset_path: str | None = data_flag(
-        None,
-        "folder of raw Amazon files (reviews_<Category>_5.json[.gz], meta_<Category>.json[.gz]), "
-        "of MovieLens-1M with --genres, or of an ABXI pair with --format abxi",
-        default_text="the generated sample that comes with the repository",
-        aliases=("in_root",),
+    presets = PRESETS
+    dataset_path: str | None = shared(
+        "dataset_path",
+        help="folder of raw Amazon files (reviews_<Category>_5.json[.gz], "
+        "meta_<Category>.json[.gz]), of MovieLens-1M with --genres, or of an ABXI pair with "
+        "--format abxi",
     )
     format: str = data_flag(
         "amazon",
@@ -127,8 +111,8 @@ class CrossDomainConfig(RunOptions):
         at_least=0,
     )
     allow_same: bool = data_flag(False, "both tables may be the same file")
-    split_seed: int = data_flag(
-        2022, "seed of validation and test rows where there is no time", at_least=0
+    split_seed: int = shared(
+        "split_seed", help="seed of validation and test rows where there is no time"
     )
     missing_meta: str = data_flag(
         "unknown",
@@ -136,12 +120,8 @@ class CrossDomainConfig(RunOptions):
         choices=("unknown", "others", "error"),
     )
     strict_meta: bool = data_flag(False, "also check the meta lines of items without review")
-    on_bad_rows: str = data_flag(
-        "error", "stop at a bad line, or leave it out and count it", choices=("error", "skip")
-    )
-    max_bad_fraction: float = data_flag(
-        0.05, "share of bad lines at which skip stops too", at_least=0
-    )
+    on_bad_rows: str = shared("on_bad_rows")
+    max_bad_fraction: float = shared("max_bad_fraction")
     dataname: str | None = data_flag(
         None, "name of the pair in the folders of --record", default_text="from the pair"
     )
@@ -150,13 +130,7 @@ class CrossDomainConfig(RunOptions):
         "leave_two_out: each user's last target row is test, the one before validation",
         choices=("leave_two_out", "global_time"),
     )
-    fit_on: str | None = preset_flag(
-        data_flag,
-        "fit_on",
-        "rows that ids are made of",
-        choices=("train", "all"),
-        aliases=("vocab", "vocabulary"),
-    )
+    fit_on: str | None = shared("fit_on", None, help="rows that ids are made of")
     id_order: str = data_flag(
         "value",
         "ids of items and categories ascend with their names, or public: by first appearance, as "
@@ -166,25 +140,21 @@ class CrossDomainConfig(RunOptions):
     truth: str | None = data_flag(
         None,
         "truth.npz of a generated pair, for the report and --arm oracle; never used in training",
-        default_text="none",
     )
-    source_pool: str | None = preset_flag(
-        data_flag,
-        "source_pool",
+    source_pool: str | None = data_flag(
+        None,
         "source behaviours that may accompany a row: earlier than it, or than the user's "
         "validation row",
         choices=("before_row", "before_valid"),
     )
-    history: str | None = preset_flag(
-        data_flag,
-        "history",
+    history: str | None = data_flag(
+        None,
         "causal: only what is strictly earlier; leaky: as the public code, where histories tell "
         "labels",
         choices=("causal", "leaky"),
     )
-    missing_source: str | None = preset_flag(
-        data_flag,
-        "missing_source",
+    missing_source: str | None = data_flag(
+        None,
         "source of a user without behaviours: none, or source item 1 as in the public code",
         choices=("none", "item_1"),
     )
@@ -193,17 +163,15 @@ class CrossDomainConfig(RunOptions):
         "corrected",
         "official (also spelled published): as the public code computes, its defects included; "
         "corrected: ours",
-        choices=tuple(PRESETS),
+        choices=PRESETS,
         synonyms=PRESET_SPELLINGS,
     )
-    config: str | None = model_flag(
-        None, "JSON file of options; flags override it", default_text="none"
-    )
+    config: str | None = model_flag(None, "JSON file of options; flags override it")
     model_name: str = model_flag(
         "conet_biao",
         "conet_s: target tower alone; conet: all source behaviours weigh the same; conet_biao: "
         "learned weights",
-        choices=tuple(MODELS),
+        choices=MODELS,
     )
     use_meta: bool | None = model_flag(
         None, "0 is --model_name conet, 1 conet_biao", default_text="by the model"
@@ -216,59 +184,50 @@ class CrossDomainConfig(RunOptions):
         "what the upper level learns: uniform nothing; annealed nothing, the weight decays as the "
         "official decay makes it; scalar one number; item a weight per item; perceptron all; "
         "oracle nothing, harmful rows of --truth weigh 0",
-        choices=tuple(VARIANTS),
+        choices=VARIANTS,
         default_text="by the model",
     )
     embed_dim: int = model_flag(10, "width of an embedding", at_least=1)
     s_hislen: int = model_flag(50, "longest history", at_least=1)
-    act: str | None = preset_flag(
-        model_flag, "act", "activation of the towers", choices=("relu", "leaky")
+    act: str | None = model_flag(None, "activation of the towers", choices=("relu", "leaky"))
+    embed_std: float | None = model_flag(
+        None, "initial standard deviation of embeddings", at_least=0
     )
-    embed_std: float | None = preset_flag(
-        model_flag, "embed_std", "initial standard deviation of embeddings", at_least=0
+    pad_row: str | None = model_flag(
+        None, "vector of padding and unknown ids", choices=("random", "zero")
     )
-    pad_row: str | None = preset_flag(
-        model_flag, "pad_row", "vector of padding and unknown ids", choices=("random", "zero")
-    )
-    combine: str | None = preset_flag(
-        model_flag,
-        "combine",
+    combine: str | None = model_flag(
+        None,
         "score = item term x user gate; product: the raw gate, gated: a positive gate",
         choices=("product", "gated"),
     )
-    category_bias: bool | None = preset_flag(
-        model_flag, "category_bias", "a bias for each source category in the item term"
+    category_bias: bool | None = model_flag(
+        None, "a bias for each source category in the item term"
     )
-    weight_norm: str | None = preset_flag(
-        model_flag,
-        "weight_norm",
-        "softmax over the batch, or a sigmoid per row",
-        choices=("softmax_batch", "sigmoid"),
+    weight_norm: str | None = model_flag(
+        None, "softmax over the batch, or a sigmoid per row", choices=("softmax_batch", "sigmoid")
     )
-    prior_mode: str | None = preset_flag(
-        model_flag,
-        "prior_mode",
+    prior_mode: str | None = model_flag(
+        None,
         "common factor of the weights: fixed 1, learned through a softplus, or relu as in the "
         "public code",
         choices=("fixed", "learned", "relu"),
     )
-    attn_mask: bool | None = preset_flag(model_flag, "attn_mask", "padding is not attended")
-    pool_mean: str | None = preset_flag(
-        model_flag,
-        "pool_mean",
+    attn_mask: bool | None = model_flag(None, "padding is not attended")
+    pool_mean: str | None = model_flag(
+        None,
         "attention is averaged over all positions or over the real ones",
         choices=("all", "len"),
     )
 
-    epochs: int | None = from_preset("epochs")
-    patience: int | None = from_preset("patience", at_least=0)
-    learning_rate: float | None = from_preset("learning_rate")
-    batch_size: int = shared("batch_size", 64, default_text=None)
+    epochs: int | None = shared("epochs", None)
+    patience: int | None = shared("patience", None, at_least=0)
+    learning_rate: float | None = shared("learning_rate", None)
+    batch_size: int = shared("batch_size", 64)
     seed: int = shared("seed", 8)
     prior_weight: float = lower_flag(1.0, "factor of the source loss", at_least=0)
-    detach_weights: bool | None = preset_flag(
-        lower_flag,
-        "detach_weights",
+    detach_weights: bool | None = lower_flag(
+        None,
         "weights are constants in the lower step; 0: theta may change them, as in the public code",
     )
     on_collapse: str = lower_flag(
@@ -287,13 +246,11 @@ class CrossDomainConfig(RunOptions):
         None, "steps of the head fit adam", at_least=1, default_text="--interval"
     )
     hplr: float = upper_flag(1e-2, "step of phi", at_least=0)
-    aux_decay: float | None = preset_flag(upper_flag, "aux_decay", "decay of phi", at_least=0)
-    decay_prior: bool | None = preset_flag(
-        upper_flag, "decay_prior", "the decay reaches the common factor, as in the public code"
+    aux_decay: float | None = upper_flag(None, "decay of phi", at_least=0)
+    decay_prior: bool | None = upper_flag(
+        None, "the decay reaches the common factor, as in the public code"
     )
-    hp_optim: str | None = preset_flag(
-        upper_flag, "hp_optim", "optimiser of phi", choices=("sgd", "adam")
-    )
+    hp_optim: str | None = upper_flag(None, "optimiser of phi", choices=("sgd", "adam"))
     pre_epoch: int = upper_flag(
         -1, "upper updates in epochs after this one only, from 0", at_least=-1
     )
@@ -307,45 +264,34 @@ class CrossDomainConfig(RunOptions):
         at_least=1,
         default_text="official 64, corrected --meta_batchsize",
     )
-    dev_mode: str | None = preset_flag(
-        upper_flag,
-        "dev_mode",
+    dev_mode: str | None = upper_flag(
+        None,
         "development rows: held out of training, or training rows again",
         choices=("reuse", "holdout"),
     )
     dev_fraction: float = upper_flag(
         0.3333, "share of the users who give a row to development", above=0, below=1
     )
-    head_fit: str | None = preset_flag(
-        upper_flag, "head_fit", "how the upper head is fitted", choices=("adam", "newton")
+    head_fit: str | None = upper_flag(
+        None, "how the upper head is fitted", choices=("adam", "newton")
     )
-    head_data: str | None = preset_flag(
-        upper_flag, "head_data", "rows of the head fit", choices=("train", "dev")
-    )
-    head_l2: float | None = preset_flag(upper_flag, "head_l2", "L2 of the Newton fit", at_least=0)
+    head_data: str | None = upper_flag(None, "rows of the head fit", choices=("train", "dev"))
+    head_l2: float | None = upper_flag(None, "L2 of the Newton fit", at_least=0)
     head_rows: int = upper_flag(4096, "rows of the Newton fit", at_least=1)
-    aligned: bool | None = preset_flag(
-        upper_flag,
-        "aligned",
-        "the training rows of an upper update belong to the users of its development rows",
+    aligned: bool | None = upper_flag(
+        None, "the training rows of an upper update belong to the users of its development rows"
     )
-    estimator: str | None = preset_flag(
-        upper_flag,
-        "estimator",
+    estimator: str | None = upper_flag(
+        None,
         "estimator of the hypergradient; gauss_newton: cg with the positive part of the Hessian",
         choices=ESTIMATORS,
     )
     neumann_k: int = upper_flag(3, "terms of the Neumann series after the first", at_least=0)
-    neumann_scale: bool | None = preset_flag(
-        upper_flag, "neumann_scale", "the series has its factor convlr"
-    )
-    neumann_guard: bool | None = preset_flag(
-        upper_flag, "neumann_guard", "the series stops where it grows"
-    )
+    neumann_scale: bool | None = upper_flag(None, "the series has its factor convlr")
+    neumann_guard: bool | None = upper_flag(None, "the series stops where it grows")
     convlr: float = upper_flag(1.0, "step of the Neumann series, its limit with power", above=0)
-    alpha_mode: str | None = preset_flag(
-        upper_flag,
-        "alpha_mode",
+    alpha_mode: str | None = upper_flag(
+        None,
         "fixed: convlr; power: below the inverse of the largest eigenvalue",
         choices=("fixed", "power"),
     )
@@ -353,34 +299,28 @@ class CrossDomainConfig(RunOptions):
         None, "added to the Hessian", at_least=0, default_text="0.1 for cg and gauss_newton, else 0"
     )
     cg_iters: int = upper_flag(10, "iterations of cg and gauss_newton at most", at_least=1)
-    hyper_scope: str | None = preset_flag(
-        upper_flag,
-        "hyper_scope",
+    hyper_scope: str | None = upper_flag(
+        None,
         "parameters in the hypergradient: all but heads, the embeddings, or the user table",
         choices=SCOPES,
     )
-    row_normalise: bool | None = preset_flag(
-        upper_flag, "row_normalise", "rows of embedding tables in p get length 1"
-    )
+    row_normalise: bool | None = upper_flag(None, "rows of embedding tables in p get length 1")
     skip_self_test: bool = upper_flag(False, "do not check second derivatives at the start")
 
-    eval_draws: str | None = preset_flag(
-        evaluation_flag, "eval_draws", "source candidates per row at evaluation, a number or all"
+    eval_draws: str | None = evaluation_flag(
+        None, "source candidates per row at evaluation, a number or all"
     )
     eval_seed: int = evaluation_flag(2022, "seed of candidates and negatives", at_least=0)
-    bootstrap: int | None = preset_flag(
-        evaluation_flag, "bootstrap", "resamplings of users for intervals, 0 = none", at_least=0
+    bootstrap: int | None = evaluation_flag(
+        None, "resamplings of users for intervals, 0 = none", at_least=0
     )
-    rank_negatives: int | None = preset_flag(
-        evaluation_flag,
-        "rank_negatives",
+    rank_negatives: int | None = evaluation_flag(
+        None,
         "sampled negatives per positive test row in the ranking protocol, 0 = none; more than "
         "there are items = all that the user does not have",
         at_least=0,
     )
-    test_batchsize: int | None = preset_flag(
-        evaluation_flag, "test_batchsize", "rows of a batch at evaluation", at_least=1
-    )
+    test_batchsize: int | None = evaluation_flag(None, "rows of a batch at evaluation", at_least=1)
 
     arms: str | None = run_flag(
         None, "several arms, as uniform,perceptron; also conet_s", default_text="the one arm"
