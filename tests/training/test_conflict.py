@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from hamur import metrics, models, training
-from hamur.data.synthetic.conflict import make_conflict, without_domain_field
+from hamur.data.synthetic.conflict import make_conflict
 from hamur.data.synthetic.signals import expected_auc
+from hamur.data.table import drop_fields
 from hamur.layers import AdapterConfig
 
 ADAPTED = ("mlp_adp", "dcn_md_adp", "wd_md_adp")
@@ -29,7 +30,7 @@ def domain_auc(model, splits, seed, **options):
 
 def blind_auc(splits, schema, seed, sizes=None, **options):
     """One plain MLP for all rows, which has no domain field."""
-    splits, schema = without_domain_field(splits, schema)
+    splits, schema = drop_fields(splits, schema, [schema.domain_field])
     config = AdapterConfig.paper(backbone="shared")
     model = models.RANKING["mlp"](schema, config=config, seed=seed, **(sizes or {}))
     return domain_auc(model, splits, seed, **options)
@@ -69,7 +70,7 @@ def test_equal_seeds_give_equal_tables_and_other_seeds_others():
 
 def test_hiding_the_domain_removes_the_field_only():
     splits, schema, _ = make_conflict(400)
-    blind, blind_schema = without_domain_field(splits, schema)
+    blind, blind_schema = drop_fields(splits, schema, [schema.domain_field])
     assert blind_schema.sparse_names == ("item", "user") and blind_schema.domain_field is None
     assert blind_schema.num_domains == 2
     blind.train.validate(blind_schema)

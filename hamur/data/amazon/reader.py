@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hamur.data import errors
 from hamur.data.cross_domain.dataset import Interactions
 from hamur.data.cross_domain.tables import (
     EARLIEST,
@@ -28,13 +29,6 @@ from hamur.data.cross_domain.tables import (
     without_repeated,
 )
 from hamur.data.encode import MISSING, Codes
-from hamur.data.errors import (
-    DataError,
-    DataFormatError,
-    DataValueError,
-    EmptySplitError,
-    TruncatedFileError,
-)
 from hamur.data.streaming.jobs import advance
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.reader import Rows
@@ -129,9 +123,11 @@ def _is_name(value) -> bool:
     return isinstance(value, str) and bool(_NAME.fullmatch(value))
 
 
-def _error(path: Path, number: int, record: dict, column: str, expected: str) -> DataValueError:
+def _error(
+    path: Path, number: int, record: dict, column: str, expected: str
+) -> errors.DataValueError:
     missing = column not in record
-    return DataValueError(
+    return errors.DataValueError(
         "missing" if missing else "not a usable value",
         file=path,
         line=number,
@@ -157,9 +153,9 @@ def parsed(
                 continue
             try:
                 values = take(path, number, parse(path, number, line, ended))
-            except TruncatedFileError:
+            except errors.TruncatedFileError:
                 raise
-            except DataError as error:
+            except errors.DataError as error:
                 bad_rows.add(number, error.column or "no object", error, line)
                 if bad_rows.policy.on_bad_rows == "error":
                     return  # a later line cannot be the first bad one
@@ -178,7 +174,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
             try:
                 line = file.readline(_MAX_LINE)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise TruncatedFileError(
+                raise errors.TruncatedFileError(
                     f"the compressed file ends early or is damaged ({error}); the last complete "
                     f"line is {number}",
                     file=path,
@@ -199,7 +195,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
                 break
             yield number, text, line.endswith(b"\n")
     if not number:
-        raise EmptySplitError("the file is empty", file=path, remedy="fetch it again")
+        raise errors.EmptySplitError("the file is empty", file=path, remedy="fetch it again")
 
 
 def parse(path: Path, number: int, line: bytes, ended: bool) -> dict:
@@ -218,7 +214,7 @@ def parse(path: Path, number: int, line: bytes, ended: bool) -> dict:
                 record = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
         reason = str(error).splitlines()[0][:60] if str(error) else type(error).__name__
-        raise (DataFormatError if ended else TruncatedFileError)(
+        raise (errors.DataFormatError if ended else errors.TruncatedFileError)(
             f"neither a JSON object nor a literal ({reason})",
             file=path,
             line=number,
@@ -227,7 +223,7 @@ def parse(path: Path, number: int, line: bytes, ended: bool) -> dict:
             remedy=SKIP_REMEDY if ended else "the file ends inside this line: fetch it again",
         ) from None
     if not isinstance(record, dict):
-        raise DataFormatError(
+        raise errors.DataFormatError(
             "no object", file=path, line=number, value=record, expected=expected, remedy=SKIP_REMEDY
         )
     return record

@@ -173,10 +173,6 @@ class CrossDomainData:
             return np.ones(len(self.source), bool)
         return np.asarray(self.source.time) < self.valid_time[self.source.sparse[:, USER]]
 
-    def source_histories(self) -> UserHistories:
-        """The source table is in their order, so positions in them are rows of the table."""
-        return UserHistories.of(self.source)
-
     def pool(
         self,
         histories: UserHistories,
@@ -186,6 +182,7 @@ class CrossDomainData:
     ) -> tuple[np.ndarray, np.ndarray]:
         """(begin, end) (B,): the source rows begin..end-1 that may accompany each target row.
 
+        histories: of the source, whose table is in their order.
         rule: "before_row", those strictly earlier than the row, or "before_valid", than the user's
         validation row.  inclusive: not later, as the public code has it.
         """

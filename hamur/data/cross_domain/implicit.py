@@ -18,15 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from hamur.data import errors
 from hamur.data.cross_domain.dataset import CATEGORY, ITEM, USER, CrossDomainData, Interactions
 from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.cross_domain.tables import check_times, interactions_of, without_repeated
-from hamur.data.errors import (
-    DataFileNotFoundError,
-    DataFormatError,
-    DataValueError,
-    EmptySplitError,
-)
 from hamur.data.schema import Schema, thaw
 from hamur.data.table import Splits, Table
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
@@ -80,7 +75,7 @@ def _domain(
     """The behaviours of domain 0 or 1, under their names."""
     chosen = np.flatnonzero([items[item].domain == number for item in rows.columns["item"]])
     if not len(chosen):
-        raise EmptySplitError(
+        raise errors.EmptySplitError(
             f"no behaviour of domain {number}",
             file=path,
             expected="behaviours of the domains 0 and 1",
@@ -98,7 +93,7 @@ def _domain(
 def _only(folder: Path, pattern: str) -> Path:
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
-        raise DataFileNotFoundError(
+        raise errors.DataFileNotFoundError(
             f"{len(found)} files {pattern}",
             file=folder,
             expected="one of them",
@@ -113,7 +108,7 @@ def _json(path: Path) -> dict:
     except ValueError as error:
         content = str(error)
     if not isinstance(content, dict):
-        raise DataFormatError(
+        raise errors.DataFormatError(
             "no JSON object", file=path, value=str(content)[:80], remedy="fetch the file again"
         )
     return content
@@ -125,7 +120,7 @@ def _items(path: Path) -> dict[str, _Item]:
     for name, entry in _json(path).items():
         right = isinstance(entry, list) and len(entry) == 2 and entry[1] in (0, 1)
         if not right or str(entry[0]) in items:
-            raise DataFormatError(
+            raise errors.DataFormatError(
                 "an item without number and domain of its own",
                 file=path,
                 column=name,
@@ -155,8 +150,8 @@ def _behaviours(bad_rows: BadRows, items: dict[str, _Item]) -> Rows:
     return Rows(columns | {"timestamp": np.array(time, np.int64)}, np.array(line, int))
 
 
-def _error(path: Path, line: int, behaviour: str) -> DataValueError:
-    return DataValueError(
+def _error(path: Path, line: int, behaviour: str) -> errors.DataValueError:
+    return errors.DataValueError(
         "not a behaviour",
         file=path,
         line=line,

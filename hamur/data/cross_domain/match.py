@@ -44,7 +44,10 @@ def match(source: Interactions, target: Interactions, split: str, split_seed: in
     source, source_user = _sorted(source, source_user)
     target, target_user = _sorted(target, target_user)
     parts, dropped = _divide(target, target_user, split, split_seed, timed)
-    valid_time = _valid_time(target, target_user, parts[1], len(users), split)
+    valid_time = np.zeros(len(users), np.int64)
+    valid_time[target_user[parts[1]]] = target.time[parts[1]]
+    if split == "global_time":  # the earliest one of all users
+        valid_time[:] = target.time[parts[1]].min(initial=np.iinfo(np.int64).max)
     trained = np.zeros(len(users), bool)
     trained[target_user[parts[0]]] = True
     parts = tuple(part[trained[target_user[part]]] for part in parts)
@@ -149,15 +152,3 @@ def _divide(
         for chosen in (from_end > 2, from_end == 2, from_end == 1)
     )
     return parts, {"too_few_target_rows": int((counts < MIN_ROWS).sum())}
-
-
-def _valid_time(
-    target: Interactions, user: np.ndarray, valid: np.ndarray, num_users: int, split: str
-) -> np.ndarray:
-    """(users,): the time of the user's validation row; the earliest one of all for global_time."""
-    times = np.zeros(num_users, np.int64)
-    if split == "global_time":
-        times[:] = target.time[valid].min(initial=np.iinfo(np.int64).max)
-    else:
-        times[user[valid]] = target.time[valid]
-    return times

@@ -11,15 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hamur.data import errors
 from hamur.data.cross_domain.dataset import CrossDomainData, Interactions
 from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.encode import MISSING, Codes, factorise
-from hamur.data.errors import (
-    DataFileNotFoundError,
-    DataFormatError,
-    DataValueError,
-    DuplicateRowError,
-)
 from hamur.data.text import checks, reader
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
 from hamur.data.text.lines import FileFormat
@@ -82,7 +77,7 @@ class TableFormat:
             present = names = tuple(str(n + 1) for n in range(len(present)))
         for role, column in self.roles.items():
             if column not in present:
-                raise DataFormatError(
+                raise errors.DataFormatError(
                     f"no column for {role!r}",
                     file=path,
                     line=1,
@@ -118,9 +113,9 @@ def load_pair(
     paths = [Path(path).expanduser() for path in (source_table, target_table)]
     for path in paths:
         if not path.is_file():
-            raise DataFileNotFoundError("no such file", file=path, remedy="check the path")
+            raise errors.DataFileNotFoundError("no such file", file=path, remedy="check the path")
     if paths[0].samefile(paths[1]) and not allow_same:
-        raise DataFormatError(
+        raise errors.DataFormatError(
             "the same file for both domains",
             file=paths[0],
             remedy="give two files, or allow_same=True",
@@ -166,7 +161,7 @@ def _check_ratings(rows: Rows, column: str, rating_max: float, bad_rows: BadRows
     rating = rows.columns["rating"]
     different = np.unique(rating[:_INSPECTED])
     if len(different) > _MAX_RATINGS:
-        raise DataFormatError(
+        raise errors.DataFormatError(
             f"more than {_MAX_RATINGS} different ratings",
             file=bad_rows.path,
             column=column,
@@ -189,7 +184,7 @@ def _with_values(
         return "not a usable value", value, expected, SKIP_REMEDY
 
     reason = f"bad value in {column}"
-    return checks.without(rows, bad, reason, bad_rows, DataValueError, column, describe)
+    return checks.without(rows, bad, reason, bad_rows, errors.DataValueError, column, describe)
 
 
 def expected_time(value) -> str:
@@ -209,7 +204,7 @@ def check_times(rows: Rows, column: str, per_second: int, bad_rows: BadRows) -> 
 
     bad, reason = (time < EARLIEST) | (time > LATEST), f"bad value in {column}"
     rows = Rows(rows.columns | {"timestamp": time}, rows.lines)
-    return checks.without(rows, bad, reason, bad_rows, DataValueError, column, describe)
+    return checks.without(rows, bad, reason, bad_rows, errors.DataValueError, column, describe)
 
 
 def without_repeated(rows: Rows, column: str, bad_rows: BadRows) -> Rows:
@@ -228,7 +223,7 @@ def without_repeated(rows: Rows, column: str, bad_rows: BadRows) -> Rows:
         return problem, str(rows.columns["user"][row]), expected, remedy
 
     return checks.without(
-        rows, repeated, "repeated row", bad_rows, DuplicateRowError, column, describe
+        rows, repeated, "repeated row", bad_rows, errors.DuplicateRowError, column, describe
     )
 
 
@@ -239,7 +234,7 @@ def _check_exchanged(path: Path, rows: Rows, roles: dict[str, str]) -> None:
         cells = rows.columns[role][:_INSPECTED]
         matches.append(sum(bool(pattern.fullmatch(str(cell))) for cell in cells))
     if inspected and min(matches) >= _MIN_SHARE * inspected:  # without rows, all were bad
-        raise DataFormatError(
+        raise errors.DataFormatError(
             f"user and item columns look swapped: column {roles['user']!r} holds product numbers "
             f"and {roles['item']!r} reviewer ids in {min(matches)} of the first {inspected} rows",
             file=path,

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hamur.data.ali_ccp.columns import COMMON_FIELDS, CSV_COLUMNS, DENSE_COLUMNS, SKELETON_FIELDS
+from hamur.data.synthetic import signals
 from hamur.data.synthetic.ali_world import (
     ALL_ROWS,
     BLOCK,
@@ -22,16 +23,6 @@ from hamur.data.synthetic.ali_world import (
     World,
     blocks_of,
     stream,
-)
-from hamur.data.synthetic.signals import (
-    Field,
-    GroundTruth,
-    cardinality,
-    domain_probabilities,
-    in_own_domain,
-    intercepts,
-    write_truth,
-    zipf,
 )
 from hamur.metrics.exact_front import sigmoid
 
@@ -57,7 +48,7 @@ def make_ali_ccp(
     parts: tuple[float, ...] = (0.6, 0.2, 0.2),
     signal: float = 1.2,
     domain_shift: float = 1.1,
-) -> dict[str, GroundTruth]:
+) -> dict[str, signals.GroundTruth]:
     """Writes ali_ccp_{train,val,test}_sample.csv with `rows` impressions altogether.
 
     shares, rates: of the rows and of clicks per domain; conversion: purchases per click.  The
@@ -66,25 +57,26 @@ def make_ali_ccp(
     Returns the ground truth of each file's rows: {"train": ..., "val": ..., "test": ...}.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
-    ids = {
-        name: np.where(
-            rng.random(rows) < present, 1 + zipf(rng, cardinality(real, rows, ALL_ROWS), rows), 0
-        )
-        for name, (real, present) in PRESENT.items()
-    }
+    ids = {}
+    for name, (real, present) in PRESENT.items():
+        known, size = rng.random(rows) < present, signals.cardinality(real, rows, ALL_ROWS)
+        ids[name] = np.where(known, 1 + signals.zipf(rng, size, rows), 0)
     dense = _scaled_counts(rng, ids)
     domain = np.searchsorted(np.cumsum(shares)[:-1], rng.random(rows), side="right")
     side = {"121": "user", "122": "user", "125": "user", "206": "item", "205": "item"}
     weight = {"101": 0.2, "205": 0.2, "121": 0.8, "125": 0.8, "206": 0.8}
+    flipped = ("121", "125")
     fields = {
-        name: Field(column, weight.get(name, 0.4), side.get(name, ""), name in ("121", "125"))
+        name: signals.Field(column, weight.get(name, 0.4), side.get(name, ""), name in flipped)
         for name, column in ids.items()
         if name in weight or PRESENT[name][0] <= 100
     }
-    by_domain = domain_probabilities(rng, fields, dense, domain, rates, signal, domain_shift)
-    click = (rng.random(rows) < in_own_domain(by_domain, domain)).astype(np.int8)
+    by_domain = signals.domain_probabilities(
+        rng, fields, dense, domain, rates, signal, domain_shift
+    )
+    click = (rng.random(rows) < signals.in_own_domain(by_domain, domain)).astype(np.int8)
     purchase = click * (rng.random(rows) < conversion)
-    truth = GroundTruth.of(by_domain, click, domain)
+    truth = signals.GroundTruth.of(by_domain, click, domain)
     cuts = np.round(np.cumsum(parts) / sum(parts) * rows).astype(int)[:-1]
     ids = {name: _first_appearance(column, cuts[0]) for name, column in ids.items()}
     values = {"click": click, "purchase": purchase, **ids, "301": domain + 1}
@@ -148,10 +140,10 @@ def make_ali_ccp_raw(
             # The signal's scale and the intercepts come from rows like those that follow.
             pilot = SkeletonRows(world, common, stream(seed, 0, 1), PILOT_ROWS)
             logits = world.signal.fit(*pilot.inputs())
-            world.intercepts = intercepts(logits, pilot.domain, given.rates)
+            world.intercepts = signals.intercepts(logits, pilot.domain, given.rates)
         _write_common(out / f"common_features_{part}.csv", common)
         truths[part] = _write_skeleton(out / f"sample_skeleton_{part}.csv", common, count)
-    return write_truth(out, vars(given), truths) if truth else {}
+    return signals.write_truth(out, vars(given), truths) if truth else {}
 
 
 def _write_common(path: Path, common: CommonRows) -> None:
@@ -165,7 +157,7 @@ def _write_common(path: Path, common: CommonRows) -> None:
             _write_lines(file, (_hex_keys(keys, common.file), counts, lists))
 
 
-def _write_skeleton(path: Path, common: CommonRows, count: int) -> GroundTruth:
+def _write_skeleton(path: Path, common: CommonRows, count: int) -> signals.GroundTruth:
     """Writes `count` rows; returns the ground truth of those that a reader keeps."""
     world, file, truths = common.world, common.file, []
     with path.open("wb") as out:
@@ -180,7 +172,8 @@ def _write_skeleton(path: Path, common: CommonRows, count: int) -> GroundTruth:
             labels = (click.astype(int), conversion.astype(int))
             _write_lines(out, (ids, *labels, keys, counts, lists))
             truths.append(_kept_truth(by_domain, click, rows.domain, ~impossible, world.options))
-    return GroundTruth(*map(np.concatenate, zip(*(vars(truth).values() for truth in truths))))
+    columns = zip(*(vars(truth).values() for truth in truths))
+    return signals.GroundTruth(*map(np.concatenate, columns))
 
 
 def _labels(
@@ -190,7 +183,7 @@ def _labels(
     options = rows.world.options
     _force_domains(rows, options, count, block)
     by_domain = sigmoid(rows.world.signal.logits(*rows.inputs()) + rows.world.intercepts)
-    click = rng.random(rows.rows) < in_own_domain(by_domain, rows.domain)
+    click = rng.random(rows.rows) < signals.in_own_domain(by_domain, rows.domain)
     per_click = options.conversion / np.dot(options.shares, options.rates)
     bought = rng.random(rows.rows) < per_click
     _force_positives(click, bought, rows.domain, options, block)
@@ -200,12 +193,12 @@ def _labels(
     return by_domain, click, (click & bought) | impossible, impossible
 
 
-def _kept_truth(by_domain, click, domain, kept, options: Options) -> GroundTruth:
+def _kept_truth(by_domain, click, domain, kept, options: Options) -> signals.GroundTruth:
     """In small types: there may be many rows."""
     blind = by_domain @ np.array(options.shares)
-    columns = (in_own_domain(by_domain, domain), click, domain, blind)
+    columns = (signals.in_own_domain(by_domain, domain), click, domain, blind)
     kinds = (np.float32, np.int8, np.int8, np.float32)
-    return GroundTruth(*(column[kept].astype(kind) for column, kind in zip(columns, kinds)))
+    return signals.GroundTruth(*(column[kept].astype(kind) for column, kind in zip(columns, kinds)))
 
 
 def _force_domains(rows: SkeletonRows, options: Options, count: int, block: int) -> None:

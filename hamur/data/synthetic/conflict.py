@@ -29,7 +29,7 @@ from hamur.data.encode import factorise, fit_vocabulary
 from hamur.data.schema import FieldSpec, Schema
 from hamur.data.splits import random_split
 from hamur.data.synthetic.signals import GroundTruth, intercept
-from hamur.data.table import Splits, Table, drop_fields
+from hamur.data.table import Splits, Table
 from hamur.metrics.exact_front import sigmoid
 
 DOMAINS_NAME = "conflict"
@@ -77,11 +77,6 @@ def make_conflict(rows: int = 8_000, seed: int = 2022) -> tuple[Splits, Schema, 
     truth = GroundTruth.of(by_domain, labels, domain)
     splits = Splits(*(table.take(part) for part in parts))
     return splits, _schema(seed), Splits(*(truth.take(part) for part in parts))
-
-
-def without_domain_field(splits: Splits, schema: Schema) -> tuple[Splits, Schema]:
-    """The same rows for a model that may not see the domain; reports per domain still know it."""
-    return drop_fields(splits, schema, [schema.domain_field])
 
 
 def _schema(seed: int) -> Schema:

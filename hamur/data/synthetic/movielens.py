@@ -5,16 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from hamur.data.movielens import load as movielens
-from hamur.data.synthetic.signals import (
-    ZIPF,
-    Field,
-    GroundTruth,
-    cardinality,
-    distinct,
-    domain_probabilities,
-    in_own_domain,
-    zipf,
-)
+from hamur.data.synthetic import signals
 
 # MovieLens-1M as published: users by age, rating counts, share of the rows and rate of each domain.
 _AGE_USERS = {1: 222, 18: 1103, 25: 2096, 35: 1193, 45: 550, 50: 496, 56: 380}
@@ -35,30 +26,30 @@ _FIRST_TIME, _TIME_SPAN = 956_703_932, 80_000_000  # seconds
 
 def make_movielens(
     out: str | Path, rows: int, seed: int, signal: float = 1.4, domain_shift: float = 1.1
-) -> GroundTruth:
+) -> signals.GroundTruth:
     """Writes the three raw files of MovieLens-1M with `rows` ratings, at least 20 per user.
 
     Returns the ground truth of the ratings in file order.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
-    num_users = min(cardinality(_ML_USERS, rows, _ML_ROWS), rows // _MIN_RATINGS)
-    num_movies = max(2 * rows // num_users, cardinality(_ML_MOVIES, rows, _ML_ROWS))
-    users = _users(rng, num_users, cardinality(_ML_ZIPS, rows, _ML_ROWS))
-    movie_ids = distinct(rng, max(3_952, num_movies + 100), num_movies) + 1
-    genres = zipf(rng, len(_GENRES), num_movies, exponent=0.7)
+    num_users = min(signals.cardinality(_ML_USERS, rows, _ML_ROWS), rows // _MIN_RATINGS)
+    num_movies = max(2 * rows // num_users, signals.cardinality(_ML_MOVIES, rows, _ML_ROWS))
+    users = _users(rng, num_users, signals.cardinality(_ML_ZIPS, rows, _ML_ROWS))
+    movie_ids = signals.distinct(rng, max(3_952, num_movies + 100), num_movies) + 1
+    genres = signals.zipf(rng, len(_GENRES), num_movies, exponent=0.7)
     user, movie = _pairs(rng, rows, num_users, num_movies)
     domain = np.array([movielens.DOMAIN_OF_AGE[age] for age in users["age"]])[user]
     fields = {
-        "gender": Field(users["gender"][user], 0.7, "user", flipped=True),
-        "occupation": Field(users["occupation"][user], 0.6, "user"),
-        "genre": Field(genres[movie], 1.0, "item", flipped=True),
-        "user_id": Field(user, 0.3, "user"),
-        "movie_id": Field(movie, 0.4, "item"),
+        "gender": signals.Field(users["gender"][user], 0.7, "user", flipped=True),
+        "occupation": signals.Field(users["occupation"][user], 0.6, "user"),
+        "genre": signals.Field(genres[movie], 1.0, "item", flipped=True),
+        "user_id": signals.Field(user, 0.3, "user"),
+        "movie_id": signals.Field(movie, 0.4, "item"),
     }
-    by_domain = domain_probabilities(
+    by_domain = signals.domain_probabilities(
         rng, fields, np.zeros((rows, 1)), domain, _ML_RATES, signal, domain_shift
     )
-    liked = rng.random(rows) < in_own_domain(by_domain, domain)
+    liked = rng.random(rows) < signals.in_own_domain(by_domain, domain)
     time = _times(rng, user, num_users)
     rating = np.where(liked, _ratings(rng, (4, 5), rows), _ratings(rng, (1, 2, 3), rows))
     out = Path(out)
@@ -68,21 +59,21 @@ def make_movielens(
     columns = (range(1, num_users + 1), gender, users["age"], users["occupation"], users["zip"])
     _write_dat(out / "users.dat", columns)
     _write_dat(out / "movies.dat", (movie_ids, *_titles(rng, genres)))
-    return GroundTruth.of(by_domain, liked.astype(np.int8), domain)
+    return signals.GroundTruth.of(by_domain, liked.astype(np.int8), domain)
 
 
 def _users(rng: np.random.Generator, number: int, num_zips: int) -> dict[str, np.ndarray]:
     shares = np.array(list(_AGE_USERS.values())) / sum(_AGE_USERS.values())
     ages = np.repeat(list(_AGE_USERS), np.maximum(1, np.round(shares * number)).astype(int))
     ages = rng.permutation(np.resize(ages, number))
-    zips = [f"{code:05d}" for code in distinct(rng, 99_999, num_zips)]
+    zips = [f"{code:05d}" for code in signals.distinct(rng, 99_999, num_zips)]
     zips[0] = "0" + zips[0][1:]  # some start with 0, some have a second part
     zips[1::50] = [f"{code}-{rng.integers(1_000, 9_999)}" for code in zips[1::50]]
     return {
         "age": ages,
         "gender": (rng.random(number) < _MALE_SHARE).astype(int),
-        "occupation": zipf(rng, 21, number, exponent=0.5),
-        "zip": np.array(zips)[zipf(rng, num_zips, number, exponent=0.3)],
+        "occupation": signals.zipf(rng, 21, number, exponent=0.5),
+        "zip": np.array(zips)[signals.zipf(rng, num_zips, number, exponent=0.3)],
     }
 
 
@@ -94,7 +85,7 @@ def _pairs(rng, rows: int, num_users: int, num_movies: int) -> tuple[np.ndarray,
     while (missing := rows - counts.sum()) > 0:  # a user at the limit leaves rows to others
         free = np.flatnonzero(counts < num_movies)[:missing]
         counts[free] += 1
-    popularity = -ZIPF * np.log(np.arange(1, num_movies + 1))
+    popularity = -signals.ZIPF * np.log(np.arange(1, num_movies + 1))
     user = np.repeat(np.arange(num_users), counts)
     movie = np.empty(rows, int)
     start = 0

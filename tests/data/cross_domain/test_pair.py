@@ -122,7 +122,7 @@ def assert_equal(pair, expected):
         of_items = getattr(pair, f"{prefix}_categories").tolist()
         names, category = expected.names[side], expected.category[side]
         assert of_items == [0] + [category.get(names.get(i), 0) for i in expected.item[side]]
-    behaviours = pair.source_histories()
+    behaviours = UserHistories.of(pair.source)
     assert (behaviours.row == np.arange(len(pair.source))).all()
     for rule in ("before_row", "before_valid"):
         for part, rows in expected.parts.items():
@@ -151,7 +151,7 @@ def test_six_users_by_hand(small):
     assert small.names["user"].tolist() == ["", "u1", "u4", "u5", "u6"]
     assert [row[:2] for row in listed(small.target.test)] == [[1, 1], [2, 1], [3, 0], [4, 2]]
     assert small.target.valid.time.tolist() == [BEGIN + DAY * d for d in (6, 3, 5, 2)]
-    begin, end = small.pool(small.source_histories(), small.target.train)
+    begin, end = small.pool(UserHistories.of(small.source), small.target.train)
     # u1 before day 2: s1; before day 4: s1 s2.  u4 before day 3: both.  u5: nothing.  u6: s1.
     assert (end - begin).tolist() == [1, 2, 2, 0, 1]
     assert dict(small.target_schema.split["users"]) == {
@@ -209,7 +209,7 @@ def test_small_pairs_with_many_ties(tmp_path_factory, source, target):
 
 def test_inclusive_pools_hold_the_same_day(small):
     strict, equal = (
-        small.pool(small.source_histories(), small.target.train, inclusive=way)
+        small.pool(UserHistories.of(small.source), small.target.train, inclusive=way)
         for way in (False, True)
     )
     assert (equal[1] - strict[1]).tolist() == [0, 0, 0, 1, 0]  # u5: s4 on the day of t1
@@ -237,7 +237,7 @@ def test_without_time_the_split_is_drawn_and_pools_are_whole(tmp_path):
     one, same, other = (load(*paths, columns=columns, split_seed=s) for s in (1, 1, 5))
     assert not one.timed
     assert listed(one.target.test) == listed(same.target.test) != listed(other.target.test)
-    begin, end = one.pool(one.source_histories(), one.target.train)
+    begin, end = one.pool(UserHistories.of(one.source), one.target.train)
     rows = np.bincount(one.source.sparse[:, USER])
     assert (end - begin == rows[one.target.train.sparse[:, USER]]).all()
     with pytest.raises(ValueError, match="needs a timestamp"):
