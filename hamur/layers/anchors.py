@@ -1,7 +1,7 @@
-"""Which preferences each expert is there for, and what a preference becomes before it meets a row.
+"""Anchors, the preferences that each expert serves, and the features of a preference.
 
-Distance between preferences is Hellinger's, |sqrt(r) - sqrt(a)|: sqrt(r) lies on a sphere, and near
-a corner, where the best network changes fastest, equal steps of r are longer.
+The distance between preferences is Hellinger's, |sqrt(r) - sqrt(a)|: sqrt(r) is on a sphere, and
+near a corner, where the best network changes fastest, equal steps of r are longer.
 """
 
 from itertools import combinations_with_replacement
@@ -23,7 +23,7 @@ def closeness(anchors: np.ndarray) -> float:
 
 
 def preference_anchors(num_tasks: int, number: int) -> np.ndarray:
-    """Points (X, T) spread over the simplex, one an expert, the same for the same sizes.
+    """Points (X, T) spread over the simplex, one per expert, the same for the same sizes.
 
     Two tasks: equal angles, r_1 = sin(i pi / (2 (X-1)))^2.  More: the corners first, then the
     centre, then always the lattice point that is farthest from all points so far (with three tasks
@@ -34,17 +34,17 @@ def preference_anchors(num_tasks: int, number: int) -> np.ndarray:
         return np.column_stack([np.sin(angle) ** 2, np.cos(angle) ** 2])
     draws = combinations_with_replacement(range(num_tasks), CANDIDATES)
     points = np.array([np.bincount(d, minlength=num_tasks) for d in draws]) / CANDIDATES
-    chosen = [*np.eye(num_tasks), np.full(num_tasks, 1.0 / num_tasks)][:number]
-    while len(chosen) < number:
-        similar = (np.sqrt(points) @ np.sqrt(chosen).T).max(axis=1)
+    anchors = [*np.eye(num_tasks), np.full(num_tasks, 1.0 / num_tasks)][:number]
+    while len(anchors) < number:
+        similar = (np.sqrt(points) @ np.sqrt(anchors).T).max(axis=1)
         # Equal distances differ by rounding; the first of them is taken on every machine.
-        chosen.append(points[np.flatnonzero(similar <= similar.min() + 1e-9)[0]])
-    return np.array(chosen)
+        anchors.append(points[np.flatnonzero(similar <= similar.min() + 1e-9)[0]])
+    return np.array(anchors)
 
 
 class PreferenceFeatures(nn.Cell):
-    """All that the network reads of a preference: its features v, and how near it is to the
-    experts' anchors a_i,
+    """All that the network reads of a preference: its features v, and its nearness to the experts'
+    anchors a_i,
 
         [ v,  2 s sqrt(r) . sqrt(a_i) ]               r (R, T) -> (R, 64 + X).
 

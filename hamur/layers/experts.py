@@ -81,6 +81,10 @@ class ExpertStack(nn.Cell):
         first = embedding.project(instance, self.layers[0].weight, embedded)
         return self.construct(first, layout, keep)
 
+    def apart(self, wide):
+        """(B, X * H) -> (B, X, H)."""
+        return wide.reshape(-1, self.num_experts, self.out_dim)
+
     def masks(self, keep):
         """A model's masks -> (those of the experts, the others)."""
         number = len(self.widths)

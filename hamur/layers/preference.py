@@ -1,8 +1,8 @@
-"""What reads the preference: the hyper-network's trunk, the layers it generates, and the gates.
+"""The hyper-network's trunk, which reads the preference, the layers it generates, and the gates.
 
 A preference r (T,) is non-negative and sums to 1; a larger r_k means that task k matters more.  R
-of them enter together as (R, T).  Nothing here has a row axis before it meets the instance, so the
-cost of a preference does not depend on the width of the network that generates its layers.
+of them enter together as (R, T).  Generated layers have no row axis, so their cost does not depend
+on the batch.
 """
 
 import itertools
@@ -104,6 +104,11 @@ class Generated(nn.Cell):
         return ops.bias_add(matmul(v, self.weight), self.bias)
 
 
+def by_gate(generated, gates, out_dim, width):
+    """(R, G out width) -> (G, R, out, width)."""
+    return generated.reshape(generated.shape[0], gates, out_dim, width).swapaxes(0, 1)
+
+
 class LinearGate(nn.Cell):
     """Logits W_k(r) e + b_k(r) with W_k (X, in) generated.
 
@@ -123,15 +128,11 @@ class LinearGate(nn.Cell):
         self.num_gates, self.num_experts, self.in_dim = num_gates, num_experts, in_dim
 
     def construct(self, embedding, instance, outputs, v, embedded=None):
-        weight = self.by_gate(self.weight(v), self.in_dim).reshape(-1, self.in_dim)
+        gates, experts = self.num_gates, self.num_experts
+        weight = by_gate(self.weight(v), gates, experts, self.in_dim).reshape(-1, self.in_dim)
         logits = embedding.project(instance, weight.T)  # (B, G R X)
-        logits = logits + self.by_gate(self.bias(v), 1).reshape(1, -1)
-        return logits.T.reshape(self.num_gates * v.shape[0], self.num_experts, -1)
-
-    def by_gate(self, generated, width):
-        """(R, G X width) -> (G, R, X, width)."""
-        shape = (generated.shape[0], self.num_gates, self.num_experts, width)
-        return generated.reshape(shape).swapaxes(0, 1)
+        logits = logits + by_gate(self.bias(v), gates, experts, 1).reshape(1, -1)
+        return logits.T.reshape(gates * v.shape[0], experts, -1)
 
 
 class DeepGate(nn.Cell):
@@ -151,27 +152,22 @@ class DeepGate(nn.Cell):
         self.width, self.hidden = width, hidden
 
     def construct(self, embedding, instance, outputs, v, embedded=None):
-        hidden, experts = self.hidden, self.num_experts
+        gates, hidden, experts = self.num_gates, self.hidden, self.num_experts
         u = ops.bias_add(embedding.project(instance, self.reduce, embedded), self.reduce_bias)
         u = ops.relu(self.norm(u))
         # The row axis stays last, so that nothing large is transposed; a column of ones carries
         # the bias, whose broadcast would have a slow gradient.
-        first = self.by_gate(self.first(v), hidden, self.width)
-        first = ops.concat((first, self.by_gate(self.first_bias(v), hidden, 1)), -1)
+        first = by_gate(self.first(v), gates, hidden, self.width)
+        first = ops.concat((first, by_gate(self.first_bias(v), gates, hidden, 1)), -1)
         u = ops.concat((u, ops.ones_like(u[:, 0:1])), 1)
         inner = ops.relu(matmul_tb(first.reshape(-1, self.width + 1), u))  # (G R hidden, B)
-        second = self.by_gate(self.second(v), experts, hidden).reshape(-1, experts, hidden)
-        logits = ops.bmm(second, inner.reshape(self.num_gates * v.shape[0], hidden, -1))
-        return logits + self.by_gate(self.second_bias(v), experts, 1).reshape(-1, experts, 1)
+        second = by_gate(self.second(v), gates, experts, hidden).reshape(-1, experts, hidden)
+        logits = ops.bmm(second, inner.reshape(gates * v.shape[0], hidden, -1))
+        return logits + by_gate(self.second_bias(v), gates, experts, 1).reshape(-1, experts, 1)
 
     @property
     def instance_weight(self):
         return self.reduce
-
-    def by_gate(self, generated, out_dim, width):
-        """(R, G out width) -> (G, R, out, width)."""
-        shape = (generated.shape[0], self.num_gates, out_dim, width)
-        return generated.reshape(shape).swapaxes(0, 1)
 
 
 class AttentionGate(nn.Cell):
@@ -207,8 +203,8 @@ GATES = {"linear": LinearGate, "deep": DeepGate, "attention": AttentionGate}
 
 
 class PublishedGate(nn.Cell):
-    """g = relu(W2 (W1 e + b1) + b2), all four generated, as the public code has it: one gate for
-    all tasks, no softmax, and no activation between the two maps.
+    """The public code's gate g = relu(W2 (W1 e + b1) + b2), all four generated: one gate for all
+    tasks, no softmax, no activation between the two maps.
 
     Dropout acts on the generated tensors: keep None or a (1, X in + X X + 2 X) mask of the batch.
     Inputs:  embedding, instance, v (R, 64), keep.   Outputs: (B, R, X).
@@ -232,8 +228,7 @@ class PublishedGate(nn.Cell):
 
     def generate(self, v, keep):
         """W1 (R, X in), W2 (R, X X), b1 and b2 (R, X)."""
-        generated = ()
-        start = 0
+        generated, start = (), 0
         for head, size in zip(self.heads, self.sizes):
             part = head(v)
             if keep is not None and self.training:

@@ -88,11 +88,11 @@ def single_layout(domain, weight):
     return ("single", weights, weights, domain, ())
 
 
-def all_rows_layout(weight, num_towers):
-    """Every tower sees all rows; no tower has rows of its own.  weight (B,) float32."""
+def all_rows_layout(layout, num_towers):
+    """A single layout for towers that all see its rows; no tower has rows of its own."""
     if num_towers == 1:
-        return single_layout(None, weight)
-    weights = (weight.reshape(1, -1),) * num_towers
+        return layout
+    weights = layout[WEIGHTS] * num_towers
     return ("all", weights, weights, None, ())
 
 

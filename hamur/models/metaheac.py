@@ -84,7 +84,7 @@ class MetaHeac(MultiTaskModel):
     """
 
     def add_layers(self, rng):
-        config, width = self.config, self.instance_width
+        config = self.config
         if config.meta_order not in META_ORDERS:
             raise ValueError(
                 f"meta_order is {config.meta_order!r}; known are {', '.join(META_ORDERS)}."
@@ -92,9 +92,7 @@ class MetaHeac(MultiTaskModel):
         dims, rate = config.tower_dims, config.dropout
         tasks = rng.standard_normal((self.num_tasks, config.embed_dim)).astype(np.float32)
         self.task_embedding = Parameter(Tensor(tasks), name="task_embedding")
-        self.experts = ExpertStack(
-            rng, width, config.expert_dims, config.num_experts, rate, norm=BatchNorm
-        )
+        self.experts = self.make_experts(rng, config.num_experts, norm=BatchNorm)
         self.expert_gate = TaskGate(rng, config.embed_dim, config.num_experts)
         self.critic_gate = TaskGate(rng, config.embed_dim, NUM_CRITICS)
         self.critics = ExpertStack(
@@ -117,8 +115,7 @@ class MetaHeac(MultiTaskModel):
         instance = self.embedding(sparse, dense)
         layout = single_layout(None, weight)
         outputs = self.experts.on_instance(self.embedding, instance, layout, keep)
-        outputs = outputs.reshape(-1, self.experts.num_experts, self.experts.out_dim)
-        return outputs, self.embedding.mean_token(instance)
+        return self.experts.apart(outputs), self.embedding.mean_token(instance)
 
     def from_shared(self, task_embedding, outputs, mean_token, weight, keep=()):
         """Logits (B, T) for task embeddings Z (T, E)."""

@@ -6,8 +6,9 @@ import numpy as np
 from mindspore import nn, ops
 
 from hamur.layers.embedding import FactoredFieldEmbedding
+from hamur.layers.experts import ExpertStack
 from hamur.layers.mlp import TowerDense, TowerMLP
-from hamur.layers.routing import all_rows_layout
+from hamur.layers.routing import all_rows_layout, single_layout
 from hamur.models.protocol import parameter_groups
 from hamur.models.task_prediction import TaskPredictor, task_graph
 
@@ -50,7 +51,8 @@ class MultiTaskConfig:
 
 
 class MultiTaskModel(nn.Cell):
-    """A network with T logits a row; a subclass defines ``add_layers`` and ``tasks``.
+    """A network with T logits per row; a subclass defines ``add_layers(rng)`` and
+    ``tasks(instance, layout, keep)``, whose layout holds all rows and their weights.
 
     Inputs:  sparse (B, F) int32, dense (B, C) float32; weight None or (B,) float32, 0 on filler
         rows; keep () or one (B, width) uint8 mask for each entry of ``dropouts``, in that order.
@@ -72,7 +74,6 @@ class MultiTaskModel(nn.Cell):
             self.instance_width = self.embedding.width
         self.mask_widths = []
         self.add_layers(rng)
-        self.mask_count = len(self.mask_widths)
 
     @property
     def batches(self):
@@ -81,8 +82,7 @@ class MultiTaskModel(nn.Cell):
 
     def parameter_groups(self):
         """The public code's L2 acts on everything, preset "pareto" spares biases and norms."""
-        spare = self.config.preset != "official"
-        return parameter_groups(self.trainable_params(), spare)
+        return parameter_groups(self.trainable_params(), spare=self.config.preset != "official")
 
     def predictor(self, batch_size=None):
         return TaskPredictor(self, batch_size)
@@ -99,15 +99,26 @@ class MultiTaskModel(nn.Cell):
     def construct(self, sparse, dense, weight=None, keep=()):
         if weight is None:
             weight = ops.ones_like(dense[:, 0])
-        instance = self.embedding(sparse, dense)
-        return self.tasks(instance, weight, keep)
+        return self.tasks(self.embedding(sparse, dense), single_layout(None, weight), keep)
+
+    def make_experts(self, rng, number, **options):
+        """Experts, or bottoms, that read the instance."""
+        config = self.config
+        dims, rate = config.expert_dims, config.dropout
+        return ExpertStack(rng, self.instance_width, dims, number, rate, **options)
+
+    def make_towers(self, rng):
+        """A tower per task on what the experts give."""
+        config = self.config
+        dims, rate = config.tower_dims, config.dropout
+        return TaskTowers(rng, config.expert_dims[-1], dims, self.num_tasks, rate)
 
 
 class TaskTowers(nn.Cell):
     """T towers MLP(in, dims, dropout) -> Dense(., 1), tower k on its own input.
 
-    Inputs:  xs tuple of T tensors (B, in), weight (B,), keep () or a mask a hidden layer (shared by
-        the towers).   Outputs: (B, T).
+    Inputs:  xs tuple of T tensors (B, in), layout of kind "single", keep () or a mask per hidden
+        layer (shared by the towers).   Outputs: (B, T).
     """
 
     def __init__(self, rng, in_dim, dims, num_tasks, dropout):
@@ -116,7 +127,7 @@ class TaskTowers(nn.Cell):
         self.output = TowerDense(rng, dims[-1], 1, num_tasks)
         self.num_tasks = num_tasks
 
-    def construct(self, xs, weight, keep=()):
-        layout = all_rows_layout(weight, self.num_tasks)
+    def construct(self, xs, layout, keep=()):
+        layout = all_rows_layout(layout, self.num_tasks)
         logits = self.output(self.mlp(xs, layout, keep), layout)
         return logits[0] if self.num_tasks == 1 else ops.concat(logits, 1)

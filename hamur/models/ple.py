@@ -3,8 +3,7 @@
 from mindspore import nn, ops
 
 from hamur.layers.experts import DenseGate, ExpertLayer, InstanceGates, columns, mix
-from hamur.layers.routing import single_layout
-from hamur.models.multi_task import MultiTaskModel, TaskTowers
+from hamur.models.multi_task import MultiTaskModel
 
 
 class ProgressiveLayeredExtraction(MultiTaskModel):
@@ -40,14 +39,13 @@ class ProgressiveLayeredExtraction(MultiTaskModel):
                 shared_gates.append(DenseGate(rng, dims[number - 1], total))
         self.later, self.gates = nn.CellList(later), nn.CellList(gates)
         self.shared_gates = nn.CellList(shared_gates)
-        self.towers = TaskTowers(rng, dims[-1], config.tower_dims, tasks, rate)
+        self.towers = self.make_towers(rng)
         self.levels = len(dims)
         self.mask_widths += [total * dim for dim in dims] + list(config.tower_dims)
 
-    def tasks(self, instance, weight, keep):
-        layout = single_layout(None, weight)
-        product_of_first = self.embedding.project(instance, self.first.weight)
-        outputs = self.first(product_of_first, layout, keep[0] if keep else None)
+    def tasks(self, instance, layout, keep):
+        projected = self.embedding.project(instance, self.first.weight)
+        outputs = self.first(projected, layout, keep[0] if keep else None)
         gates = columns(self.first_gates(self.embedding, instance), self.num_tasks)
         shared_gate = self.first_shared_gate(self.embedding, instance)
         inputs, shared = self.extract(outputs, gates, shared_gate)
@@ -61,7 +59,7 @@ class ProgressiveLayeredExtraction(MultiTaskModel):
             if level + 1 < self.levels:
                 shared_gate = self.shared_gates[level - 1](shared).expand_dims(1)
             inputs, shared = self.extract(outputs, gates, shared_gate)
-        return self.towers(inputs, weight, keep[self.levels :] if keep else ())
+        return self.towers(inputs, layout, keep[self.levels :] if keep else ())
 
     def level(self, number, inputs, shared, layout, keep):
         """The experts of a later level, each on its own input."""
@@ -72,8 +70,8 @@ class ProgressiveLayeredExtraction(MultiTaskModel):
         return self.later[number - 1](xs, layout, keep[number] if keep else None)
 
     def extract(self, outputs, gates, shared_gate):
-        """Mix (B, total * H) into a tensor (B, H) a task, and the shared one (None at the end)."""
-        outputs = outputs.reshape(outputs.shape[0], self.total, -1)
+        """(B, total * H) -> a tensor (B, H) per task, and the shared one (None at the end)."""
+        outputs = outputs.reshape(-1, self.total, outputs.shape[1] // self.total)
         shared = outputs[:, self.num_tasks * self.each :]
         mixed = ()
         for task in range(self.num_tasks):

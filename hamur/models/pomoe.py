@@ -6,13 +6,13 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.layers.anchors import PreferenceFeatures, preference_anchors
 from hamur.layers.cross import CrossNetwork
-from hamur.layers.experts import ExpertStack, mix
+from hamur.layers.experts import mix
 from hamur.layers.preference import FEATURES, GATES, MASKED, PreferenceTrunk, PublishedGate
 from hamur.layers.preference_towers import TOWER_NORMS, PreferenceTower
 from hamur.layers.primitives import matmul
 from hamur.layers.routing import single_layout
-from hamur.models.multi_task import MultiTaskModel, TaskTowers
-from hamur.models.task_prediction import TaskPredictor, features_graph, served_scores
+from hamur.models.multi_task import MultiTaskModel
+from hamur.models.task_prediction import StagedPredictor, features_graph, served_scores
 
 HEADS = ("per_task", "shared_score")
 EXPERT_KINDS = ("mlp", "cross", "ple")
@@ -37,17 +37,17 @@ class PublishedMixture(MultiTaskModel):
         raise ValueError(NOT_SERVED)
 
     def add_layers(self, rng):
-        config, width = self.config, self.instance_width
+        config = self.config
         if self.num_tasks != 2:
             raise ValueError(
                 f"preset 'official' of pomoe has two tasks built in, the data have "
                 f"{self.num_tasks}; use --preset pareto."
             )
-        rate = config.dropout
-        self.experts = ExpertStack(rng, width, config.expert_dims, config.num_experts, rate)
+        self.experts = self.make_experts(rng, config.num_experts)
         self.trunk = PreferenceTrunk(rng, self.num_tasks, norm=False)
-        self.gate = PublishedGate(rng, width, config.num_experts, config.generated_dropout)
-        self.towers = TaskTowers(rng, config.expert_dims[-1], config.tower_dims, 2, rate)
+        sizes = self.instance_width, config.num_experts
+        self.gate = PublishedGate(rng, *sizes, config.generated_dropout)
+        self.towers = self.make_towers(rng)
         self.mask_widths += [*self.experts.widths, *config.tower_dims]
 
     @property
@@ -63,35 +63,35 @@ class PublishedMixture(MultiTaskModel):
         expert_keep, tower_keep = self.experts.masks(keep)
         instance = self.embedding(sparse, dense)
         layout = single_layout(None, weight)
-        outputs = self.experts.on_instance(self.embedding, instance, layout, expert_keep)
-        outputs = outputs.reshape(rows, self.experts.num_experts, -1)
+        wide = self.experts.on_instance(self.embedding, instance, layout, expert_keep)
+        outputs = self.experts.apart(wide)
         mask = generated_keep[0] if generated_keep else None
         gates = self.gate(self.embedding, instance, self.trunk(preferences), mask)
         mixed = mix(gates, outputs)  # (B, R, H)
         number = preferences.shape[0]
-        each = ops.tile(weight.reshape(-1, 1), (1, number)).reshape(-1)
+        weights = ops.tile(weight.reshape(-1, 1), (1, number)).reshape(-1)
         mixed = mixed.reshape(rows * number, -1)
-        logits = self.towers((mixed,) * self.num_tasks, each, tower_keep)
+        layout = single_layout(None, weights)
+        logits = self.towers((mixed,) * self.num_tasks, layout, tower_keep)
         return logits.reshape(rows, number, self.num_tasks)
 
 
 class ParetoMixture(MultiTaskModel):
-    """Softmax gates a task, generated from r, over expert outputs that all preferences share.
+    """A softmax gate per task, generated from r, over expert outputs that all preferences share.
 
         v = trunk(r);  g = softmax(gate(e, F, v));  h^k = sum_i g^k_i F_i;  z_k = Tw_k(h^k; v)
 
     With anchors a_i (a shared score) g = softmax(tanh(gate(e, F, v)) - s d(r, a_i)^2), with
     Hellinger's distance d: the experts differ by the preferences that they serve before they differ
-    by the rows that they get.  The tanh keeps it so.  Generated weights are sums of 64 terms that
-    all move with a step of Adam; unbounded, their part common to all preferences brings every gate
-    to one expert before any two experts have become different, and then all preferences have one
-    and the same network.
+    by the rows that they get.  tanh bounds the generated logits.  Without the bound, the part of
+    the gate that does not depend on the preference grows first and collapses every gate onto one
+    expert.
 
     head:  "per_task", or "shared_score": one gate, one tower, z_k = s(x; r) + b_k with constant
         b_k, the ranking view, in which one order of the rows has to serve all tasks.
     gate:  see hamur.layers.preference.GATES.  tower_norm: see PreferenceNorm.
     gate_anchor:  strength of the anchors, see PreferenceFeatures; None = 5.4 for a shared score,
-        and none for a tower a task, which has no trade-off that experts would have to part for.
+        and none for a tower per task, which has no trade-off between tasks.
     expert_kind:  "mlp"; "cross": two rank-one cross layers on e first; "ple": int(X/2) experts
         shared and int(X/2) of each gate's own.
     Inputs:  as MultiTaskModel, preferences (R, T) third.   Outputs: (B, R, T).
@@ -102,7 +102,7 @@ class ParetoMixture(MultiTaskModel):
     generated_dropouts = ()
 
     def predictor(self, batch_size=None):
-        return TaskPredictor(self, batch_size, staged=True)
+        return StagedPredictor(self, batch_size)
 
     def serving_graphs(self):
         return served_scores(self, 1), features_graph(self)
@@ -153,19 +153,17 @@ class ParetoMixture(MultiTaskModel):
         if config.expert_kind == "ple":
             if number < 2:
                 raise ValueError(f"--expert_kind ple needs --expert_num >= 2, got {number}.")
-            each = number // 2
-            number = each * (gates + 1)
+            half = number // 2
+            number = half * (gates + 1)
             barred = np.full((gates, number), MASKED, np.float32)
-            barred[:, gates * each :] = 0.0
+            barred[:, gates * half :] = 0.0
             for k in range(gates):
-                barred[k, k * each : (k + 1) * each] = 0.0
+                barred[k, k * half : (k + 1) * half] = 0.0
             self.barred = Tensor(barred.reshape(gates, 1, number, 1))
         self.cross = None
         if config.expert_kind == "cross":
             self.cross = CrossNetwork(rng, self.instance_width, CROSS_LAYERS)
-        self.experts = ExpertStack(
-            rng, self.instance_width, config.expert_dims, number, config.dropout
-        )
+        self.experts = self.make_experts(rng, number)
 
     def construct(self, sparse, dense, preferences, weight=None, keep=(), generated_keep=()):
         if weight is None:
@@ -194,7 +192,7 @@ class ParetoMixture(MultiTaskModel):
             crossed = self.cross((self.embedding.embedded(instance),), layout)[0]
             first = matmul(crossed, self.experts.layers[0].weight)
             outputs = self.experts(first, layout, keep)
-        return outputs.reshape(-1, self.experts.num_experts, self.experts.out_dim)
+        return self.experts.apart(outputs)
 
     def from_outputs(self, instance, outputs, preferences, weight, keep=()):
         """All that depends on the preferences: logits (B, R, T)."""

@@ -1,4 +1,4 @@
-"""singletask: a network of its own for every task, embeddings included."""
+"""singletask: a separate network per task, embeddings included."""
 
 from dataclasses import replace
 
@@ -20,13 +20,12 @@ class SingleTask(MultiTaskModel):
             networks.append(SharedBottom(one, self.config, int(rng.integers(2**31))))
             self.mask_widths += networks[-1].mask_widths
         self.networks = nn.CellList(networks)
-        self.each = networks[0].mask_count
+        self.masks_per_task = len(networks[0].mask_widths)
 
     def construct(self, sparse, dense, weight=None, keep=()):
-        logits = ()
-        start = 0
+        logits, start = (), 0
         for network in self.networks:
-            own = keep[start : start + self.each] if keep else ()
-            logits = logits + (network(sparse, dense, weight, own),)
-            start += self.each
+            end = start + self.masks_per_task
+            logits = logits + (network(sparse, dense, weight, keep[start:end] if keep else ()),)
+            start = end
         return ops.concat(logits, 1)

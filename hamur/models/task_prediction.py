@@ -30,7 +30,7 @@ class FeatureScores(nn.Cell):
     def __init__(self, model):
         super().__init__(auto_prefix=False)
         self.model = model
-        self.of_experts, self.of_gate = (self.room(weight) for weight in model.instance_weights())
+        self.of_experts, self.of_gate = map(self.room, model.instance_weights())
 
     def room(self, weight):
         """A Parameter for the embedded form of a weight; None where the products need none."""
@@ -41,24 +41,14 @@ class FeatureScores(nn.Cell):
 
     def refresh(self):
         """Read the weights again."""
-        for kept, weight in zip((self.of_experts, self.of_gate), self.model.instance_weights()):
-            if kept is not None:
-                kept.set_data(Tensor(self.model.embedding.embedded_weight(weight)))
-
-    def read(self, preferences):
-        """Features (R, V) of preferences (R, T) float32."""
-        return self.model.features(Tensor(preferences))
+        rooms = self.of_experts, self.of_gate
+        for room, weight in zip(rooms, self.model.instance_weights()):
+            if room is not None:
+                room.set_data(Tensor(self.model.embedding.embedded_weight(weight)))
 
     def construct(self, sparse, dense, features):
         instance, weight = self.model.embedding(sparse, dense), ops.ones_like(dense[:, 0])
-        return self.steered(instance, weight, self.expert_outputs(instance, weight), features)
-
-    def expert_outputs(self, instance, weight):
-        """(B, X, H), which no preference changes."""
-        return self.model.expert_outputs(instance, weight, (), self.of_experts)
-
-    def steered(self, instance, weight, outputs, features):
-        """The rest: logits (B, R, T)."""
+        outputs = self.model.expert_outputs(instance, weight, (), self.of_experts)
         return self.model.from_features(instance, outputs, features, weight, (), self.of_gate)
 
 
@@ -67,11 +57,11 @@ class ExpertPart(nn.Cell):
 
     def __init__(self, scores):
         super().__init__(auto_prefix=False)
-        self.scores = scores
+        self.model, self.of_experts = scores.model, scores.of_experts
 
     def construct(self, sparse, dense):
-        instance = self.scores.model.embedding(sparse, dense)
-        return self.scores.expert_outputs(instance, ops.ones_like(dense[:, 0]))
+        instance, weight = self.model.embedding(sparse, dense), ops.ones_like(dense[:, 0])
+        return self.model.expert_outputs(instance, weight, (), self.of_experts)
 
 
 class PreferencePart(nn.Cell):
@@ -79,11 +69,11 @@ class PreferencePart(nn.Cell):
 
     def __init__(self, scores):
         super().__init__(auto_prefix=False)
-        self.scores = scores
+        self.model, self.of_gate = scores.model, scores.of_gate
 
     def construct(self, sparse, dense, outputs, features):
-        instance = self.scores.model.embedding(sparse, dense)
-        return self.scores.steered(instance, ops.ones_like(dense[:, 0]), outputs, features)
+        instance, weight = self.model.embedding(sparse, dense), ops.ones_like(dense[:, 0])
+        return self.model.from_features(instance, outputs, features, weight, (), self.of_gate)
 
 
 class TaskForward(nn.Cell):
@@ -99,66 +89,6 @@ class TaskForward(nn.Cell):
         return self.model(sparse, dense).expand_dims(1)
 
 
-class WholeForward:
-    """A batch of a model in one call."""
-
-    def __init__(self, model):
-        self.cell = TaskForward(model)
-
-    def prepare(self):
-        """Before a pass."""
-        self.cell.set_train(False)
-
-    def read(self, preferences):
-        """The last input of the forward pass, of preferences (R, T) float32."""
-        return Tensor(preferences)
-
-    def rows(self, limit, preferences):
-        """Rows of a batch, at most limit."""
-        return call_rows(limit, preferences)
-
-    def run(self, sparse, dense, blocks):
-        """Yields (first row, first preference, logits (B, R, T)) of (start, block) pairs."""
-        inputs = Tensor(sparse), Tensor(dense)
-        for start, block in blocks:
-            yield 0, start, self.cell(*inputs, block).asnumpy()
-
-
-class StagedForward:
-    """A batch of a mixture in two stages: the experts of many rows, then all preferences of a few
-    rows at a time.  The experts' products want many rows; what rows times preferences take in
-    memory is given back after every call."""
-
-    def __init__(self, model):
-        self.scores = FeatureScores(model)
-        self.experts, self.rest = ExpertPart(self.scores), PreferencePart(self.scores)
-
-    def prepare(self):
-        """Before a pass: read the weights again."""
-        for cell in (self.experts, self.rest):
-            cell.set_train(False)
-        self.scores.refresh()
-
-    def read(self, preferences):
-        """The last input of the second stage, of preferences (R, T) float32."""
-        return self.scores.read(preferences)
-
-    def rows(self, limit, preferences):
-        """Rows of a batch: a multiple of those of a call of the second stage."""
-        limit = min(limit, EXPERT_ROWS)
-        rows = call_rows(limit, preferences)
-        return -(-limit // rows) * rows
-
-    def run(self, sparse, dense, blocks):
-        """As WholeForward.run."""
-        outputs = self.experts(Tensor(sparse), Tensor(dense)).asnumpy()
-        rows = call_rows(len(sparse), blocks[0][1].shape[0])
-        for begin in range(0, len(sparse), rows):
-            part = [Tensor(each[begin : begin + rows]) for each in (sparse, dense, outputs)]
-            for start, block in blocks:
-                yield begin, start, self.rest(*part, block).asnumpy()
-
-
 def call_rows(limit, preferences):
     """Rows, at most limit, of a call that scores them at so many preferences."""
     rows = BATCH_SIZE
@@ -168,31 +98,51 @@ def call_rows(limit, preferences):
 
 
 class TaskPredictor:
-    """Predicts tables with one multi-task model; the experts of a mixture run once a batch,
-    whatever the number of preferences (preset "official" above 32: once a block of 32)."""
+    """Predicts tables with one multi-task model, a batch in one call per block of preferences."""
 
-    def __init__(self, model, batch_size=None, staged=False):
+    def __init__(self, model, batch_size=None):
         self.model, self.batch_size = model, batch_size or BATCH_SIZE
         self.takes_preferences = model.takes_preferences
-        self.forward = StagedForward(model) if staged else WholeForward(model)
         self.rows = {}  # of a batch, by the number of preferences that share it
+        self.add_cells()
+
+    def add_cells(self):
+        self.cell = TaskForward(self.model)
+
+    def prepare(self):
+        """Before a pass."""
+        self.cell.set_train(False)
+
+    def read(self, preferences):
+        """The last input of the forward pass, from preferences (R, T) float32."""
+        return Tensor(preferences)
+
+    def rows_of_batch(self, limit, preferences):
+        """Rows of a batch, at most limit."""
+        return call_rows(limit, preferences)
+
+    def run(self, sparse, dense, blocks):
+        """Yields (first row, first preference, logits (B, R, T)) of (start, block) pairs."""
+        inputs = Tensor(sparse), Tensor(dense)
+        for start, block in blocks:
+            yield 0, start, self.cell(*inputs, block).asnumpy()
 
     def logits(self, table, preferences=None):
         """(N, R, T) float32 in the table's order, in a memory map above 1 GiB.
 
         preferences (R, T); None for models without.
         """
+        tasks = self.model.num_tasks
         if preferences is None:
-            preferences = np.full((1, self.model.num_tasks), 1.0 / self.model.num_tasks)
-        preferences = check_preference(np.atleast_2d(preferences), self.model.num_tasks)
-        number = len(preferences) if self.model.takes_preferences else 1
-        blocks = _blocks(preferences[:number])
-        result = _allocate((len(table), number, self.model.num_tasks))
-        self.forward.prepare()
-        blocks = [(start, self.forward.read(block)) for start, block in blocks]
+            preferences = np.full((1, tasks), 1.0 / tasks)
+        preferences = check_preference(np.atleast_2d(preferences), tasks)
+        number = len(preferences) if self.takes_preferences else 1
+        result = _allocate((len(table), number, tasks))
+        self.prepare()
+        blocks = [(start, self.read(block)) for start, block in _blocks(preferences[:number])]
         rows = self.batch_rows(len(table), blocks[0][1].shape[0])
-        for positions, sparse, dense in prefetch(self.batches(table, rows)):
-            for begin, start, out in self.forward.run(sparse, dense, blocks):
+        for positions, sparse, dense in prefetch(batches(table, rows)):
+            for begin, start, out in self.run(sparse, dense, blocks):
                 rows_of = positions[begin : begin + len(out)]  # none of a call of filled rows
                 out = out[: len(rows_of), : number - start]
                 result[rows_of, start : start + out.shape[1]] = out
@@ -201,20 +151,10 @@ class TaskPredictor:
     def batch_rows(self, rows, preferences):
         """Rows of a batch: tables larger than the last one keep its batch, so that nothing is
         compiled again."""
-        kept = self.rows.get(preferences, 0)
-        if not 0 < kept <= rows:
+        if not 0 < self.rows.get(preferences, 0) <= rows:
             limit = min(self.batch_size, rows)
-            kept = self.rows[preferences] = self.forward.rows(limit, preferences)
-        return kept
-
-    def batches(self, table, rows):
-        """(positions, sparse, dense): the last batch is filled with repeated rows."""
-        for start in range(0, len(table), rows):
-            taken = np.arange(start, start + rows)
-            real = taken[taken < len(table)]
-            index = taken % len(table)
-            sparse = np.asarray(table.sparse).take(index, axis=0).astype(np.int32, copy=False)
-            yield real, sparse, np.asarray(table.dense).take(index, axis=0).astype(np.float32)
+            self.rows[preferences] = self.rows_of_batch(limit, preferences)
+        return self.rows[preferences]
 
     def __call__(self, table, preferences=None):
         """Probabilities float32: (N, R, T) at preferences (R, T), (N, T) at one or by default."""
@@ -223,6 +163,48 @@ class TaskPredictor:
             part = probabilities[start : start + 65536]
             part[...] = 0.5 * (1.0 + np.tanh(0.5 * part))
         return probabilities if np.ndim(preferences) == 2 else probabilities[:, 0]
+
+
+class StagedPredictor(TaskPredictor):
+    """The same in two stages: the experts of many rows, once whatever the number of preferences,
+    then all preferences of a few rows at a time.  The experts' products want many rows; what rows
+    times preferences take in memory is given back after every call."""
+
+    def add_cells(self):
+        self.scores = FeatureScores(self.model)
+        self.experts, self.rest = ExpertPart(self.scores), PreferencePart(self.scores)
+
+    def prepare(self):
+        for cell in (self.experts, self.rest):
+            cell.set_train(False)
+        self.scores.refresh()
+
+    def read(self, preferences):
+        return self.model.features(Tensor(preferences))
+
+    def rows_of_batch(self, limit, preferences):
+        """A multiple of the rows of a call of the second stage."""
+        limit = min(limit, EXPERT_ROWS)
+        rows = call_rows(limit, preferences)
+        return -(-limit // rows) * rows
+
+    def run(self, sparse, dense, blocks):
+        outputs = self.experts(Tensor(sparse), Tensor(dense)).asnumpy()
+        rows = call_rows(len(sparse), blocks[0][1].shape[0])
+        for begin in range(0, len(sparse), rows):
+            inputs = [Tensor(a[begin : begin + rows]) for a in (sparse, dense, outputs)]
+            for start, block in blocks:
+                yield begin, start, self.rest(*inputs, block).asnumpy()
+
+
+def batches(table, rows):
+    """(positions, sparse, dense): the last batch is filled with repeated rows."""
+    for start in range(0, len(table), rows):
+        positions = np.arange(start, start + rows)
+        index = positions % len(table)
+        sparse = np.asarray(table.sparse).take(index, axis=0).astype(np.int32, copy=False)
+        dense = np.asarray(table.dense).take(index, axis=0).astype(np.float32)
+        yield positions[positions < len(table)], sparse, dense
 
 
 def _blocks(preferences):

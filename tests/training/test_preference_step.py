@@ -167,8 +167,8 @@ def test_many_preferences_meet_few_rows_at_a_time_and_the_experts_many(trained, 
     model, table = trained[0], data[0].test
     whole = training.predict(model, table, preference=PREFERENCES)
     monkeypatch.setattr(task_prediction, "POINTS", 3 * 32)
-    predictor = task_prediction.TaskPredictor(model)
-    experts, rest, calls = predictor.forward.experts, predictor.forward.rest, []
+    predictor = task_prediction.StagedPredictor(model)
+    experts, rest, calls = predictor.experts, predictor.rest, []
 
     def experts_spied(sparse, dense):
         calls.append(len(sparse))
@@ -179,9 +179,9 @@ def test_many_preferences_meet_few_rows_at_a_time_and_the_experts_many(trained, 
         calls.append(len(sparse))
         return rest(sparse, dense, outputs, features)
 
-    monkeypatch.setattr(predictor.forward, "experts", experts_spied)
-    monkeypatch.setattr(predictor.forward, "rest", rest_spied)
-    monkeypatch.setattr(predictor.forward, "prepare", predictor.forward.scores.refresh)
+    monkeypatch.setattr(predictor, "experts", experts_spied)
+    monkeypatch.setattr(predictor, "rest", rest_spied)
+    monkeypatch.setattr(predictor, "prepare", predictor.scores.refresh)
     np.testing.assert_allclose(predictor(table, PREFERENCES), whole, atol=1e-6)
     filled = -(-len(table) // 32) * 32
     assert len(table) % 32 and predictor.rows == {3: filled}
