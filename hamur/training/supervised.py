@@ -74,13 +74,12 @@ class RankingLoss(nn.Cell):
 
 
 class SupervisedStep:
-    """A step function: step(batch Table, learning_rate float, number int) -> scalar loss tensor."""
+    """The step of supervised training: step(batch Table, learning_rate float, number int) -> scalar
+    loss tensor.  quotas: None, or the rows per domain of a batch."""
 
     def __init__(self, model, optimizer, quotas, seed):
-        self.cell = CompiledStep(RankingLoss(model, quotas), optimizer)
-        self.cell.set_train()
-        self.dropouts = model.dropouts
-        self.seed = seed
+        self.cell = CompiledStep(RankingLoss(model, quotas), optimizer).set_train()
+        self.dropouts, self.seed = model.dropouts, seed
 
     def __call__(self, batch, learning_rate, number):
         return self.cell(
@@ -93,6 +92,4 @@ class SupervisedStep:
         )
 
 
-def supervised_step(model, optimizer, quotas, seed):
-    """The step of supervised training; quotas None, or the rows of each domain in a batch."""
-    return SupervisedStep(model, optimizer, quotas, seed)
+supervised_step = SupervisedStep

@@ -86,7 +86,7 @@ def test_nothing_adapted_survives_a_step(data):
     model = models.MULTI_TASK["metaheac"](schema, **SIZES)
     frozen = {k: v for k, v in snapshot(model).items() if k.endswith((".mean", ".variance"))}
     before = training.predict(model, splits.test)
-    step = meta.MetaStep(model, training.Adam(model.parameter_groups(), 0.0), 1, 4)
+    step = meta.MetaStep(model, training.Adam(model.parameter_groups(), 0.0), None, 1, 4)
     batches = [splits.train.take(np.arange(64 * i, 64 * (i + 1))) for i in range(2)]
     batches = [weighted(batch) for batch in batches]
     assert step(batches[0], 0.0, 0) is None

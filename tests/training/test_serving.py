@@ -31,11 +31,11 @@ def test_kept_features_give_the_same_logits_and_the_oldest_goes(served):
     np.testing.assert_allclose(first, expected, atol=1e-5)
     np.testing.assert_array_equal(cache(table.sparse, table.dense, PREFERENCE), first)
     cache.features_of([0.30004, 0.69996])
-    assert list(cache.kept) == [(0.3, 0.7)]
+    assert list(cache.cached) == [(0.3, 0.7)]
     cache.features_of([0.5, 0.5])
     cache.features_of(PREFERENCE)
     cache.features_of([0.0, 1.0])
-    assert list(cache.kept) == [(0.3, 0.7), (0.0, 1.0)]
+    assert list(cache.cached) == [(0.3, 0.7), (0.0, 1.0)]
     with pytest.raises(ValueError, match="sums to 1"):
         cache(table.sparse, table.dense, [0.3, 0.3])
 
@@ -50,7 +50,7 @@ def test_rows_with_preferences_of_their_own(served, monkeypatch):
         own = slice(row, row + 1)
         alone = cache(table.sparse[own], table.dense[own], preference)
         np.testing.assert_allclose(found[own], alone, atol=1e-6)
-    assert len(cache.kept) == 4
+    assert len(cache.cached) == 4
     # any number of rows: 1 and 3 at one preference, 3 and 1 at several
     assert [len(cell.compile_cache) for cell in (cache.one, cache.several)] == [1, 1]
     with pytest.raises(ValueError, match="7 rows have 3 preferences"):
@@ -62,7 +62,7 @@ def test_rounding_takes_no_preference_off_the_simplex():
     cache = PreferenceCache(models.MULTI_TASK["pomoe"](schema, **SIZES), capacity=10)
     preferences = np.random.default_rng(0).dirichlet(np.ones(3), 150)
     assert cache.features_of(preferences).shape == (150, cache.model.features.width)
-    assert len(cache.kept) == 10
+    assert len(cache.cached) == 10
 
 
 def test_the_exported_graphs_equal_the_model(served, tmp_path):

@@ -20,7 +20,7 @@ from hamur.training.preference.objective import COLUMNS, task_losses
 from hamur.training.supervised import tensors
 
 BALANCED = 1e-4
-EVERY = 10  # steps between two looks at the gradients
+EVERY = 10  # steps between two Gram matrices
 
 
 def program(gram, losses, preference):
@@ -38,15 +38,15 @@ def program(gram, losses, preference):
         return w, gram, np.zeros(tasks)
     bounds = np.where(w > 0, -np.inf, w)
     bounds[weighted >= weighted.max() * (1 - 1e-12)] = 0.0
-    kept = np.isfinite(bounds)
-    return w, gram[kept], bounds[kept]
+    finite = np.isfinite(bounds)
+    return w, gram[finite], bounds[finite]
 
 
 def solve(objective, rows, bounds):
     """alpha (T,) or None if no point satisfies the bounds."""
     if len(objective) == 2:
         return solve_two(objective, rows, bounds)
-    found = linprog(
+    solution = linprog(
         -objective,
         A_ub=-rows,
         b_ub=-bounds,
@@ -55,7 +55,7 @@ def solve(objective, rows, bounds):
         bounds=(0.0, 1.0),
         method="highs",
     )
-    return found.x if found.status == 0 else None
+    return solution.x if solution.status == 0 else None
 
 
 def solve_two(objective, rows, bounds):
@@ -136,7 +136,7 @@ class EpoRule:
         start = Tensor(np.zeros(shape, np.float32))
         self.grams = Parameter(start, name="grams", requires_grad=False)
 
-    def look(self, batch, preferences, number):
+    def update_gram(self, batch, preferences, number):
         """Compute the matrices on this batch, every tenth step."""
         if number % EVERY and self.grams.asnumpy().any():
             return

@@ -73,22 +73,23 @@ class OuterLoss(nn.Cell):
 
 
 class MetaStep:
-    """step(batch, learning_rate, number) -> loss after every second batch, else None.
+    """The step of MetaHeac: step(batch, learning_rate, number) -> loss after every second batch, else
+    None.  Bind ``steps_per_epoch`` with functools.partial.
 
     A batch without a partner at the end of an epoch, or with fewer than two real rows in a half, is
     dropped and counted; an odd batch leaves its last row out.
     Raises:  ValueError: fewer than two batches an epoch, so that nothing would ever be trained.
     """
 
-    def __init__(self, model, optimizer, seed, steps_per_epoch):
+    def __init__(self, model, optimizer, quotas, seed, steps_per_epoch):
         if steps_per_epoch < BATCHES_AN_UPDATE:
             raise ValueError(
                 "metaheac updates once every 2 batches, but an epoch has one; use a smaller "
                 "--batch_size or --meta_order none."
             )
         self.model, self.seed, self.steps = model, seed, steps_per_epoch
-        self.cell = CompiledStep(OuterLoss(model, model.config.meta_order), optimizer)
-        self.cell.set_train()
+        loss = OuterLoss(model, model.config.meta_order)
+        self.cell = CompiledStep(loss, optimizer).set_train()
         self.held, self.dropped = None, 0
 
     def __call__(self, batch, learning_rate, number):
@@ -113,6 +114,4 @@ class MetaStep:
         return {"dropped_batches": int(self.dropped)}
 
 
-def meta_step(model, optimizer, quotas, seed, steps_per_epoch):
-    """The step of MetaHeac; bind ``steps_per_epoch`` with functools.partial."""
-    return MetaStep(model, optimizer, seed, steps_per_epoch)
+meta_step = MetaStep

@@ -11,23 +11,20 @@ COLUMNS = ("sparse", "dense", "labels", "weight")
 
 
 def task_losses(logits, labels, weight):
-    """Weighted mean cross entropy a preference and task:  logits (B, R, T), labels (B, T), weight
+    """Weighted mean cross entropy per preference and task:  logits (B, R, T), labels (B, T), weight
     (B,) -> (R, T).  The mean over rows is a matrix product, which is the fast reduction."""
     rows, number, tasks = logits.shape
-    z = logits.reshape(rows, -1)
-    y = ops.tile(labels, (1, number))
-    each = cross_entropies(z, y)
+    losses = cross_entropies(logits.reshape(rows, -1), ops.tile(labels, (1, number)))
     share = (weight / weight.sum()).reshape(1, -1)
-    return matmul(share, each).reshape(number, tasks)
+    return matmul(share, losses).reshape(number, tasks)
 
 
 class TaskObjective(nn.Cell):
     """(total, losses (R, T)) of a batch; see the module `step`."""
 
-    def __init__(self, model, published):
+    def __init__(self, model, official):
         super().__init__(auto_prefix=False)
-        self.model = model
-        self.published = published
+        self.model, self.official = model, official
         self.calibrator = float(model.config.calibrator)
 
     def construct(self, sparse, dense, labels, weight, preferences, coefficients, keep, generated):
@@ -36,10 +33,9 @@ class TaskObjective(nn.Cell):
         else:
             logits = self.model(sparse, dense, weight, keep).expand_dims(1)
         losses = task_losses(logits, labels, weight)
-        if self.published:
-            total = (preferences * losses).sum() - PUBLISHED_WEIGHT * cosine(
-                losses, 1.0 - preferences
-            )
+        if self.official:
+            similarity = cosine(losses, 1.0 - preferences)
+            total = (preferences * losses).sum() - PUBLISHED_WEIGHT * similarity
         else:
             total = (coefficients * losses).sum()
         if self.calibrator > 0.0:
@@ -54,8 +50,8 @@ def cosine(a, b):
 
 
 def funnel_violation(logits, weight):
-    """sum over k >= 2 of the mean of max(p_k - p_{k-1}, 0): a later stage of the funnel cannot be
-    likelier than the one before.  logits (B, T)."""
+    """sum over k >= 2 of the mean of max(p_k - p_{k-1}, 0), the calibrator of AITM: a later stage of
+    the funnel cannot be likelier than the one before.  logits (B, T)."""
     p = ops.sigmoid(logits)
     excess = ops.relu(p[:, 1:] - p[:, :-1]).sum(1)
     return (excess * weight).sum() / weight.sum()

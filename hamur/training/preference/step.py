@@ -5,7 +5,7 @@ update.
     total = sum_k r_k L_k - 0.05 cos((L_1..L_T), 1 - r)  (preset "official" of pomoe)
 
 The coefficients c come from smoothed losses of the steps before (see `scalarise`); only the
-published rule is differentiated together with its losses.
+official rule is differentiated together with its losses.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ HYPERVOLUME_WARM_UP = 0.1
 
 @dataclass(frozen=True)
 class PreferenceOptions:
-    """How preferences and losses meet; entropy (T,) are H_k of the training rows.
+    """How preferences weigh the losses; entropy (T,) are H_k of the training rows.
 
-    number: preferences a step; fixed: one preference for all steps (a reference model); ideal: NE
+    number: preferences per step; fixed: one preference for all steps (a reference model); ideal: NE
     of single-task runs (T,), or None for the running minimum; total_steps: what annealing spans.
     """
 
@@ -47,28 +47,25 @@ class PreferenceOptions:
     def make_sampler(self, seed):
         if self.fixed is not None:
             return FixedSampler(self.fixed)
-        tasks = len(self.entropy)
-        return Sampler(
-            self.sampler, tasks, self.number, seed, self.anneal_power, self.dirichlet_alpha
-        )
+        sizes = len(self.entropy), self.number
+        return Sampler(self.sampler, *sizes, seed, self.anneal_power, self.dirichlet_alpha)
 
 
 class PreferenceStep:
-    """A step function: step(batch Table, learning_rate float, number int) -> scalar total.
+    """The step of multi-task training: step(batch Table, learning_rate, number) -> scalar total.
 
+    options: PreferenceOptions; bind them with functools.partial.
     Attributes: losses, the (R, T) losses of the last step; counters(), columns of history.csv.
     """
 
-    def __init__(self, model, optimizer, seed, options):
-        self.model, self.seed, self.options = model, seed, options
-        self.published = model.takes_preferences and options.scalarisation == "official"
-        objective = TaskObjective(model, self.published)
-        self.cell = CompiledStep(objective, optimizer, has_aux=True)
-        self.cell.set_train()
+    def __init__(self, model, optimizer, quotas, seed, options):
+        self.model, self.optimizer = model, optimizer
+        self.seed, self.options = seed, options
+        self.official = model.takes_preferences and options.scalarisation == "official"
+        objective = TaskObjective(model, self.official)
+        self.cell = CompiledStep(objective, optimizer, has_aux=True).set_train()
         self.sampler = options.make_sampler(seed) if model.takes_preferences else None
-        self.optimizer = optimizer
-        number = self.sampler.number if self.sampler else 1
-        tasks = model.num_tasks
+        number, tasks = self.sampler.number if self.sampler else 1, model.num_tasks
         self.entropy = np.asarray(options.entropy, np.float64)
         if options.loss_norm == "none" or not model.takes_preferences:
             self.entropy = np.ones(tasks)
@@ -96,12 +93,12 @@ class PreferenceStep:
 
     def state(self):
         """What a resumed run needs besides the model and the optimiser."""
-        self.remember()
+        self.update_smoothed_losses()
         return [self.smoothed] + ([] if self.epo is None else [self.epo.grams])
 
     def __call__(self, batch, learning_rate, number):
         if self.epo is not None:
-            self.epo.look(batch, self.sampler(number, self.options.total_steps), number)
+            self.epo.update_gram(batch, self.sampler(number, self.options.total_steps), number)
         preferences, coefficients = self.weights(number)
         keep = draw_masks(self.model.dropouts, len(batch), self.seed, number)
         generated = ()
@@ -125,14 +122,14 @@ class PreferenceStep:
             even = np.full((1, tasks), 1.0 / tasks, np.float32)
             return even, even
         preferences = self.sampler(number, self.options.total_steps)
-        if self.published:
+        if self.official:
             return preferences, preferences
         name = self.options.scalarisation
         warm = name == "hypervolume" and number < HYPERVOLUME_WARM_UP * self.options.total_steps
         if name == "linear" or warm:
             weights = step_weights("linear", preferences, preferences)
         else:
-            self.remember()
+            self.update_smoothed_losses()
             weights = self.non_linear(name, preferences)
         scaled = weights / (len(preferences) * self.entropy)
         return preferences, scaled.astype(np.float32)
@@ -154,19 +151,16 @@ class PreferenceStep:
         return np.where(unseen[:, None], linear, weights)
 
     def normalised(self, seen, smoothed):
-        """Losses on the scale between ideal and constant predictor, and that range (T,).
-
-        With loss_norm "none" the raw losses and a range of 1.
-        """
+        """Losses on the scale between ideal and constant predictor, and that range (T,); with
+        loss_norm "none" the raw losses and a range of 1."""
         if self.options.loss_norm == "none":
             return seen, np.ones(seen.shape[1])
         ideal = self.options.ideal
         if ideal is None:
-            known = np.where(smoothed == 0, np.inf, smoothed)
-            ideal = known.min(axis=0) - fronts.IDEAL_MARGIN
+            ideal = np.where(smoothed == 0, np.inf, smoothed).min(axis=0) - fronts.IDEAL_MARGIN
         return fronts.normalised(seen, ideal)
 
-    def remember(self):
+    def update_smoothed_losses(self):
         """Move the smoothed NE of the last step's slots towards its losses."""
         if self.last is None or self.sampler is None:
             return
@@ -176,28 +170,24 @@ class PreferenceStep:
         normal = losses.asnumpy() / self.entropy
         slots = self.sampler.slots(preferences)
         for slot in np.unique(slots):
-            new = normal[slots == slot].mean(axis=0)
-            old = smoothed[slot]
+            new, old = normal[slots == slot].mean(axis=0), smoothed[slot]
             smoothed[slot] = np.where(old == 0, new, SMOOTHING * old + (1.0 - SMOOTHING) * new)
         self.smoothed.set_data(Tensor(smoothed.astype(np.float32)))
 
 
 class RepeatedStep:
-    """In place of `preference_step` where one model is trained again and again, a fixed preference
-    each time: the first training's compiled step serves all."""
+    """In place of `preference_step` where one model is trained repeatedly, with another fixed
+    preference each time: the compiled step of the first training serves all."""
 
     def __init__(self):
         self.step = None
 
     def __call__(self, model, optimizer, quotas, seed, options):
         if self.step is None:
-            self.step = PreferenceStep(model, optimizer, seed, options)
+            self.step = PreferenceStep(model, optimizer, quotas, seed, options)
         assert self.step.model is model and self.step.seed == seed
         self.step.restart(options)
         return self.step
 
 
-def preference_step(model, optimizer, quotas, seed, options):
-    """The step of multi-task training; bind ``options`` (PreferenceOptions) with
-    functools.partial."""
-    return PreferenceStep(model, optimizer, seed, options)
+preference_step = PreferenceStep
