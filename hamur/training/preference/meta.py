@@ -73,8 +73,8 @@ class OuterLoss(nn.Cell):
 
 
 class MetaStep:
-    """The step of MetaHeac: step(batch, learning_rate, number) -> loss after every second batch, else
-    None.  Bind ``steps_per_epoch`` with functools.partial.
+    """The step of MetaHeac: step(batch, learning_rate, number) -> loss after every second batch,
+    else None.  Bind ``steps_per_epoch`` with functools.partial.
 
     A batch without a partner at the end of an epoch, or with fewer than two real rows in a half, is
     dropped and counted; an odd batch leaves its last row out.

@@ -50,8 +50,8 @@ def cosine(a, b):
 
 
 def funnel_violation(logits, weight):
-    """sum over k >= 2 of the mean of max(p_k - p_{k-1}, 0), the calibrator of AITM: a later stage of
-    the funnel cannot be likelier than the one before.  logits (B, T)."""
+    """sum over k >= 2 of the mean of max(p_k - p_{k-1}, 0), the calibrator of AITM: a later stage
+    of the funnel cannot be likelier than the one before.  logits (B, T)."""
     p = ops.sigmoid(logits)
     excess = ops.relu(p[:, 1:] - p[:, :-1]).sum(1)
     return (excess * weight).sum() / weight.sum()
