@@ -1,8 +1,7 @@
-"""Building blocks: one published idea a file, each an ``nn.Cell`` that knows nothing of data sets
-or training.
+"""Building blocks, one published idea per file: ``nn.Cell``s without data sets or training.
 
-The cells work on *towers*: a tuple of tensors, one a tower, that ``routing`` cuts from a batch and
-joins again.  What lives here is differentiable; loading, losses, optimisers and metrics do not.
+The cells work on *towers*: a tuple of tensors, one per tower, that ``routing`` dispatches from a
+batch and combines again.
 """
 
 from hamur.layers.adapter import AdapterConfig, HyperAdapter

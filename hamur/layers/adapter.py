@@ -7,7 +7,7 @@ For row b with domain d, hidden vector h (H), instance matrix I (K, K) (arXiv 23
     V_d = W_d^{vl} I W_d^{vr}     (M, H)        h' = h + DomainNorm(z V_d, d)
 
 U and V are never built: h W^{ul} is a (K) vector, its product with I a (1, K) x (K, K) product, so
-that a cell costs 2K(H + K + M) multiply-adds a row instead of HK^2 + HKM + MK^2 + MKH + 2HM.
+that a cell costs 2K(H + K + M) multiply-adds per row instead of HK^2 + HKM + MK^2 + MKH + 2HM.
 """
 
 import mindspore as ms
@@ -82,16 +82,16 @@ class AdapterCell(nn.Cell):
         for name, shape in shapes.items():
             setattr(self, name, Parameter(_matrix(rng, shape, config.init), name=name))
         biases = num_domains if config.cell_bias == "domain" else 1
-        self.b_u = spared(_zeros(biases, bottleneck_dim), "b_u")
+        self.b_u = spared(np.zeros((biases, bottleneck_dim), np.float32), "b_u")
         # Statistics that hold one row of b_v cancel it; it exists for parity with the public code.
-        self.b_v = spared(_zeros(biases, hidden_dim), "b_v") if config.up_bias else None
+        b_v = np.zeros((biases, hidden_dim), np.float32)
+        self.b_v = spared(b_v, "b_v") if config.up_bias else None
         switches = (config.side, config.cell_bias, config.affine, config.norm_group)
         self.routed = in_towers or "domain" in switches
         towers = num_domains if self.routed else 1
         affine = num_domains if config.affine == "domain" else 1
         self.norm = DomainBatchNorm(hidden_dim, towers, affine_towers=affine, **cell_norm(config))
-        self.num_domains = num_domains
-        self.hidden_dim = hidden_dim
+        self.num_domains, self.hidden_dim = num_domains, hidden_dim
         self.tower_rows = config.tower_rows
 
     def construct(self, hidden, instance, domain, weight=None, quotas=None):
@@ -109,7 +109,7 @@ class AdapterCell(nn.Cell):
         return combine(self.on_towers(dispatch(hidden, layout), instance, layout), layout)
 
     def on_towers(self, xs, instance, layout):
-        """The same on towers: xs tuple of (rows, H) -> tuple of (rows, H)."""
+        """The same for towers: xs tuple of (rows, H) -> tuple of (rows, H)."""
         down = tower_product(xs, self.w_ul, layout)  # (rows, K)
         down = times_instance(down, instance, layout, 0)
         down = add_rows(tower_product(down, self.w_ur, layout), self.b_u, layout)  # (rows, M)
@@ -131,7 +131,7 @@ class HyperAdapter(nn.Cell):
         self.adapter = HyperAdapter(input_dim=113, hidden_dims=(128,), num_domains=3)  # __init__
         hidden = self.adapter(hidden, embedded, domain)                                # construct
 
-    ``hidden_dims`` holds the width of each layer that gets a cell; two cells share one instance
+    ``hidden_dims`` holds the widths of the layers that get a cell; two cells share one instance
     matrix: ``instance = self.adapter.instance(embedded)``, then
     ``self.adapter.adapter_cells[i](hidden, instance, domain)``. ``hyper_repeat`` and ``in_towers``
     are for this package's own backbones.
@@ -159,11 +159,9 @@ class HyperAdapter(nn.Cell):
         config = config or AdapterConfig.paper()
         rng = np.random.default_rng(seed)
         hidden_dims = tuple(hidden_dims)
-        for name, sizes in (
-            ("input_dim", (input_dim,)),
-            ("hidden_dims", hidden_dims),
-            ("num_domains", (num_domains,)),
-        ):
+        for name, sizes in dict(
+            input_dim=(input_dim,), hidden_dims=hidden_dims, num_domains=(num_domains,)
+        ).items():
             if not sizes or min(sizes) < 1:
                 raise ValueError(f"HyperAdapter: {name} must be >= 1, got {sizes}.")
         rank = config.rank or PLUGIN_RANK
@@ -183,12 +181,8 @@ class HyperAdapter(nn.Cell):
             scaled_init=config.init == "scaled",
             norm={"repeat": hyper_repeat},
         )
-        self.adapter_cells = nn.CellList(
-            [
-                AdapterCell(rng, width, num_domains, rank, bottleneck_dim, config, in_towers)
-                for width in hidden_dims
-            ]
-        )
+        rest = num_domains, rank, bottleneck_dim, config, in_towers
+        self.adapter_cells = nn.CellList([AdapterCell(rng, width, *rest) for width in hidden_dims])
         self.shared_gradient = SharedInstanceGradient(PRODUCTS * len(hidden_dims))
 
     def instance(self, embedded, domain=None, weight=None):
@@ -216,7 +210,3 @@ def _matrix(rng, shape, init):
     if init == "ones":
         return Tensor(np.ones(shape, np.float32))
     return Tensor((rng.standard_normal(shape) / np.sqrt(shape[1])).astype(np.float32))
-
-
-def _zeros(*shape):
-    return np.zeros(shape, np.float32)

@@ -27,14 +27,14 @@ class AdapterConfig:
     bottleneck_dim:  width M between down- and up-projection; None = published (32).
     hyper_dims:      hidden widths of the hyper-network; None = published.
     adapter_layers:  1-based hidden layers followed by a cell; None = published.
-    side:            the four matrices of a cell belong to each "domain" or are "shared".
+    side:            four matrices of a cell per "domain", or "shared" ones.
     init:            "scaled" (pre-activations of order 1) or "ones" (public: saturated sigmoids).
     instance_head:   "linear" or "bn_relu" on the instance matrix.
     instance_scale:  factor on the instance matrix; None = 1/sqrt(K).
-    up_bias:         bias after the up-projection; cell_bias: biases of each "domain" or "shared".
+    up_bias:         bias after the up-projection; cell_bias: biases per "domain" or "shared".
     gamma_init:      start of the cell norm's scale; 0.1 starts near the identity.
-    affine:          scale and shift of the cell norm for each "domain" or "shared".
-    norm_group:      cell norm over the rows of each "domain" or "pooled" over the batch.
+    affine:          scale and shift of the cell norm per "domain" or "shared".
+    norm_group:      cell norm over the rows per "domain" or "pooled" over the batch.
     norm_inference:  "running" statistics or those of the "batch" (scores then depend on the batch).
     norm_variance:   "biased" or "unbiased" estimate in the cell norm.
     min_domain_rows: groups with fewer rows are normalised with running statistics.
@@ -138,7 +138,7 @@ class AdapterConfig:
 
         The paper's form with a smaller instance matrix, and tower norms whose statistics are
         pooled over the batch, so that small domains are normalised with stable numbers at the cost
-        of one tower a row.
+        of one tower per row.
         """
         return replace(cls(rank=16, hyper_dims=(64,), tower_norm="pooled"), **changes)
 

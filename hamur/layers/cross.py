@@ -14,8 +14,8 @@ class CrossNetwork(nn.Cell):
 
         x_{l+1} = x_0 (x_l . w_l) + b_l + x_l
 
-    Computed without a (rows, P) tensor a layer: x_l = c_l x_0 + u_l with a scalar c_l a row and a
-    vector u_l = b_0 + ... + b_{l-1} common to all rows, hence
+    Computed without a (rows, P) tensor per layer: x_l = c_l x_0 + u_l with a scalar c_l per row and
+    a vector u_l = b_0 + ... + b_{l-1} common to all rows, hence
 
         c_{l+1} = c_l + c_l (x_0 . w_l) + u_l . w_l,      c_0 = 1
 
@@ -43,8 +43,8 @@ class CrossNetwork(nn.Cell):
         return out
 
     def cross(self, x, weight, bias):
-        """x (rows, P), weight and bias (L, P): the layers' result is x times a factor a row plus an
-        offset, so that x is passed over once."""
+        """x (rows, P), weight and bias (L, P): the layers' result is x times a factor per row plus
+        an offset, so that x is passed over once."""
         dots = matmul_tb(x, weight)  # (rows, L)
         factor = ops.ones_like(dots[:, 0:1])
         offset = ops.zeros_like(bias[0])

@@ -18,7 +18,7 @@ LEAST_WEIGHT = 1e-9  # of a list: an empty one becomes 0, not NaN
 
 
 class InstanceEmbedding(nn.Cell):
-    """All fields in one joined table with an offset a field: one gather, one optimiser kernel.
+    """All fields in one joined table with an offset per field: one gather, one optimiser kernel.
 
     A field of lists becomes the weighted mean of its entries,
 
@@ -75,8 +75,8 @@ class InstanceEmbedding(nn.Cell):
         """(B, F+S, E) -> (B, (F+M)*E): all lists in one batched product.
 
         Forward and backward on the Ali-CCP shape (F 18, M 6, S 218, B 4096, uniform draws from a
-        million ids, 2 cores): this 222 ms, a product a list 318 ms, a segment sum 312 ms, a gather
-        a list 267 ms; without the lists 24 ms.
+        million ids, 2 cores): this 222 ms, a product per list 318 ms, a segment sum 312 ms, a
+        gather per list 267 ms; without the lists 24 ms.
         """
         single, entries = ops.split(embedded, self.sections, 1)
         total = ops.maximum(matmul(multi_weight, self.membership), LEAST_WEIGHT)  # (B, M)
@@ -139,15 +139,15 @@ class FactoredFieldEmbedding(nn.Cell):
         return ops.concat((*self.one_hots(sparse), dense, ones), 1)
 
     def one_hots(self, sparse):
-        """A tuple of (B, V_f) float32, one a field."""
+        """A tuple of (B, V_f) float32, one per field."""
         hot = ()
         for size, ids in zip(self.vocab_sizes, ops.split(sparse, 1, 1)):
             hot = hot + (self.one_hot(ids.reshape(-1), size, self.one, self.zero),)
         return hot
 
     def project(self, instance, weight, embedded=None):
-        """e W for weight (width, out) -> (B, out).  embedded: A W of `embedded_weight`, where it is
-        kept for many batches."""
+        """e W for weight (width, out) -> (B, out).  embedded: A W of `embedded_weight`, where many
+        batches reuse it."""
         if not self.factored:
             return matmul(instance, weight)
         if embedded is not None:
@@ -180,8 +180,7 @@ class FactoredFieldEmbedding(nn.Cell):
             return instance
         hot, dense = instance[:, : self.rows], instance[:, self.rows : -1]
         tables = ops.split(self.table, self.vocab_sizes, 0)
-        parts = ops.split(hot, self.vocab_sizes, 1)
-        tokens = ()
+        parts, tokens = ops.split(hot, self.vocab_sizes, 1), ()
         for field in range(self.num_tokens - 1):
             tokens = tokens + (matmul(parts[field], tables[field]),)
         tokens = tokens + (ops.bias_add(matmul(dense, self.numeric_weight), self.numeric_bias),)
@@ -215,10 +214,10 @@ class Dropout(nn.Cell):
         if not self.training or self.rate == 0.0:
             return xs
         if keep is None:
-            dropped = ()
+            out = ()
             for x in xs:
-                dropped = dropped + (self.kernel(x),)
-            return dropped
+                out = out + (self.kernel(x),)
+            return out
         masks = (keep,) if len(xs) == 1 and xs[0].ndim == 2 else dispatch(keep, layout)
         out = ()
         for x, mask in zip(xs, masks):

@@ -1,8 +1,8 @@
 """Mixtures of experts: X equal networks side by side, computed as a few wide products, and gates.
 
-The experts' columns lie next to each other, (B, X * width), so that the first layer of all experts
-is one product and the batch norm of all of them one norm; row b of the reshaped (B, X, width)
-result holds the outputs that a gate mixes.
+The experts' columns are side by side, (B, X * width), so that the first layer of all experts is one
+product and their batch norm one norm; row b of the reshaped (B, X, width) result holds the outputs
+that a gate mixes.
 """
 
 from functools import partial

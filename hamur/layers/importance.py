@@ -110,16 +110,16 @@ def pooled_attention(candidate, history, key_mask, pooling, query, key_value, ou
     projected = ops.bmm(history.reshape(2, rows * length, width), joined[:, :width])
     heads = projected.reshape(2 * rows, length, 3 * NUM_HEADS, dim).transpose(2, 0, 1, 3)
     q, k, v = ops.split(heads.reshape(3 * batch, length, dim), batch)  # heads first, then rows
-    own = ops.bmm(ops.stack((candidate, candidate)), joined[:, width:])  # (2, B, 12E)
-    own = own.reshape(2 * rows, 3 * NUM_HEADS, dim).transpose(1, 0, 2)
-    own_q, _, own_v = ops.split(own.reshape(3 * batch, 1, dim), batch)
-    logits = batch_matmul_tb(q + own_q, k)
+    ours = ops.bmm(ops.stack((candidate, candidate)), joined[:, width:])  # (2, B, 12E)
+    ours = ours.reshape(2 * rows, 3 * NUM_HEADS, dim).transpose(1, 0, 2)
+    candidate_q, _, candidate_v = ops.split(ours.reshape(3 * batch, 1, dim), batch)
+    logits = batch_matmul_tb(q + candidate_q, k)
     weights = ops.Softmax(-1)(logits * (1.0 / math.sqrt(dim)))  # (batch, L, L)
     key_mask, pooling = per_head(key_mask), per_head(pooling)  # (batch, 1, L)
     share = batch_matmul_tb(weights, key_mask)  # (batch, L, 1)
     over_queries = pooling / ops.maximum(share.reshape(batch, 1, length), TINY)
     pooled = ops.bmm(over_queries, weights) * key_mask  # (batch, 1, L)
-    values = ops.bmm(pooled, v) + pooling.sum(-1, keepdims=True) * own_v  # (batch, 1, E)
+    values = ops.bmm(pooled, v) + pooling.sum(-1, keepdims=True) * candidate_v  # (batch, 1, E)
     values = values.reshape(NUM_HEADS, 2 * rows, dim).transpose(1, 0, 2)
     attended = ops.bmm(values.reshape(2, rows, NUM_HEADS * dim), output)
     return attended.transpose(1, 0, 2).reshape(rows, 2 * NUM_HEADS * dim)
@@ -155,15 +155,15 @@ class Importance(nn.Cell):
     Inputs, phi: the tensors of ``Phi`` in order.
     """
 
-    def __init__(self, **options):
+    def __init__(
+        self, use_items=True, use_users=True, category_bias=True, gated=True, attn_mask=True,
+        pool_len=True, sigmoid=True, prior="fixed", mass_without_source=False,
+    ):  # fmt: skip
         super().__init__()
-        known = dict(use_items=True, use_users=True, category_bias=True, gated=True)
-        known |= dict(attn_mask=True, pool_len=True, sigmoid=True, prior="fixed")
-        known |= dict(mass_without_source=False)
-        for name, value in (known | options).items():
-            if name not in known:
-                raise ValueError(f"Importance has no option {name!r}; known: {', '.join(known)}.")
-            setattr(self, name, value)
+        self.use_items, self.use_users, self.category_bias = use_items, use_users, category_bias
+        self.gated, self.attn_mask, self.pool_len = gated, attn_mask, pool_len
+        self.sigmoid, self.prior = sigmoid, prior
+        self.mass_without_source = mass_without_source
 
     def score(self, phi, item_candidate, candidate, category, history, real):
         """g (B,).

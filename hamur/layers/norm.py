@@ -1,10 +1,10 @@
 """Batch normalisation over groups of rows: statistics, running statistics and groups.
 
-    out = gamma (x + bias - mean) / sqrt(var + 1e-5) + beta        (then ReLU, where asked for)
+    out = gamma (x + bias - mean) / sqrt(var + 1e-5) + beta        (then ReLU, if relu)
 
 The passes over the (rows, H) tensors, forward and backward, are in ``normalise``; here are the
-statistics, rows of H numbers a tower.  A step launches some kernel for every operation on them,
-which costs more than the operation, so the formulas are written with as few as possible.
+statistics, a row of H numbers per tower.  Every operation on them is a kernel, whose launch costs
+more than the operation, so the formulas use as few as possible.
 """
 
 import mindspore as ms
@@ -22,8 +22,8 @@ ZERO, ONE = Tensor(0.0, ms.float32), Tensor(1.0, ms.float32)
 
 
 class DomainBatchNorm(nn.Cell):
-    """Normalise each column over the rows of a group; with one group a domain this is HAMUR's
-    domain norm.
+    """Normalise each column over the rows of a group; a group per domain is HAMUR's domain
+    norm.
 
     group:  "tower" takes statistics over the rows of each tower, "pooled" one set over the rows of
         all towers.
@@ -67,15 +67,13 @@ class DomainBatchNorm(nn.Cell):
         statistics = np.zeros((1 if group == "pooled" else num_towers, width), np.float32)
         self.mean = Parameter(Tensor(statistics), name="mean", requires_grad=False)
         self.variance = Parameter(Tensor(statistics + 1), name="variance", requires_grad=False)
-        self.num_towers = num_towers
+        self.num_towers, self.own_rows = num_towers, own_rows
         self.pooled = group == "pooled" and num_towers > 1
-        self.own_rows = own_rows
         self.min_rows = float(min_rows)
         self.unbiased = variance == "unbiased"
         self.batch_inference = inference == "batch"
         self.step = float(1.0 - (1.0 - MOMENTUM) ** repeat)
-        self.centred = centred
-        self.relu = relu
+        self.centred, self.relu = centred, relu
         self.normalise = Normalise(1, relu, self.pooled)
         self.normalise_apart = Normalise(num_towers, relu, self.pooled)
 
@@ -86,7 +84,7 @@ class DomainBatchNorm(nn.Cell):
         elif bias.shape != zeros.shape:
             bias = bias + zeros  # shared by the towers
         weights = layout[OWN_WEIGHTS] if self.own_rows else layout[WEIGHTS]
-        # One block of rows for all towers, or one a tower: towers that share no statistics stay
+        # One block of rows for all towers, or one per tower: towers that share no statistics stay
         # apart, so that their tensors are neither joined nor cut and fit the cache.
         blocks, members, row_weights = xs, (), ()
         by_batch = self.training or self.batch_inference
@@ -161,11 +159,9 @@ class DomainBatchNorm(nn.Cell):
         by_mean = -enough / ops.maximum(total, ONE)
         if not self.pooled:
             by_spread, by_mean = by_spread * gain, by_mean * gain
-        fixed = (
-            ops.stop_gradient(center),
-            ops.stop_gradient(by_spread),
-            ops.stop_gradient(by_mean),
-        )
+        center, by_spread = ops.stop_gradient(center), ops.stop_gradient(by_spread)
+        by_mean = ops.stop_gradient(by_mean)
+        fixed = center, by_spread, by_mean
         inputs = (gain, shift, *fixed, bias, sums, counts, blocks, members, weighted)
         if len(blocks) == 1:
             out = (self.normalise(*inputs),)

@@ -2,7 +2,7 @@
 
 MindSpore's CPU kernels for reductions over rows and for broadcasts of a row are slow, matrix
 products are not.  With the membership matrix P (rows, T) of a block of rows, P[b, t] = 1 where row
-b belongs to tower t, sums over the rows of each tower are P' x and the broadcast of a row a tower
+b belongs to tower t, sums over the rows of each tower are P' x and the broadcast of a row per tower
 is P r.  Automatic differentiation of that would pass over the (rows, H) tensors about twice as
 often as the closed form of the gradient below.
 """
@@ -16,13 +16,13 @@ from hamur.layers.primitives import matmul, matmul_ta
 class Normalise(nn.Cell):
     """relu(x gain + shift) by tower, differentiated through the statistics behind gain and shift.
 
-    The T towers' rows are one block, or each a block of its own (``blocks`` = T).  The output is a
+    The T towers' rows are one block, or one block per tower (``blocks`` = T).  The output is a
     tensor for one block, else a tuple.
 
     Inputs, rows of numbers: gain, shift, center (T, H): scale over standard deviation, offset, and
     mean of x; by_spread (T, H): -rstd^2 / n (n - 1 if unbiased); by_mean: -1 / n; both 0 where
     running statistics are used, and both times gain unless pooled; bias, sums (T, H), counts
-    (T, 1): pooled only, see below.  Tuples with one tensor a block: xs (R, H); members
+    (T, 1): pooled only, see below.  Tuples with one tensor per block: xs (R, H); members
     (R, T / blocks) 0 or 1; weighted, members times row weight.
 
     With d = dL/d(x gain + shift), u = x - center, and sums over the rows of a statistics group,

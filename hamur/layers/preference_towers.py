@@ -4,7 +4,7 @@ Rows times preferences are the longest axis there is in a mixture, and MindSpore
 slowest kernel on it, so the norm's three steps are done where they are cheap: the mean is taken
 from the columns of the weights before (all of it is linear), the variance is a product with ones
 or, of a mixture of a few experts' outputs, a quadratic form of the gates, and the scale and shift
-are one pass over (B, R H).  Factors are written out by products with ones, see `products`.
+are one pass over (B, R H).  Factors are written out by products with ones, see `primitives`.
 """
 
 import mindspore as ms
@@ -65,7 +65,7 @@ class UnitVariance(nn.Cell):
 
 
 class PreferenceNorm(nn.Cell):
-    """relu(norm(x)) for hidden units of R preferences, and the linear layer before it made ready.
+    """relu(norm(x)) for hidden units of R preferences, and what the linear layer before it needs.
 
     "conditional": layer norm with scale 1 + Dense(v) and shift Dense(v), both zero at the start;
     "layer": layer norm with one scale and shift; "batch": batch norm over the rows of all
@@ -100,8 +100,8 @@ class PreferenceNorm(nn.Cell):
     def construct(self, x, v, weight, normed=False):
         number = x.shape[1]
         if not self.by_row:
-            each = ops.tile(weight.reshape(-1, 1), (1, number)).reshape(-1)
-            flat = self.batch((x.reshape(-1, self.width),), single_layout(None, each))[0]
+            weights = ops.tile(weight.reshape(-1, 1), (1, number)).reshape(-1)
+            flat = self.batch((x.reshape(-1, self.width),), single_layout(None, weights))[0]
             return flat.reshape(-1, number, self.width)
         heads = ops.ones((number, 1), ms.float32)
         if self.kind == "conditional":
@@ -157,10 +157,10 @@ class PreferenceTower(nn.Cell):
             return mix(gates, outputs), False
         if gates.shape[1] <= outputs.shape[1]:
             return self.dense(mix(gates, outputs), 0), False
-        each = self.dense(outputs, 0)  # (B, X, H); the gates sum to 1, so the bias may come here
+        hidden = self.dense(outputs, 0)  # (B, X, H); the gates sum to 1, so the bias may come here
         if not self.norms[0].by_row:
-            return mix(gates, each), False
-        return mix(unit_variance_gates(gates, each), each), True
+            return mix(gates, hidden), False
+        return mix(unit_variance_gates(gates, hidden), hidden), True
 
     def dense(self, x, layer):
         """(B, R, in) -> (B, R, H), centred for the norm that follows."""

@@ -1,4 +1,4 @@
-"""Published networks, one a file, and the dicts that list them by public name.
+"""Published networks, one per file, and the dicts that list them by public name.
 
 A model maps a batch to logits; losses, optimisers and data loading live elsewhere.  To add one:
 write its file (a subclass of ``RankingModel`` with a ``network`` method, or of ``MultiTaskModel``

@@ -33,10 +33,10 @@ class AdaptiveTransfer(MultiTaskModel):
             updated = updated + (self.attend(passed, features[task]),)
         return self.towers(updated, layout, tower_keep)
 
-    def attend(self, passed, own):
+    def attend(self, passed, feature):
         """softmax over two tokens of (K . Q) / sqrt(width), applied to their values."""
         scores, values = (), ()
-        for token in (passed, own):
+        for token in (passed, feature):
             score = (self.key(token) * self.query(token)).sum(-1, keepdims=True)
             scores = scores + (score * self.scale,)
             values = values + (self.value(token),)

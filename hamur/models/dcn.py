@@ -8,7 +8,7 @@ from hamur.models.ranking import RankingModel
 
 
 class MultiDomainDCN(RankingModel):
-    """logit = Dense([cross(e) | deep(e)], 1); the adapter cell stands in the deep part only."""
+    """logit = Dense([cross(e) | deep(e)], 1); the adapter cell is in the deep part only."""
 
     def add_layers(self, rng):
         width = self.instance_width

@@ -153,6 +153,6 @@ def log_sigmoid(x):
 
 
 def log_sum_exp(x):
-    """Over the last axis, kept."""
+    """Over the last axis, which stays."""
     largest = ops.stop_gradient(x.max(-1, keepdims=True))
     return largest + ops.log(ops.exp(x - largest).sum(-1, keepdims=True))

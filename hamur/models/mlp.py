@@ -1,4 +1,4 @@
-"""mlp, mlp_adp: one MLP tower a domain over shared embeddings."""
+"""mlp, mlp_adp: one MLP tower per domain over shared embeddings."""
 
 from hamur.layers.routing import dispatch
 from hamur.models.ranking import RankingModel

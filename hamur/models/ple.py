@@ -1,5 +1,7 @@
 """ple: progressive layered extraction (Tang et al., RecSys 2020)."""
 
+from itertools import pairwise
+
 from mindspore import nn, ops
 
 from hamur.layers.experts import DenseGate, ExpertLayer, InstanceGates, columns, mix
@@ -22,21 +24,18 @@ class ProgressiveLayeredExtraction(MultiTaskModel):
                 f"--expert_num must be at least 2 for ple (half of them are shared), got "
                 f"{config.num_experts}."
             )
-        each = self.each = config.num_experts // 2
-        total = self.total = each * (tasks + 1)
+        half = self.half = config.num_experts // 2
+        total = self.total = half * (tasks + 1)
         dims, rate = config.expert_dims, config.dropout
         self.first = ExpertLayer(rng, width, dims[0], total, rate, shared=True)
-        self.first_gates = InstanceGates(rng, width, 2 * each, tasks)
+        self.first_gates = InstanceGates(rng, width, 2 * half, tasks)
         self.first_shared_gate = InstanceGates(rng, width, total, 1)
         later, gates, shared_gates = [], [], []
-        for number in range(1, len(dims)):
-            later.append(
-                ExpertLayer(rng, dims[number - 1], dims[number], total, rate, shared=False)
-            )
-            for _ in range(tasks):
-                gates.append(DenseGate(rng, dims[number - 1], 2 * each))
+        for number, (inputs, outputs) in enumerate(pairwise(dims), start=1):
+            later.append(ExpertLayer(rng, inputs, outputs, total, rate, shared=False))
+            gates += [DenseGate(rng, inputs, 2 * half) for _ in range(tasks)]
             if number + 1 < len(dims):
-                shared_gates.append(DenseGate(rng, dims[number - 1], total))
+                shared_gates.append(DenseGate(rng, inputs, total))
         self.later, self.gates = nn.CellList(later), nn.CellList(gates)
         self.shared_gates = nn.CellList(shared_gates)
         self.towers = self.make_towers(rng)
@@ -62,19 +61,19 @@ class ProgressiveLayeredExtraction(MultiTaskModel):
         return self.towers(inputs, layout, keep[self.levels :] if keep else ())
 
     def level(self, number, inputs, shared, layout, keep):
-        """The experts of a later level, each on its own input."""
+        """The experts of a later level, each on its input."""
         xs = ()
         for x in inputs:
-            xs = xs + (x,) * self.each
-        xs = xs + (shared,) * self.each
+            xs = xs + (x,) * self.half
+        xs = xs + (shared,) * self.half
         return self.later[number - 1](xs, layout, keep[number] if keep else None)
 
     def extract(self, outputs, gates, shared_gate):
         """(B, total * H) -> a tensor (B, H) per task, and the shared one (None at the end)."""
         outputs = outputs.reshape(-1, self.total, outputs.shape[1] // self.total)
-        shared = outputs[:, self.num_tasks * self.each :]
+        shared = outputs[:, self.num_tasks * self.half :]
         mixed = ()
         for task in range(self.num_tasks):
-            own = outputs[:, task * self.each : (task + 1) * self.each]
-            mixed = mixed + (mix(gates[task], ops.concat((own, shared), 1)).squeeze(1),)
+            specific = outputs[:, task * self.half : (task + 1) * self.half]
+            mixed = mixed + (mix(gates[task], ops.concat((specific, shared), 1)).squeeze(1),)
         return mixed, None if shared_gate is None else mix(shared_gate, outputs).squeeze(1)

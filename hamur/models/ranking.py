@@ -1,5 +1,5 @@
-"""What every multi-domain ranking model shares: the embedded instance, the adapter and the way of
-a batch."""
+"""What every multi-domain ranking model shares: the embedded instance, the adapter, the contract
+with training."""
 
 from dataclasses import replace
 
@@ -26,8 +26,8 @@ class RankingModel(nn.Cell):
 
     Inputs:  sparse (B, F) int32, dense (B, C) float32, domain (B,) int32 in 0..D-1; weight None or
         (B,) float32, 0 on filler rows; quotas None, or D Python ints when the rows are sorted by
-        domain; keep () or one (B, width) uint8 mask for each entry of ``dropouts``, in that order;
-        multi_ids and multi_weight of a schema with lists, see InstanceEmbedding.
+        domain; keep () or one (B, width) uint8 mask per entry of ``dropouts``, in that order;
+        lists: multi_ids and multi_weight of a schema with lists, see InstanceEmbedding.
     Outputs: logits (B,) float32.
     """
 
@@ -121,17 +121,7 @@ class RankingModel(nn.Cell):
         rates += [(width, self.sizes.dropout) for width in self.sizes.hidden_dims]
         return tuple((width, rate) for width, rate in rates if rate > 0)
 
-    def construct(
-        self,
-        sparse,
-        dense,
-        domain,
-        weight=None,
-        quotas=None,
-        keep=(),
-        multi_ids=None,
-        multi_weight=None,
-    ):
+    def construct(self, sparse, dense, domain, weight=None, quotas=None, keep=(), *lists):
         if weight is None:
             weight = ops.ones_like(domain).astype(ms.float32)
         plain = single_layout(domain, weight)
@@ -139,7 +129,7 @@ class RankingModel(nn.Cell):
         if self.per_domain:
             layout = make_layout(domain, weight, quotas, self.num_domains, self.config.tower_rows)
         embedding_keep, block_keep = self.split_keep(keep)
-        embeddings = self.embedding(sparse, plain, embedding_keep, multi_ids, multi_weight)
+        embeddings = self.embedding(sparse, plain, embedding_keep, *lists)
         instance = None
         if self.adapter is not None:
             instance = self.adapter.instance(self.hyper_input(embeddings, dense), domain, weight)

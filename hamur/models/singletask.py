@@ -9,7 +9,7 @@ from hamur.models.sharedbottom import SharedBottom
 
 
 class SingleTask(MultiTaskModel):
-    """z_k = Tw_k(Ex_k(e_k)) with an embedding e_k for each task."""
+    """z_k = Tw_k(Ex_k(e_k)) with an embedding e_k per task."""
 
     has_embedding = False
 

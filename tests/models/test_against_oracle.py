@@ -172,12 +172,15 @@ def flipped(switch, preset):
     return PRESETS[preset](**{switch: changed})
 
 
+def model_in_turn(switch, preset):
+    return networks.ADAPTED[(2 * list(SWITCHES).index(switch) + (preset == "official")) % 3]
+
+
 @pytest.mark.parametrize("preset", ["paper", "official"])
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_every_switch_alone(switch, preset):
-    """One model a switch, in turn; all three with the slow tests."""
-    order = 2 * list(SWITCHES).index(switch) + (preset == "official")
-    name = networks.ADAPTED[order % 3]
+    """One model per switch, in turn; all three with the slow tests."""
+    name = model_in_turn(switch, preset)
     model = networks.randomise(networks.make_model(name, flipped(switch, preset)))
     assert_equal_to_oracle(name, model, filled_batch())
 
@@ -208,3 +211,30 @@ def test_compiled_step(name, preset, compiled):
     for key, values in result.running.items():
         np.testing.assert_allclose(after[key], values, atol=1e-5, err_msg=key)
     assert_gradients(name, model, before, batch, gradients, entries=1)
+
+
+def assert_three_steps(name, config, **sizes):
+    """Compiled training steps on one batch have finite losses."""
+    model = networks.make_model(name, config, **sizes)
+    batch = networks.make_batch(networks.sorted_domains(12, 3, 10))
+    assert np.isfinite(networks.supervised_steps(model, batch, 3, 1e-2)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["paper", "official"])
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_three_steps_with_every_switch(switch, preset, compiled):
+    assert_three_steps(model_in_turn(switch, preset), flipped(switch, preset))
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("mlp_adp", networks.paper(batches="shuffle")),
+        ("wd_md_adp", networks.official(batches="quota")),
+        ("dcn_md_adp", networks.best(embedding_dropout=0.2)),
+    ],
+    ids=["paper shuffled", "official by quota", "best with dropout"],
+)
+def test_three_compiled_steps(name, config, compiled):
+    assert_three_steps(name, config, dropout=0.2)

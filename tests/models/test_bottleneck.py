@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from hamur import models, training
-from hamur.data.table import Table
+from hamur import models
 from hamur.layers import AdapterConfig
 from tests.models.test_sizes import schema_of
 from tests.support import networks, oracle
@@ -46,23 +45,6 @@ def test_cells_start_near_the_identity_with_live_units(name, dataset):
         assert units.max() < 1 - 1e-6
 
 
-def steps_on_random_labels(model, steps, rows=120):
-    """Supervised training on one batch; returns the batch."""
-    domain = networks.sorted_domains(rows // 2, rows // 4, rows // 4)
-    batch = networks.make_batch(domain, seed=3)
-    table = Table(
-        batch["sparse"], batch["dense"], batch["labels"][:, None], domain, weight=batch["weight"]
-    )
-    quotas = tuple(np.bincount(domain).tolist()) if model.batches == "quota" else None
-    optimizer = training.Adam(model.parameter_groups(), weight_decay=1e-5)
-    step = training.supervised_step(model, optimizer, quotas, 0)
-    for number in range(steps):
-        loss = step(table, 1e-3, number)
-    assert np.isfinite(loss.asnumpy())
-    model.set_train(False)
-    return batch
-
-
 def column_spread(matrices):
     """Largest distance between any two columns of (S, K, M), the least over S."""
     columns = np.swapaxes(matrices, 1, 2)  # (S, M, K)
@@ -82,7 +64,8 @@ def test_paper_cells_learn_from_the_first_step(name):
 @pytest.mark.slow
 def test_units_differ_after_a_hundred_steps(compiled):
     model = networks.make_model("mlp_adp", AdapterConfig.paper())
-    batch = steps_on_random_labels(model, 100)
+    batch = networks.make_batch(networks.sorted_domains(60, 30, 30), seed=3)
+    assert np.isfinite(networks.supervised_steps(model, batch, 100)).all()
     params = networks.arrays(model)
     w_ur = next(values for key, values in params.items() if key.endswith("w_ur"))
     assert column_spread(w_ur) > 1e-3
@@ -107,7 +90,7 @@ def test_cells_of_ones_are_saturated_and_stay_equal(compiled):
     for key in ("w_ul", "w_ur"):
         name = next(each for each in gradients if each.endswith(key))
         assert np.abs(gradients[name]).max() == 0.0
-    steps_on_random_labels(model, 60)
+    networks.supervised_steps(model, rows, 60)
     params = networks.arrays(model)
     v0 = next(values for key, values in params.items() if key.endswith("w_ur"))
     columns = v0[0].T

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
-from hamur import models
+from hamur import models, training
 from hamur.data.schema import FieldSpec, Schema
+from hamur.data.table import Table
 from hamur.layers import AdapterConfig
 from hamur.models.published_sizes import Sizes
 from tests.support import oracle
@@ -156,6 +157,20 @@ def loss_and_gradients(model, batch, quotas=None) -> tuple[float, dict[str, np.n
     model.set_train(False)
     found = {p.name: g.asnumpy() for p, g in zip(parameters, gradients, strict=True)}
     return float(value.asnumpy()), found
+
+
+def supervised_steps(model, batch, steps, rate=1e-3) -> list[float]:
+    """Losses of the first steps of supervised training on one batch, sorted by domain."""
+    table = Table(
+        batch["sparse"], batch["dense"], batch["labels"][:, None], batch["domain"],
+        weight=batch["weight"],
+    )  # fmt: skip
+    quotas = tuple(np.bincount(batch["domain"]).tolist()) if model.batches == "quota" else None
+    optimizer = training.Adam(model.parameter_groups(), weight_decay=1e-5)
+    step = training.supervised_step(model, optimizer, quotas, 0)
+    losses = [float(step(table, rate, number).asnumpy()) for number in range(steps)]
+    model.set_train(False)
+    return losses
 
 
 def paper(**changes):

@@ -114,18 +114,6 @@ def test_every_epoch_trains_in_training_mode(tiny_schema, tiny_splits):
 
 
 @uncompiled
-def test_learning_rates_of_the_schedules(tiny_schema, tiny_splits):
-    model, cosine, constant = make_model("mlp", tiny_schema), Drift(), Drift()
-    options = dict(epochs=3, learning_rate=0.01)
-    make_trainer(cosine, schedule="cosine", **options).fit(model, *tiny_splits[:2])
-    make_trainer(constant, **options).fit(model, *tiny_splits[:2])
-    assert cosine.numbers == list(range(30))
-    expected = 0.005 * (1 + np.cos(np.pi * np.arange(30) / 30))
-    np.testing.assert_allclose(cosine.rates, expected, rtol=1e-12)
-    assert set(constant.rates) == {0.01}
-
-
-@uncompiled
 def test_a_loss_that_is_not_finite_names_epoch_and_step(tiny_schema, tiny_splits):
     def diverging(model, optimizer, quotas, seed):
         return lambda batch, rate, number: Tensor(np.float32(np.nan if number == 13 else 0.5))

@@ -1,4 +1,4 @@
-"""Prediction of a table: its order, any composition, any number of rows, one row included."""
+"""Prediction of a table: its order, any composition, any number of rows; what is not exported."""
 
 import dataclasses
 import warnings
@@ -8,9 +8,10 @@ import pytest
 from mindspore import Tensor
 
 from hamur import training
+from hamur.training.checkpoint import snapshot
 from hamur.training.prediction import predictor_of
 from tests.conftest import tiny_table
-from tests.support.runs import make_model
+from tests.support.runs import assert_equal_arrays, make_model
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 
@@ -52,12 +53,6 @@ def test_another_composition_than_the_last_table(tiny_schema, table):
         close(training.predict(model, table.take(rows)), expected[rows])
 
 
-def test_one_row_gives_one_probability(tiny_schema, table):
-    model = make_model("wd_md_adp", tiny_schema)
-    found = training.predict(model, table.take([7]))
-    assert found.shape == (1,) and 0 < found[0] < 1
-
-
 def test_tables_of_like_composition_share_what_is_compiled(tiny_schema, table):
     """Validation and test splits differ by a few rows; the second must not compile again."""
     model = make_model("mlp", tiny_schema)
@@ -86,3 +81,17 @@ def test_batch_statistics_warn_once_and_refuse_a_row_alone(tiny_schema, table):
             with pytest.raises(ValueError, match=r"norm_inference='batch'.*has one row"):
                 predictor_of(model, 16384 if len(rows) == 1 else 64)(table.take(rows))
     assert np.isfinite(whole).all()
+
+
+def test_an_exported_model_is_left_as_it_was(tiny_schema, tmp_path):
+    model = make_model("mlp", tiny_schema)
+    before = snapshot(model)
+    training.export(model, tmp_path / "a.mindir")
+    assert_equal_arrays(snapshot(model), before)
+
+
+def test_batch_statistics_cannot_be_exported(tiny_schema, tmp_path):
+    model = make_model("mlp_adp", tiny_schema, "official")
+    with pytest.raises(ValueError, match=r"cannot be served.*norm_inference='running'"):
+        training.export(model, tmp_path / "model")
+    assert not list(tmp_path.iterdir())

@@ -97,7 +97,6 @@ OTHERS = {
     "seed": ({}, dict(seed=1)),
     "batch size": ({}, dict(batch_size=32)),
     "learning rate": ({}, dict(learning_rate=0.5)),
-    "schedule": ({}, dict(schedule="cosine")),
 }
 
 
@@ -142,7 +141,6 @@ def test_resuming_where_nothing_is(tiny_schema, tiny_splits, tmp_path):
         dict(embedding_decay=-1.0),
         dict(averaging=1.0),
         dict(criterion="logloss"),
-        dict(schedule="linear"),
         dict(resume=True),
     ],
     ids=lambda option: next(iter(option)),

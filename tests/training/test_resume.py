@@ -1,83 +1,15 @@
-"""A run in two parts equals the run in one, bit for bit, however the first part ended."""
+"""What is left of an interrupted run, and what a resumed one goes on from; see tests/contract."""
 
 import json
 
 import numpy as np
 import pytest
 
-from hamur import training
-from hamur.training.checkpoint import load_state, load_weights, snapshot
+from hamur.training.checkpoint import snapshot
 from tests.support.runs import Drift, assert_equal_arrays, make_model, make_trainer
 
-TIMES = {"seconds", "rows_per_second"}
 uncompiled = pytest.mark.usefixtures("uncompiled")
 STEPS = 10  # of an epoch of 600 rows by 64
-
-CASES = {
-    "dropout averaging cosine quota": (
-        dict(name="wd_md_adp", embedding_dropout=0.1),
-        dict(averaging=0.9, schedule="cosine", decay="decoupled"),
-    ),
-    "shuffle batch statistics": (dict(name="mlp_adp", preset="official"), {}),
-}
-
-
-def interrupted_at(number):
-    """The supervised step, but Ctrl-C comes in step ``number``."""
-
-    def make(*args):
-        step = training.supervised_step(*args)
-
-        def interrupted(batch, learning_rate, count):
-            if count == number:
-                raise KeyboardInterrupt
-            return step(batch, learning_rate, count)
-
-        return interrupted
-
-    return make
-
-
-def without_times(run):
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in run.history]
-
-
-@pytest.mark.filterwarnings("ignore:norm_inference")
-@pytest.mark.parametrize(
-    "case",
-    [
-        "dropout averaging cosine quota",
-        pytest.param("shuffle batch statistics", marks=pytest.mark.slow),
-    ],
-)
-def test_resuming_equals_an_uninterrupted_run(case, tiny_schema, tiny_splits, tmp_path):
-    network, options = CASES[case]
-    train, valid, _ = tiny_splits
-
-    def fit(folder, step=training.supervised_step, **more):
-        model = make_model(schema=tiny_schema, **network)
-        trainer = make_trainer(step, save_dir=str(tmp_path / folder), **options, **more)
-        return model, trainer.fit(model, train, valid)
-
-    whole, run = fit("whole", epochs=3)
-    if "schedule" in options:  # the schedule spans three epochs, so the first part stops by Ctrl-C
-        part, first = fit("parts", interrupted_at(STEPS + 3), epochs=3)
-        assert first.interrupted and first.epochs == 1
-        assert_equal_arrays(snapshot(part), load_weights(tmp_path / "parts/model.safetensors"))
-    else:
-        _, first = fit("parts", epochs=1)
-    assert without_times(first) == without_times(run)[:1]
-    resumed, second = fit("parts", epochs=3, resume=True)
-    assert not second.interrupted
-    assert without_times(second) == without_times(run)
-    assert (second.best_epoch, second.best) == (run.best_epoch, run.best)
-    assert_equal_arrays(snapshot(resumed), snapshot(whole))
-    states = [load_state(tmp_path / folder / "last")[0] for folder in ("whole", "parts")]
-    assert states[0].keys() == states[1].keys()
-    for part in states[0]:
-        assert_equal_arrays(states[1][part], states[0][part])
-    saved = [load_weights(tmp_path / f / "model.safetensors") for f in ("whole", "parts")]
-    assert_equal_arrays(saved[1], saved[0])
 
 
 @uncompiled

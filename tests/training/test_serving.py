@@ -1,11 +1,10 @@
 """A preference a request: kept features, and exported graphs, equal the model."""
 
-import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import Tensor
 
-from hamur import models, training
+from hamur import models
 from hamur.data.synthetic.conflict import make_task_conflict
 from hamur.training.preference import serving
 from hamur.training.preference.serving import PreferenceCache
@@ -63,17 +62,6 @@ def test_rounding_takes_no_preference_off_the_simplex():
     preferences = np.random.default_rng(0).dirichlet(np.ones(3), 150)
     assert cache.features_of(preferences).shape == (150, cache.model.features.width)
     assert len(cache.cached) == 10
-
-
-def test_the_exported_graphs_equal_the_model(served, tmp_path):
-    model, table, expected = served
-    path = training.export(model, tmp_path / "scores")
-    files = path, tmp_path / "scores.features.mindir"
-    scores, features = (nn.GraphCell(ms.load(str(file))) for file in files)
-    v = features(Tensor(PREFERENCE[None]))
-    for rows in (1, 7):
-        found = scores(Tensor(table.sparse[:rows]), Tensor(table.dense[:rows]), v).asnumpy()[:, 0]
-        np.testing.assert_allclose(found, expected[:rows], atol=1e-5)
 
 
 def test_the_published_form_is_not_served(served):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from hamur.data.batches import DomainBatches
 from hamur.training.supervised import draw_masks, logit_loss
 from tests.support.runs import make_model, make_trainer
 
@@ -77,11 +76,3 @@ def test_loss_falls_and_every_part_moves(tiny_schema, tiny_splits):
     for parameter in model.get_parameters():
         moved = np.abs(parameter.asnumpy() - before[parameter.name]).max()
         assert moved > 0, parameter.name
-
-
-def test_batches_of_the_step_have_the_quotas(tiny_splits):
-    """Rows of all domains in every step, so every domain's parameters learn in every step."""
-    batches = DomainBatches(tiny_splits.train, 64, seed=0)
-    assert all(quota > 0 for quota in batches.quotas)
-    for batch in batches.epoch(1):
-        assert tuple(np.bincount(batch.domain)) == batches.quotas

@@ -35,8 +35,7 @@ def published_preferences() -> np.ndarray:
 
 
 class Sampler:
-    """Preferences of a step: sampler(step, total_steps) -> (R, T) float32, R the same in every
-    step.
+    """Preferences of a step: sampler(step, total_steps) -> (R, T) float32, with constant R.
 
     "grid": fixed, r_1 = linspace(.01, .99, R) for two tasks, else the simplex lattice with at least
     R points.  "angles": for two tasks r_1 = sin(i pi / (2 (R-1)))^2 in place of it, equal steps of
