@@ -123,11 +123,6 @@ def test_a_learned_prior_is_a_softplus(prior, value):
     np.testing.assert_allclose(w, value / B, rtol=1e-6)
 
 
-def test_an_unknown_option_is_refused():
-    with pytest.raises(ValueError, match="no option 'gate'"):
-        Importance(gate=True)
-
-
 def test_compiled_scores_equal_uncompiled_ones(inputs):
     importance = Importance()
     real = (np.arange(L) < LENGTHS[..., None]).astype(np.float32)
