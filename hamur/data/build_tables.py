@@ -75,13 +75,24 @@ def build(
     fitted: a dictionary that receives vocabularies and scalers, as `cache.write_cache` keeps them.
     Raises:  EmptySplitError; LeakageError.
     """
-    splits.check_parts(dict(zip(splits.SPLITS, map(len, index))), split["rule"])
+    rows = dict(zip(splits.SPLITS, map(len, index)))
+    splits.check_parts(rows, split["rule"])
     fit = _fit(raw, index[0], encoding)
     if fitted is not None:
-        fitted |= fit.arrays()
+        fitted |= {f"vocab/{name}": each.values for name, each in fit.vocabularies.items()}
+        bounds = [[scaler.low, scaler.high] for scaler in fit.scalers.values()]
+        fitted["scaler"] = np.array(bounds).reshape(-1, 2)
     tables = Splits(*(_table(raw, rows, fit) for rows in index))
-    split = {**split, "fit_on": encoding.fit_on, **_counts(raw, index, tables, fit, encoding)}
-    split["files"] = {file.path.name: file.counts() for file in bad_rows}
+    scalers = fit.scalers.items()
+    split = split | {
+        "fit_on": encoding.fit_on,
+        "rows": rows,
+        "row_ids_sha256": {n: splits.fingerprint(t.row_id) for n, t in zip(rows, tables)},
+        "unknown": _unknown(tables, raw) if encoding.fit_on == "train" else {},
+        "clipped": {n: [s.outside(raw.dense[n][part]) for part in index] for n, s in scalers},
+        "constant": [name for name, scaler in scalers if scaler.low == scaler.high],
+        "files": {file.path.name: file.counts() for file in bad_rows},
+    }
     schema = Schema(
         name=name,
         fields=_fields(raw, fit.vocabularies),
@@ -102,47 +113,22 @@ class _Fit:
 
     vocabularies: dict[str, Vocabulary]
     scalers: dict[str, Scaler]
-    lists: dict[str, MultiValued]
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        arrays = {f"vocab/{name}": each.values for name, each in self.vocabularies.items()}
-        bounds = [[scaler.low, scaler.high] for scaler in self.scalers.values()]
-        return arrays | {"scaler": np.array(bounds).reshape(-1, 2)}
+    multi_valued: dict[str, MultiValued]
 
 
 def _fit(raw: RawColumns, train: np.ndarray, encoding: Encoding) -> _Fit:
-    by_train = encoding.fit_on == "train"
-    vocabularies = {
-        name: _vocabulary(column, train, encoding) for name, column in raw.sparse.items()
-    }
-    lists = {}
+    vocabularies, multi_valued = {}, {}
+    for name, column in raw.sparse.items():
+        vocabularies[name] = _vocabulary(column, train, encoding)
     for name, column in raw.multi.items():
-        codes = column.codes
-        if by_train:
-            codes = codes.take(spans(column.offsets, column.rows[train])[0])
-        vocabularies[name] = _vocabulary(codes, np.arange(len(codes.codes)), encoding)
-        lists[name] = column.encode(vocabularies[name], by_train)
+        entries = spans(column.offsets, column.rows[train])[0]
+        vocabularies[name] = _vocabulary(column.codes, entries, encoding)
+        multi_valued[name] = column.encode(vocabularies[name], encoding.fit_on == "train")
     scalers = {
         name: encode.fit_scaler(column, train, encoding.fit_on, encoding.keep_unit)
         for name, column in raw.dense.items()
     }
-    return _Fit(vocabularies, scalers, lists)
-
-
-def _counts(
-    raw: RawColumns, index: splits.Index, tables: Splits, fit: _Fit, encoding: Encoding
-) -> dict:
-    """What the Schema's split entry tells of the rows."""
-    return {
-        "rows": dict(zip(splits.SPLITS, map(len, index))),
-        "row_ids_sha256": {p: splits.fingerprint(t.row_id) for p, t in zip(splits.SPLITS, tables)},
-        "unknown": _unknown(tables, raw) if encoding.fit_on == "train" else {},
-        "clipped": {
-            name: [scaler.outside(raw.dense[name][rows]) for rows in index]
-            for name, scaler in fit.scalers.items()
-        },
-        "constant": [name for name, scaler in fit.scalers.items() if scaler.low == scaler.high],
-    }
+    return _Fit(vocabularies, scalers, multi_valued)
 
 
 def _vocabulary(column: Codes, train: np.ndarray, encoding: Encoding) -> Vocabulary:
@@ -168,9 +154,7 @@ def _table(raw: RawColumns, rows: np.ndarray, fit: _Fit) -> Table:
         group=None if raw.group is None else raw.group[rows].astype(np.int64),
         time=None if raw.time is None else raw.time[rows].astype(np.int64),
         row_id=raw.row_id[rows].astype(np.int64),
-        multi_valued=tuple(
-            replace(column, rows=column.rows[rows]) for column in fit.lists.values()
-        ),
+        multi_valued=tuple(replace(c, rows=c.rows[rows]) for c in fit.multi_valued.values()),
     )
 
 
@@ -187,20 +171,19 @@ def _fields(raw: RawColumns, vocabularies: dict[str, Vocabulary]) -> tuple[Field
 
 def _unknown(tables: Splits, raw: RawColumns) -> dict[str, list[int]]:
     """Rows with id 0, or nothing else in their list, per field, in train, valid and test."""
-    found = {
-        name: [int((table.sparse[:, f] == encode.UNKNOWN).sum()) for table in tables]
-        for f, name in enumerate(raw.sparse)
-    }
-    return found | {
-        name: [int(table.multi_valued[m].unknown(slice(None)).sum()) for table in tables]
-        for m, name in enumerate(raw.multi)
-    }
+    counts = {}
+    for f, name in enumerate(raw.sparse):
+        counts[name] = [int((table.sparse[:, f] == encode.UNKNOWN).sum()) for table in tables]
+    for m, name in enumerate(raw.multi):
+        unknown = [table.multi_valued[m].unknown(slice(None)) for table in tables]
+        counts[name] = [int(rows.sum()) for rows in unknown]
+    return counts
 
 
 def check_classes(
     tables: Splits, schema: Schema, require_all_domains: bool = False
 ) -> tuple[Splits, Schema]:
-    """What was loaded, after a look at the domains and classes that the first label has.
+    """The tables and their schema, if every domain and class of the first label is there.
 
     Warns:   MissingDomainWarning: a domain without training rows; SingleClassWarning: a domain
         of one class in a split, whose AUC is undefined.
@@ -209,8 +192,8 @@ def check_classes(
     """
     for part, table in zip(splits.SPLITS, tables):
         rows, positives = np.zeros((2, schema.num_domains), np.int64)
-        for chosen in blocks(len(table)):
-            domain, label = table.domain[chosen], table.labels[chosen, 0]
+        for block in blocks(len(table)):
+            domain, label = table.domain[block], table.labels[block, 0]
             rows += np.bincount(domain, minlength=schema.num_domains)
             positives += np.bincount(domain, label, schema.num_domains).astype(np.int64)
         table.release()

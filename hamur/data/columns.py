@@ -228,13 +228,10 @@ def label(rule: str, cells: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _group(cells, sparse: dict[str, Codes], column: str | None) -> np.ndarray | None:
-    """The number in the user's column, or the place of its text; 0 where it is missing."""
-    if column is None:
-        return None
-    values = cells[column]
-    if isinstance(values, pd.Categorical):
-        return sparse[column].codes.astype(np.int64) + 1
-    return np.maximum(values, 0)
+    """The number in the user's column, or the rank of its text; 0 where it is missing."""
+    if column is None or not isinstance(cells[column], pd.Categorical):
+        return None if column is None else np.maximum(cells[column], 0)
+    return sparse[column].codes.astype(np.int64) + 1
 
 
 def _group_of_domain(group: np.ndarray, domain: np.ndarray, columns: Columns) -> np.ndarray:

@@ -20,7 +20,6 @@ from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.lines import FileFormat, check_header
 from hamur.data.text.reader import column_names
 
-HEADER_LINES = 1
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +43,7 @@ class TableSource:
     policy: Policy
     options: dict
     notes: dict = field(default_factory=dict)
-    first_row_id: tuple[int, ...] = (-1 - HEADER_LINES,)
+    first_row_id: tuple[int, ...] = (-2,)  # after a header, the first row is line 2
     file_domains: tuple[str, ...] = ()
     file_format: FileFormat | None = None
     joins: tuple[tuple[str, FileFormat], ...] = ()

@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -124,16 +125,14 @@ class BadRows:
     def counts(self) -> dict:
         """rows_read = rows_kept + the sum of dropped."""
         dropped = dict(sorted((self.dropped + self.excluded).items()))
-        kept = self.rows_read - sum(dropped.values())
-        return {"rows_read": self.rows_read, "rows_kept": kept, "dropped": dropped}
+        rows = {"rows_read": self.rows_read, "rows_kept": self.rows_read - sum(dropped.values())}
+        return rows | {"dropped": dropped}
 
     def listing(self) -> list[tuple[str, int, str, str]]:
         """(file, line, reason, beginning of the line), in file order."""
         texts = self._texts or _lines_at(self.path, set(self._errors))
-        return [
-            (self.path.name, line, self._errors[line][0], texts.get(line, ""))
-            for line in sorted(self._errors)
-        ]
+        errors = sorted(self._errors.items())
+        return [(self.path.name, line, why, texts.get(line, "")) for line, (why, _) in errors]
 
 
 def write_bad_rows(path: Path, bad_rows: list[BadRows]) -> None:
@@ -146,16 +145,11 @@ def write_bad_rows(path: Path, bad_rows: list[BadRows]) -> None:
 
 
 def _lines_at(path: Path, numbers: set[int]) -> dict[int, str]:
-    if not numbers:
+    if not numbers or path.suffix == ".parquet":
         return {}
-    last, found = max(numbers), {}
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number in numbers:
-                found[number] = _shown(line)
-            if number == last:
-                break
-    return found
+        lines = enumerate(islice(file, max(numbers)), start=1)
+        return {number: _shown(line) for number, line in lines if number in numbers}
 
 
 def _shown(line: bytes) -> str:

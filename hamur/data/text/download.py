@@ -34,30 +34,28 @@ MovieLens-1M, GroupLens, University of Minnesota: for research; no redistributio
 use without permission; no endorsement may be implied.  https://grouplens.org/datasets/movielens/1m
 Please cite: F. M. Harper, J. A. Konstan: The MovieLens Datasets, ACM TiiS 5(4), article 19, \
 2015."""
+# Page, what it asks for, files.
 _BY_HAND = {
     "ali-ccp": (
-        "https://tianchi.aliyun.com/dataset/408",
+        *("https://tianchi.aliyun.com/dataset/408", "a login and the acceptance of an agreement"),
         "sample_train.tar.gz and sample_test.tar.gz, or the four files "
         "sample_skeleton_{train,test}.csv and common_features_{train,test}.csv",
-        "a login and the acceptance of an agreement",
     ),
     "aliexpress": (
-        "https://tianchi.aliyun.com/dataset/74690",
+        *("https://tianchi.aliyun.com/dataset/74690", "a login"),
         "aliexpress_NL_datasets.zip, and those of ES, FR, US and RU as you need them",
-        "a login",
     ),
     "amazon": (
-        "https://jmcauley.ucsd.edu/data/amazon",
+        *("https://jmcauley.ucsd.edu/data/amazon", "a browser"),
         "reviews_<Category>_5.json.gz and meta_<Category>.json.gz of two categories, "
         "such as Books and Toys_and_Games",
-        "a browser",
     ),
 }
 
 
 def instructions(dataset: str, folder: str | Path) -> str:
     """Which files to fetch from where, and that they belong into `folder`."""
-    page, what, needs = _BY_HAND[dataset]
+    page, needs, what = _BY_HAND[dataset]
     return (
         f"{dataset} cannot be fetched by a program: its page {page} asks for {needs}. "
         f"Fetch {what}, put them into {folder} as they are, and run the command again with "

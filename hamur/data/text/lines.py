@@ -1,8 +1,7 @@
-"""Delimited text files as blocks of whole, well-formed lines.
+"""Delimited text files as blocks of whole, well-formed lines: encoding, header, number of fields.
 
-Here a file is looked at as lines and separators only: encoding, header, number of fields.  The
-fields of every line are counted with array operations: readers written in C fill up a short line
-silently.
+The fields of every line are counted with array operations, since readers written in C fill up a
+short line silently.
 """
 
 import csv
@@ -117,7 +116,7 @@ def _cut(data: bytes, at_end: bool) -> tuple[bytes, bytes]:
 
 
 def check_separator(path: Path, block: bytes, file_format: FileFormat, fields: int) -> None:
-    """Raises DataFormatError when the first line does not hold the separator at all."""
+    """Raises DataFormatError when the first line has no separator at all."""
     first = block.partition(b"\n")[0]
     if fields > 1 and first and file_format.separator.encode() not in first:
         _raise_separator(path, _shown(first), file_format.separator, fields)
@@ -139,21 +138,33 @@ def well_formed(
     if not wrong.any():
         return block, numbers
     texts = block.split(b"\n")
+
+    def original(row: int) -> str:
+        return _shown(texts[row].replace(file_format.mark, file_format.separator.encode()))
+
     if texts[-1] and separators[-1] < len(names) - 1:
-        last = texts[-1].replace(file_format.mark, file_format.separator.encode())
-        _raise_truncated(bad_rows.path, int(numbers[-1]), last, len(names))
+        path, last = bad_rows.path, int(numbers[-1])
+        at = f", at byte {path.stat().st_size}" if path.is_file() else ""  # no archive's member
+        raise TruncatedFileError(
+            f"the file ends inside this line{at}; the last complete line is {last - 1}",
+            file=path,
+            line=last,
+            value=original(-1),
+            expected=f"{len(names)} fields and a line end",
+            remedy="fetch or write the file again",
+        )
     for row in np.flatnonzero(wrong):
         error = DataFormatError(
             f"{separators[row] + 1 if texts[row] else 0} fields",
             file=bad_rows.path,
             line=int(numbers[row]),
-            value=_shown(texts[row].replace(file_format.mark, file_format.separator.encode())),
+            value=original(row),
             expected=f"{len(names)}: {file_format.separator.join(names)}",
             remedy=SKIP_REMEDY,
         )
         bad_rows.add(numbers[row], "wrong number of fields", error)
-    kept = (texts[row] + b"\n" for row in np.flatnonzero(~wrong))
-    return b"".join(kept), numbers[~wrong]
+    good = (texts[row] + b"\n" for row in np.flatnonzero(~wrong))
+    return b"".join(good), numbers[~wrong]
 
 
 def _separators_per_line(block: bytes, file_format: FileFormat) -> np.ndarray:
@@ -221,18 +232,6 @@ def _raise_separator(path: Path, first: str, separator: str, fields: int) -> Non
         value=first,
         expected=f"{fields} fields separated by {separator!r}",
         remedy=f"write the file with {separator!r} between the fields",
-    )
-
-
-def _raise_truncated(path: Path, line: int, last: bytes, fields: int) -> None:
-    at = f", at byte {path.stat().st_size}" if path.is_file() else ""  # no member of an archive
-    raise TruncatedFileError(
-        f"the file ends inside this line{at}; the last complete line is {line - 1}",
-        file=path,
-        line=line,
-        value=_shown(last),
-        expected=f"{fields} fields and a line end",
-        remedy="fetch or write the file again",
     )
 
 
