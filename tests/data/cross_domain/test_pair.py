@@ -90,15 +90,19 @@ def numbered(rows):
     return [(u, i, r, BEGIN + DAY * d, n) for n, (u, i, r, d, _) in enumerate(rows)]
 
 
-def reference(source, target):
+def reference(source, target, **options):
     names = [{i: c for _, i, _, _, c in rows} for rows in (source, target)]
-    return Reference(numbered(source), numbered(target), *names)
+    return Reference(numbered(source), numbered(target), *names, **options)
 
 
 @pytest.fixture
-def small(tmp_path):
-    paths = write(tmp_path / "books.csv", SOURCE), write(tmp_path / "toys.csv", TARGET)
-    return load(*paths)
+def files(tmp_path):
+    return write(tmp_path / "books.csv", SOURCE), write(tmp_path / "toys.csv", TARGET)
+
+
+@pytest.fixture
+def small(files):
+    return load(*files)
 
 
 def listed(table):
@@ -215,15 +219,12 @@ def test_inclusive_pools_hold_the_same_day(small):
     assert (equal[1] - strict[1]).tolist() == [0, 0, 0, 1, 0]  # u5: s4 on the day of t1
 
 
-def test_vocabulary_of_all_rows(tmp_path):
-    paths = write(tmp_path / "a.csv", SOURCE), write(tmp_path / "b.csv", TARGET)
-    pair = load(*paths, vocabulary="all")
-    assert (pair.target.test.sparse > 0).all() and (pair.source.sparse > 0).all()
+def test_vocabulary_of_all_rows(files):
+    assert_equal(load(*files, vocabulary="all"), reference(SOURCE, TARGET, everything=True))
 
 
-def test_global_time_keeps_days_together(tmp_path):
-    paths = write(tmp_path / "a.csv", SOURCE), write(tmp_path / "b.csv", TARGET)
-    pair = load(*paths, split="global_time")
+def test_global_time_keeps_days_together(files):
+    pair = load(*files, split="global_time")
     train, valid, test = (part.time for part in pair.target)
     assert train.max() < valid.min() <= valid.max() < test.min()
     assert (pair.valid_time[1:] == valid.min()).all()
@@ -231,22 +232,20 @@ def test_global_time_keeps_days_together(tmp_path):
     assert all(found <= set(pair.target.train.sparse[:, USER]) for found in users.values())
 
 
-def test_without_time_the_split_is_drawn_and_pools_are_whole(tmp_path):
-    paths = write(tmp_path / "a.csv", SOURCE), write(tmp_path / "b.csv", TARGET)
+def test_without_time_the_split_is_drawn_and_pools_are_whole(files):
     columns = COLUMNS.replace("timestamp=timestamp", "timestamp=none")
-    one, same, other = (load(*paths, columns=columns, split_seed=s) for s in (1, 1, 5))
+    one, same, other = (load(*files, columns=columns, split_seed=s) for s in (1, 1, 5))
     assert not one.timed
     assert listed(one.target.test) == listed(same.target.test) != listed(other.target.test)
     begin, end = one.pool(UserHistories.of(one.source), one.target.train)
     rows = np.bincount(one.source.sparse[:, USER])
     assert (end - begin == rows[one.target.train.sparse[:, USER]]).all()
     with pytest.raises(ValueError, match="needs a timestamp"):
-        load(*paths, columns=columns, split="global_time")
+        load(*files, columns=columns, split="global_time")
 
 
-def test_without_ratings_every_row_is_positive(tmp_path):
-    paths = write(tmp_path / "a.csv", SOURCE), write(tmp_path / "b.csv", TARGET)
-    pair = load(*paths, columns="user=user,item=item,timestamp=timestamp")
+def test_without_ratings_every_row_is_positive(files):
+    pair = load(*files, columns="user=user,item=item,timestamp=timestamp")
     assert all((part.labels == 1).all() for part in (pair.source, *pair.target))
     assert pair.names["source_category"].tolist() == ["", "unknown"]
 
@@ -274,65 +273,51 @@ def test_files_without_header_tabs_parquet_and_milliseconds(tmp_path, small, for
         np.testing.assert_array_equal(table.row_id, known.row_id)
 
 
-def test_what_the_public_files_cannot_say_is_not_exported(tmp_path, small):
-    paths = tmp_path / "books.csv", tmp_path / "toys.csv"
-
+def test_what_the_public_files_cannot_say_is_not_exported(tmp_path, files, small):
     def refused(pair, text):
         with pytest.raises(ValueError, match=rf"--export biao_json: the pair needs {text}"):
             export_biao_json(pair, tmp_path / "out")
 
     refused(small, "an id for every item: prepare it with --vocabulary all")
     whole = dict(vocabulary="all")
-    refused(load(*paths, **whole, split="global_time"), "the split leave_two_out")
-    assert len(export_biao_json(load(*paths, **whole), tmp_path / "out")) == 13
+    refused(load(*files, **whole, split="global_time"), "the split leave_two_out")
+    assert len(export_biao_json(load(*files, **whole), tmp_path / "out")) == 13
     whole["columns"] = COLUMNS.replace("rating=rating,", "")
-    refused(load(*paths, **whole), "the ratings of its rows")
+    refused(load(*files, **whole), "the ratings of its rows")
     whole["columns"] = COLUMNS.replace("=timestamp", "=none")
-    refused(load(*paths, **whole), "times")
+    refused(load(*files, **whole), "times")
 
 
 # ---- bad input
 
 
-def bad(tmp_path, line, new, error=DataValueError):
-    """Loads the small pair with one line of the target replaced."""
-    paths = write(tmp_path / "a.csv", SOURCE), write(tmp_path / "b.csv", TARGET)
-    lines = paths[1].read_text().splitlines()
-    lines[line - 1] = new
-    paths[1].write_text("\n".join(lines) + "\n")
-    with pytest.raises(error) as caught:
-        load(*paths)
-    assert "Remedy: " in str(caught.value) and "\n" not in str(caught.value)
-    return caught.value
-
-
 @pytest.mark.parametrize(
-    ("new", "error", "column"),
+    ("new", "error", "column", "words"),
     [
-        ("u1,t1,six,1300000000,X", DataValueError, "rating"),
-        ("u1,t1,6,1300000000,X", DataValueError, "rating"),
-        ("u1,t1,nan,1300000000,X", DataValueError, "rating"),
-        ("u1,t1,5,1300000000000,X", DataValueError, "timestamp"),
-        ("u1,t1,5,12.5,X", DataValueError, "timestamp"),
-        ("u1,t1,5,-1,X", DataValueError, "timestamp"),
-        (",t1,5,1300000000,X", DataValueError, "user"),
-        ("u1,,5,1300000000,X", DataValueError, "item"),
-        ("u1,t1,5,1300000000", DataFormatError, None),
+        ("u1,t1,six,1300000000,X", DataValueError, "rating", ""),
+        ("u1,t1,6,1300000000,X", DataValueError, "rating", "rating_max"),
+        ("u1,t1,nan,1300000000,X", DataValueError, "rating", ""),
+        ("u1,t1,5,1300000000000,X", DataValueError, "timestamp", "look like milliseconds"),
+        ("u1,t1,5,12.5,X", DataValueError, "timestamp", ""),
+        ("u1,t1,5,-1,X", DataValueError, "timestamp", ""),
+        (",t1,5,1300000000,X", DataValueError, "user", "a name"),
+        ("u1,,5,1300000000,X", DataValueError, "item", "a name"),
+        ("u1,t1,5,1300000000", DataFormatError, None, ""),
+        ("u1,t1,5,1300172800,X", DuplicateRowError, "user", "repeats line 2, got 'u1'"),
     ],
 )
-def test_bad_cells_name_file_line_and_column(tmp_path, new, error, column):
-    found = bad(tmp_path, 5, new, error)
-    assert (found.file.name, found.line, found.column) == ("b.csv", 5, column)
-    paths = tmp_path / "a.csv", tmp_path / "b.csv"
-    pair = load(*paths, on_bad_rows="skip", max_bad_fraction=0.1)
-    counts = pair.target_schema.split["domains"]["b"]["files"]["b.csv"]
+def test_bad_rows_name_file_line_and_column(files, new, error, column, words):
+    lines = files[1].read_text().splitlines()
+    lines[4] = new
+    files[1].write_text("\n".join(lines) + "\n")
+    with pytest.raises(error) as caught:
+        load(*files)
+    found, text = caught.value, str(caught.value)
+    assert (found.file, found.line, found.column) == (files[1], 5, column)
+    assert words in text and "Remedy: " in text and "\n" not in text
+    pair = load(*files, on_bad_rows="skip", max_bad_fraction=0.1)
+    counts = pair.target_schema.split["domains"]["toys"]["files"]["toys.csv"]
     assert counts["rows_read"] == counts["rows_kept"] + 1 and sum(counts["dropped"].values()) == 1
-
-
-def test_milliseconds_and_the_same_row_twice(tmp_path):
-    assert "look like milliseconds" in str(bad(tmp_path, 5, "u1,t1,5,1300000000000,X"))
-    again = bad(tmp_path, 5, "u1,t1,5,1300172800,X", DuplicateRowError)
-    assert again.line == 5 and "line 2" in str(again) and again.value == "u1"
 
 
 def test_exchanged_columns_are_found_by_their_look(tmp_path):

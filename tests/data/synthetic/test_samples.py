@@ -1,4 +1,4 @@
-"""Generators: same bytes for the same seed, a known best AUC, and the bundled samples."""
+"""Generators: same bytes for the same seed, a known best AUC, the bundled samples, the command."""
 
 import gzip
 import os
@@ -10,10 +10,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import OneHotEncoder
 
+from hamur.commands import make_synthetic
+from hamur.commands.make_synthetic import main_synthetic
 from hamur.data import load_ali_ccp, load_movielens, synthetic
 from hamur.data.ali_ccp import columns as ali_ccp
 from hamur.data.movielens import load as movielens
 from hamur.data.synthetic import signals
+from hamur.data.synthetic.amazon import PLANTS
 
 DATA = movielens.SAMPLE.parent
 
@@ -123,3 +126,28 @@ def test_signal_can_be_learnt_from_the_sample(load, tmp_path):
 
     plain, crossed = score(False), score(True)
     assert plain >= 0.68 and crossed >= plain + 0.01
+
+
+def test_files_are_written_and_a_folder_in_use_is_left_alone(tmp_path, capsys):
+    flags = ["--dataset", "ml-1m", "--rows", "400", "--out", str(tmp_path / "made")]
+    assert main_synthetic("x.py", "", flags) == 0
+    assert "no row is real" in capsys.readouterr().out
+    before = content(tmp_path)
+    assert {f"made/{name}.dat" for name in ("ratings", "users", "movies")} <= set(before)
+    other = ["--dataset", "ali-ccp", "--rows", "100", *flags[4:]]
+    assert main_synthetic("x.py", "", other) == 2
+    assert "made is not empty; choose another folder" in capsys.readouterr().err
+    assert content(tmp_path) == before
+    assert main_synthetic("x.py", "", [*flags, "--overwrite"]) == 0
+    assert content(tmp_path) == before  # same arguments, same bytes
+
+
+def test_the_folder_has_to_be_named(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main_synthetic("x.py", "", ["--dataset", "ml-1m"])
+    assert ended.value.code == 2 and "--out is missing" in capsys.readouterr().err
+
+
+def test_the_choices_of_the_flags_are_those_of_the_generators():
+    assert tuple(synthetic.GENERATORS) == make_synthetic.DATASETS
+    assert make_synthetic.PLANTS == PLANTS
