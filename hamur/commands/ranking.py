@@ -37,7 +37,6 @@ OFFICIAL = dict(
     weight_decay=1e-5,
     embedding_decay=1e-5,
     decay="coupled",
-    schedule="constant",
     averaging=0.0,
     batch_size=4096,
 )
@@ -99,11 +98,6 @@ class RankingConfig(RunOptions):
         "coupled: L2 added to every gradient, as published; decoupled: AdamW on embeddings and "
         "dense kernels only",
         choices=("coupled", "decoupled"),
-    )
-    schedule: str | None = training_flag(
-        None,
-        "learning rate over time; the published runs keep it constant",
-        choices=("constant", "cosine"),
     )
     embedding_decay: float | None = training_flag(
         None,
@@ -182,8 +176,7 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     model = models.RANKING[config.model_name](schema, preset=config.preset, seed=config.init_seed)
     description = results.run_description(config, model.config, script, splits, schema)
     counts = open_run(config, description, model, say)
-    schedule = None if config.schedule == "constant" else config.schedule
-    trainer = make_trainer(config, training.supervised_step, schedule=schedule)
+    trainer = make_trainer(config, training.supervised_step)
     run = trainer.fit(model, splits.train, splits.valid)
 
     reports, probabilities = {}, {}

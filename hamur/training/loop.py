@@ -139,8 +139,7 @@ class TrainingLoop:
         with bar:
             for index, batch in enumerate(self.batches.epoch(number)):
                 done = (number - 1) * steps + index
-                rate = trainer.learning_rate_at(done, trainer.epochs * steps)
-                loss = self.step(batch, rate, done)
+                loss = self.step(batch, trainer.learning_rate, done)
                 if loss is not None:  # some schemes update every second batch
                     losses.append(loss)
                 if self.averages and done % EVERY == EVERY - 1:
@@ -182,10 +181,8 @@ class TrainingLoop:
     def signature(self):
         """What decides the numbers of a run; a resumed run must have the same."""
         trainer = self.trainer
-        names = ["seed", "learning_rate", "weight_decay", "decay", "embedding_decay", "schedule"]
-        names += ["averaging", "criterion"]
-        if trainer.schedule is not None:
-            names.append("epochs")  # the schedule spans them
+        names = ["seed", "learning_rate", "weight_decay", "decay", "embedding_decay", "averaging"]
+        names += ["criterion"]
         signature = {name: getattr(trainer, name) for name in names}
         return signature | {"steps": self.batches.steps, "rows a step": self.batches.batch_rows}
 

@@ -9,7 +9,6 @@ from hamur.training.evaluation import RankingEvaluation
 from hamur.training.loop import TrainingLoop, table_batches
 from hamur.training.prediction import graph_mode
 
-SCHEDULES = (None, "cosine")
 EMBEDDINGS = ("dense", "lazy")
 
 
@@ -47,7 +46,6 @@ class Trainer:
     weight_decay, decay, embedding_decay:  see Adam; embedding_decay None = weight_decay.
     embeddings:  "dense", or "lazy": only the rows of a batch are updated, without decay; for
         ranking models, see Adam.
-    schedule:  None (constant, as published) or "cosine" to 0 over all epochs.
     averaging:  decay of the exponential moving average of the weights a step, 0 = off; validation,
         best checkpoint and final weights are then the average's (from the second epoch on).
     save_dir:  folder for model.safetensors, history.csv and last/, or their places as RunFiles;
@@ -65,7 +63,6 @@ class Trainer:
     decay: str = "coupled"
     embedding_decay: float | None = None
     embeddings: str = "dense"
-    schedule: str | None = None
     averaging: float = 0.0
     patience: int | None = 10
     criterion: str = "auc"
@@ -79,7 +76,6 @@ class Trainer:
         evaluation = getattr(self.evaluation, "func", self.evaluation)  # behind a partial
         for name, valid in (
             ("criterion", evaluation.criteria),
-            ("schedule", SCHEDULES),
             ("embeddings", EMBEDDINGS),
         ):
             if getattr(self, name) not in valid:
@@ -118,9 +114,3 @@ class Trainer:
                 if loop.best_weights is None:
                     raise
             return loop.close()
-
-    def learning_rate_at(self, step, total_steps):
-        """Learning rate of a step counted from 0."""
-        if self.schedule == "cosine":
-            return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * step / total_steps))
-        return self.learning_rate

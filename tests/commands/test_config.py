@@ -51,7 +51,6 @@ def test_defaults_of_a_script_replace_those_of_the_class():
         (["--model_name", "mmlp"], ["--model_name is 'mmlp'", "mlp_adp", "wd_md_adp"]),
         (["--preset", "papers"], ["--preset is 'papers'", "paper", "official", "best"]),
         (["--criterion", "f1"], ["--criterion is 'f1'", "auc", "macro_auc", "worst_auc"]),
-        (["--schedule", "linear"], ["--schedule is 'linear'", "cosine"]),
         (["--decay", "both"], ["--decay is 'both'", "coupled", "decoupled"]),
         (["--device", "tpu"], ["--device is 'tpu'", "cpu, gpu and ascend"]),
         (["--epoch", "0"], ["--epochs must be at least 1, got 0"]),

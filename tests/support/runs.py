@@ -27,7 +27,7 @@ class Drift:
 
     def __init__(self, stop_at=None):
         self.stop_at = stop_at
-        self.rates, self.numbers = [], []
+        self.numbers = []
 
     def __call__(self, model, optimizer, quotas, seed):
         bias = model.output.bias
@@ -35,7 +35,6 @@ class Drift:
         def step(batch, learning_rate, number):
             if number == self.stop_at:
                 raise KeyboardInterrupt
-            self.rates.append(learning_rate)
             self.numbers.append(number)
             bias.set_data(Tensor(bias.asnumpy() + np.float32(1 / 64)))
             return Tensor(0.5, ms.float32)
