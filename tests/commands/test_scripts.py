@@ -1,31 +1,26 @@
-"""The scripts as a user runs them: other working directory, results on disk, clear errors."""
+"""The ranking scripts: results on disk, clear errors; and every training script as a process."""
 
 import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from hamur import models
 from hamur.commands.ranking import main
 from hamur.data import load_ali_ccp, load_movielens
 from tests.support import networks
+from tests.support.flags import SCRIPTS
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-MOVIELENS = "run_movielens_rank_multi_domain"
-ALI_CCP = "run_ali_ccp_ctr_ranking_multi_domain"
 SPLIT_KEYS = {"auc", "logloss", "rows", "positives", "macro_auc", "worst_auc", "domains"}
-TRAIN_KEYS = {
-    "epochs",
-    "best_epoch",
-    "rows_per_second",
-    "seconds",
-    "peak_rss_mib",
-    "parameters",
-    "embedding_parameters",
+TRAIN_KEYS = {"epochs", "best_epoch", "rows_per_second", "seconds", "peak_rss_mib", "parameters"}
+TRAIN_KEYS |= {"embedding_parameters"}
+# Options of a run of seconds, and how the last line that it prints begins.
+QUICK = {
+    "run_movielens_rank_multi_domain": (["--model_name", "mlp"], "worst domain"),
+    "run_ali_ccp_ctr_ranking_multi_domain": (["--model_name", "mlp"], "worst domain"),
+    "run_aliexpress_multi_task": (["--model_name", "sharedbottom", "--embed_dim", "4"], "0.500"),
 }
 
 
@@ -37,27 +32,46 @@ def cache(tmp_path_factory):
         yield
 
 
-def run(script: str, folder: Path, *flags: str, timeout: int = 240) -> subprocess.CompletedProcess:
-    """Run a script from `folder`, which is not the repository."""
-    command = [sys.executable, str(EXAMPLES / f"{script}.py"), *flags]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The working directory, which is not the repository."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def read(folder: Path, name: str) -> dict:
-    return json.loads((folder / name).read_text())
+def run(*flags: str, load=load_movielens) -> int:
+    """Exit code of a script, in this process."""
+    try:
+        return main(load, "a_script.py", "a description", flags)
+    except SystemExit as stop:  # argparse ends the process itself
+        return stop.code
+
+
+def read(path) -> dict:
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("script", [s for s in SCRIPTS if s.stem in QUICK], ids=lambda s: s.stem)
+def test_a_script_runs_from_any_directory(script, folder):
+    flags, last_line = QUICK[script.stem]
+    command = [sys.executable, str(script), *flags, "--epoch", "1"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().splitlines()[-1].startswith(last_line)
+    (run,) = (folder / "runs" / script.stem).iterdir()
+    assert run.name.startswith(f"{flags[1]}-") and (run / "metrics.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("script", "model"),
-    [(MOVIELENS, model) for model in models.RANKING]
-    + [(ALI_CCP, "mlp_adp")]
-    + networks.slow((ALI_CCP, m) for m in models.RANKING if m != "mlp_adp"),
+    ("load", "model"),
+    [(load_movielens, model) for model in models.RANKING]
+    + [(load_ali_ccp, "mlp_adp")]
+    + networks.slow((load_ali_ccp, m) for m in models.RANKING if m != "mlp_adp"),
 )
-def test_every_model_trains_on_both_samples(script, model, tmp_path):
-    done = run(script, tmp_path, "--model_name", model, "--epoch", "1")
-    assert done.returncode == 0, done.stderr
-    folder = tmp_path / "runs" / script / f"{model}-2022"
-    content = read(folder, "metrics.json")
+def test_every_model_trains_on_both_samples(load, model, folder):
+    assert run("--model_name", model, "--epoch", "1", "--quiet", load=load) == 0
+    results = folder / "runs" / "a_script" / f"{model}-2022"
+    content = read(results / "metrics.json")
     assert (content["model"], content["preset"], content["seed"]) == (model, "best", 2022)
     assert set(content["train"]) == TRAIN_KEYS
     assert content["train"]["epochs"] == content["train"]["best_epoch"] == 1
@@ -66,64 +80,64 @@ def test_every_model_trains_on_both_samples(script, model, tmp_path):
         assert list(content[split]["domains"]) == ["0", "1", "2"]
         assert content[split]["defined_domains"] == 3
         assert sum(d["rows"] for d in content[split]["domains"].values()) == content[split]["rows"]
-    assert (folder / "model.safetensors").exists() and (folder / "history.csv").exists()
-    assert done.stdout.rstrip().splitlines()[-1].startswith("worst domain")
+    assert (results / "model.safetensors").exists() and (results / "history.csv").exists()
 
 
-def test_all_results_of_a_longer_run(tmp_path, monkeypatch, capsys):
-    flags = ["--model_name", "mlp", "--epoch", "3", "--save_dir", "here", "--plot"]
-    done = run(MOVIELENS, tmp_path, *flags, "--save_predictions", "--seed", "3", "--init_seed", "4")
-    assert done.returncode == 0, done.stderr
-    folder = tmp_path / "here"
-    content, config = read(folder, "metrics.json"), read(folder, "config.json")
+def test_all_results_of_a_longer_run(folder, capsys):
+    base = ["--model_name", "mlp", "--save_dir", "here", "--seed", "3", "--quiet"]
+    flags = ["--epoch", "3", "--plot", "--save_predictions", "--init_seed", "4"]
+    assert run(*base, *flags) == 0
+    assert capsys.readouterr().out.startswith("domain ")  # the table only
+    here = folder / "here"
+    content, config = read(here / "metrics.json"), read(here / "config.json")
     options = config["options"]
     assert (options["seed"], options["init_seed"], options["split_seed"]) == (3, 4, 2022)
     assert None not in {options[k] for k in ("learning_rate", "weight_decay", "patience", "decay")}
     assert config["versions"]["mindspore"] and len(config["data"]["fingerprint"]) == 64
-    with (folder / "history.csv").open() as file:
+    with (here / "history.csv").open() as file:
         history = list(csv.DictReader(file))
     assert [row["epoch"] for row in history] == ["1", "2", "3"]
     best = history[content["train"]["best_epoch"] - 1]
     assert float(best["auc"]) == max(float(row["auc"]) for row in history)
     assert float(best["auc"]) == pytest.approx(content["valid"]["auc"], abs=1e-6)
     for name in ("learning_curve.png", "domains.png", "predictions.parquet"):
-        assert (folder / name).stat().st_size > 1000
-    assert not list(folder.rglob("*.pkl"))
+        assert (here / name).stat().st_size > 1000
+    assert not list(here.rglob("*.pkl"))
 
     # The folder holds a finished run now: one of other options replaces it only if told to.
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    monkeypatch.chdir(tmp_path)
-    other = ["--model_name", "mlp", "--epoch", "1", "--save_dir", "here", "--seed", "3", "--quiet"]
-    assert main(load_movielens, "x.py", "", other, patience=10) == 2
-    found = capsys.readouterr().err
-    assert "x.py: error: here holds a finished run, which had --epochs 3, this one 1" in found
-    assert "--overwrite" in found and len(found.splitlines()) == 1
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    assert main(load_movielens, "x.py", "", [*other, "--overwrite"], patience=10) == 0
-    assert read(folder, "metrics.json")["train"]["epochs"] == 1
-    assert main(load_movielens, "x.py", "", other, patience=10) == 0  # the same run again
-    (folder / "metrics.json").unlink()  # as if it had been killed
-    assert main(load_movielens, "x.py", "", other, patience=10) == 2
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    other = [*base, "--epoch", "1"]
+    assert run(*other, "--init_seed", "4") == 2
+    error = capsys.readouterr().err
+    assert "a_script.py: error: here holds a finished run, which had --epochs 3" in error
+    assert "--overwrite" in error and len(error.splitlines()) == 1
+    assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+    assert run(*other, "--overwrite") == 0
+    assert read(here / "metrics.json")["train"]["epochs"] == 1
+    assert run(*other) == 0  # the same run again
+    (here / "metrics.json").unlink()  # as if it had been killed
+    assert run(*other) == 2
     assert "unfinished run; --resume continues it" in capsys.readouterr().err
-    assert main(load_movielens, "x.py", "", [*other, "--resume"], patience=10) == 0
+    assert run(*other, "--resume", "--weight_decay", "0.1") == 2
+    assert "had --weight_decay 1e-05, this one 0.1" in capsys.readouterr().err
+    assert run(*other, "--resume") == 0
 
 
-@pytest.mark.slow
-def test_equal_seeds_give_equal_results_and_the_split_ignores_them(tmp_path):
-    def predictions(folder, *flags):
-        import pyarrow.parquet as pq
+@pytest.mark.slow  # for every part of the state: training/test_resume.py
+def test_equal_seeds_and_a_resumed_run_give_equal_results_on_the_same_split(folder):
+    import pyarrow.parquet as pq
 
-        base = ["--model_name", "mlp", "--epoch", "1", "--quiet", "--save_predictions"]
-        done = run(MOVIELENS, tmp_path, *base, "--save_dir", folder, *flags)
-        assert done.returncode == 0 and done.stderr == ""
-        assert done.stdout.startswith("domain ") and done.stdout.count("\n") == 8  # the table only
-        return pq.read_table(tmp_path / folder / "predictions.parquet").to_pydict()
+    def predictions(name, *flags):
+        base = ["--model_name", "mlp", "--quiet", "--save_predictions", "--save_dir", name]
+        assert run(*base, *flags) == 0
+        return pq.read_table(folder / name / "predictions.parquet").to_pydict()
 
-    first, again = predictions("a"), predictions("b")
-    assert first == again
-    other = predictions("c", "--seed", "1")
+    first = predictions("a", "--epoch", "2")
+    predictions("b", "--epoch", "1")
+    assert predictions("b", "--epoch", "2", "--resume") == first
+    other = predictions("c", "--epoch", "2", "--seed", "1")
     assert other["row_id"] == first["row_id"]
-    assert not np.allclose(other["probability"], first["probability"])
+    assert other["probability"] != pytest.approx(first["probability"])
 
 
 WRONG = [
@@ -138,49 +152,10 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("flags", "text"), WRONG[:2])
-def test_wrong_usage_of_a_script_is_one_line_and_exit_code_2(flags, text, tmp_path):
-    done = run(MOVIELENS, tmp_path, *flags)
-    assert done.returncode == 2
-    assert text in done.stderr and done.stderr.count("\n") == 1
-    assert done.stdout == "" and not (tmp_path / "runs").exists()
-
-
 @pytest.mark.parametrize(("flags", "text"), WRONG)
 @pytest.mark.parametrize("load", [load_movielens, load_ali_ccp])
-def test_wrong_usage_is_one_line_and_exit_code_2(load, flags, text, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    try:
-        code = main(load, "a_script.py", "a description", flags)
-    except SystemExit as stop:  # argparse ends the process itself
-        code = stop.code
+def test_wrong_usage_is_one_line_and_exit_code_2(load, flags, text, folder, capsys):
+    assert run(*flags, load=load) == 2
     error = capsys.readouterr().err
-    assert code == 2 and text in error and error.count("\n") == 1
-    assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.slow  # in process and for every part of the state: training/test_resume.py
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
-    base = ["--model_name", "mlp", "--quiet", "--learning_rate", "1e-2"]
-    for flags in (["--epoch", "2", "--save_dir", "whole"], ["--epoch", "1", "--save_dir", "parts"]):
-        assert run(MOVIELENS, tmp_path, *base, *flags).returncode == 0
-    parts = [*base, "--epoch", "2", "--save_dir", "parts", "--resume"]
-    refused = run(MOVIELENS, tmp_path, *parts, "--weight_decay", "0.1")
-    assert refused.returncode == 2 and "had --weight_decay 1e-05, this one 0.1" in refused.stderr
-    done = run(MOVIELENS, tmp_path, *parts)
-    assert done.returncode == 0, done.stderr
-    whole, resumed = (
-        read(tmp_path / "whole", "metrics.json"),
-        read(tmp_path / "parts", "metrics.json"),
-    )
-    assert (whole["test"], whole["valid"]) == (resumed["test"], resumed["valid"])
-
-
-def test_debug_shows_the_traceback(tmp_path):
-    done = run(MOVIELENS, tmp_path, "--dataset_path", "nowhere", "--debug")
-    assert done.returncode != 0 and "Traceback" in done.stderr
-
-
-def test_help_needs_no_data(tmp_path):
-    done = run(ALI_CCP, tmp_path, "--help")
-    assert done.returncode == 0 and "Ali-CCP" in done.stdout and "--criterion" in done.stdout
+    assert text in error and error.count("\n") == 1
+    assert not (folder / "runs").exists()

@@ -4,8 +4,6 @@ import csv
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,6 @@ from hamur.models import MULTI_TASK
 TASK_METRICS = {"auc", "logloss", "ne", "gauc", "gauc_coverage", "pcoc", "rows", "positives"}
 FRONT_MEASURES = {"hv_auc", "hv_ne", "hv_published", "outside", "span_ne", "span_auc", "spearman"}
 FRONT_MEASURES |= {"cross_angle", "nondominated_share", "sparsity", "regret"}
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "run_aliexpress_multi_task.py"
 QUICK = ("--embed_dim", "4", "--epoch", "1", "--quiet", "--no-posthoc")
 
 
@@ -100,10 +97,8 @@ def test_a_baseline_on_the_sample_and_the_public_flags(tmp_path, capsys):
 @pytest.mark.parametrize("model", list(MULTI_TASK))
 def test_every_model_trains_on_the_sample(model, preset, tmp_path):
     flags = ["--model_name", model, "--preset", preset, "--epoch", "2"]
-    command = [sys.executable, str(SCRIPT), *flags]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    content = read(tmp_path / "runs" / SCRIPT.stem / f"{model}-1")
+    assert run(*flags, "--quiet", "--save_dir", str(tmp_path)) == 0
+    content = read(tmp_path)
     assert content["train"]["epochs"] == 2 and content["preset"] == preset
     assert ("front" in content) == (model == "pomoe")
     assert_all_metrics(content)
@@ -214,43 +209,20 @@ def country(tmp_path_factory):
 def cell(line, column, value):
     """Puts a value into train.csv."""
 
-    def change(folder):
-        lines = (folder / "train.csv").read_text().split("\n")
+    def change(lines):
         row = lines[line - 1].split(",")
         row[lines[0].split(",").index(column)] = value
         lines[line - 1] = ",".join(row)
-        (folder / "train.csv").write_text("\n".join(lines))
 
     return change
 
 
-def unsold(folder):
-    cell(9, "click", "0")(folder)
-    cell(9, "conversion", "1")(folder)
-
-
-def cut_line(folder):
-    lines = (folder / "test.csv").read_text().split("\n")
-    lines[4] = lines[4].rpartition(",")[0]
-    (folder / "test.csv").write_text("\n".join(lines))
-
-
-def cut_header(folder):
-    path = folder / "train.csv"
-    path.write_text(path.read_text().split("\n", 1)[1])
-
-
+# One per kind of check; tests/data has every case.
 BROKEN = {
-    "no header": (cut_header, "train.csv:1: "),
+    "no header": (lambda lines: lines.pop(0), "train.csv:1: "),
     "a column missing": (cell(1, "numerical_7", "x"), "missing column 'numerical_7'"),
-    "a cell missing": (cut_line, "test.csv:5: 81 fields"),
-    "a file missing": (lambda folder: (folder / "test.csv").unlink(), "test.csv is missing"),
     "label 2": (cell(9, "click", "2"), "train.csv:9: column 'click'"),
-    "conversion without click": (unsold, "train.csv:9: column 'conversion'"),
-    "nan": (cell(9, "numerical_1", "nan"), "train.csv:9: column 18 'numerical_1'"),
     "infinity": (cell(9, "numerical_2", "inf"), "train.csv:9: column 19 'numerical_2'"),
-    "a fraction": (cell(9, "categorical_2", "1.5"), "train.csv:9: column 3 'categorical_2'"),
-    "below zero": (cell(9, "categorical_2", "-1"), "train.csv:9: column 3 'categorical_2'"),
 }
 
 
@@ -258,7 +230,9 @@ BROKEN = {
 def test_broken_data_are_one_line_and_exit_code_2(case, country, tmp_path, monkeypatch, capsys):
     change, text = BROKEN[case]
     folder = shutil.copytree(country, tmp_path / "AliExpress_NL")
-    change(folder)
+    lines = (folder / "train.csv").read_text().split("\n")
+    change(lines)
+    (folder / "train.csv").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
     assert run("--dataset_path", str(folder), "--model_name", "mmoe") == 2
     error = capsys.readouterr().err
@@ -321,10 +295,3 @@ def test_the_choices_of_the_flags_are_those_of_the_code():
     for module, names in places.items():
         for name in names:
             assert getattr(multi_task, name) == tuple(getattr(module, name))
-
-
-def test_help_needs_no_data(capsys):
-    assert run("--help") == 0
-    out = capsys.readouterr().out
-    for flag in ("--expert_num", "--embed_dim", "--task_num", "--reference_front", "--lamb"):
-        assert flag in out

@@ -5,7 +5,6 @@ counted over the training impressions, and coded in the order of their first app
 """
 
 import logging
-from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -47,6 +46,7 @@ from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
 FILES = tuple(f"{kind}_{part}.csv" for kind in ("common_features", "sample_skeleton")
               for part in ("train", "test"))  # fmt: skip
 DOMAIN_MIN_ROWS = 10
+IMPLIED = ("purchase", "click", "dropped_click0_conversion1")  # as all public preparations do
 SAMPLES_AT_ONCE = 1 << 23
 _log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ def find(folder: Path) -> list[Source]:
 def describe(options: Options) -> JoinedSource:
     """The raw files and the table that these options make of them."""
     multi = MULTI_COLUMNS if options.multi == "mean" else ()
+    max_len = options.max_len or MAX_LEN
     formats = {
         form: RawFormat(
             partial(parse_columns, form=form, multi=multi),
@@ -66,7 +67,7 @@ def describe(options: Options) -> JoinedSource:
             form.fields,
             tuple(name for name in DENSE_COLUMNS if name[1:] in form.fields),
             key_text="{:016x}",
-            usable=None if form is COMMON else clicked_if_bought,
+            implied=IMPLIED if form is SKELETON else None,
         )
         for form in (SKELETON, COMMON)
     }
@@ -76,18 +77,24 @@ def describe(options: Options) -> JoinedSource:
         dimension=formats[COMMON],
         sparse=SPARSE_COLUMNS,
         dense=DENSE_COLUMNS,
-        labels=options.labels,
         group=GROUP_COLUMN,
         pointer="common_row",
         alone="no common row",
         repeated=f"repeated {KEY}",
-        policy=options.policy,
-        range_bytes=options.range_bytes,
+        options=options,
+        split_entry={
+            "rule": options.split,
+            "fit_on": "train",
+            "seed": options.split_seed,
+            "min_count": options.min_count,
+            "multi": options.multi,
+            "max_len": max_len if options.multi == "mean" else None,
+        },
+        number_name=lambda name: name.removeprefix("D"),
         limit_rows=options.limit_rows,
         multi=multi,
-        max_len=options.max_len or MAX_LEN,
+        max_len=max_len,
         order="first",
-        min_count=options.min_count,
         fact_first=True,
     )
 
@@ -96,34 +103,19 @@ def build(space: Workspace, sources: list[Source], options: Options) -> CachePla
     """All stages; returns what the cache is made of."""
     source = describe(options)
     common_train, common_test, train, test = sources
-    half = (options.split, options.split_seed)
     pairs = (
         Pair("train", train, common_train, "common_train", (None, 0)),
-        Pair("test", test, common_test, "common_test", half),
+        Pair("test", test, common_test, "common_test", (options.split, options.split_seed)),
     )
     files = read_pairs(space, source, pairs)
     for _, common, skeleton in files:
         for file in (common, skeleton):
             _check_feature_num(file, options.check_feature_num)
     domains = options.domain_map or _find_domains(files[0].fact)
-    work = partial(divide, domains=domains)
-    divided = divide_rows(space, source, files, work, options.split)
+    divided = divide_rows(space, source, files, partial(divide, domains=domains))
     raw_ids = [[str(i) for i, d in sorted(domains.items()) if d == n] for n in range(NUM_DOMAINS)]
     names = tuple(f"{DOMAIN_COLUMN}={'|'.join(ids)}" for ids in raw_ids)
-
-    def split_entry(clipped: dict, constant: list[str]) -> dict:
-        return {
-            "rule": options.split,
-            "fit_on": "train",
-            "seed": options.split_seed,
-            "min_count": options.min_count,
-            "multi": options.multi,
-            "max_len": source.max_len if options.multi == "mean" else None,
-            "clipped": clipped,
-            "constant": [name.removeprefix("D") for name in constant],
-        }
-
-    return plan_cache(space, source, files, divided, names, split_entry, sources)
+    return plan_cache(space, source, files, divided, names, sources)
 
 
 def parse_columns(
@@ -180,14 +172,6 @@ def _all(features: Features, form: LineFormat, name: str) -> dict[str, np.ndarra
         mean = np.bincount(rows, values, len(features)) / np.maximum(counts, 1)
         columns[f"D{name}"] = mean.astype(np.float32)
     return columns
-
-
-def clicked_if_bought(columns: dict, bad_rows: BadRows) -> np.ndarray:
-    """A purchase without a click is impossible: such rows are dropped in both modes, as all public
-    preparations do."""
-    impossible = (columns["purchase"] == 1) & (columns["click"] == 0)
-    bad_rows.excluded["dropped_click0_conversion1"] += int(impossible.sum())
-    return ~impossible
 
 
 def _check_feature_num(file: RawFile, strict: bool) -> None:
@@ -247,63 +231,48 @@ def divide(
     """
     bad_rows = BadRows(Path(name), policy)
     keep = ~_repeated_samples(chunks, bad_rows)
-    domain = np.concatenate([_domain(batch, domains) for batch, _ in batches(chunks)])
-    unknown = keep & (domain < 0)
-    if unknown.any():
-        _reject_unknown(chunks, unknown, domains, bad_rows)
-    keep &= ~unknown
-    split = np.where(keep, 0, -1).astype(np.int8)
+    domain, seen = np.full(len(keep), -1, np.int8), 0
+    unknown_raw, unknown_lines = [], []
+    for batch, lines_before in batches(chunks):
+        raw, rows = column(batch, DOMAIN_COLUMN), slice(seen, seen + len(batch))
+        for value, number in domains.items():
+            domain[rows][raw == value] = number
+        unknown = keep[rows] & (domain[rows] < 0)
+        unknown_raw.append(raw[unknown])
+        unknown_lines.append(column(batch, "line")[unknown].astype(np.int64) + lines_before)
+        seen += len(batch)
+        advance(len(batch))
+    _reject_unknown(bad_rows, *map(np.concatenate, (unknown_raw, unknown_lines)), domains)
+    keep &= domain >= 0
+    split = np.where(keep, splits.SPLITS.index("train"), -1).astype(np.int8)
     rows = {"train": int(keep.sum())}
     if rule is not None:
-        valid = _valid_half(chunks, keep, rule, seed)
+        valid = np.zeros(rows["train"], bool)
+        if rule == "public":
+            valid[splits.halves(len(valid), seed)[0]] = True
+        else:
+            ids = [column(batch, "sample_id") for batch, _ in batches(chunks)]
+            valid = np.concatenate([splits.hash_half(each, seed) for each in ids])[keep]
         rows = {"valid": int(valid.sum()), "test": int((~valid).sum())}
-        split[keep] = np.where(valid, splits.SPLITS.index("valid"), splits.SPLITS.index("test"))
+        split[keep] = np.where(valid, *map(splits.SPLITS.index, rows))
     np.save(folder / SPLIT, split)
     np.save(folder / DOMAIN, domain)
     return bad_rows.report() | {"rows": rows, "reordered": False}
 
 
-def _valid_half(chunks: tuple[Chunk, ...], keep: np.ndarray, rule: str, seed: int) -> np.ndarray:
-    """(n,) bool of the rows to keep."""
-    if rule == "public":
-        valid = np.zeros(int(keep.sum()), bool)
-        valid[splits.halves(len(valid), seed)[0]] = True
-        return valid
-    halves = [splits.hash_half(column(batch, "sample_id"), seed) for batch, _ in batches(chunks)]
-    return np.concatenate(halves)[keep]
+def _reject_unknown(bad_rows: BadRows, raw: np.ndarray, lines: np.ndarray, domains: dict) -> None:
+    def error(row: int) -> UnknownDomainError:
+        return UnknownDomainError(
+            f"no domain; {(raw == raw[row]).sum()} rows have it",
+            file=bad_rows.path,
+            line=int(lines[row]),
+            column=DOMAIN_COLUMN,
+            value="" if raw[row] == ABSENT else int(raw[row]),
+            expected=f"one of {', '.join(map(str, domains))}",
+            remedy="name its domain with --domain_map, or " + SKIP_REMEDY.partition("or ")[2],
+        )
 
-
-def _domain(batch, domains: dict[int, int]) -> np.ndarray:
-    """(n,) int8, -1 for an id of no domain."""
-    raw = column(batch, DOMAIN_COLUMN)
-    domain = np.full(len(raw), -1, np.int8)
-    for value, number in domains.items():
-        domain[raw == value] = number
-    advance(len(raw))
-    return domain
-
-
-def _reject_unknown(chunks, unknown: np.ndarray, domains: dict[int, int], bad_rows) -> None:
-    masks = np.split(unknown, np.cumsum([len(batch) for batch, _ in batches(chunks)])[:-1])
-    counts: Counter[int] = Counter()
-    for (batch, _), mask in zip(batches(chunks), masks):
-        counts.update(column(batch, DOMAIN_COLUMN)[mask].tolist())
-
-    for (batch, lines_before), mask in zip(batches(chunks), masks):
-        raw, lines = column(batch, DOMAIN_COLUMN), column(batch, "line") + lines_before
-
-        def error(row: int, raw=raw, lines=lines) -> UnknownDomainError:
-            return UnknownDomainError(
-                f"no domain; {counts[int(raw[row])]} rows have it",
-                file=bad_rows.path,
-                line=int(lines[row]),
-                column=DOMAIN_COLUMN,
-                value="" if raw[row] == ABSENT else int(raw[row]),
-                expected=f"one of {', '.join(map(str, domains))}",
-                remedy="name its domain with --domain_map, or " + SKIP_REMEDY.partition("or ")[2],
-            )
-
-        bad_rows.add_where(mask, lines, "no domain", error)
+    bad_rows.add_where(np.ones(len(raw), bool), lines, "no domain", error)
 
 
 def _repeated_samples(chunks: tuple[Chunk, ...], bad_rows: BadRows) -> np.ndarray:

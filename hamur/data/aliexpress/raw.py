@@ -42,7 +42,6 @@ from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.checks import allowed
 from hamur.data.text.lines import FileFormat
 
-RULE = "last search pages"
 _BLOCK_ROWS = 1 << 16
 
 
@@ -62,13 +61,16 @@ def describe(options: Options) -> JoinedSource:
         *formats,
         sparse=SPARSE_COLUMNS,
         dense=DENSE_COLUMNS,
-        labels=options.labels,
         group=GROUP,
         pointer="page",
         repeated="repeated page",
-        policy=options.policy,
-        range_bytes=options.range_bytes,
-        min_count=options.min_count,
+        options=options,
+        split_entry={
+            "rule": "last search pages",
+            "seed": None,
+            "valid_fraction": options.valid_fraction,
+            "min_count": options.min_count,
+        },
         keep_unit=True,  # published numbers are in [0, 1]
     )
 
@@ -93,20 +95,9 @@ def build(space: Workspace, sources: list[Source], options: Options) -> CachePla
                 )
             )
     read = read_pairs(space, source, pairs)
-    divided = divide_rows(space, source, read, divide, RULE)
-
-    def split_entry(clipped: dict, constant: list[str]) -> dict:
-        return {
-            "rule": RULE,
-            "seed": None,
-            "valid_fraction": options.valid_fraction,
-            "min_count": options.min_count,
-            "clipped": clipped,
-            "constant": constant,
-        }
-
+    divided = divide_rows(space, source, read, divide)
     chosen = [each for each in sources if each.base[:2].upper() in countries]
-    return plan_cache(space, source, read, divided, tuple(countries), split_entry, chosen)
+    return plan_cache(space, source, read, divided, tuple(countries), chosen)
 
 
 def parse_columns(

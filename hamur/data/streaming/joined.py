@@ -16,14 +16,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hamur.data import errors, splits
 from hamur.data.streaming.chunks import POINTER, Chunk, FileRows, total
 from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.read import Partners, RawFormat, read_range, sort_keys
 from hamur.data.streaming.sources import Source
-from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.text.bad_rows import BadRows
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class JoinedSource:
     """What the two kinds of files hold, and how their columns become a table.
 
     sparse, dense: the columns of the table in model order, without the domain; multi: fields that
-        keep their lists, up to max_len entries; order, min_count: see `IdCounts.known`;
+        keep their lists, up to max_len entries; order: see `IdCounts.known`;
         keep_unit: numbers within [0, 1] are not scaled.
     group: the sparse field that is the table's group too, or the name of the array that holds the
         dimension keys.  pointer: the name of the array of places of dimension rows.
     fact_first: vocabularies of fact fields come before those of dimension fields.
+    options: of the data set: labels, min_count, policy, range_bytes; limit_rows: of a fact file.
+    split_entry: of the schema; number_name: how it calls a constant number.
     alone, repeated: the reasons for which a fact row without partner and a dimension row with a
         known key are left out; {file} is the dimension file.
     """
@@ -45,18 +47,17 @@ class JoinedSource:
     dimension: RawFormat
     sparse: tuple[str, ...]
     dense: tuple[str, ...]
-    labels: tuple[str, ...]
     group: str
     pointer: str
     repeated: str
-    policy: Policy
-    range_bytes: int
+    options: Any
+    split_entry: dict
+    number_name: Callable[[str], str] = str
     alone: str = "no partner in {file}"
     limit_rows: int | None = None
     multi: tuple[str, ...] = ()
     max_len: int = 0
     order: str = "value"
-    min_count: int = 1
     keep_unit: bool = False
     fact_first: bool = False
 
@@ -124,7 +125,7 @@ class Divided:
 def read_pairs(space: Workspace, source: JoinedSource, pairs: Sequence[Pair]) -> list[PairFiles]:
     """Reads and joins all files.  Raises:  DataError: the first bad row in file order."""
     dimensions = [_read_file(space, source, pair) for pair in pairs]
-    common = (source.dimension, source.policy, source.repeated)
+    common = (source.dimension, source.options.policy, source.repeated)
     jobs = [
         Job(f"keys/{pair.name}", sort_keys, (pair.dimension.name, file.chunks, *common))
         for pair, file in zip(pairs, dimensions)
@@ -147,17 +148,17 @@ def _read_file(
     kind, limit = ("fact", source.limit_rows) if partners else ("dimension", None)
     file, file_format = getattr(pair, kind), getattr(source, kind)
     jobs = []
-    for number, (start, stop) in enumerate(file.ranges(source.range_bytes, limit)):
-        given = (file, start, stop, file_format, source.policy, partners)
+    for number, (start, stop) in enumerate(file.ranges(source.options.range_bytes, limit)):
+        given = (file, start, stop, file_format, source.options.policy, partners)
         size = (stop or file.size) - start
         jobs.append(Job(f"{kind}/{pair.name}-{number:05d}", read_range, given, size))
-    bad_rows = BadRows(Path(file.name), source.policy)
+    bad_rows = BadRows(Path(file.name), source.options.policy)
     lines = rows = 0
 
     def settle(_: int, report: dict) -> str:
         nonlocal lines, rows
         bad_rows.merge(report, lines)
-        if source.policy.on_bad_rows == "error":
+        if source.options.policy.on_bad_rows == "error":
             bad_rows.raise_if_any()
         if report["unusable"]:
             kind, parts = report["unusable"]
@@ -185,7 +186,6 @@ def divide_rows(
     source: JoinedSource,
     files: Sequence[PairFiles],
     work: Callable[..., dict],
-    rule: str,
 ) -> Divided:
     """The rows of each split.
 
@@ -193,11 +193,11 @@ def divide_rows(
         report of its bad rows and "rows": split -> number of rows.  It writes split.npy and
         domain.npy (see `FileRows`) for the rows of the chunks; where its report says "reordered",
         for those of a chunk of its own, whose lines count through the file.
-    Raises:  DataError; EmptySplitError: a split without rows by this rule.
+    Raises:  DataError; EmptySplitError: a split without rows.
     """
     jobs = []
     for pair, dimension, fact in files:
-        given = (pair.fact.name, fact.chunks, dimension.rows, source.policy, *pair.divide)
+        given = (pair.fact.name, fact.chunks, dimension.rows, source.options.policy, *pair.divide)
         jobs.append(Job(f"rows/{pair.name}", work, given, fact.rows))
     reports = space.run("dividing rows", jobs)
     for (_, _, fact), report in zip(files, reports):
@@ -221,5 +221,6 @@ def divide_rows(
                 split.row_id_type = "int64"
         offsets = {source.dimension.key: pair.key_offset}
         shared.append(FileRows(dimension.chunks, dimension.rows, offsets))
-    splits.check_parts({name: total(rows.facts) for name, rows in divided.splits.items()}, rule)
+    counts = {name: total(split.facts) for name, split in divided.splits.items()}
+    splits.check_parts(counts, source.split_entry["rule"])
     return divided

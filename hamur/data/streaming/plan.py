@@ -1,7 +1,7 @@
 """The last stages of a joined source: columns fitted on the training rows, the cache's arrays."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.joined import Divided, JoinedSource, PairFiles
 from hamur.data.streaming.prepare import CachePlan
 from hamur.data.streaming.read import RawFormat
+from hamur.data.streaming.sources import Source
 from hamur.data.streaming.vocabulary import VOCABULARY, count_partners, fit_field, fit_numbers
 from hamur.data.streaming.write import write_columns, write_lists, write_numbers
 
@@ -26,13 +27,11 @@ def plan_cache(
     files: Sequence[PairFiles],
     divided: Divided,
     domain_names: tuple[str, ...],
-    describe: Callable[[dict, list[str]], dict],
-    sources: Sequence,
+    sources: Sequence[Source],
 ) -> CachePlan:
     """Fits the columns on the training rows and writes the arrays of the cache.
 
-    describe: clipped cells per file, constant numbers -> the split entry of the schema; sources:
-    all files, in the order of the report.
+    sources: all files, in the order of the report.
     """
     fitted = _fit(space, source, files, divided, len(domain_names))
     group = [(source.group, "group", (source.dimension.key,), "int64", False)]
@@ -46,7 +45,7 @@ def plan_cache(
             shared[split.shared] = files_of
             planned += files_of
         columns = (
-            ("labels", "labels", source.labels, "int8", False),
+            ("labels", "labels", source.options.labels, "int8", False),
             ("domain", "domain", (DOMAIN_FIELD,), "int8", True),
             (source.pointer, POINTER, (POINTER,), "int32", True),
             ("row_id", "row_id", ("line",), split.row_id_type, True),
@@ -57,17 +56,17 @@ def plan_cache(
     jobs = [file.job for file in planned]
     reports = space.run("writing", jobs)
     clipped = {j.name: r["clipped"] for j, r in zip(jobs, reports) if "clipped" in r}
-    constant = [name for name, (low, high) in fitted.scales.items() if low == high]
+    constant = [source.number_name(n) for n, (low, high) in fitted.scales.items() if low == high]
     specs = [FieldSpec(name, SPARSE, fitted.sizes[name]) for name in fitted.sparse]
     specs += [FieldSpec(n, MULTI, fitted.sizes[n], fitted.max_lens[n]) for n in source.multi]
     schema = Schema(
         name=source.name,
         fields=(*specs, *(FieldSpec(name, DENSE) for name in source.dense)),
-        labels=source.labels,
+        labels=source.options.labels,
         domain_names=domain_names,
         domain_field=DOMAIN_FIELD if DOMAIN_FIELD in fitted.sparse else None,
         group=source.group,
-        split=describe(clipped, constant),
+        split={**source.split_entry, "clipped": clipped, "constant": constant},
     )
     bad_rows = {raw.bad_rows.path: raw.bad_rows for f in files for raw in (f.dimension, f.fact)}
     arrays = {f"vocab/{n}": np.load(path / VOCABULARY) for n, path in fitted.folders.items()}
@@ -105,7 +104,7 @@ def _fit(space: Workspace, source: JoinedSource, files, divided: Divided, domain
         if side is source.dimension:
             tables, partners = dimension, space.path(counted.name)
         for name in side.fields:
-            given = (tables, name, source.min_count, source.order, partners)
+            given = (tables, name, source.options.min_count, source.order, partners)
             jobs.append(Job(f"vocab/{name}", fit_field, given, total(tables)))
         given = (tables, side.numbers, partners)
         jobs.append(Job(f"numbers/{len(jobs)}", fit_numbers, given, total(tables)))

@@ -33,7 +33,8 @@ class RawFormat:
         Raises:  DataFormatError: the file as a whole is unusable.
     key: the column that joins; key_text formats a key for messages.
     fields, numbers: the columns that become ids and scaled numbers.
-    usable(columns, bad_rows) -> (n,) bool: joined rows to keep, None for all.
+    implied: (consequence, condition, name): rows of the one without the other are impossible and
+        excluded by this name.
     """
 
     parse: Callable[[bytes, int, BadRows, bool], tuple[Columns, dict[str, int]]]
@@ -41,7 +42,7 @@ class RawFormat:
     fields: tuple[str, ...]
     numbers: tuple[str, ...]
     key_text: str = "{}"
-    usable: Callable[[Columns, BadRows], np.ndarray] | None = None
+    implied: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,11 @@ def read_range(
                 columns, found = file_format.parse(
                     block, lines + 1, bad_rows, start == 0 and lines == 0
                 )
-                if partners is not None:
-                    columns = _join(columns, keys, places, file_format, partners, bad_rows)
-                batch = pa.record_batch(columns)
-                if writer is None:
-                    writer = pa.ipc.new_file(file, batch.schema)
+                if partners is None:
+                    batch = pa.record_batch(columns)
+                else:
+                    batch = _join(columns, keys, places, file_format, partners, bad_rows)
+                writer = writer or pa.ipc.new_file(file, batch.schema)
                 writer.write_batch(batch)
                 for name in (n for n in columns if n.endswith(".ids")):
                     length = int(np.diff(batch.column(name).offsets).max(initial=0))
@@ -102,41 +103,36 @@ def read_range(
     return bad_rows.report() | found | {"counts": counts, "longest": longest}
 
 
-def _join(columns: Columns, keys, places, file_format: RawFormat, partners, bad_rows) -> Columns:
-    """The rows that have a partner and can be used, with POINTER in place of the key."""
+def _join(
+    columns: Columns, keys, places, file_format: RawFormat, partners: Partners, bad_rows: BadRows
+) -> pa.RecordBatch:
+    """The rows that have a partner and are possible, with POINTER in place of the key."""
     key, lines = columns.pop(file_format.key), columns["line"]
     place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-    alone = keys[place] != key
+    keep = keys[place] == key
+    if not keep.all():
+        missing = list(dict.fromkeys(key[~keep].tolist()))
 
-    def error(row: int) -> JoinError:
-        missing = list(dict.fromkeys(key[alone].tolist()))
-        return JoinError(
-            f"{alone.sum()} rows of {len(missing)} keys have no partner in {partners.name}",
-            file=bad_rows.path,
-            line=int(lines[row]),
-            column=file_format.key,
-            value=[file_format.key_text.format(each) for each in missing[:5]],
-            expected=f"only keys of {partners.name}",
-            remedy=f"fetch the matching {partners.name}, or leave such rows out with "
-            "--on_bad_rows skip",
-        )
+        def error(row: int) -> JoinError:
+            return JoinError(
+                f"{(~keep).sum()} rows of {len(missing)} keys have no partner in {partners.name}",
+                file=bad_rows.path,
+                line=int(lines[row]),
+                column=file_format.key,
+                value=[file_format.key_text.format(each) for each in missing[:5]],
+                expected=f"only keys of {partners.name}",
+                remedy=f"fetch the matching {partners.name}, or leave such rows out with "
+                "--on_bad_rows skip",
+            )
 
-    columns = {POINTER: places[place], **columns}
-    if alone.any():
-        columns = _rows_of(columns, bad_rows.add_where(alone, lines, partners.reason, error))
-    if file_format.usable is not None:
-        columns = _rows_of(columns, file_format.usable(columns, bad_rows))
-    return columns
-
-
-def _rows_of(columns: Columns, keep: np.ndarray) -> Columns:
-    if keep.all():
-        return columns
-    mask = pa.array(keep)
-    return {
-        name: values.filter(mask) if isinstance(values, pa.Array) else values[keep]
-        for name, values in columns.items()
-    }
+        bad_rows.add_where(~keep, lines, partners.reason, error)
+    if file_format.implied is not None:
+        consequence, condition, name = file_format.implied
+        impossible = keep & (columns[consequence] == 1) & (columns[condition] == 0)
+        bad_rows.excluded[name] += int(impossible.sum())
+        keep = keep & ~impossible
+    batch = pa.record_batch({POINTER: places[place], **columns})
+    return batch if keep.all() else batch.filter(pa.array(keep))
 
 
 def sort_keys(

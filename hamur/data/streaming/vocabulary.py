@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from hamur.data.encode import UNKNOWN
 from hamur.data.streaming.chunks import POINTER, FileRows, all_blocks
@@ -22,43 +23,38 @@ class IdCounts:
     """How often and where first every id of a column was seen."""
 
     def __init__(self):
-        self._ids, self._counts, self._first = (np.empty(0, np.int64) for _ in range(3))
-        self._waiting: list[tuple] = []
+        self._seen = [tuple(np.empty(0, np.int64) for _ in range(3))]  # merged, then the new ones
         self._size = 0
 
     def add(self, ids: np.ndarray, rows: np.ndarray, weights: np.ndarray | None = None) -> None:
         """ids (n,) >= 0 of these rows (n,); weights (n,): how often each counts, else once."""
-        if not len(ids):
-            return
-        order = np.argsort(ids, kind="stable")
-        ids, rows = ids[order], rows[order]
-        starts = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1])))
-        counts = np.ones(len(ids), np.int64) if weights is None else weights[order]
-        seen = (ids[starts], np.add.reduceat(counts, starts), np.minimum.reduceat(rows, starts))
-        self._waiting.append(tuple(column.astype(np.int64) for column in seen))
-        self._size += len(starts)
-        if self._size > max(_MERGE_FROM, len(self._ids)):
+        counts = np.ones(len(ids), np.int64) if weights is None else weights
+        self._seen.append(_distinct(*(each.astype(np.int64) for each in (ids, counts, rows))))
+        self._size += len(self._seen[-1][0])
+        if self._size > max(_MERGE_FROM, len(self._seen[0][0])):
             self._merge()
 
-    def _merge(self) -> None:
-        waiting = [(self._ids, self._counts, self._first), *self._waiting]
-        ids, counts, first = (np.concatenate(columns) for columns in zip(*waiting))
-        self._waiting, self._size = [], 0
-        order = np.argsort(ids, kind="stable")
-        ids, counts, first = ids[order], counts[order], first[order]
-        starts = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1]))[: len(ids)])
-        self._ids = ids[starts]
-        if len(starts):
-            self._counts = np.add.reduceat(counts, starts)
-            self._first = np.minimum.reduceat(first, starts)
+    def _merge(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self._seen, self._size = [_distinct(*map(np.concatenate, zip(*self._seen)))], 0
+        return self._seen[0]
 
     def known(self, min_count: int = 1, order: str = "first") -> tuple[np.ndarray, np.ndarray]:
         """(values, counts) (n,) int64 of the ids seen so often, by first appearance or value."""
-        self._merge()
-        kept = np.flatnonzero(self._counts >= min_count)
+        ids, counts, first = self._merge()
+        known = np.flatnonzero(counts >= min_count)
         if order == "first":
-            kept = kept[np.argsort(self._first[kept], kind="stable")]
-        return self._ids[kept], self._counts[kept]
+            known = known[np.argsort(first[known], kind="stable")]
+        return ids[known], counts[known]
+
+
+def _distinct(ids: np.ndarray, counts: np.ndarray, first: np.ndarray) -> tuple:
+    """The distinct ids, ascending, with the sum of their counts and the least of their firsts."""
+    order = np.argsort(ids, kind="stable")
+    ids, counts, first = ids[order], counts[order], first[order]
+    starts = np.flatnonzero(np.diff(ids, prepend=-1))
+    if not len(starts):
+        return ids, counts, first
+    return ids[starts], np.add.reduceat(counts, starts), np.minimum.reduceat(first, starts)
 
 
 class Lookup:
@@ -67,23 +63,20 @@ class Lookup:
     def __init__(self, values: np.ndarray):
         self._first = int(values.min()) if len(values) else 0
         self._limit = int(values.max()) - self._first + 1 if len(values) else 0
-        numbers = np.arange(1, len(values) + 1, dtype=np.int32)
-        if self._limit <= _TABLE_LIMIT:  # the ids of a field lie close together
+        self._index = self._table = None
+        if self._limit > _TABLE_LIMIT:
+            self._index = pd.Index(values)
+        else:  # the ids of a field are close together
             self._table = np.full(self._limit + 1, UNKNOWN, np.int32)
-            self._table[values - self._first] = numbers
-            return
-        self._table = None
-        order = np.argsort(values)
-        self._values, self._numbers = values[order], numbers[order]
+            self._table[values - self._first] = np.arange(1, len(values) + 1, dtype=np.int32)
 
     def encode(self, raw: np.ndarray) -> np.ndarray:
         """(n,) int32 ids of raw ids (n,) >= -1."""
-        if self._table is not None:
-            place = raw - self._first
-            outside = (place < 0) | (place >= self._limit)
-            return self._table[np.where(outside, self._limit, place)]
-        at = np.minimum(np.searchsorted(self._values, raw), len(self._values) - 1)
-        return np.where(self._values[at] == raw, self._numbers[at], UNKNOWN)
+        if self._table is None:
+            return (self._index.get_indexer(raw) + 1).astype(np.int32)
+        place = raw - self._first
+        outside = (place < 0) | (place >= self._limit)
+        return self._table[np.where(outside, self._limit, place)]
 
 
 def count_partners(folder: Path, tables: Sequence[FileRows], num_partners: int) -> dict:

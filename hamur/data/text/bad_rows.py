@@ -43,7 +43,6 @@ class BadRows:
         self.dropped: Counter[str] = Counter()
         self.excluded: Counter[str] = Counter()  # left out by a rule of the data set: no defects
         self.rows_read = 0
-        self.fatal = False  # the file as a whole is unusable: an error in every mode
         self._listed: Counter[str] = Counter()
         self._errors: dict[int, tuple[str, DataError]] = {}  # by line
         self._texts: dict[int, str] = {}  # where the file cannot be read again by line
@@ -85,8 +84,8 @@ class BadRows:
         if not self.dropped:
             return
         first = self._errors[min(self._errors)][1]
-        if self.fatal or self.policy.on_bad_rows == "error":
-            raise self._errors[max(self._errors)][1] if self.fatal else first
+        if self.policy.on_bad_rows == "error":
+            raise first
         total = sum(self.dropped.values())
         counts = ", ".join(f"{reason} {rows}" for reason, rows in sorted(self.dropped.items()))
         if total > self.policy.max_fraction * self.rows_read:
@@ -105,14 +104,13 @@ class BadRows:
             for line, (reason, error) in sorted(self._errors.items())
         ]
         counts = {"dropped": self.dropped, "excluded": self.excluded}
-        return {"rows_read": self.rows_read, "errors": errors, "fatal": self.fatal} | counts
+        return {"rows_read": self.rows_read, "errors": errors} | counts
 
     def merge(self, report: dict, lines_before: int = 0) -> None:
         """Adds the report of a part of this file that begins after so many lines."""
         self.rows_read += report["rows_read"]
         self.dropped.update(report["dropped"])
         self.excluded.update(report["excluded"])
-        self.fatal = self.fatal or report["fatal"]
         for line, reason, kind, parts, text in report["errors"]:
             self._listed[reason] += 1
             if self._listed[reason] <= LISTED_PER_REASON:
