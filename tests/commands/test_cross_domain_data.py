@@ -131,28 +131,14 @@ def change_review(folder):
     set_line(reviews(folder), 7, with_field(overall=6.0))
 
 
-def rows_of_each_user(most):
-    def change(folder):
-        kept, counts = [], Counter()
-        for line in lines_of(reviews(folder)):
-            user = json.loads(line)["reviewerID"]
-            counts[user] += 1
-            if counts[user] <= most:
-                kept.append(line)
-        write_lines(reviews(folder), kept)
-
-    return change
-
-
-def strangers(folder):
-    text = reviews(folder).read_text()
-    reviews(folder).write_text(text.replace('"reviewerID": "', '"reviewerID": "Z'))
-
-
-def truncated(folder):
-    packed = gzip.compress(reviews(folder).read_bytes())
-    reviews(folder).unlink()
-    (folder / "reviews_SynToys_5.json.gz").write_bytes(packed[: len(packed) // 2])
+def three_rows_of_each_user(folder):
+    kept, counts = [], Counter()
+    for line in lines_of(reviews(folder)):
+        user = json.loads(line)["reviewerID"]
+        counts[user] += 1
+        if counts[user] <= 3:
+            kept.append(line)
+    write_lines(reviews(folder), kept)
 
 
 def hostile(folder):
@@ -160,29 +146,20 @@ def hostile(folder):
     set_line(meta(folder), 1, f"{{'asin': {attack}, 'also': '{first_asin(folder)}'}}")
 
 
-def as_it_is(folder):
-    """The sample lacks the meta data of three source items."""
-
-
 @pytest.mark.parametrize(
-    ("change", "flags", "words"),
+    ("change", "words"),
     [
-        (change_review, "", ["reviews_SynToys_5.json:7", "'overall'", "got 6.0"]),
-        (truncated, "", ["reviews_SynToys_5.json.gz", "last complete line is"]),
-        (hostile, "", ["meta_SynToys.json:1", "neither a JSON object nor a literal"]),
-        (as_it_is, "--missing_meta error", ["meta_SynBooks.json", "'asin'", "3 items have no"]),
-        (strangers, "", ["0 users in both files: ", " in SynBooks, ", " in SynToys"]),
-        (rows_of_each_user(2), "", ["no user has 3 rows in SynToys"]),
-        (rows_of_each_user(3), "", ["dev_mode holdout", "--dev_mode reuse"]),
-        (lambda folder: reviews(folder).write_bytes(b""), "", ["the file is empty"]),
+        (change_review, ["reviews_SynToys_5.json:7", "'overall'", "got 6.0"]),
+        (hostile, ["meta_SynToys.json:1", "neither a JSON object nor a literal"]),
+        (three_rows_of_each_user, ["dev_mode holdout", "--dev_mode reuse"]),
     ],
 )
 def test_raw_files_that_cannot_be_used_are_told_before_training(
-    change, flags, words, raw, tmp_path, monkeypatch, capsys
+    change, words, raw, tmp_path, monkeypatch, capsys
 ):
     change(raw)
     monkeypatch.setattr(Trainer, "fit", lambda *arguments: pytest.fail("it trains"))
-    assert main("x.py", "", ["--dataset_path", str(raw), "--quiet", *flags.split()]) == 2
+    assert main("x.py", "", ["--dataset_path", str(raw), "--quiet"]) == 2
     text = capsys.readouterr().err.strip()
     assert len(text.splitlines()) == 1
     for word in words:

@@ -161,46 +161,25 @@ def test_preparing_names_the_bad_line_and_lists_what_it_skips(folder, tmp_path):
 
 
 @pytest.mark.parametrize("id_order", ["value", "public"])
-def test_the_exported_files_equal_lists_made_by_hand(amazon_generated, tmp_path, capsys, id_order):
-    raw, out = amazon_generated[0], tmp_path / "out"
-    flags = ["--dataset", "amazon", "--raw", str(raw), "--out", str(out)]
+def test_ids_and_the_exported_files_equal_lists_made_by_hand(folder, tmp_path, capsys, id_order):
+    categories = list(dict.fromkeys(read_categories(meta(folder)).values()))
+    assert categories != sorted(categories)
+    # An item that nobody reviewed names the last category first.
+    head = f"{{'asin': 'B0NOBODY', 'categories': [['SynToys', {categories[-1]!r}]]}}\n"
+    meta(folder).write_text(head + meta(folder).read_text())
+    public, out = id_order == "public", tmp_path / "out"
+    pair = load_amazon_pair(folder, id_order=id_order)
+    assert_equal(pair, reference(folder, public=public))
+    flags = ["--dataset", "amazon", "--raw", str(folder), "--out", str(out)]
     flags += ["--export", "biao_json", "--quiet", "--workers", "1", "--id_order", id_order]
     with pytest.raises(SystemExit):
         main_prepare("prepare_data.py", "", flags)
     assert "--vocabulary all" in capsys.readouterr().err
     assert main_prepare("prepare_data.py", "", [*flags, "--vocabulary", "all"]) == 0
     written = {p.stem: json.loads(p.read_text()) for p in (out / "biao_json").iterdir()}
-    expected = reference(raw, everything=True, public=id_order == "public").public_files()
+    expected = reference(folder, everything=True, public=public).public_files()
     assert len(written) == 13 and written.keys() == expected.keys()
     for name, content in expected.items():
         assert written[name] == content, name
     pools = sum(map(len, written["source_pos_neg"].values()))
-    assert 0 < pools < len(load_amazon_pair(raw).source)  # later behaviours are in no pool
-
-
-def test_the_public_order_of_ids_only_names_the_same_rows_otherwise(folder):
-    categories = list(dict.fromkeys(read_categories(meta(folder)).values()))
-    assert categories != sorted(categories)
-    last = categories.pop()
-    # An item that nobody reviewed names the last category first.
-    head = f"{{'asin': 'B0NOBODY', 'categories': [['SynToys', {last!r}]]}}\n"
-    meta(folder).write_text(head + meta(folder).read_text())
-    by_name, public = (load_amazon_pair(folder, id_order=order) for order in ("value", "public"))
-    assert named_rows(by_name) == named_rows(public)
-    assert public.names["target_category"].tolist() == ["", last, *categories]
-    assert by_name.names["target_category"].tolist() == ["", *sorted([last, *categories])]
-    assert public.target.train.sparse[0, :2].tolist() == [1, 1]  # first row: user 1, item 1
-    with pytest.raises(ValueError, match="id_order is 'file'"):
-        load_amazon_pair(folder, id_order="file")
-
-
-def named_rows(pair):
-    """(user, item, category) of every row, by name."""
-    found = []
-    for side, table in zip(("source", "target", "target", "target"), (pair.source, *pair.target)):
-        names = (pair.names["user"], pair.names[f"{side}_item"], pair.names[f"{side}_category"])
-        _, item, category = table.sparse.T
-        known, of_item = item > 0, getattr(pair, f"{side}_categories")
-        np.testing.assert_array_equal(of_item[item[known]], category[known])
-        found.append([name[ids].tolist() for name, ids in zip(names, table.sparse.T)])
-    return found
+    assert 0 < pools < len(pair.source)  # later behaviours are in no pool

@@ -153,23 +153,25 @@ def record_by_hand(text):
         return ast.literal_eval(text.strip())
 
 
+def check_names(*names):
+    assert all(isinstance(name, str) and 0 < len(name) <= 64 for name in names)
+    assert all(c.isascii() and (c.isalnum() or c in "_.-") for name in names for c in name)
+
+
 def review_by_hand(record):
-    user, item = record["reviewerID"], record["asin"]
     rating, time = record["overall"], record["unixReviewTime"]
-    assert all(isinstance(name, str) and 0 < len(name) <= 64 for name in (user, item))
-    assert all(c.isascii() and (c.isalnum() or c in "_.-") for c in user + item)
+    check_names(record["reviewerID"], record["asin"])
     assert type(rating) in (int, float) and rating in (1, 2, 3, 4, 5)
     assert type(time) is int and 10**8 <= time <= 4 * 10**9
-    return user, item, int(rating), time
+    return record["reviewerID"], record["asin"], int(rating), time
 
 
 def meta_by_hand(record):
-    asin, paths = record["asin"], record.get("categories", [])
-    assert isinstance(asin, str) and 0 < len(asin) <= 64
-    assert all(c.isascii() and (c.isalnum() or c in "_.-") for c in asin)
+    paths = record.get("categories", [])
+    check_names(record["asin"])
     assert type(paths) is list and all(type(path) is list for path in paths)
     assert all(type(name) is str for path in paths for name in path)
-    return asin, paths[0][1] if paths and len(paths[0]) > 1 else "others"
+    return record["asin"], paths[0][1] if paths and len(paths[0]) > 1 else "others"
 
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
