@@ -27,6 +27,7 @@ from hamur.data.errors import (
 from hamur.data.streaming.prepare import prepare
 from hamur.data.text.bad_rows import BadRows, Policy
 from tests.support import naive
+from tests.support.caches import content
 from tests.support.fuzz import mutated
 
 ROWS, TEST_ROWS = 3_000, 1_501
@@ -105,16 +106,10 @@ def test_order_repetition_and_line_ends_are_read_as_the_naive_reader_does(copy, 
     assert_equals_naive(copy, tmp_path / "out", splits, schema)
 
 
-def same_files(a: Path, b: Path) -> bool:
-    names = sorted(path.relative_to(a) for path in a.rglob("*") if path.is_file())
-    assert names == sorted(path.relative_to(b) for path in b.rglob("*") if path.is_file())
-    return all((a / name).read_bytes() == (b / name).read_bytes() for name in names)
-
-
 def test_workers_and_ranges_do_not_change_a_byte(raw, plain, tmp_path):
     *_, one = plain[1]
     *_, two = prepared(raw, tmp_path / "two", workers=2)
-    assert one.jobs_done == two.jobs_done > 40 and same_files(one.folder, two.folder)
+    assert one.jobs_done == two.jobs_done > 40 and content(one.folder) == content(two.folder)
     parts, _, _ = prepared(raw, tmp_path / "parts", range_bytes=90_000)
     for a, b in zip(plain[1][0], parts):
         assert np.array_equal(a.sparse, b.sparse) and np.array_equal(a.dense, b.dense)
@@ -124,7 +119,7 @@ def test_workers_and_ranges_do_not_change_a_byte(raw, plain, tmp_path):
 @pytest.mark.slow
 def test_four_workers_write_the_same_bytes(raw, plain, tmp_path):
     *_, four = prepared(raw, tmp_path / "four", workers=4, range_bytes=300_000)
-    assert same_files(plain[0], four.folder)
+    assert content(plain[0]) == content(four.folder)
 
 
 def test_compressed_files_and_archives_give_the_same_tables(plain, copy, tmp_path):

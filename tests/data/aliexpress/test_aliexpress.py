@@ -18,10 +18,6 @@ from hamur.data.errors import (
     DataFileNotFoundError,
     DataFormatError,
     DataValueError,
-    DuplicateRowError,
-    EmptySplitError,
-    JoinError,
-    TruncatedFileError,
 )
 from hamur.data.splits import last_pages
 from hamur.data.synthetic.aliexpress import make_aliexpress
@@ -29,6 +25,7 @@ from hamur.data.synthetic.signals import expected_auc
 from hamur.data.text import checks, reader
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.metrics import label_entropy
+from tests.support.caches import assert_same, change_cell
 from tests.support.fuzz import mutated
 
 SIZES = dict(rows=400, test_rows=150, rates=(0.3, 0.1), signal=1.5)
@@ -58,18 +55,6 @@ def raw(made, tmp_path):
 @pytest.fixture
 def processed(made, tmp_path):
     return shutil.copytree(made[0] / "csv" / "AliExpress_NL", tmp_path / "AliExpress_NL")
-
-
-def columns(table):
-    return {name: np.asarray(column) for name, column in table.columns().items()}
-
-
-def assert_same(one, other, without=()):
-    for a, b in zip(one, other):
-        a, b = columns(a), columns(b)
-        assert set(a) == set(b)
-        for name in set(a) - set(without):
-            assert np.array_equal(a[name], b[name]), name
 
 
 # ---- a reader without any library
@@ -128,15 +113,6 @@ def test_raw_files_equal_a_reader_of_dictionaries(made, loaded):
         assert table.labels.tolist() == [row[3] for row in rows]
     assert not set(splits.train.group[:]) & set(splits.valid.group[:])
     assert 0.1 * len(train) <= len(splits.valid) <= 0.1 * len(train) + max(counts.values())
-
-
-def test_raw_and_processed_give_the_same_tables(made, loaded, tmp_path):
-    one, schema = loaded
-    other, again = load_aliexpress(made[0] / "csv" / "AliExpress_NL", cache_dir=tmp_path)
-    assert_same(one, other, without=["row_id"])
-    assert schema.fields == again.fields and schema.labels == ("click", "conversion")
-    assert (schema.num_sparse, schema.num_dense, schema.domain_field) == (16, 63, None)
-    assert schema.domain_names == again.domain_names == ("NL",)
 
 
 def test_every_cell_lands_in_its_column(tmp_path):
@@ -238,8 +214,8 @@ def test_what_training_decides_ignores_the_other_rows(processed, set_cell, tmp_p
 
     def digest(name):
         splits, schema = load_aliexpress(processed, cache_dir=tmp_path / name)
-        train = columns(splits.train)  # the ids of known cells: the vocabularies
-        parts = [train[name].tobytes() for name in sorted(train)]
+        train = splits.train.columns()  # the ids of known cells: the vocabularies
+        parts = [np.asarray(train[name]).tobytes() for name in sorted(train)]
         parts += [repr((schema.fields, schema.split["constant"])).encode()]
         rates = splits.train.labels.mean(axis=0, dtype=np.float64)
         parts += [rates.tobytes(), label_entropy(splits.train.labels).tobytes()]
@@ -266,14 +242,6 @@ def test_what_training_decides_ignores_the_other_rows(processed, set_cell, tmp_p
 # ---- bad input
 
 
-def change(path, line, column, value):
-    rows = path.read_text().split("\n")
-    row = rows[line - 1].split(",")
-    row[column - 1] = value
-    rows[line - 1] = ",".join(row)
-    path.write_text("\n".join(rows))
-
-
 BAD_CELLS = [
     ("nl_item_train.csv", 49, "3", "item_49"),
     ("nl_item_train.csv", 49, "", "item_49"),
@@ -290,7 +258,7 @@ BAD_CELLS = [
 
 @pytest.mark.parametrize(("name", "column", "value", "column_name"), BAD_CELLS)
 def test_bad_cells_name_file_line_and_column(raw, tmp_path, name, column, value, column_name):
-    change(raw / name, 8, column, value)
+    change_cell(raw / name, 8, column, value)
     with pytest.raises(DataValueError) as caught:
         load_aliexpress(raw, cache_dir=tmp_path / "c")
     found = caught.value
@@ -322,7 +290,7 @@ def test_bad_cells_of_processed_files_too(processed, set_cell, tmp_path, column,
 def test_bad_cells_are_skipped_and_counted_one_by_one(raw, tmp_path):
     planted = Counter()
     for name, column, value, _ in BAD_CELLS:
-        change(raw / name, 8 + 3 * planted[name], column, value)
+        change_cell(raw / name, 8 + 3 * planted[name], column, value)
         planted[name] += 1
     options = dict(on_bad_rows="skip", max_bad_fraction=0.5, cache_dir=tmp_path / "c")
     _, schema = load_aliexpress(raw, **options)
@@ -331,35 +299,6 @@ def test_bad_cells_are_skipped_and_counted_one_by_one(raw, tmp_path):
         of_cells = {r: n for r, n in counts["dropped"].items() if not r.startswith("no ")}
         assert sum(of_cells.values()) == number, counts
         assert counts["rows_read"] == counts["rows_kept"] + sum(counts["dropped"].values())
-
-
-def test_short_lines_truncation_and_empty_files(raw, tmp_path):
-    path = raw / "nl_item_train.csv"
-    whole = path.read_text()
-    lines = whole.split("\n")
-    path.write_text("\n".join([*lines[:4], lines[4].rsplit(",", 1)[0], *lines[5:]]))
-    with pytest.raises(DataFormatError, match=r"nl_item_train\.csv:5: 48 fields.*expected 49"):
-        load_aliexpress(raw, cache_dir=tmp_path / "c")
-    path.write_text(whole[:-40])
-    for mode in ("error", "skip"):
-        with pytest.raises(TruncatedFileError, match="Remedy: fetch"):
-            load_aliexpress(raw, on_bad_rows=mode, cache_dir=tmp_path / "c")
-    path.write_text(whole.replace(",", "\t"))
-    with pytest.raises(DataFormatError, match="wrong separator"):
-        load_aliexpress(raw, cache_dir=tmp_path / "c")
-    path.write_text("")
-    with pytest.raises(EmptySplitError):
-        load_aliexpress(raw, cache_dir=tmp_path / "c")
-
-
-def test_items_without_page_and_pages_twice(raw, tmp_path):
-    pages = (raw / "nl_user_train.csv").read_text().split("\n")
-    (raw / "nl_user_train.csv").write_text("\n".join(pages[2:]))
-    with pytest.raises(JoinError, match=r"rows of 2 keys have no partner in nl_user_train\.csv"):
-        load_aliexpress(raw, cache_dir=tmp_path / "c")
-    (raw / "nl_user_train.csv").write_text("\n".join([*pages[:3], pages[1], *pages[3:]]))
-    with pytest.raises(DuplicateRowError, match=r"nl_user_train\.csv:4: .*is in line 2"):
-        load_aliexpress(raw, cache_dir=tmp_path / "c")
 
 
 def test_unknown_missing_and_ambiguous_folders(made, raw, processed, tmp_path):

@@ -23,8 +23,10 @@ from hamur.data.errors import (
 from hamur.data.streaming.prepare import prepare
 from hamur.data.synthetic.aliexpress import make_aliexpress
 from hamur.data.text.bad_rows import Policy
+from tests.support.caches import assert_same, change_cell, content
 
 SIGNAL = dict(rates=(0.3, 0.1), signal=1.5)
+ROW_ID = ("row_id",)  # of archives other lines
 SMALL = 45_000  # bytes of a job, so that a file has several
 
 
@@ -63,22 +65,6 @@ def run(source, out, workers=1, **options):
     return cache.open_cache(out, verify=True), made
 
 
-def content(out):
-    return {
-        str(path.relative_to(out)): path.read_bytes()
-        for path in sorted(out.rglob("*"))
-        if path.suffix == ".npy"
-    }
-
-
-def assert_same(one, other, without=("row_id",)):
-    for a, b in zip(one, other):
-        a, b = a.columns(), b.columns()
-        assert set(a) == set(b)
-        for name in set(a) - set(without):
-            assert np.array_equal(np.asarray(a[name]), np.asarray(b[name])), name
-
-
 def item_lines(folder, country, part):
     """The line of every item, from 1, by the order of its page and then of the file."""
     users = (folder / f"{country}_user_{part}.csv").read_text().splitlines()
@@ -90,7 +76,7 @@ def item_lines(folder, country, part):
 def test_the_cache_holds_what_the_processed_files_give(folder, processed, plain, tmp_path):
     out, ((splits, schema), made) = plain
     expected, known = load_aliexpress(processed, cache_dir=tmp_path / "c")
-    assert_same(splits, expected)
+    assert_same(splits, expected, ROW_ID)
     assert schema.fields == known.fields and schema.domain_names == known.domain_names
     for name in ("constant", "rule", "valid_fraction", "rows"):
         assert schema.split[name] == known.split[name]
@@ -113,7 +99,7 @@ def test_one_country_has_no_domain_field(folder, processed, tmp_path):
     (splits, schema), _ = run(folder, tmp_path / "out", countries=("NL",))
     assert schema.num_sparse == 16 and schema.domain_field is None
     expected, known = load_aliexpress(processed, countries=("NL",), cache_dir=tmp_path / "c")
-    assert_same(splits, expected)
+    assert_same(splits, expected, ROW_ID)
     assert schema.fields == known.fields
     with pytest.raises(DataFileNotFoundError, match=r"no data of RU.*got 'NL, US'"):
         run(folder, tmp_path / "ru", countries=("RU",))
@@ -124,21 +110,21 @@ def test_countries_are_domains_in_the_order_asked_for(folder, processed, tmp_pat
     splits, schema = load_aliexpress(folder, countries=turned, cache_dir=tmp_path)
     expected, known = load_aliexpress(processed, countries=turned, cache_dir=tmp_path)
     assert schema.domain_names == known.domain_names == turned
-    assert_same(splits, expected)
+    assert_same(splits, expected, ROW_ID)
 
 
 def test_bytes_do_not_depend_on_workers_or_ranges(folder, plain, tmp_path):
     run(folder, tmp_path / "two", workers=2)
     whole = tmp_path / "whole"
     prepare(DATASETS["aliexpress"], folder, whole, raw.Options(), workers=1, quiet=True)
-    wanted = content(plain[0])
-    assert wanted == content(tmp_path / "two") == content(tmp_path / "whole")
+    wanted = content(plain[0], "*.npy")
+    assert wanted == content(tmp_path / "two", "*.npy") == content(tmp_path / "whole", "*.npy")
 
 
 @pytest.mark.slow
 def test_four_workers_write_the_same_bytes(folder, plain, tmp_path):
     run(folder, tmp_path / "four", workers=4)
-    assert content(tmp_path / "four") == content(plain[0])
+    assert content(tmp_path / "four", "*.npy") == content(plain[0], "*.npy")
 
 
 def test_an_interrupted_run_continues(folder, plain, tmp_path, monkeypatch):
@@ -154,7 +140,7 @@ def test_an_interrupted_run_continues(folder, plain, tmp_path, monkeypatch):
     monkeypatch.setattr(raw, "divide", done)
     _, made = run(folder, tmp_path / "out")
     assert made.jobs_reused > 10
-    assert content(tmp_path / "out") == content(plain[0])
+    assert content(tmp_path / "out", "*.npy") == content(plain[0], "*.npy")
 
 
 def packed(folder, target, inner=True, outer=True):
@@ -176,7 +162,7 @@ def packed(folder, target, inner=True, outer=True):
 
 
 def test_zips_in_zips_zips_and_gz_hold_the_same_tables(folder, plain, tmp_path):
-    wanted = content(plain[0])
+    wanted = content(plain[0], "*.npy")
     inner = packed(folder, tmp_path / "inner", outer=False)
     outer = packed(folder, tmp_path / "outer")
     assert {path.suffix for path in outer.iterdir()} == {".zip"} and len(list(outer.iterdir())) == 2
@@ -185,27 +171,18 @@ def test_zips_in_zips_zips_and_gz_hold_the_same_tables(folder, plain, tmp_path):
         (tmp_path / "gz" / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
     for source in (inner, outer, tmp_path / "gz"):
         run(source, tmp_path / f"out-{source.name}")
-        assert content(tmp_path / f"out-{source.name}") == wanted
+        assert content(tmp_path / f"out-{source.name}", "*.npy") == wanted
 
 
 # ---- bad input
-
-
-def edit(path, line, column=None, value=None):
-    rows = path.read_text().split("\n")
-    if column is not None:
-        row = rows[line - 1].split(",")
-        row[column - 1] = value
-        rows[line - 1] = ",".join(row)
-    path.write_text("\n".join(rows))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_first_bad_row_of_a_file_is_named_with_its_line(copy, tmp_path, workers):
     path = copy / "nl_item_train.csv"
     assert path.stat().st_size > 2 * SMALL
-    edit(path, 390, 49, "3")
-    edit(path, 330, 5, "x")
+    change_cell(path, 390, 49, "3")
+    change_cell(path, 330, 5, "x")
     with pytest.raises(DataValueError) as caught:
         run(copy, tmp_path / "out", workers)
     found = caught.value
@@ -219,31 +196,23 @@ def test_seven_defects_are_counted_and_listed(copy, tmp_path):
         (30, 49, "3"), (90, 5, "x"), (150, 6, "nan"), (200, 19, "-1"), (250, 1, "999999"),
         (300, 2, "1,2"), (350, 35, "1.5"),
     ):  # fmt: skip
-        edit(path, line, column, value)
+        change_cell(path, line, column, value)
     policy = Policy("skip", 0.05)
     (splits, _), made = run(copy, tmp_path / "out", policy=policy)
     counts = made.stats["files"][path.name]
     assert counts["rows_read"] == 400 == counts["rows_kept"] + 7
     assert sorted(counts["dropped"].values()) == [1] * 7
     listed = (tmp_path / "out" / "bad_rows.csv").read_text().splitlines()
-    assert [line.split(",")[1] for line in listed[1:]] == [
-        "30",
-        "90",
-        "150",
-        "200",
-        "250",
-        "300",
-        "350",
-    ]
+    bad = [30, 90, 150, 200, 250, 300, 350]
+    assert [int(line.split(",")[1]) for line in listed[1:]] == bad
     text = path.read_text()
     lines = text.splitlines(keepends=True)
-    bad = [30, 90, 150, 200, 250, 300, 350]
     path.write_text("".join(line for n, line in enumerate(lines, 1) if n not in bad))
     without, _ = load_aliexpress(copy, cache_dir=tmp_path / "c")
-    assert_same(splits, without)
+    assert_same(splits, without, ROW_ID)
     path.write_text(text)
     for line in range(1, 30):
-        edit(path, line, 5, "x")
+        change_cell(path, line, 5, "x")
     with pytest.raises(DataFormatError, match="rows are bad"):
         run(copy, tmp_path / "more", policy=policy)
 
@@ -255,14 +224,18 @@ def test_pages_twice_and_items_without_page(copy, tmp_path):
     with pytest.raises(DuplicateRowError, match=r"user_train\.csv:31: .*is in line 4"):
         run(copy, tmp_path / "out")
     run(copy, tmp_path / "skip", policy=Policy("skip", 0.1))
-    path.write_text("\n".join(lines[1:]) + "\n")
-    with pytest.raises(JoinError, match=r"no partner in nl_user_train\.csv"):
+    path.write_text("\n".join(lines[2:]) + "\n")
+    with pytest.raises(JoinError, match=r"rows of \d keys have no partner in nl_user_train\.csv"):
         run(copy, tmp_path / "out")
 
 
 def test_truncated_and_empty_files_are_refused_in_both_modes(copy, tmp_path):
     path = copy / "nl_item_test.csv"
     whole = path.read_bytes()
+    lines = whole.split(b"\n")
+    path.write_bytes(b"\n".join([*lines[:4], lines[4].rpartition(b",")[0], *lines[5:]]))
+    with pytest.raises(DataFormatError, match=r"nl_item_test\.csv:5: 48 fields.*expected 49"):
+        run(copy, tmp_path / "out")
     for mode in ("error", "skip"):
         path.write_bytes(whole[:-90])
         with pytest.raises(TruncatedFileError, match=r"nl_item_test\.csv:120: .*ends inside"):

@@ -23,6 +23,7 @@ from hamur.data.streaming import jobs
 from hamur.data.streaming.jobs import Workspace
 from hamur.data.streaming.prepare import prepare
 from hamur.data.streaming.statistics import as_table
+from tests.support.caches import content
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "examples" / "prepare_data.py"
@@ -64,10 +65,6 @@ def reference(raw, tmp_path_factory):
     out = tmp_path_factory.mktemp("reference") / "out"
     options = ali_ccp_raw.Options(range_bytes=RANGE_BYTES)
     return prepare(ALI_CCP, raw, out, options, workers=1, quiet=True)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def finished(tmp_path: Path) -> set[Path]:
