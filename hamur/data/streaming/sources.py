@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hamur.data.errors import DataFileNotFoundError, DataFormatError, TruncatedFileError
+from hamur.data.errors import DataFileNotFoundError, TruncatedFileError
 from hamur.data.streaming.jobs import advance
-from hamur.data.text.lines import without_byte_order_mark
+from hamur.data.text.lines import line_blocks
 
 BLOCK_BYTES = 8 << 20
 _TORN = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.ReadError, zipfile.BadZipFile)
@@ -167,48 +167,14 @@ def blocks_of_lines(
     line at the end of the file is left out.  Moves the progress of the running job.
     """
     with source.open() as file:
-        position = start
-        if start:
-            file.seek(start - 1)
-            position = start - 1 + len(file.readline())
-        rest, at_begin, packed = b"", start == 0, 0
-        while stop is None or position < stop:
-            wanted = size if stop is None else min(size, stop - position)
-            chunk = file.read(wanted)
-            if len(chunk) == wanted == (stop or 0) - position and not chunk.endswith(b"\n"):
-                chunk += file.readline()  # the last line that begins before `stop`
-            position += len(chunk)
-            before, packed = packed, position - start if source.plain else _packed(file, position)
-            advance(packed - before)
-            if at_begin:
-                chunk, at_begin = _text(source, chunk), False
-            whole, newline, rest = (rest + chunk).rpartition(b"\n")
-            at_end = len(chunk) < wanted or (stop is not None and position >= stop)
-            block, rest = (whole + newline + rest, b"") if at_end else (whole + newline, rest)
-            if b"\r" in block:
-                block = block.replace(b"\r\n", b"\n")
-            if block.endswith(b"\n\n") or block == b"\n":  # is the blank line the last one?
-                if not at_end:
-                    block, rest = block[:-1], b"\n" + rest
-                elif not file.read(1):
-                    block = block[:-1]
+        read = 0
+        for block, position in line_blocks(file, Path(source.name), size, start, stop):
+            before, read = read, position - start if source.plain else _packed(file, position)
+            advance(read - before)
             if block:
                 yield block
-            if at_end:
-                return
 
 
 def _packed(file: BinaryIO, position: int) -> int:
     """How many bytes on disk were read for `position` unpacked ones."""
     return file.fileobj.tell() if isinstance(file, gzip.GzipFile) else position
-
-
-def _text(source: Source, start: bytes) -> bytes:
-    if b"\0" in start[:4096] and start[:2] not in (b"\xff\xfe", b"\xfe\xff"):
-        raise DataFormatError(
-            f"a NUL byte at byte {start.index(0)}",
-            file=source.name,
-            expected="plain text",
-            remedy="convert the file to UTF-8, or fetch it again",
-        )
-    return without_byte_order_mark(Path(source.name), start)

@@ -8,6 +8,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -50,9 +51,7 @@ def read_header(path: Path, separator: str = ",") -> list[str]:
         first = file.readline(1 << 16)
     if not first.strip():
         raise EmptySplitError("the file is empty", file=path, remedy="check how it was made")
-    first = without_byte_order_mark(path, first).rstrip(b"\r\n")
-    if b"\0" in first:
-        raise _encoding_error(path, "a NUL byte", first.index(b"\0"))
+    first = _checked_begin(path, first).rstrip(b"\r\n")
     if len(separator) > 1:
         return _shown(first).split(separator)
     return next(csv.reader([_shown(first)], delimiter=separator), [])
@@ -82,37 +81,55 @@ def check_header(path: Path, found: list[str], expected: tuple[str, ...]) -> Non
 
 
 def whole_lines(path: Path, skip_header: bool) -> Iterator[tuple[bytes, int]]:
-    """Blocks of whole lines and the number of their first line.
+    """Blocks of whole lines, see `line_blocks`, and the number of their first line.
 
-    Without CR, byte order mark, header and a blank last line.  Only the last block may lack its
-    final line end.  Raises:  DataFormatError: UTF-16 or NUL bytes.
+    Raises:  DataFormatError: UTF-16 or NUL bytes.
     """
-    line, rest, size = 1, b"", path.stat().st_size
+    line = 1
     with path.open("rb") as file:
-        while chunk := file.read(BLOCK_BYTES):
-            if b"\0" in chunk:
-                at = file.tell() - len(chunk) + chunk.index(b"\0")
-                raise _encoding_error(path, "a NUL byte", at)
-            if line == 1 and not rest:
-                chunk = without_byte_order_mark(path, chunk)
-            at_end = file.tell() == size
-            block, rest = _cut(rest + chunk, at_end)
+        for block, _ in line_blocks(file, path, BLOCK_BYTES):
             lines = block.count(b"\n")
-            if block and line == 1 and skip_header:
+            if line == 1 and skip_header:
                 block = block.partition(b"\n")[2]
-                yield from [(block, 2)] if block else []
-            elif block:
-                yield block, line
+            if block:
+                yield block, 2 if line == 1 and skip_header else line
             line += lines
 
 
-def _cut(data: bytes, at_end: bool) -> tuple[bytes, bytes]:
-    """Whole lines with plain line ends, and the beginning of the next one."""
-    if at_end:
-        data = data.replace(b"\r\n", b"\n")
-        return (data[:-1] if data.endswith(b"\n\n") else data), b""
-    whole, newline, rest = data.rpartition(b"\n")
-    return (whole + newline).replace(b"\r\n", b"\n"), rest
+def line_blocks(
+    file: BinaryIO, path: Path, size: int, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[bytes, int]]:
+    """Blocks of the whole lines that begin in [start, stop), and the position in the file by then.
+
+    Without byte order mark and CR; only the file's last line may lack its line end, and one blank
+    line at the end of the file is left out.  A block may be empty.
+    """
+    position, rest = start, b""
+    if start:
+        file.seek(start - 1)
+        position = start - 1 + len(file.readline())
+    while stop is None or position < stop:
+        wanted = size if stop is None else min(size, stop - position)
+        chunk = file.read(wanted)
+        at_begin, at_end = position == 0, len(chunk) < wanted
+        if len(chunk) == wanted == (stop or 0) - position and not chunk.endswith(b"\n"):
+            chunk += file.readline()  # the last line that begins before `stop`
+        position += len(chunk)
+        if at_begin:
+            chunk = _checked_begin(path, chunk)
+        whole, newline, rest = (rest + chunk).rpartition(b"\n")
+        at_end = at_end or (stop is not None and position >= stop)
+        block, rest = (whole + newline + rest, b"") if at_end else (whole + newline, rest)
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n")
+        if block.endswith(b"\n\n") or block == b"\n":  # is the blank line the last one?
+            if not at_end:
+                block, rest = block[:-1], b"\n" + rest
+            elif not file.read(1):
+                block = block[:-1]
+        yield block, position
+        if at_end:
+            return
 
 
 def check_separator(path: Path, block: bytes, file_format: FileFormat, fields: int) -> None:
@@ -211,9 +228,12 @@ def check_no_nul(path: Path, block: bytes, first_line: int) -> None:
         )
 
 
-def without_byte_order_mark(path: Path, start: bytes) -> bytes:
+def _checked_begin(path: Path, start: bytes) -> bytes:
+    """The beginning of a file without its byte order mark."""
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise _encoding_error(path, "a UTF-16 byte order mark", 0)
+    if b"\0" in start[:4096]:
+        raise _encoding_error(path, "a NUL byte", start.index(0))
     return start.removeprefix(_BYTE_ORDER_MARK)
 
 
