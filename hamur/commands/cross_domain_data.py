@@ -16,13 +16,13 @@ def load(config):
     """
     rules = {name: getattr(config, name) for name in _RULES} | {"vocabulary": config.fit_on}
     seeded = rules | {"split_seed": config.split_seed}
-    given = [name for name in _SOURCES if getattr(config, name) is not None]
+    flags = [name for name in _SOURCES if getattr(config, name) is not None]
     if config.source_table or config.target_table:
-        pair = _load_tables(config, given, seeded)
+        pair = _load_tables(config, flags, seeded)
     elif config.format == "abxi":
-        pair = _load_abxi(config, given, seeded)
+        pair = _load_abxi(config, flags, seeded)
     elif config.genres is not None:
-        pair = _load_movielens(config, given, seeded)
+        pair = _load_movielens(config, flags, seeded)
     else:
         pair = _load_amazon(config, rules)
     if config.train_negatives:
@@ -32,13 +32,13 @@ def load(config):
     return pair, read_truth(config.truth, pair)
 
 
-def _load_tables(config, given, rules):
+def _load_tables(config, flags, rules):
     from hamur.data.cross_domain.tables import TableFormat, load_pair
 
-    if given != ["source_table", "target_table"]:
+    if flags != ["source_table", "target_table"]:
         raise ValueError(
             "--source_table and --target_table go together, without --dataset_path, --pair and "
-            f"--genres; given are {', '.join('--' + name for name in given)}."
+            f"--genres; given are {', '.join('--' + name for name in flags)}."
         )
     table_format = TableFormat(
         config.columns, config.sep, not config.no_header, config.time_unit, config.rating_max
@@ -55,10 +55,10 @@ def _load_tables(config, given, rules):
     )
 
 
-def _load_abxi(config, given, rules):
+def _load_abxi(config, flags, rules):
     from hamur.data.cross_domain.implicit import load_abxi_pair
 
-    if given != ["dataset_path"]:
+    if flags != ["dataset_path"]:
         raise ValueError("--format abxi needs --dataset_path, and no --pair, --genres or tables.")
     check_negatives(config, "ABXI files have no ratings")
     return load_abxi_pair(config.dataset_path, config.source_domain, **rules)
@@ -73,10 +73,10 @@ def check_negatives(config, why: str) -> None:
         )
 
 
-def _load_movielens(config, given, rules):
+def _load_movielens(config, flags, rules):
     from hamur.data import load_movielens_pair
 
-    if "pair" in given:
+    if "pair" in flags:
         raise ValueError("--genres is a cut of MovieLens-1M, --pair names Amazon files; use one.")
     genres = two_names("genres", config.genres, "Drama,Comedy")
     return load_movielens_pair(config.dataset_path, genres, **rules)

@@ -15,7 +15,7 @@ import numpy as np
 
 from hamur.config import comma_separated, encoding_flag
 from hamur.data import cache, encode, errors
-from hamur.data.amazon.reader import OTHERS, read_categories, read_reviews
+from hamur.data.amazon import reader
 from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.cross_domain import storage
 from hamur.data.cross_domain.dataset import FIELDS, CrossDomainData, Interactions
@@ -27,7 +27,7 @@ from hamur.data.cross_domain.join import (
     join_pair,
 )
 from hamur.data.encode import MISSING, Codes
-from hamur.data.errors import DataError, DataFileNotFoundError, DataFormatError, JoinError
+from hamur.data.errors import DataError, JoinError
 from hamur.data.schema import SPARSE, FieldSpec, Schema
 from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.prepare import DataSet
@@ -36,9 +36,6 @@ from hamur.data.text.bad_rows import BadRows, Policy
 
 NAME = "amazon"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "amazon-sample"
-PAGE = "https://jmcauley.ucsd.edu/data/amazon"
-OFFICIAL = ("Books", "Toys_and_Games")
-FILES = ("reviews_{}_5.json", "meta_{}.json")  # plain or .gz
 MISSING_META = ("unknown", "others", "error")
 _CODES, _COLUMNS = ("user", "item", "category"), ("row_id", "rating", "time", "category_rank")
 
@@ -79,7 +76,7 @@ class Options:
             raise ValueError(f"missing_meta is {self.missing_meta!r}; use one of {MISSING_META}")
 
     def join(self, domains: list[Interactions], details: dict[str, dict]) -> CrossDomainData:
-        """The pair of both domains; details: what was found in each."""
+        """The pair of both domains; details: counts by category."""
         rules = JoinRules(self.split, vocabulary=self.vocabulary, id_order=self.id_order)
         return join_pair(*domains, rules, {"domains": details})
 
@@ -113,8 +110,8 @@ def load_amazon_pair(
     if storage.is_pair_cache(folder):
         return storage.open_pair(folder)
     domains, details = [], {}
-    for category in choose_pair(folder, pair):
-        bad_rows = [BadRows(file, policy) for file in files_of(folder, category)]
+    for category in reader.choose_pair(folder, pair):
+        bad_rows = [BadRows(file, policy) for file in reader.files_of(folder, category)]
         reviews, without = read_domain(category, bad_rows, options)
         domains.append(reviews)
         counts = {each.path.name: each.counts() for each in bad_rows}
@@ -136,66 +133,6 @@ def load_amazon(path: str | Path | None = None, **options) -> tuple[Splits, Sche
     return as_splits(load_amazon_pair(path, **options))
 
 
-def categories_in(folder: Path) -> list[str]:
-    """Categories whose reviews are there.  Raises DataFileNotFoundError, DataFormatError."""
-    if not folder.is_dir():
-        raise DataFileNotFoundError(
-            "no such folder",
-            file=folder,
-            expected="a folder of reviews_<Category>_5.json.gz and meta_<Category>.json.gz",
-            remedy=f"fetch two categories from {PAGE} and pass their folder",
-        )
-    names = {path.name.removesuffix(".gz") for path in folder.glob("reviews_*_5.json*")}
-    if not names:
-        raise _no_pair(folder, "no reviews_<Category>_5.json", f"fetch them from {PAGE}")
-    return sorted(name.removeprefix("reviews_").removesuffix("_5.json") for name in names)
-
-
-def choose_pair(folder: Path, pair: tuple[str, str] | None) -> tuple[str, str]:
-    """The two categories to load.  Raises DataFileNotFoundError, DataFormatError, ValueError."""
-    categories = categories_in(folder)
-    if pair is not None:
-        if len(pair) != 2 or pair[0] == pair[1]:
-            raise ValueError(f"pair is {pair!r}; use two different categories, source first")
-        return tuple(pair)
-    if set(OFFICIAL) <= set(categories):
-        return OFFICIAL
-    if len(categories) != 2:
-        raise _no_pair(folder, ", ".join(categories), "name them: pair=(source, target)")
-    return tuple(categories)
-
-
-def _no_pair(folder: Path, value: str, remedy: str) -> DataFormatError:
-    problem, expected = "not one pair of categories", "the reviews of two categories"
-    return DataFormatError(problem, file=folder, value=value, expected=expected, remedy=remedy)
-
-
-def files_of(folder: Path, category: str) -> list[Path]:
-    """Reviews and meta data, plain or .gz.  Raises DataFileNotFoundError, DataFormatError."""
-    return [_plain_or_gz(folder, name.format(category)) for name in FILES]
-
-
-def _plain_or_gz(folder: Path, name: str) -> Path:
-    files = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
-    if len(files) == 2:
-        raise DataFormatError(
-            "ambiguous: plain and compressed",
-            file=files[0],
-            value=files[1].name,
-            expected="one of them",
-            remedy="remove one of the two",
-        )
-    if not files:
-        present = sorted(path.name for path in folder.iterdir())[:8]
-        raise DataFileNotFoundError(
-            "no such file, plain or .gz",
-            file=folder / name,
-            value=f"files: {', '.join(present) or 'none'}",
-            remedy=f"fetch it from {PAGE}",
-        )
-    return files[0]
-
-
 def read_domain(
     category: str, bad_rows: list[BadRows], options: Options
 ) -> tuple[Interactions, int]:
@@ -205,10 +142,10 @@ def read_domain(
     Raises:  DataError.
     """
     of_reviews, of_meta = bad_rows
-    reviews = read_reviews(of_reviews.path, category, of_reviews)
+    reviews = reader.read_reviews(of_reviews.path, category, of_reviews)
     # The public order of categories is that of all lines, also of items without a review.
     every_line = options.strict_meta or options.id_order == "public"
-    codes, rank = read_categories(of_meta.path, reviews.item.values, of_meta, every_line)
+    codes, rank = reader.read_categories(of_meta.path, reviews.item.values, of_meta, every_line)
     without = np.flatnonzero(codes.codes == MISSING)
     if len(without) and options.missing_meta == "error":
         raise JoinError(
@@ -226,8 +163,8 @@ def read_domain(
 
 def _without_missing(category: Codes, rank: np.ndarray) -> tuple[Codes, np.ndarray]:
     """Codes and ranks in which missing categories are "others"."""
-    values = np.union1d(category.values, [OTHERS])
-    others = np.searchsorted(values, OTHERS)
+    values = np.union1d(category.values, [reader.OTHERS])
+    others = np.searchsorted(values, reader.OTHERS)
     new = np.append(np.searchsorted(values, category.values), others)  # code -1 is the last
     if len(values) > len(rank):  # no line says it: the last
         rank = np.insert(rank, others, len(rank))
@@ -268,14 +205,15 @@ def _with_domain(sparse: np.ndarray, rows: Table, file: int) -> Table:
 
 def find(folder: Path) -> list[Path]:
     """Reviews and meta data of all categories that are there."""
-    return [file for category in categories_in(folder) for file in files_of(folder, category)]
+    names = reader.categories_in(folder)
+    return [file for name in names for file in reader.files_of(folder, name)]
 
 
 def build(space: Workspace, sources: list[Path], options: Options) -> tuple:
     """(splits, schema, bad rows, further arrays of the cache)"""
     folder = sources[0].parent
-    categories = choose_pair(folder, options.pair)
-    files = [files_of(folder, category) for category in categories]
+    categories = reader.choose_pair(folder, options.pair)
+    files = [reader.files_of(folder, category) for category in categories]
     bad_rows = [[BadRows(path, options.policy) for path in paths] for paths in files]
     details = {}
 
@@ -283,8 +221,8 @@ def build(space: Workspace, sources: list[Path], options: Options) -> tuple:
         if report["error"]:
             kind, parts = report["error"]
             raise getattr(errors, kind)(**parts)
-        for each, found in zip(bad_rows[number], report["bad_rows"]):
-            each.merge(found)
+        for of_file, of_job in zip(bad_rows[number], report["bad_rows"]):
+            of_file.merge(of_job)
         details[categories[number]] = {"items_without_meta": report["without"]}
 
     jobs = [

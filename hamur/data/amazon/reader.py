@@ -33,12 +33,77 @@ from hamur.data.streaming.jobs import advance
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.reader import Rows
 
+PAGE = "https://jmcauley.ucsd.edu/data/amazon"
+OFFICIAL = ("Books", "Toys_and_Games")
+FILES = ("reviews_{}_5.json", "meta_{}.json")  # plain or .gz
 OTHERS = "others"
 RATINGS = (1, 2, 3, 4, 5)
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ASIN = re.compile(rb"""['"]asin['"]\s*:\s*['"]([A-Za-z0-9_.-]+)['"]""")
 _ROWS_AT_ONCE = 65_536
 _MAX_LINE = 1 << 24  # bytes: more is no line of such a file
+
+
+def categories_in(folder: Path) -> list[str]:
+    """Categories whose reviews are there.  Raises DataFileNotFoundError, DataFormatError."""
+    if not folder.is_dir():
+        raise errors.DataFileNotFoundError(
+            "no such folder",
+            file=folder,
+            expected="a folder of reviews_<Category>_5.json.gz and meta_<Category>.json.gz",
+            remedy=f"fetch two categories from {PAGE} and pass their folder",
+        )
+    names = {path.name.removesuffix(".gz") for path in folder.glob("reviews_*_5.json*")}
+    if not names:
+        raise _no_pair(folder, "no reviews_<Category>_5.json", f"fetch them from {PAGE}")
+    return sorted(name.removeprefix("reviews_").removesuffix("_5.json") for name in names)
+
+
+def choose_pair(folder: Path, pair: tuple[str, str] | None) -> tuple[str, str]:
+    """The two categories to load.  Raises DataFileNotFoundError, DataFormatError, ValueError."""
+    categories = categories_in(folder)
+    if pair is not None:
+        if len(pair) != 2 or pair[0] == pair[1]:
+            raise ValueError(f"pair is {pair!r}; use two different categories, source first")
+        return tuple(pair)
+    if set(OFFICIAL) <= set(categories):
+        return OFFICIAL
+    if len(categories) != 2:
+        raise _no_pair(folder, ", ".join(categories), "name them: pair=(source, target)")
+    return tuple(categories)
+
+
+def _no_pair(folder: Path, value: str, remedy: str) -> errors.DataFormatError:
+    problem, expected = "not one pair of categories", "the reviews of two categories"
+    return errors.DataFormatError(
+        problem, file=folder, value=value, expected=expected, remedy=remedy
+    )
+
+
+def files_of(folder: Path, category: str) -> list[Path]:
+    """Reviews and meta data, plain or .gz.  Raises DataFileNotFoundError, DataFormatError."""
+    return [_plain_or_gz(folder, name.format(category)) for name in FILES]
+
+
+def _plain_or_gz(folder: Path, name: str) -> Path:
+    files = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+    if len(files) == 2:
+        raise errors.DataFormatError(
+            "ambiguous: plain and compressed",
+            file=files[0],
+            value=files[1].name,
+            expected="one of them",
+            remedy="remove one of the two",
+        )
+    if not files:
+        present = sorted(path.name for path in folder.iterdir())[:8]
+        raise errors.DataFileNotFoundError(
+            "no such file, plain or .gz",
+            file=folder / name,
+            value=f"files: {', '.join(present) or 'none'}",
+            remedy=f"fetch it from {PAGE}",
+        )
+    return files[0]
 
 
 def read_reviews(path: Path, name: str, bad_rows: BadRows) -> Interactions:

@@ -3,8 +3,8 @@
     label   rating > 3               sparse  user, item, category        dense  none
 
 Items and categories have ids of their own in each domain, users one for both.  Every target row
-belongs to training, validation or test; the source rows that a model may use for it are given by
-time, see `CrossDomainData.pool`.  `join.join_pair` makes one of the rows of any two domains.
+belongs to training, validation or test; time determines which source rows a model may use for it,
+see `CrossDomainData.pool`.  `join.join_pair` makes one of the rows of any two domains.
 """
 
 from dataclasses import dataclass, field, replace
@@ -77,10 +77,10 @@ class UserHistories:
     start: int
 
     @classmethod
-    def of(cls, table: Table, chosen: np.ndarray | None = None) -> "UserHistories":
-        """Of the rows of a table of a pair where chosen (N,) bool is set; equal times keep their
+    def of(cls, table: Table, where: np.ndarray | None = None) -> "UserHistories":
+        """Of the rows of a table, or those where `where` (N,) bool is set; equal times keep their
         order."""
-        rows = np.arange(len(table)) if chosen is None else np.flatnonzero(chosen)
+        rows = np.arange(len(table)) if where is None else np.flatnonzero(where)
         time = np.asarray(table.time)
         start = int(time.min(initial=0)) if len(time) else 0
         user = np.asarray(table.sparse[:, USER])[rows]
@@ -140,7 +140,7 @@ class CrossDomainData:
     Tables are sorted by user, then time, then file; sparse columns are user, item, category; row_id
     is the row's position in its file (after the header); domain is 0 in the source, 1 in the
     target.
-    source_schema, target_schema: the sizes; schema.split holds what was found while loading.
+    source_schema, target_schema: the sizes; schema.split holds the rules and counts.
     source_categories, target_categories (items,) int32: category id of each item id.
     names: "user", "source_item", "target_item", "source_category", "target_category" -> the raw
         value of every id, "" for id 0.

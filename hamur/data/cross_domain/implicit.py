@@ -73,33 +73,33 @@ def _domain(
     path: Path, rows: Rows, number: int, items: dict[str, _Item], users: dict[str, str]
 ) -> Interactions:
     """The behaviours of domain 0 or 1, under their names."""
-    chosen = np.flatnonzero([items[item].domain == number for item in rows.columns["item"]])
-    if not len(chosen):
+    positions = np.flatnonzero([items[item].domain == number for item in rows.columns["item"]])
+    if not len(positions):
         raise errors.EmptySplitError(
             f"no behaviour of domain {number}",
             file=path,
             expected="behaviours of the domains 0 and 1",
             remedy="use the item map that belongs to these sequences",
         )
-    user, item, time = (rows.columns[role][chosen] for role in ("user", "item", "timestamp"))
+    user, item, time = (rows.columns[role][positions] for role in ("user", "item", "timestamp"))
     columns = {
         "user": pd.Categorical([users.get(user_number, user_number) for user_number in user]),
         "item": pd.Categorical([items[item_number].name for item_number in item]),
         "timestamp": time,
     }
-    return interactions_of(f"{path.name.split('_')[0]}{number}", Rows(columns, chosen))
+    return interactions_of(f"{path.name.split('_')[0]}{number}", Rows(columns, positions))
 
 
 def _only(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
+    files = sorted(folder.glob(pattern))
+    if len(files) != 1:
         raise errors.DataFileNotFoundError(
-            f"{len(found)} files {pattern}",
+            f"{len(files)} files {pattern}",
             file=folder,
             expected="one of them",
             remedy="give the folder of one ABXI pair",
         )
-    return found[0]
+    return files[0]
 
 
 def _json(path: Path) -> dict:
@@ -213,10 +213,9 @@ def _extended(
     for _ in range(_ROUNDS):
         item[missing] = rng.integers(1, len(categories), len(missing))
         missing = missing[np.isin(user[missing] << 32 | item[missing], taken)]
-    kept = np.ones(len(behind), bool)
-    kept[missing] = False
-    kept &= item > 0
-    behind, item = behind[kept], item[kept]
+    drawn = item > 0
+    drawn[missing] = False
+    behind, item = behind[drawn], item[drawn]
     if len(positive) and not len(behind):
         raise ValueError(
             f"no user lacks an item: {len(categories) - 1} items in the vocabulary, and nothing to "

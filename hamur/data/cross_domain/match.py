@@ -52,8 +52,8 @@ def match(source: Interactions, target: Interactions, split: str, split_seed: in
     trained[target_user[parts[0]]] = True
     parts = tuple(part[trained[target_user[part]]] for part in parts)
     splits.check_parts(dict(zip(splits.SPLITS, map(len, parts))), split)
-    kept = trained[source_user]
-    source, source_user = source.take(np.flatnonzero(kept)), source_user[kept]
+    usable = np.flatnonzero(trained[source_user])
+    source, source_user = source.take(usable), source_user[usable]
     early = source.time < valid_time[source_user] if timed else np.ones(len(source), bool)
     ids = np.zeros(len(users), np.int32)
     ids[trained] = 1 + np.arange(trained.sum())
@@ -111,12 +111,11 @@ def _exchanged(source: Interactions, target: Interactions) -> str:
 
 def _sorted(rows: Interactions, user: np.ndarray) -> tuple[Interactions, np.ndarray]:
     """The rows of common users by user, time and file.  Without times, the position within the
-    user stands for it."""
-    chosen = np.flatnonzero(user != MISSING)
-    keys = (user[chosen],) if rows.time is None else (rows.time[chosen], user[chosen])
-    chosen = chosen[np.lexsort(keys)]  # stable
-    user = user[chosen]
-    rows = rows.take(chosen)
+    user takes their place."""
+    order = np.flatnonzero(user != MISSING)
+    keys = (user[order],) if rows.time is None else (rows.time[order], user[order])
+    order = order[np.lexsort(keys)]  # stable
+    rows, user = rows.take(order), user[order]
     if rows.time is None:
         _, first, counts = np.unique(user, return_index=True, return_counts=True)
         rows = replace(rows, time=np.arange(len(user)) - np.repeat(first, counts))
@@ -148,7 +147,6 @@ def _divide(
     long_enough = np.repeat(counts >= MIN_ROWS, counts)
     from_end = np.repeat(first + counts, counts) - np.arange(len(user))  # 1 = last
     parts = tuple(
-        np.sort(order[long_enough & chosen])
-        for chosen in (from_end > 2, from_end == 2, from_end == 1)
+        np.sort(order[long_enough & part]) for part in (from_end > 2, from_end == 2, from_end == 1)
     )
     return parts, {"too_few_target_rows": int((counts < MIN_ROWS).sum())}

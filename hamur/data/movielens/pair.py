@@ -67,14 +67,14 @@ def _domain(
     source: Path, rows: Rows, genre: str, first: np.ndarray, second: np.ndarray, first_line: int
 ) -> Interactions:
     """The ratings of movies whose first genre it is; first, second (N,): genres of the rows."""
-    chosen = np.flatnonzero(first == genre)
-    if not len(chosen):
+    of_genre = np.flatnonzero(first == genre)
+    if not len(of_genre):
         raise EmptySplitError(
             f"no rating of a movie whose first genre is {genre!r}",
             file=source,
             expected="one of " + ", ".join(np.unique(first)),
             remedy="name two of these genres",
         )
-    columns = {role: rows.columns[name][chosen] for role, name in _ROLES.items()}
-    columns["category"] = pd.Categorical(second[chosen])
-    return interactions_of(genre, Rows(columns, rows.lines[chosen]), first_line)
+    columns = {role: rows.columns[name][of_genre] for role, name in _ROLES.items()}
+    columns["category"] = pd.Categorical(second[of_genre])
+    return interactions_of(genre, Rows(columns, rows.lines[of_genre]), first_line)

@@ -82,9 +82,9 @@ def make_ali_ccp(
     values = {"click": click, "purchase": purchase, **ids, "301": domain + 1}
     values |= {name: dense[:, c] for c, name in enumerate(DENSE_COLUMNS)}
     truths = {}
-    for part, chosen in zip(("train", "val", "test"), np.split(np.arange(rows), cuts)):
-        _write_csv(Path(out) / f"ali_ccp_{part}_sample.csv", values, chosen)
-        truths[part] = truth.take(chosen)
+    for part, positions in zip(("train", "val", "test"), np.split(np.arange(rows), cuts)):
+        _write_csv(Path(out) / f"ali_ccp_{part}_sample.csv", values, positions)
+        truths[part] = truth.take(positions)
     return truths
 
 
@@ -130,20 +130,22 @@ def make_ali_ccp_raw(
     of a click, the one without knowing the domain, the label and the domain; and the AUCs they
     allow.  Returns the content of truth.json.  truth=False: neither is written nor returned.
     """
-    given = Options(rows, test_rows or max(1, rows // 2), seed, **options)
+    settings = Options(rows, test_rows or max(1, rows // 2), seed, **options)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    world, truths = World(given), {}
-    for file, (part, count) in enumerate((("train", given.rows), ("test", given.test_rows)), 1):
+    world, truths = World(settings), {}
+    for file, (part, count) in enumerate(
+        (("train", settings.rows), ("test", settings.test_rows)), 1
+    ):
         common = CommonRows(world, file, count)
         if part == "train":
             # The signal's scale and the intercepts come from rows like those that follow.
             pilot = SkeletonRows(world, common, stream(seed, 0, 1), PILOT_ROWS)
             logits = world.signal.fit(*pilot.inputs())
-            world.intercepts = signals.intercepts(logits, pilot.domain, given.rates)
+            world.intercepts = signals.intercepts(logits, pilot.domain, settings.rates)
         _write_common(out / f"common_features_{part}.csv", common)
         truths[part] = _write_skeleton(out / f"sample_skeleton_{part}.csv", common, count)
-    return signals.write_truth(out, vars(given), truths) if truth else {}
+    return signals.write_truth(out, vars(settings), truths) if truth else {}
 
 
 def _write_common(path: Path, common: CommonRows) -> None:

@@ -94,11 +94,11 @@ class World:
 
 def _balanced(rng: np.random.Generator, cumulated: np.ndarray, share: float) -> np.ndarray:
     """(n,) bool, true for this share of the draws: few popular values must not decide it."""
-    weight, chosen, sum_ = np.diff(cumulated, prepend=0), rng.random(len(cumulated)) < share, 0.0
-    for i in range(min(BALANCED, len(chosen))):
-        chosen[i] = sum_ + weight[i] <= share * cumulated[i]
-        sum_ += weight[i] * chosen[i]
-    return chosen
+    weight, true, sum_ = np.diff(cumulated, prepend=0), rng.random(len(cumulated)) < share, 0.0
+    for i in range(min(BALANCED, len(true))):
+        true[i] = sum_ + weight[i] <= share * cumulated[i]
+        sum_ += weight[i] * true[i]
+    return true
 
 
 class CommonRows:

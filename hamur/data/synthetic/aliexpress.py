@@ -114,8 +114,8 @@ def generate(
         parts = make_aliexpress(out, rows, seed, country, form=form, **options)
         for part, labels in parts.items():
             truth |= {f"{country}_{part}_{label}": of_label for label, of_label in labels.items()}
-    given = {"rows": rows, "seed": seed, "countries": countries} | options
-    return write_truth(out, given, truth)
+    settings = {"rows": rows, "seed": seed, "countries": countries} | options
+    return write_truth(out, settings, truth)
 
 
 def _open(path: Path, header: str):
@@ -206,8 +206,8 @@ class _Score:
         self._factors = [shared.standard_normal((c, RANK)) for c in CARDINALITIES]
         turns = [np.linalg.qr(own.standard_normal((RANK, RANK)))[0] for _ in range(4)]
         self._turns = np.stack(turns)  # (4, RANK, RANK)
-        chosen = [f for f, name in enumerate(files.DENSE_COLUMNS) if name not in CONSTANT]
-        self._columns = shared.permutation(chosen)[:_NUMERICAL_EFFECTS]
+        varying = [f for f, name in enumerate(files.DENSE_COLUMNS) if name not in CONSTANT]
+        self._columns = shared.permutation(varying)[:_NUMERICAL_EFFECTS]
         weights = [rng.standard_normal((_NUMERICAL_EFFECTS, 2)) for rng in (shared, own)]
         self._weights = np.concatenate(weights, axis=1)
         self._rho = 1.0 - 2.0 * task_conflict
@@ -243,16 +243,16 @@ def _intercepts(score: _Score, key: tuple[int, ...], rows: int, rates) -> np.nda
     """
     edges = np.linspace(-_LIMIT, _LIMIT, _BINS + 1)
     middle = (edges[1:] + edges[:-1]) / 2
-    found = np.zeros(2)
+    intercepts = np.zeros(2)
     for k, rate in enumerate(rates):
         histogram = np.zeros(_BINS)
         for block in _blocks(key, rows):
             logits = score.logits(block).clip(-_LIMIT, _LIMIT)
-            weights = sigmoid(logits[:, 0] + found[0]) if k else None
+            weights = sigmoid(logits[:, 0] + intercepts[0]) if k else None
             histogram += np.histogram(logits[:, k], edges, weights=weights)[0]
         shares = histogram / rows
-        found[k] = bisect(lambda b, shares=shares: shares @ sigmoid(middle + b), rate, _LIMIT)
-    return found
+        intercepts[k] = bisect(lambda b, shares=shares: shares @ sigmoid(middle + b), rate, _LIMIT)
+    return intercepts
 
 
 # As text.  Every second categorical column prints its numbers with a decimal point, as exports do.

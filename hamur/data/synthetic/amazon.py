@@ -203,23 +203,23 @@ def _rated(
 
 
 def _in_core(rows: Rows, domain: Domain, users: int) -> Rows:
-    """The rows that stay when users and items of fewer than 5 rows leave, again and again.
+    """The 5-core: no user and no item with fewer than 5 of these rows.
 
     Raises:  ValueError: there are none; names the sizes that were asked for.
     """
-    kept = np.arange(len(rows.user))
-    while len(kept):
-        counts = [np.bincount(column[kept])[column[kept]] for column in (rows.user, rows.item)]
+    core = np.arange(len(rows.user))
+    while len(core):
+        counts = [np.bincount(column[core])[column[core]] for column in (rows.user, rows.item)]
         good = np.minimum(*counts) >= _CORE
         if good.all():
             break
-        kept = kept[good]
-    if not len(kept):
+        core = core[good]
+    if not len(core):
         raise ValueError(
             f"no row of {domain.name} is left in the 5-core of {users} users and "
             f"{domain.items} items; use more users or fewer items"
         )
-    return replace(rows, **{name: column[kept] for name, column in vars(rows).items()})
+    return replace(rows, **{name: column[core] for name, column in vars(rows).items()})
 
 
 def _write(path: Path, compressed: bool, records: Iterator[str]) -> None:
@@ -248,15 +248,15 @@ def _write_reviews(
 
     def records() -> Iterator[str]:
         columns = (rows.user, rows.item, rows.day, rows.rating, dates, words, unnamed)
-        for user, item, day, rating, date, chosen, nameless in zip(*(c.tolist() for c in columns)):
+        for user, item, day, rating, date, numbers, nameless in zip(*(c.tolist() for c in columns)):
             record = {
                 "reviewerID": f"A{user:012d}U",
                 "asin": domain.asin(item),
                 "reviewerName": f"Reader \u00e9{user}",
                 "helpful": [0, 0],
-                "reviewText": " ".join(_WORDS[w] for w in chosen),
+                "reviewText": " ".join(_WORDS[w] for w in numbers),
                 "overall": float(rating),
-                "summary": _WORDS[chosen[0]].capitalize(),
+                "summary": _WORDS[numbers[0]].capitalize(),
                 "unixReviewTime": _FIRST_DAY + _DAY * day,
                 "reviewTime": f"{date:%m} {date.day}, {date:%Y}",
             }
