@@ -27,9 +27,9 @@ from hamur.models.protocol import ServingGraph, parameter_groups
 class CoNetConfig:
     """Sizes and initial values.
 
-    hidden: widths of the towers; slope: of the activation below 0 (0 = ReLU, as published, which
-    leaves some seeds at a constant output); embed_std: initial standard deviation of the tables
-    (published 1.0); zero_padding: row 0 of every table reads as 0 (published: a random vector).
+    hidden: widths of the towers; slope: of the activation below 0 (official 0, ReLU, which leaves
+    some seeds at a constant output); embed_std: initial standard deviation of the tables (official
+    1.0); zero_padding: row 0 of every table reads as 0 (official: a random vector).
     Raises:  ValueError: a width < 1, a slope outside [0, 1), a negative embed_std.
     """
 
@@ -50,7 +50,7 @@ class CoNetConfig:
             raise ValueError(f"embed_std must be at least 0, got {self.embed_std}.")
 
     @classmethod
-    def published(cls, **changes) -> "CoNetConfig":
+    def official(cls, **changes) -> "CoNetConfig":
         """As the public code computes."""
         return dataclasses.replace(cls(slope=0.0, embed_std=1.0, zero_padding=False), **changes)
 
@@ -94,7 +94,7 @@ class CoNet(CrossDomainModel):
     """Two cross-connected towers over a joined embedding table.
 
     Inputs:  ids (2, B, 3) int32 rows of the joined table, source tower first (see `FieldSizes`);
-        known (2, B, 3, 1) float32, 1 where the field's own id is not 0.
+        id_mask (2, B, 3, 1) float32, 1 where the field's own id is not 0.
     Outputs: logits (2, B) float32, source first.
     `replace` is a third head on the target tower, which only the upper level fits and reads.
     """
@@ -123,18 +123,18 @@ class CoNet(CrossDomainModel):
         """The lower level's parameters: table, private and shared of each layer, head."""
         return (self.table, *self.cross, self.head_weight, self.head_bias)
 
-    def construct(self, ids, known):
+    def construct(self, ids, id_mask):
         return conet_logits(
-            embed(self.table, ids, known, self.config.zero_padding),
+            embed(self.table, ids, id_mask, self.config.zero_padding),
             self.cross,
             self.head_weight,
             self.head_bias,
             self.config.slope,
         )
 
-    def features(self, ids, known):
+    def features(self, ids, id_mask):
         """Last hidden layer of the target tower, (B, H)."""
-        x = embed(self.table, ids, known, self.config.zero_padding)
+        x = embed(self.table, ids, id_mask, self.config.zero_padding)
         return cross_towers(x, self.cross, self.config.slope)[1]
 
 
@@ -168,7 +168,7 @@ class WeightedCoNet(CoNet):
 class CoNetS(CrossDomainModel):
     """CoNet-S: the target tower alone, x' = act(x W); it reads no source column.
 
-    Inputs:  ids (1, B, 3) int32, known (1, B, 3, 1) float32.  Outputs: logits (1, B) float32.
+    Inputs:  ids (1, B, 3) int32, id_mask (1, B, 3, 1) float32.  Outputs: logits (1, B) float32.
     """
 
     towers = 1
@@ -188,8 +188,8 @@ class CoNetS(CrossDomainModel):
     def theta(self):
         return (self.table, *self.tower, self.head_weight, self.head_bias)
 
-    def construct(self, ids, known):
-        x = embed(self.table, ids, known, self.config.zero_padding)
+    def construct(self, ids, id_mask):
+        x = embed(self.table, ids, id_mask, self.config.zero_padding)
         x = single_tower(x[0], self.tower, self.config.slope)
         return (matmul(x, self.head_weight) + self.head_bias).reshape(1, -1)
 
@@ -204,14 +204,14 @@ class FieldLogits(nn.Cell):
         self.offsets = tuple(int(model.sizes.offsets[field]) for field in self.fields)
 
     def construct(self, *ids):
-        rows, known = (), ()
+        rows, id_mask = (), ()
         for place in range(len(self.fields)):
             field = ids[self.fields[place]]
             rows = rows + (field + self.offsets[place],)
-            known = known + ((field > 0).astype(ms.float32),)
+            id_mask = id_mask + ((field > 0).astype(ms.float32),)
         rows = ops.stack(rows, -1).reshape(-1, self.towers, 3).transpose(1, 0, 2)
-        known = ops.stack(known, -1).reshape(-1, self.towers, 3, 1).transpose(1, 0, 2, 3)
-        return self.model(rows, known)[-1]
+        id_mask = ops.stack(id_mask, -1).reshape(-1, self.towers, 3, 1).transpose(1, 0, 2, 3)
+        return self.model(rows, id_mask)[-1]
 
 
 class FieldPredictor:
@@ -238,11 +238,11 @@ class FieldPredictor:
         return sigmoid(np.concatenate(logits)[: len(table)])
 
 
-def embed(table, ids, known, zero_padding):
+def embed(table, ids, id_mask, zero_padding):
     """Gathered and joined fields, (towers, B, 3E)."""
     x = ops.gather(table, ids, 0)
     if zero_padding:
-        x = x * known  # also keeps the gradient from row 0, which therefore stays as it began
+        x = x * id_mask  # also keeps the gradient from row 0, which therefore stays as it began
     return x.reshape(ids.shape[0], ids.shape[1], -1)
 
 

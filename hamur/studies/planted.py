@@ -24,7 +24,7 @@ PAIR = ("SynBooks", "SynToys")
 PUBLISHED_RATE = 1e-2
 DEFAULTS = dict(
     arms=ALL_ARMS, seeds="0,1,2", source_pool="before_valid", interval=10, meta_batchsize=512,
-    upper_batchsize=2048, epochs=16, patience=0, hplr=0.03, on_collapse="restart",
+    upper_batchsize=2048, epochs=16, patience=0, hplr=0.03,
 )  # fmt: skip
 # Chosen on pairs 10 to 15: without it the tables overfit, and phi learns from noise at first.
 TUNING = dict(embedding_decay=0.3, start_gain=0.02)

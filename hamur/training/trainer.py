@@ -46,8 +46,9 @@ class Trainer:
     weight_decay, decay, embedding_decay:  see Adam; embedding_decay None = weight_decay.
     embeddings:  "dense", or "lazy": only the rows of a batch are updated, without decay; for
         ranking models, see Adam.
-    averaging:  decay of the exponential moving average of the weights a step, 0 = off; validation,
-        best checkpoint and final weights are then the average's (from the second epoch on).
+    averaging:  decay per step of the exponential moving average of the weights, 0 = off;
+        validation, best checkpoint and final weights are then the average's (from the second epoch
+        on).
     save_dir:  folder for model.safetensors, history.csv and last/, or their places as RunFiles;
         resume: go on from last/.
     Raises:  ValueError: an option out of range; on ``fit``, data that cannot be trained or

@@ -47,7 +47,7 @@ def expected(model, ids):
 
 @pytest.mark.parametrize("dim", [4, 10, 16])
 @pytest.mark.parametrize("batch", [1, 2, 64])
-@pytest.mark.parametrize("config", [CoNetConfig(), CoNetConfig.published()])
+@pytest.mark.parametrize("config", [CoNetConfig(), CoNetConfig.official()])
 def test_logits_equal_the_restatement(config, dim, batch):
     model = CoNet(SIZES, CoNetConfig(**{**vars(config), "embed_dim": dim}), seed=3)
     ids = rows(batch)
@@ -72,7 +72,7 @@ def single(theta, ids, slope):
 
 @pytest.mark.parametrize("dim", [4, 10, 16])
 @pytest.mark.parametrize("batch", [1, 2, 64])
-@pytest.mark.parametrize("config", [CoNetConfig(), CoNetConfig.published()])
+@pytest.mark.parametrize("config", [CoNetConfig(), CoNetConfig.official()])
 def test_the_target_tower_alone_equals_a_network_without_cross_connections(config, dim, batch):
     model = CoNetS(SIZES, CoNetConfig(**{**vars(config), "embed_dim": dim}), seed=3)
     ids = rows(batch)
@@ -132,7 +132,7 @@ def test_gradients_equal_central_differences(kind, restated, slope):
 
 
 def test_sizes_and_initial_values_are_the_published_ones():
-    model, single = CoNet(SIZES, CoNetConfig.published()), CoNetS(SIZES)
+    model, single = CoNet(SIZES, CoNetConfig.official()), CoNetS(SIZES)
     assert sum(int(np.prod(w.shape)) for w in model.cross) == CROSS_WEIGHTS
     assert sum(int(np.prod(w.shape)) for w in single.tower) == TOWER_WEIGHTS
     assert model.table.shape == (sum(SIZES), 10) and single.table.shape == (11 + 7 + 4, 10)

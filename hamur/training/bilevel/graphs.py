@@ -57,29 +57,29 @@ class BehaviourPerceptron(nn.Cell):
         self.model, self.prior_weight = model, prior_weight
         self.importance, self.phi = model.importance, model.phi
 
-    def inputs(self, ids, known, history):
+    def inputs(self, ids, id_mask, history):
         """Candidate (B, 2E) and embedded history (2, B, L, 2E), read from the model's table."""
         table, dim = self.model.table, self.model.config.embed_dim
         candidate = ops.gather(table, ids[0, :, 1:], 0)
         if self.model.config.zero_padding:
-            candidate = candidate * known[0, :, 1:]
+            candidate = candidate * id_mask[0, :, 1:]
         embedded = ops.gather(table, history, 0)
         return candidate.reshape(-1, 2 * dim), embedded.reshape(*history.shape[:3], 2 * dim)
 
-    def construct(self, ids, known, category, history, real, effect, share):
-        candidate, embedded = self.inputs(ids, known, history)
-        g = self.importance.score(self.phi, candidate, candidate, category, embedded, real)
-        w = self.importance.weights(self.phi, g, effect, share)
-        return g, ops.stack((w * effect * self.prior_weight, share))
+    def construct(self, ids, id_mask, category, history, history_mask, has_source, row_weight):
+        candidate, embedded = self.inputs(ids, id_mask, history)
+        g = self.importance.score(self.phi, candidate, candidate, category, embedded, history_mask)
+        w = self.importance.weights(self.phi, g, has_source, row_weight)
+        return g, ops.stack((w * has_source * self.prior_weight, row_weight))
 
 
-def attached_weights(importance, phi, x, embedded, real, category, effect, share):
+def attached_weights(importance, phi, x, embedded, history_mask, category, has_source, row_weight):
     """w e (B,) whose gradient reaches the candidate in gamma_1, and nothing else of theta."""
     dim = x.shape[2] // 3
     candidate = x[0, :, dim:]
     detached = ops.stop_gradient(candidate)
-    g = importance.score(phi, candidate, detached, category, embedded, real)
-    return importance.weights(phi, g, effect, share) * effect
+    g = importance.score(phi, candidate, detached, category, embedded, history_mask)
+    return importance.weights(phi, g, has_source, row_weight) * has_source
 
 
 class TowerLoss(nn.Cell):
@@ -92,8 +92,8 @@ class TowerLoss(nn.Cell):
         super().__init__()
         self.slope = slope
 
-    def construct(self, rows, weights, ids, known, labels, head_weight, head_bias, *cross):
-        x = embed(rows, ids, known, True)
+    def construct(self, rows, weights, ids, id_mask, labels, head_weight, head_bias, *cross):
+        x = embed(rows, ids, id_mask, True)
         logits = conet_logits(x, cross, head_weight, head_bias, self.slope)
         return (cross_entropies(logits, labels) * weights).sum()
 
@@ -103,8 +103,8 @@ class PulledLogits(TowerLoss):
     labels unread.  Its derivative by the system is J' pull, that by pull the logits, and that of
     the inner product with v by pull J v, J being the Jacobian of the logits by the system."""
 
-    def construct(self, rows, pull, ids, known, labels, head_weight, head_bias, *cross):
-        x = embed(rows, ids, known, True)
+    def construct(self, rows, pull, ids, id_mask, labels, head_weight, head_bias, *cross):
+        x = embed(rows, ids, id_mask, True)
         logits = conet_logits(x, cross, head_weight, head_bias, self.slope)
         return (logits * pull).sum()
 
@@ -117,15 +117,17 @@ class AttachedTowerLoss(nn.Cell):
         self.slope, self.importance, self.prior_weight = slope, importance, prior_weight
 
     def construct(
-        self, rows, weights, ids, known, labels, head_weight, head_bias,
-        category, embedded, real, effect, *rest,
+        self, rows, weights, ids, id_mask, labels, head_weight, head_bias,
+        category, embedded, history_mask, has_source, *rest,
     ):  # fmt: skip
         cross, phi = rest[:-NUM_PHI], rest[-NUM_PHI:]
-        x = embed(rows, ids, known, True)
-        _, share = ops.unstack(weights)
-        w = attached_weights(self.importance, phi, x, embedded, real, category, effect, share)
+        x = embed(rows, ids, id_mask, True)
+        _, row_weight = ops.unstack(weights)
+        w = attached_weights(
+            self.importance, phi, x, embedded, history_mask, category, has_source, row_weight
+        )
         logits = conet_logits(x, cross, head_weight, head_bias, self.slope)
-        both = ops.stack((w * self.prior_weight, share))
+        both = ops.stack((w * self.prior_weight, row_weight))
         return (cross_entropies(logits, labels) * both).sum()
 
 
@@ -184,9 +186,11 @@ class PhiProduct(nn.Cell):
         super().__init__(auto_prefix=False)
         self.perceptron = perceptron
 
-    def construct(self, influence, ids, known, category, history, real, effect, share, *phi):
-        candidate, embedded = self.perceptron.inputs(ids, known, history)
+    def construct(
+        self, influence, ids, id_mask, category, history, history_mask, has_source, row_weight, *phi
+    ):
+        candidate, embedded = self.perceptron.inputs(ids, id_mask, history)
         importance = self.perceptron.importance
-        g = importance.score(phi, candidate, candidate, category, embedded, real)
-        w = importance.weights(phi, g, effect, share)
+        g = importance.score(phi, candidate, candidate, category, embedded, history_mask)
+        w = importance.weights(phi, g, has_source, row_weight)
         return (w * influence).sum(), w

@@ -37,80 +37,63 @@ class LowerLoss(nn.Cell):
         super().__init__(auto_prefix=False)
         self.model = model
 
-    def construct(self, ids, known, labels, weights):
-        losses = cross_entropies(self.model(ids, known), labels) * weights
+    def construct(self, ids, id_mask, labels, weights):
+        losses = cross_entropies(self.model(ids, id_mask), labels) * weights
         return losses.sum(), losses[-1].sum()
-
-
-class LowerStep(nn.Cell):
-    """One Adam update of theta for given weights of the rows; returns the mean target loss, and the
-    whole loss."""
-
-    def __init__(self, model, optimizer):
-        super().__init__(auto_prefix=False)
-        self.loss, self.optimizer = LowerLoss(model), optimizer
-        self.gradients = ops.value_and_grad(self.loss, None, optimizer.parameters, has_aux=True)
-
-    def construct(self, learning_rate, ids, known, labels, weights):
-        (whole, target), gradients = self.gradients(ids, known, labels, weights)
-        updated = self.optimizer(gradients, learning_rate)
-        return ops.depend(target, updated), ops.depend(whole, updated)
-
-
-class WeighedStep(nn.Cell):
-    """LowerStep with the perceptron's weights at the theta before it, as constants."""
-
-    def __init__(self, perceptron, step):
-        super().__init__(auto_prefix=False)
-        self.perceptron, self.step = perceptron, step
-
-    def construct(
-        self, learning_rate, ids, known, labels, category, history, real, effect, share
-    ):  # fmt: skip
-        _, weights = self.perceptron(ids, known, category, history, real, effect, share)
-        return self.step(learning_rate, ids, known, labels, weights)
 
 
 class AttachedLoss(nn.Cell):
     """The lower loss with w(phi, theta) inside, as published: theta can lower its loss by lowering
     the weight of a hard behaviour, through the item embedding in gamma_1."""
 
-    def __init__(self, model, perceptron):
+    def __init__(self, perceptron):
         super().__init__(auto_prefix=False)
-        self.model, self.perceptron = model, perceptron
-        self.importance, self.prior_weight = perceptron.importance, perceptron.prior_weight
+        self.model, self.perceptron = perceptron.model, perceptron
 
-    def construct(self, ids, known, labels, category, history, real, effect, share):
-        model = self.model
-        x = embed(model.table, ids, known, model.config.zero_padding)
-        _, embedded = self.perceptron.inputs(ids, known, history)
+    def construct(
+        self, ids, id_mask, labels, category, history, history_mask, has_source, row_weight
+    ):
+        model, perceptron = self.model, self.perceptron
+        x = embed(model.table, ids, id_mask, model.config.zero_padding)
+        _, embedded = perceptron.inputs(ids, id_mask, history)
         embedded = ops.stop_gradient(embedded)
         logits = conet_logits(
             x, model.cross, model.head_weight, model.head_bias, model.config.slope
-        )  # fmt: skip
-        w = attached_weights(
-            self.importance, self.perceptron.phi, x, embedded, real, category, effect, share
         )
-        losses = cross_entropies(logits, labels) * ops.stack((w * self.prior_weight, share))
+        w = attached_weights(
+            perceptron.importance, perceptron.phi, x, embedded, history_mask, category, has_source,
+            row_weight,
+        )  # fmt: skip
+        weights = ops.stack((w * perceptron.prior_weight, row_weight))
+        losses = cross_entropies(logits, labels) * weights
         return losses.sum(), losses[-1].sum()
 
 
-class AttachedStep(nn.Cell):
-    """LowerStep with the weights in the differentiated graph."""
+class LowerStep(nn.Cell):
+    """One Adam update of theta; returns the mean target loss, and the whole loss.  columns: the
+    arguments of the loss."""
 
-    def __init__(self, model, perceptron, optimizer):
+    def __init__(self, loss, optimizer):
         super().__init__(auto_prefix=False)
-        self.loss, self.optimizer = AttachedLoss(model, perceptron), optimizer
-        self.gradients = ops.value_and_grad(self.loss, None, optimizer.parameters, has_aux=True)
+        self.loss, self.optimizer = loss, optimizer
+        self.gradients = ops.value_and_grad(loss, None, optimizer.parameters, has_aux=True)
 
-    def construct(
-        self, learning_rate, ids, known, labels, category, history, real, effect, share
-    ):  # fmt: skip
-        (whole, target), gradients = self.gradients(
-            ids, known, labels, category, history, real, effect, share
-        )  # fmt: skip
+    def construct(self, learning_rate, *columns):
+        (whole, target), gradients = self.gradients(*columns)
         updated = self.optimizer(gradients, learning_rate)
         return ops.depend(target, updated), ops.depend(whole, updated)
+
+
+class WeightedStep(nn.Cell):
+    """LowerStep with the perceptron's weights at the theta before it, as constants."""
+
+    def __init__(self, perceptron, step):
+        super().__init__(auto_prefix=False)
+        self.perceptron, self.step = perceptron, step
+
+    def construct(self, learning_rate, ids, id_mask, labels, *columns):
+        _, weights = self.perceptron(ids, id_mask, *columns)
+        return self.step(learning_rate, ids, id_mask, labels, weights)
 
 
 class BilevelStep:
@@ -128,7 +111,8 @@ class BilevelStep:
         options = options.fitted(len(rows.pair.target.train), size)
         self.model, self.rows, self.options = model, rows, options
         self.steps_per_epoch = -(-len(rows) // size)
-        self.rows_done, self.upper, self.cell = [], None, LowerStep(model, optimizer)
+        self.upper_rows, self.upper = [], None
+        self.cell = LowerStep(LowerLoss(model), optimizer)
         if options.variant == "oracle" and rows.harmful is None:
             raise ValueError("--arm oracle needs --truth, which only a generated pair has.")
         if options.learns:
@@ -138,9 +122,9 @@ class BilevelStep:
             perceptron = BehaviourPerceptron(model, options.prior_weight)
             self.upper = UpperLevel(perceptron, rows, options, seed)
             if attached:
-                self.cell = AttachedStep(model, perceptron, optimizer)
+                self.cell = LowerStep(AttachedLoss(perceptron), optimizer)
             else:
-                self.cell = WeighedStep(perceptron, self.cell)
+                self.cell = WeightedStep(perceptron, self.cell)
         self.cell.set_train()
 
     def __call__(self, batch: Batch, learning_rate: float, number: int) -> Tensor:
@@ -150,7 +134,7 @@ class BilevelStep:
         self.log(batch, target, number)
         if self.upper and done % self.options.interval == 0 and epoch > self.options.pre_epoch:
             figures = self.upper.update(float(whole.asnumpy()), learning_rate)
-            self.rows_done.append({"kind": "upper", "epoch": epoch + 1} | figures)
+            self.upper_rows.append({"kind": "upper", "epoch": epoch + 1} | figures)
             logger.info(
                 "upper update %d: main loss %.5f, meta loss %.5f",
                 figures["update"], figures["lower_loss"], figures["dev_loss"],
@@ -201,7 +185,7 @@ class BilevelStep:
 
     def records(self) -> list[dict]:
         """Rows of history.csv for the upper updates since the last call."""
-        rows, self.rows_done = self.rows_done, []
+        rows, self.upper_rows = self.upper_rows, []
         return rows
 
     def counters(self) -> dict:

@@ -73,7 +73,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     first_epoch = list(compilations)
     whole = outcome(levels)
     assert compilations == first_epoch
-    used = {"LowerStep"} if arm == "uniform" else {"WeighedStep", "Features", "Gradients"}
+    used = {"LowerStep"} if arm == "uniform" else {"WeightedStep", "Features", "Gradients"}
     used |= {"SecondDerivatives"} if estimator else {"FieldLogits"}
     assert used <= set(first_epoch)
     shutil.rmtree(tmp_path / "run")
