@@ -74,20 +74,6 @@ def test_dense_columns_outside_the_unit_interval_are_scaled_by_train(ali_copy, t
     assert (splits.test.dense[:, c] == 1.0).all()  # clipped
 
 
-def test_column_order_and_number_format_are_free(ali_folder, ali_copy, tmp_path):
-    for path in parts(ali_copy):
-        columns = read(path)
-        columns = {name: columns[name] for name in sorted(columns)}
-        columns["205"] = np.array([f"{value}.0" for value in columns["205"]])
-        write(path, columns)
-    changed, schema = load_ali_ccp(ali_copy, cache_dir=tmp_path / "c")
-    plain, plain_schema = load_ali_ccp(ali_folder, cache_dir=tmp_path / "c")
-    assert schema.fields == plain_schema.fields
-    for a, b in zip(plain, changed):
-        for name, column in a.columns().items():
-            np.testing.assert_array_equal(column, getattr(b, name))
-
-
 def test_purchase_is_a_second_label_and_never_a_feature(ali_folder, tmp_path):
     splits, schema = load_ali_ccp(ali_folder, labels=("click", "purchase"), cache_dir=tmp_path)
     assert schema.labels == ("click", "purchase")

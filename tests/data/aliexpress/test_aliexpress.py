@@ -1,6 +1,5 @@
 """AliExpress: columns, join, split by page, bad input, mutated lines, the generator."""
 
-import csv
 import hashlib
 import math
 import random
@@ -25,7 +24,7 @@ from hamur.data.synthetic.signals import expected_auc
 from hamur.data.text import checks, reader
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.metrics import label_entropy
-from tests.support.caches import assert_same, change_cell
+from tests.support.caches import change_cell
 from tests.support.fuzz import mutated
 
 SIZES = dict(rows=400, test_rows=150, rates=(0.3, 0.1), signal=1.5)
@@ -169,20 +168,6 @@ def test_last_pages_are_whole_and_just_enough():
     assert last_pages(np.array([1, 2, 1, 3]), 0.5).tolist() == [False, True, False, True]
 
 
-def test_column_order_crlf_byte_order_mark_and_last_line_end_do_not_matter(
-    processed, made, tmp_path
-):
-    whole, _ = load_aliexpress(processed, cache_dir=tmp_path / "c")
-    for part in files.PARTS:
-        path = processed / f"{part}.csv"
-        with path.open(newline="") as file:
-            rows = list(csv.reader(file))
-        order = random.Random(1).sample(range(82), 82)
-        text = "\r\n".join(",".join(row[n] for n in order) for row in rows)
-        path.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert_same(whole, load_aliexpress(processed, cache_dir=tmp_path / "c")[0])
-
-
 def test_purchases_without_a_click_are_refused_or_counted(processed, set_cell, tmp_path):
     set_cell(processed / "test.csv", 5, "click", "0")
     set_cell(processed / "test.csv", 5, "conversion", "1")
@@ -264,27 +249,6 @@ def test_bad_cells_name_file_line_and_column(raw, tmp_path, name, column, value,
     found = caught.value
     assert (str(found.file), found.line, found.column) == (str(raw / name), 8, column_name)
     assert "Remedy: " in str(found) and "\n" not in str(found)
-
-
-BAD_PROCESSED = [
-    ("click", "2"),
-    ("conversion", ""),
-    ("numerical_5", "nan"),
-    ("numerical_63", "-inf"),
-    ("categorical_3", "-1"),
-    ("categorical_16", "0.5"),
-]
-
-
-@pytest.mark.parametrize(("column", "value"), BAD_PROCESSED)
-def test_bad_cells_of_processed_files_too(processed, set_cell, tmp_path, column, value):
-    set_cell(processed / "train.csv", 8, column, value)
-    with pytest.raises(DataValueError, match=r"train\.csv:8: .*Remedy: ") as caught:
-        load_aliexpress(processed, cache_dir=tmp_path / "c")
-    assert (caught.value.line, caught.value.column) == (8, column)
-    _, schema = load_aliexpress(processed, on_bad_rows="skip", cache_dir=tmp_path / "c")
-    counts = schema.split["files"]["train.csv"]
-    assert counts["rows_read"] == counts["rows_kept"] + 1 == 400
 
 
 def test_bad_cells_are_skipped_and_counted_one_by_one(raw, tmp_path):
