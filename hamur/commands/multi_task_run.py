@@ -15,6 +15,7 @@ from hamur import metrics, models, training
 from hamur.commands.multi_task import OFFICIAL, PREFERENCE_FLAGS, SYNTHETIC, TaskConfig
 from hamur.commands.script import make_trainer, open_run, select_device, train_block
 from hamur.data.synthetic.conflict import make_task_conflict
+from hamur.data.table import choose_labels, first_rows
 from hamur.files import write_json
 from hamur.metrics import fronts
 from hamur.metrics.exact_front import exact_front
@@ -65,7 +66,8 @@ def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:
     problem = Problem(config, splits, schema, entropy, truth)
     say = (lambda *_: None) if config.quiet else print
     model = build(problem)
-    say(f"{schema.name}: {config.dataset_path or 'generated rows'}\n\n{data_table(problem)}\n")
+    say(f"{schema.name}: {config.dataset_path or 'generated rows'}\n")
+    say(f"{tables.task_table(splits, schema)}\n")
     description = results.run_description(config, model.config, script, splits, schema)
     counts = open_run(config, description, model, say)
     chosen_on = splits.test if config.select_on == "test" else splits.valid
@@ -126,7 +128,7 @@ def load_data(config: TaskConfig, load: Callable) -> tuple:
             on_bad_rows=config.on_bad_rows,
         )
     if config.tasks is not None:
-        splits, schema = choose_tasks(splits, schema, config.tasks.split(","))
+        splits, schema = choose_labels(splits, schema, config.tasks.split(","))
         truth = None
     if config.task_num != len(schema.labels):
         raise ValueError(
@@ -134,41 +136,8 @@ def load_data(config: TaskConfig, load: Callable) -> tuple:
             f"columns: {', '.join(schema.labels)}."
         )
     if config.max_rows is not None:
-        splits = splits._replace(train=first_pages(splits.train, config.max_rows))
+        splits = splits._replace(train=first_rows(splits.train, config.max_rows))
     return splits, schema, truth
-
-
-def choose_tasks(splits, schema, names) -> tuple:
-    """(splits, schema) with these label columns, in this order."""
-    unknown = [name for name in names if name not in schema.labels]
-    if unknown:
-        raise ValueError(f"--tasks names {unknown[0]!r}; the data have {', '.join(schema.labels)}.")
-    columns = [schema.labels.index(name) for name in names]
-    tables = (dataclasses.replace(t, labels=np.asarray(t.labels)[:, columns]) for t in splits)
-    return type(splits)(*tables), dataclasses.replace(schema, labels=tuple(names))
-
-
-def first_pages(table, rows: int):
-    """The first rows of a table and the rest of the last search page."""
-    if rows >= len(table):
-        return table
-    end = rows
-    if table.group is not None:
-        later = np.flatnonzero(np.asarray(table.group[rows:]) != table.group[rows - 1])
-        end = rows + int(later[0]) if len(later) else len(table)
-    return table.take(np.arange(end))
-
-
-def data_table(problem: Problem) -> str:
-    """Rows and share of positives of every task and split, as text."""
-    splits = problem.splits
-    header = [f"{part} {what}" for part in splits._fields for what in ("rows", "positive")]
-    rows = []
-    for k, name in enumerate(problem.schema.labels):
-        labels = [np.asarray(table.labels)[:, k] for table in splits]
-        cells = [(f"{len(y):,}", f"{y.mean(dtype=np.float64):.2%}") for y in labels]
-        rows.append([name, *sum(cells, ())])
-    return tables.text_table(["task", *header], rows)
 
 
 def unknown_counts(problem: Problem) -> dict:
@@ -363,9 +332,4 @@ def write(folder: Path, content: dict, problem: Problem, say: Callable) -> None:
         f"\nresults in {folder}; weights of epoch {run['best_epoch']} of {run['epochs']}, the best "
         f"on {config.select_on}\ntest split{note}:\n"
     )
-    even = [{"preference": [1 / len(names)] * len(names), **content["test"]}]
-    print(front.front_table(content.get("front") or even, names))
-    if "front" in content:
-        print("\n" + front.measures_table(content["front_measures"], names))
-        if content["front_measures"].get("front_degenerate"):
-            print("every span is within its noise: on these rows the preference controls nothing")
+    print(front.report(content, names))

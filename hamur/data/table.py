@@ -1,7 +1,7 @@
 """Equally long columns: a data set, a split and a batch are all a `Table`."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -153,6 +153,27 @@ def drop_fields(splits: Splits, schema: Schema, names: Iterable[str]) -> tuple[S
         for table in splits
     )
     return Splits(*tables), smaller
+
+
+def choose_labels(splits: Splits, schema: Schema, names: Sequence[str]) -> tuple[Splits, Schema]:
+    """The same rows with these label columns, in this order.
+
+    Raises:  ValueError: no such label.
+    """
+    for name in names:
+        if name not in schema.labels:
+            raise ValueError(f"--tasks names {name!r}; the data have {', '.join(schema.labels)}.")
+    columns = [schema.labels.index(name) for name in names]
+    tables = (dataclasses.replace(t, labels=np.asarray(t.labels)[:, columns]) for t in splits)
+    return Splits(*tables), dataclasses.replace(schema, labels=tuple(names))
+
+
+def first_rows(table: Table, rows: int) -> Table:
+    """The first rows of a table, and the rest of the last group."""
+    if table.group is not None and rows < len(table):
+        later = np.asarray(table.group[rows:]) != table.group[rows - 1]
+        rows += int(np.argmax(later)) if later.any() else len(later)
+    return table if rows >= len(table) else table.take(np.arange(rows))
 
 
 def _check_width(part: str, width: int, names: tuple[str, ...]) -> None:

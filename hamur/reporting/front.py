@@ -152,6 +152,18 @@ def front_table(entries, tasks) -> str:
     return text_table(header, rows)
 
 
+def report(content: dict, tasks) -> str:
+    """What is printed of metrics.json: the test split, and for a front its measures."""
+    even = {"preference": [1 / len(tasks)] * len(tasks), **content["test"]}
+    text = front_table(content.get("front") or [even], tasks)
+    if "front" not in content:
+        return text
+    text += "\n\n" + measures_table(content["front_measures"], tasks)
+    if content["front_measures"].get("front_degenerate"):
+        text += "\nevery span is within its noise: on these rows the preference controls nothing"
+    return text
+
+
 def measures_table(measures: dict, tasks) -> str:
     """Hypervolumes, and control and span of each task, as text."""
     rows = []

@@ -1,6 +1,6 @@
 """Aligned text tables for the terminal, and the same rows as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,18 +22,32 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def data_table(splits, schema) -> str:
     """Rows and share of positives of each split, per domain and in total."""
-    header = ["domain"]
-    for part in splits._fields:
-        header += [f"{part} rows", "positive"]
     rows = []
     for d, name in [*enumerate(schema.domain_names), (None, "all")]:
-        row = [str(name)]
-        for table in splits:
-            labels = np.asarray(table.labels)[:, 0]
-            labels = labels if d is None else labels[np.asarray(table.domain) == d]
-            row += [f"{len(labels):,}", f"{labels.mean():.1%}" if len(labels) else UNDEFINED]
-        rows.append(row)
-    return text_table(header, rows)
+        columns = [np.asarray(table.labels)[:, 0] for table in splits]
+        if d is not None:
+            columns = [y[np.asarray(table.domain) == d] for y, table in zip(columns, splits)]
+        rows.append([str(name), *_shares(columns, digits=1)])
+    return text_table(["domain", *_parts(splits)], rows)
+
+
+def task_table(splits, schema) -> str:
+    """Rows and share of positives of each split, per task."""
+    rows = []
+    for k, name in enumerate(schema.labels):
+        columns = [np.asarray(table.labels)[:, k] for table in splits]
+        rows.append([name, *_shares(columns, digits=2)])
+    return text_table(["task", *_parts(splits)], rows)
+
+
+def _parts(splits) -> list[str]:
+    return [title for part in splits._fields for title in (f"{part} rows", "positive")]
+
+
+def _shares(columns: Sequence[np.ndarray], digits: int) -> Iterator[str]:
+    for labels in columns:
+        yield f"{len(labels):,}"
+        yield f"{labels.mean(dtype=np.float64):.{digits}%}" if len(labels) else UNDEFINED
 
 
 def metrics_table(report: dict, domain_names: Sequence[str]) -> str:
