@@ -77,17 +77,17 @@ def is_cache(folder: Path) -> bool:
     return (folder / "schema.json").is_file()
 
 
-def open_prepared(folder: Path, split: str | None, fit_on: str, **asked) -> Loaded:
+def open_prepared(folder: Path, **asked) -> Loaded:
     """A cache that `prepare` made, unless options ask for something that it is not.
 
-    asked: further entries of the schema's `split`, None for whatever they are.
+    asked: name, domain_names and labels of the schema, split (its rule) and further entries of its
+    `split`; None for whatever they are.
     """
     splits, schema = open_cache(folder)
-    asked |= {"split": split, "fit_on": None if fit_on == "train" else fit_on}
-    made = {"split": schema.split["rule"], "fit_on": schema.split["fit_on"]}
-    made |= {name: schema.split.get(name) for name in asked if name not in made}
-    if any(value not in (None, made[name]) for name, value in asked.items()):
-        told = ", ".join(f"{name} {value!r}" for name, value in made.items())
+    made = {name: getattr(schema, name) for name in ("name", "domain_names", "labels")}
+    made |= {**schema.split, "split": schema.split["rule"]}
+    if any(value not in (None, made.get(name)) for name, value in asked.items()):
+        told = ", ".join(f"{name} {made.get(name)!r}" for name in asked)
         raise ValueError(f"{folder} was prepared with {told}; prepare it again to change them")
     return splits, schema
 

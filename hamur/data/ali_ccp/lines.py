@@ -27,6 +27,7 @@ from pyarrow import csv
 
 from hamur.data.ali_ccp.columns import COMMON_FIELDS, KEY, SKELETON_FIELDS
 from hamur.data.errors import DataError, DataFormatError, DataValueError, TruncatedFileError
+from hamur.data.streaming.sources import count_lines
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 
 LIST, LABELS = "feature_list", ("click", "conversion")
@@ -88,7 +89,7 @@ def parse(block: bytes, form: LineFormat, bad_rows: BadRows, first_line: int) ->
     try:
         if block.translate(None, _BYTES):
             raise _Odd
-        return _parse(block, form, np.arange(first_line, first_line + _count_lines(block)))
+        return _parse(block, form, np.arange(first_line, first_line + count_lines(block)))
     except (_Odd, pa.ArrowInvalid):
         texts = block.split(b"\n")
         if not texts[-1]:
@@ -102,10 +103,6 @@ def parse(block: bytes, form: LineFormat, bad_rows: BadRows, first_line: int) ->
                 _reject(text, form, bad_rows, int(numbers[row]), at_end, *found)
         sound = b"".join(text + b"\n" for text, keep in zip(texts, good) if keep)
         return _parse(sound, form, numbers[good]) if sound else _nothing(form)
-
-
-def _count_lines(block: bytes) -> int:
-    return block.count(b"\n") + (not block.endswith(b"\n"))
 
 
 def _reject(

@@ -102,7 +102,8 @@ def load_ali_ccp(
     root = SAMPLE if path is None else Path(path).expanduser()
     policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
     if cache.is_cache(root):
-        loaded = cache.open_prepared(root, split, fit_on, multi=multi, max_len=max_len)
+        fit = None if fit_on == "train" else fit_on
+        loaded = cache.open_prepared(root, split=split, fit_on=fit, multi=multi, max_len=max_len)
     elif is_raw(root):
         if fit_on != "train" or encoding != "train":
             raise ValueError("raw files are encoded by their training rows: fit_on and encoding")

@@ -39,7 +39,7 @@ from hamur.data.streaming.joined import (
 from hamur.data.streaming.plan import plan_cache
 from hamur.data.streaming.prepare import CachePlan, DataSet
 from hamur.data.streaming.read import RawFormat, reject_repeated
-from hamur.data.streaming.sources import Source, find_sources
+from hamur.data.streaming.sources import Source, sources_in, take
 from hamur.data.streaming.vocabulary import IdCounts
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
 
@@ -53,7 +53,8 @@ _log = logging.getLogger(__name__)
 
 def find(folder: Path) -> list[Source]:
     """The four files, plain, compressed or in an archive."""
-    return find_sources(folder, FILES, PAGE)
+    remedy = f"fetch them from {PAGE} and put them into this folder"
+    return take(sources_in(folder, FILES), FILES, folder, remedy)
 
 
 def describe(options: Options) -> JoinedSource:

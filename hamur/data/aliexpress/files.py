@@ -16,7 +16,7 @@ from pathlib import Path
 from hamur.config import comma_separated, encoding_flag
 from hamur.data import table
 from hamur.data.errors import DataFileNotFoundError, DataFormatError
-from hamur.data.streaming.sources import Source, sources_in
+from hamur.data.streaming.sources import Source, sources_in, take
 from hamur.data.text.bad_rows import Policy
 from hamur.data.text.lines import FileFormat
 
@@ -184,17 +184,9 @@ def find_raw(folder: Path) -> list[Source]:
     chosen: list[Source] = []
     for country in COUNTRIES:
         names = [raw_name(country, side, part) for part in PARTS for side in ("user", "item")]
-        missing = [name for name in names if name not in found]
-        if len(missing) == len(names):
-            continue
-        if missing:
-            raise DataFileNotFoundError(
-                f"{', '.join(missing)} not found, plain or in a .zip",
-                file=folder,
-                expected=", ".join(names),
-                remedy=f"fetch aliexpress_{country}_datasets.zip from {PAGE} into this folder",
-            )
-        chosen += [found[name] for name in names]
+        if any(name in found for name in names):
+            remedy = f"fetch aliexpress_{country}_datasets.zip from {PAGE} into this folder"
+            chosen += take(found, names, folder, remedy)
     check_found(folder, chosen)
     return chosen
 

@@ -89,7 +89,7 @@ def load_aliexpress(
     labels, countries = tuple(labels), None if countries is None else tuple(countries)
     policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
     if cache.is_cache(root):
-        loaded = _open_prepared(root, countries, labels)
+        loaded = cache.open_prepared(root, name=NAME, domain_names=countries, labels=labels)
     elif holds_raw(root):
         if encoding != "train":
             raise ValueError("raw files are encoded by their training rows: encoding")
@@ -143,14 +143,3 @@ def _find_processed(root: Path) -> dict[str, list[Path]]:
             country = folder.resolve().name.removeprefix("AliExpress_")
             files[country] = find_files(folder, _FILE_SETS, "pass the folder of both files")
     return files
-
-
-def _open_prepared(
-    source: Path, countries: tuple[str, ...] | None, labels: tuple[str, ...]
-) -> tuple[Splits, Schema]:
-    splits, schema = cache.open_cache(source)
-    made = {"name": schema.name, "countries": schema.domain_names, "labels": schema.labels}
-    asked = {"name": NAME, "countries": tuple(countries or schema.domain_names), "labels": labels}
-    if made != asked:
-        raise ValueError(f"{source} was prepared as {made}; prepare it again to have {asked}")
-    return splits, schema

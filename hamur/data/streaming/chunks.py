@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,22 +18,12 @@ SPLIT, DOMAIN = "split.npy", "domain.npy"  # of the job that divides the rows of
 ABSENT = -1  # of an id
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A finished range of a raw file: its folder, the lines it was read from, the rows it holds."""
 
     folder: Path
     lines: int
     rows: int
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The blocks of rows, memory-mapped."""
-        path = self.folder / CHUNK
-        if path.stat().st_size:
-            with pa.memory_map(str(path)) as file:
-                reader = pa.ipc.open_file(file)
-                for number in range(reader.num_record_batches):
-                    yield reader.get_batch(number)
 
 
 def column(batch: pa.RecordBatch, name: str) -> np.ndarray:
@@ -41,11 +32,16 @@ def column(batch: pa.RecordBatch, name: str) -> np.ndarray:
 
 
 def batches(chunks: Iterable[Chunk]) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """The blocks of all chunks of a file, each with the number of lines before its chunk."""
+    """The blocks of rows of a file, memory-mapped, each with the number of lines before its
+    chunk."""
     lines_before = 0
     for chunk in chunks:
-        for batch in chunk.batches():
-            yield batch, lines_before
+        path = chunk.folder / CHUNK
+        if path.stat().st_size:
+            with pa.memory_map(str(path)) as file:
+                reader = pa.ipc.open_file(file)
+                for number in range(reader.num_record_batches):
+                    yield reader.get_batch(number), lines_before
         lines_before += chunk.lines
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hamur.data.errors import DataFormatError, DuplicateRowError, JoinError, TruncatedFileError
 from hamur.data.streaming.chunks import CHUNK, POINTER, Chunk, batches, column
-from hamur.data.streaming.sources import blocks_of_lines
+from hamur.data.streaming.sources import blocks_of_lines, count_lines
 from hamur.data.text.bad_rows import BadRows, Policy
 
 KEYS, PLACES = "keys.npy", "places.npy"
@@ -88,7 +88,7 @@ def read_range(
                     longest[field] = max(longest[field], length)
                 counts.update(found)
                 rows += batch.num_rows
-                lines += block.count(b"\n") + (not block.endswith(b"\n"))
+                lines += count_lines(block)
                 if bad_rows and policy.on_bad_rows == "error":
                     break  # a later line cannot be the first bad one
         except DataFormatError as error:  # of the file, not of a row: no skipping helps

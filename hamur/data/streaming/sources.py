@@ -139,12 +139,8 @@ def _members(path: Path) -> Iterator[tuple[str, ...]]:
                     yield from ((name, each) for each in inner.namelist() if each.endswith(".csv"))
 
 
-def find_sources(folder: Path, names: Sequence[str], page: str) -> list[Source]:
-    """The file of each base name, see `sources_in`.
-
-    Raises:  DataFileNotFoundError: a name is nowhere; says what is there and where to get it.
-    """
-    found = sources_in(folder, names)
+def take(found: dict[str, Source], names: Sequence[str], folder: Path, remedy: str) -> list[Source]:
+    """The files of these base names.  Raises:  DataFileNotFoundError: some are not there."""
     missing = [name for name in names if name not in found]
     if missing:
         present = sorted(p.name for p in folder.iterdir())[:8] if folder.is_dir() else []
@@ -152,10 +148,15 @@ def find_sources(folder: Path, names: Sequence[str], page: str) -> list[Source]:
             f"{', '.join(missing)} not found",
             file=folder,
             value=f"files: {', '.join(present) or 'none'}",
-            expected="each of " + ", ".join(names) + " as .csv, .csv.gz, in a .tar.gz or a .zip",
-            remedy=f"fetch them from {page} and put them into this folder",
+            expected=f"each of {', '.join(names)} as .csv, .csv.gz, in a .tar.gz or a .zip",
+            remedy=remedy,
         )
     return [found[name] for name in names]
+
+
+def count_lines(block: bytes) -> int:
+    """The lines of a block, of which the last may lack its line end."""
+    return block.count(b"\n") + (not block.endswith(b"\n"))
 
 
 def blocks_of_lines(
