@@ -102,11 +102,11 @@ def prepare(
             return Prepared(out, json.loads((out / "stats.json").read_text(encoding="utf-8")))
         _check_replaceable(out, overwrite)
     size = sum(path.stat().st_size for path in paths)
-    count = default_workers(size) if workers is None else workers
+    workers = default_workers(size) if workers is None else workers
     try:
-        return _prepare(
-            dataset, Workspace(out, made_from, count, quiet), sources, options, allow_leakage
-        )
+        with Workspace(out, made_from, workers, quiet) as space:
+            stats = _build(dataset, space, sources, options, allow_leakage)
+            return Prepared(out, stats, space.done, space.reused)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -118,61 +118,48 @@ def prepare(
         ) from None
 
 
-def _prepare(dataset: DataSet, workspace: Workspace, sources, options, allow_leakage) -> Prepared:
-    out, made_from = workspace.out, workspace.fingerprint
-    with workspace as space:
-        made = dataset.build(space, sources, options)
-        folder = space.folder / "cache"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        plan = made if isinstance(made, CachePlan) else None
-        if plan:
-            files, splits = _link_files(plan, folder)
-            schema, bad_rows = plan.schema, plan.bad_rows
-        else:
-            splits, schema, bad_rows, *fitted = made
-        if splits.train.row_id is not None:
-            leakage.check_splits(splits)
-        leakage.check_features(splits.train, schema, allow_leakage)
-        stats = statistics(splits, schema, bad_rows, dataset.user, dataset.item)
-        build_tables.check_classes(splits, schema)
-        if plan:
-            schema = _described(schema, stats, made_from)
-            cache.publish(folder, out, schema, made_from, files, plan.tables, bad_rows, stats)
-        else:
-            cache.write_cache(out, splits, schema, made_from, bad_rows, stats, *fitted)
-        return Prepared(out, stats, space.done, space.reused)
+def _build(dataset: DataSet, space: Workspace, sources, options, allow_leakage) -> dict:
+    """Writes the cache; returns its statistics."""
+    out, made_from, folder = space.out, space.fingerprint, space.folder / "cache"
+    made = dataset.build(space, sources, options)
+    plan = made if isinstance(made, CachePlan) else None
+    if plan is not None:
+        files, splits = _link_files(plan, folder)
+        schema, bad_rows = plan.schema, plan.bad_rows
+    else:
+        splits, schema, bad_rows, *fitted = made
+    if splits.train.row_id is not None:
+        leakage.check_splits(splits)
+    leakage.check_features(splits.train, schema, allow_leakage)
+    stats = statistics(splits, schema, bad_rows, dataset.user, dataset.item)
+    build_tables.check_classes(splits, schema)
+    if plan is None:
+        cache.write_cache(out, splits, schema, made_from, bad_rows, stats, *fitted)
+        return stats
+    found = {"source": made_from["source"]}  # what a result file has to tell about the split
+    for name in ("rows", "row_ids_sha256"):
+        found[name] = {split: content[name] for split, content in stats["splits"].items()}
+    split = {**schema.split, **found, "files": stats["files"]}
+    schema = dataclasses.replace(schema, split=split)
+    cache.publish(folder, out, schema, made_from, files, plan.tables, bad_rows, stats)
+    return stats
 
 
 def _link_files(plan: CachePlan, folder: Path) -> tuple[dict[str, dict], Splits]:
     """The arrays of the finished jobs below one folder, without copying them, and opened."""
+    shutil.rmtree(folder, ignore_errors=True)
     files, arrays = {}, {}
     for name, (array, entry) in plan.files.items():
         target = folder / f"{name}.npy"
         target.parent.mkdir(parents=True, exist_ok=True)
-        _link(array, target)
+        try:
+            os.link(array, target)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(array, target)
         files[f"{name}.npy"] = entry
         arrays[name] = np.load(target, mmap_mode="r", allow_pickle=False)
     files |= cache.write_arrays(folder, plan.fitted)
     return files, Splits(*(cache.arrange(plan.tables[s], arrays, plan.schema) for s in SPLITS))
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
-
-
-def _described(schema: Schema, stats: dict, made_from: dict) -> Schema:
-    """The schema with what a result file has to tell about the split."""
-    found = {
-        "source": made_from["source"],
-        "rows": {part: split["rows"] for part, split in stats["splits"].items()},
-        "row_ids_sha256": {p: split["row_ids_sha256"] for p, split in stats["splits"].items()},
-        "files": stats["files"],
-    }
-    return dataclasses.replace(schema, split={**schema.split, **found})
 
 
 def plain(options) -> dict:

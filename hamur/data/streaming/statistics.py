@@ -77,14 +77,13 @@ def _split(table: Table, schema: Schema, counted: dict[str, int]) -> dict:
 
 def _total(stats: dict) -> dict:
     """Rows and positives of all splits together."""
-
-    def add(parts: list[dict]) -> dict:
-        names = ["rows", *(f"{name}_positives" for name in stats["labels"])]
-        return {name: sum(part[name] for part in parts) for name in names}
-
-    parts = list(stats["splits"].values())
-    domains = {d: add([part["domains"][d] for part in parts]) for d in parts[0]["domains"]}
-    return add(parts) | {"domains": domains}
+    names = ["rows", *(f"{name}_positives" for name in stats["labels"])]
+    splits = list(stats["splits"].values())
+    domains = {
+        d: {name: sum(split["domains"][d][name] for split in splits) for name in names}
+        for d in splits[0]["domains"]
+    }
+    return {name: sum(split[name] for split in splits) for name in names} | {"domains": domains}
 
 
 def as_table(stats: dict) -> str:
