@@ -96,12 +96,12 @@ class DomainBatches:
             positions, real = [], []
             for d, (quota, (least, more)) in enumerate(zip(self.quotas, shares)):
                 filled = least + int((step - turns[d]) % self.steps < more)
-                own = streams.take(d, filled)
+                rows = streams.take(d, filled)
                 spare = np.arange(fillers[d], fillers[d] + quota - filled)
                 if len(spare):
-                    own = np.concatenate((own, streams.again(d, spare)))
+                    rows = np.concatenate((rows, streams.repeat(d, spare)))
                 fillers[d] += len(spare)
-                positions.append(own)
+                positions.append(rows)
                 real.append(np.arange(quota) < filled)
             yield np.concatenate(positions), np.concatenate(real)
 
@@ -129,9 +129,10 @@ class ShuffledBatches:
         streams = Streams(len(self.table), 1, lambda rows: np.zeros(len(rows), np.int8), rng)
         size = self.batch_rows
         for _ in range(self.steps):
-            own = streams.take(0, size)
-            real = np.arange(size) < len(own)
-            yield np.concatenate((own, streams.again(0, np.arange(size - len(own))))), real
+            rows = streams.take(0, size)
+            spare = np.arange(size - len(rows))
+            real = np.arange(size) < len(rows)
+            yield np.concatenate((rows, streams.repeat(0, spare))), real
 
 
 def prefetch(items: Iterable, depth: int = 2) -> Iterator:
@@ -227,8 +228,8 @@ def windows(rows: int, rng: np.random.Generator | None) -> Iterator[np.ndarray]:
     size = len(starts)
     if rng is not None and rows > SMALL:
         starts, size = rng.permutation(starts), WINDOW // BLOCK
-    for chosen in np.split(starts, range(size, len(starts), size)):
-        blocks = [np.arange(at, min(at + BLOCK, rows), dtype=dtype) for at in chosen]
+    for window in np.split(starts, range(size, len(starts), size)):
+        blocks = [np.arange(at, min(at + BLOCK, rows), dtype=dtype) for at in window]
         yield np.concatenate(blocks)
 
 
@@ -258,7 +259,7 @@ class Streams:
         self._waiting[g] = [rows[count:]]
         return rows[:count]
 
-    def again(self, g: int, places: np.ndarray) -> np.ndarray:
+    def repeat(self, g: int, places: np.ndarray) -> np.ndarray:
         """Rows of group g that were or will be handed out, to fill a batch; row 0 of the table
         where the group has none."""
         while self._first[g] is None and self._load():
@@ -268,12 +269,12 @@ class Streams:
 
     def _load(self) -> bool:
         """One more window, if there is one."""
-        found = next(self._windows, None)
-        if found is None:
+        window = next(self._windows, None)
+        if window is None:
             return False
-        group = self._group(found)
+        group = self._group(window)
         for g, waiting in enumerate(self._waiting):
-            rows = found[group == g]
+            rows = window[group == g]
             if self._rng is not None:
                 rows = self._rng.permutation(rows)
             waiting.append(rows)

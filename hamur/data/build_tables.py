@@ -79,7 +79,7 @@ def build(
     splits.check_parts(rows, split["rule"])
     fit = _fit(raw, index[0], encoding)
     if fitted is not None:
-        fitted |= {f"vocab/{name}": each.values for name, each in fit.vocabularies.items()}
+        fitted |= {f"vocab/{name}": vocab.values for name, vocab in fit.vocabularies.items()}
         bounds = [[scaler.low, scaler.high] for scaler in fit.scalers.values()]
         fitted["scaler"] = np.array(bounds).reshape(-1, 2)
     tables = Splits(*(_table(raw, rows, fit) for rows in index))

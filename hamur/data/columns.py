@@ -192,9 +192,9 @@ def raw_columns(
     missing = 0 if columns.zero_is_missing else MISSING
     sparse = {name: factorise(cells[name], missing) for name in columns.sparse}
     multi = {}
-    for each in columns.multi:
-        values = split_cells(cells[each.column], each)
-        (sparse if each.first_only else multi)[each.name] = values
+    for spec in columns.multi:
+        values = split_cells(cells[spec.column], spec)
+        (sparse if spec.first_only else multi)[spec.name] = values
     if columns.domain is not None:
         domain = columns.domain.ids(cells[columns.domain.column])
         domain_names = tuple(columns.domain.groups)
@@ -219,10 +219,10 @@ def raw_columns(
 
 def label(rule: str, cells: dict[str, np.ndarray]) -> np.ndarray:
     """(N,) 0/1 by a rule "column" or "column > number".  Raises:  ValueError: another form."""
-    found = _RULE.fullmatch(rule)
-    if found is None:
+    match = _RULE.fullmatch(rule)
+    if match is None:
         raise ValueError(f"label rule is {rule!r}; use a column, or 'column > number'")
-    column, comparison, number = found.groups()
+    column, comparison, number = match.groups()
     values = cells[column]
     return values if comparison is None else _COMPARE[comparison](values, float(number))
 

@@ -82,16 +82,16 @@ def fit_vocabulary(
     else:
         codes = codes[train]
     present = codes[codes != MISSING]
-    known = np.flatnonzero(np.bincount(present, minlength=num_values) >= max(min_count, 1))
+    frequent = np.flatnonzero(np.bincount(present, minlength=num_values) >= max(min_count, 1))
     if not isinstance(order, str):
-        known = known[np.argsort(order[known])]
+        frequent = frequent[np.argsort(order[frequent])]
     elif order == "first":
         first_row = np.full(num_values, len(present))
         first_row[present[::-1]] = np.arange(len(present))[::-1]  # the earliest write stays
-        known = known[np.argsort(first_row[known])]
+        frequent = frequent[np.argsort(first_row[frequent])]
     ids = np.full(num_values + 1, UNKNOWN, np.int32)
-    ids[known] = np.arange(first_id, first_id + len(known))
-    return Vocabulary(ids, column.values[known], max(1, first_id + len(known)))
+    ids[frequent] = np.arange(first_id, first_id + len(frequent))
+    return Vocabulary(ids, column.values[frequent], max(1, first_id + len(frequent)))
 
 
 def identity_vocabulary(column: Codes, train: np.ndarray) -> Vocabulary:
@@ -108,8 +108,8 @@ def identity_vocabulary(column: Codes, train: np.ndarray) -> Vocabulary:
             expected="ids below 2**31",
             remedy="use encoding='train', which numbers the ids anew",
         )
-    kept = np.where(column.values <= largest, column.values, UNKNOWN)
-    ids = np.append(kept, UNKNOWN).astype(np.int32)
+    ids = np.where(column.values <= largest, column.values, UNKNOWN)
+    ids = np.append(ids, UNKNOWN).astype(np.int32)
     return Vocabulary(ids, np.arange(1, largest + 1), largest + 1)
 
 

@@ -81,7 +81,8 @@ def find_files(
             expected=f"a folder of {expected}",
             remedy=fetch,
         )
-    present = [found for names in sets if (found := [n for n in names if (folder / n).is_file()])]
+    present = [[name for name in names if (folder / name).is_file()] for names in sets]
+    present = [names for names in present if names]
     if len(present) != 1:
         names = " and ".join(" + ".join(names) for names in present)
         raise DataFormatError(
@@ -91,14 +92,14 @@ def find_files(
             expected=f"either {expected}",
             remedy=choose if present else fetch,
         )
-    (found,) = present
-    names = next(names for names in sets if found[0] in names)
-    for name in names:
-        if name not in found and name not in optional:
+    for name in next(names for names in sets if present[0][0] in names):
+        if name not in present[0] and name not in optional:
             raise DataFileNotFoundError(
-                f"{name} is missing beside {', '.join(found)}", file=folder / name, remedy=fetch
+                f"{name} is missing beside {', '.join(present[0])}",
+                file=folder / name,
+                remedy=fetch,
             )
-    return [folder / name for name in names if name in found]
+    return [folder / name for name in present[0]]
 
 
 def load_tables(source: TableSource, cache_dir: str | Path | None) -> cache.Loaded:
@@ -139,8 +140,8 @@ def read_tables(
     bad_rows = [BadRows(file, source.policy) for file in source.files]
     joins = [Join(file, *join) for file, join in zip(bad_rows[1:], source.joins)]
     rows = [
-        read_file(each, source.columns, source.file_format, joins)
-        for each in (bad_rows[:1] if joins else bad_rows)
+        read_file(file, source.columns, source.file_format, joins)
+        for file in (bad_rows[:1] if joins else bad_rows)
     ]
     raw = raw_columns(rows, source.columns, source.first_row_id, source.file_domains)
     if source.check is not None:
@@ -166,5 +167,5 @@ def load_raw(
     """
     key = plain(options) | {"allow": list(allow_leakage)}
     folder = cache.folder_for(dataset.name, root, key, cache_dir)
-    made = prepare(dataset, root, folder, options, overwrite=True, allow_leakage=allow_leakage)
-    return cache.open_cache(made.folder)
+    prepared = prepare(dataset, root, folder, options, overwrite=True, allow_leakage=allow_leakage)
+    return cache.open_cache(prepared.folder)

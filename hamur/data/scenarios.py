@@ -124,5 +124,5 @@ def load_scenarios(
 def recognise(file: Path) -> tuple[str, Columns]:
     """The set whose columns are most like those in the header."""
     header = set(read_header(file))
-    known = [(name, columns) for name, (described, _) in SETS.items() for columns in described]
-    return max(known, key=lambda each: len(set(each[1].names) & header))
+    described = [(name, columns) for name, (sets, _) in SETS.items() for columns in sets]
+    return max(described, key=lambda pair: len(set(pair[1].names) & header))

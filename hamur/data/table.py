@@ -131,10 +131,10 @@ def drop_fields(splits: Splits, schema: Schema, names: Iterable[str]) -> tuple[S
     Raises:  ValueError: no such feature, or no sparse feature left.
     """
     names = tuple(names)
-    known = [spec.name for spec in schema.fields]
+    features = [spec.name for spec in schema.fields]
     for name in names:
-        if name not in known:
-            raise ValueError(f"--drop: no feature {name!r}; there are {', '.join(known)}.")
+        if name not in features:
+            raise ValueError(f"--drop: no feature {name!r}; there are {', '.join(features)}.")
     fields = tuple(spec for spec in schema.fields if spec.name not in names)
     domain_field = None if schema.domain_field in names else schema.domain_field
     smaller = dataclasses.replace(schema, fields=fields, domain_field=domain_field)

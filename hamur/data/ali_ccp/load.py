@@ -107,9 +107,9 @@ def load_ali_ccp(
     elif is_raw(root):
         if fit_on != "train" or encoding != "train":
             raise ValueError("raw files are encoded by their training rows: fit_on and encoding")
-        given = dict(split=split, split_seed=split_seed, labels=tuple(labels), policy=policy)
-        given |= dict(domain_map=domain_map, min_count=min_count, multi=multi, max_len=max_len)
-        options = raw.Options(**{k: v for k, v in given.items() if v is not None})
+        values = dict(split=split, split_seed=split_seed, labels=tuple(labels), policy=policy)
+        values |= dict(domain_map=domain_map, min_count=min_count, multi=multi, max_len=max_len)
+        options = raw.Options(**{k: v for k, v in values.items() if v is not None})
         loaded = load_raw(raw.DATASET, root, options, allow, cache_dir)
     else:
         if multi not in (None, "last") or max_len:

@@ -138,8 +138,8 @@ def write_bad_rows(path: Path, bad_rows: list[BadRows]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "line", "reason", "text"])
-        for each in bad_rows:
-            writer.writerows(each.listing())
+        for file_rows in bad_rows:
+            writer.writerows(file_rows.listing())
 
 
 def _lines_at(path: Path, numbers: set[int]) -> dict[int, str]:

@@ -57,14 +57,14 @@ def read_header(path: Path, separator: str = ",") -> list[str]:
     return next(csv.reader([_shown(first)], delimiter=separator), [])
 
 
-def check_header(path: Path, found: list[str], expected: tuple[str, ...]) -> None:
+def check_header(path: Path, header: list[str], expected: tuple[str, ...]) -> None:
     """Raises DataFormatError naming missing, surplus and doubled columns; any order is fine."""
-    if len(found) == 1 and expected[0] in found[0]:
-        _raise_separator(path, found[0], ",", len(expected))
+    if len(header) == 1 and expected[0] in header[0]:
+        _raise_separator(path, header[0], ",", len(expected))
     problems = {
-        "missing": [name for name in expected if name not in found],
-        "surplus": [name for name in found if name not in expected],
-        "doubled": sorted({name for name in found if found.count(name) > 1}),
+        "missing": [name for name in expected if name not in header],
+        "surplus": [name for name in header if name not in expected],
+        "doubled": sorted({name for name in header if header.count(name) > 1}),
     }
     problems = {kind: names for kind, names in problems.items() if names}
     if problems:
@@ -74,7 +74,7 @@ def check_header(path: Path, found: list[str], expected: tuple[str, ...]) -> Non
             file=path,
             line=1,
             column=next(iter(problems.values()))[0],
-            value=",".join(found),
+            value=",".join(header),
             expected=f"the columns {','.join(expected)} in any order",
             remedy="add, remove or rename the columns",
         )
