@@ -40,6 +40,10 @@ def graph_mode():
 
 @pytest.fixture(scope="session")
 def tiny_schema() -> Schema:
+    return make_tiny_schema()
+
+
+def make_tiny_schema() -> Schema:
     """F=3 sparse fields, C=2 dense ones, D=3 domains."""
     fields = (
         FieldSpec("user", "sparse", 11),
@@ -74,8 +78,9 @@ def tiny_table(schema: Schema, rows: int, seed: int) -> Table:
 
 @pytest.fixture(scope="session")
 def tiny_splits(tiny_schema) -> Splits:
+    return make_tiny_splits(tiny_schema)
+
+
+def make_tiny_splits(schema: Schema) -> Splits:
     """600, 150 and 150 rows, both classes in every domain of every split."""
-    sizes = {"train": 600, "valid": 150, "test": 150}
-    return Splits(
-        **{part: tiny_table(tiny_schema, n, seed) for seed, (part, n) in enumerate(sizes.items())}
-    )
+    return Splits(*(tiny_table(schema, rows, seed) for seed, rows in enumerate((600, 150, 150))))

@@ -1,0 +1,228 @@
+"""What every model of every family promises: it trains, survives a kill, predicts, is exported.
+
+A model that is new in `hamur.models` is tested here without another line.
+"""
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+from hamur import metrics, models, training
+from hamur.commands.cross_domain import build_model, make_trainer, row_rules
+from hamur.data.cross_domain.collate import VALID, CrossDomainRows
+from hamur.data.synthetic.conflict import make_task_conflict
+from hamur.data.table import Table
+from hamur.training import loop
+from hamur.training.checkpoint import load_state, load_weights, restore, snapshot
+from hamur.training.preference.meta import meta_step
+from tests.conftest import make_tiny_schema, make_tiny_splits
+from tests.support import pairs
+from tests.support.runs import assert_equal_arrays
+
+EPOCHS, BATCH_SIZE = 2, 150
+TIMES = {"seconds", "rows_per_second"}
+
+
+class Case(NamedTuple):
+    """make(seed) -> model; train and valid are for fit, test for predict; options of the trainer;
+    inputs(table) -> columns for the exported graph.  shared: the resumed training uses what the
+    first one compiled."""
+
+    make: Callable
+    train: object
+    valid: object
+    test: Table
+    options: dict
+    inputs: Callable
+    shared: bool = True
+
+
+def ranking(name):
+    schema = make_tiny_schema()
+    splits = make_tiny_splits(schema)
+
+    def make(seed):
+        return models.RANKING[name](schema, seed=seed, embed_dim=3, hidden_dims=(10, 6))
+
+    options = dict(step=training.supervised_step, averaging=0.9)
+    return Case(make, *splits, options, lambda t: (t.sparse, t.dense, t.domain))
+
+
+def multi_task(name):
+    splits, schema, _ = make_task_conflict(750, seed=3)
+    sizes = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3))
+    entropy = metrics.label_entropy(splits.train.labels)
+    steps = -(-len(splits.train) // BATCH_SIZE)
+    preferences = training.PreferenceOptions(tuple(entropy), EPOCHS * steps, number=3)
+    step = partial(training.preference_step, options=preferences)
+    if name == "metaheac":
+        step = partial(meta_step, steps_per_epoch=steps)
+    even = np.full((1, 2), 0.5, np.float32)
+    evaluation = partial(training.TaskEvaluation, preferences=even, entropy=entropy)
+    options = dict(step=step, evaluation=evaluation, criterion="negative_loss")
+
+    def make(seed):
+        return models.MULTI_TASK[name](schema, seed=seed, **sizes)
+
+    # The same compiled second derivatives may differ in the last bit from call to call.
+    return Case(make, *splits, options, lambda t: (t.sparse, t.dense), name != "metaheac")
+
+
+def cross_domain(name):
+    pair = pairs.random_pair(2, users=60)
+    config = pairs.options(model_name=name, batch_size=40)
+    rows = CrossDomainRows(pair, row_rules(config))
+    valid, test = (rows.candidates(part, 1, 0, VALID) for part in pair.target[1:])
+    trainer = make_trainer(config, rows, config.bilevel_options())
+    options = {name: value for name, value in vars(trainer).items() if name != "save_dir"}
+
+    def make(seed):
+        return build_model(config, rows.sizes, restart=seed)
+
+    _, table = test.pairs(make(0).schema.num_sparse)
+    return Case(make, rows, valid, table, options, lambda t: np.ascontiguousarray(t.sparse.T))
+
+
+CASES = dict.fromkeys(models.RANKING, ranking) | dict.fromkeys(models.MULTI_TASK, multi_task)
+CASES |= dict.fromkeys(models.CROSS_DOMAIN, cross_domain)
+# Their code is that of their adapter model and of mmoe; metaheac compiles for half a minute.
+SLOW = {"dcn_md", "wd_md", "omoe", "metaheac"}
+PARAMS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
+
+
+def once(make):
+    """make, but every call gives what the first one made: a training that shares it with an
+    earlier one compiles nothing."""
+    made = []
+
+    def again(*arguments, **options):
+        if not made:
+            made.append(make(*arguments, **options))
+        return made[0]
+
+    return again
+
+
+def copying(step, number, folder, copy):
+    """The step, but before step `number` the folder is copied: what a kill leaves on disk."""
+
+    def make(*arguments):
+        inner = step(*arguments)
+
+        def watched(batch, rate, count):
+            if count == number and not copy.exists():
+                shutil.copytree(folder, copy)
+            return inner(batch, rate, count)
+
+        for name in ("state", "counters"):
+            if hasattr(inner, name):
+                setattr(watched, name, getattr(inner, name))
+        return watched
+
+    return make
+
+
+def scramble(state):
+    """Overwrite parameters, or an object with arrays() and load(arrays)."""
+    if hasattr(state, "load"):
+        state.load({name: np.zeros_like(array) for name, array in state.arrays().items()})
+        return
+    for parameter in state:
+        parameter.set_data(Tensor(np.full(parameter.shape, 7, parameter.asnumpy().dtype)))
+
+
+def timeless(run):
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in run.history]
+
+
+class Trained:
+    """A model after two epochs, and its training continued in a copy of the folder that was taken
+    in the second one."""
+
+    def __init__(self, case, folder, patch):
+        self.case, self.model = case, case.make(seed=5)
+        self.whole, self.killed = folder / "whole", folder / "killed"
+        steps = -(-len(case.train) // case.options.get("batch_size", BATCH_SIZE))
+        self.step = copying(case.options["step"], steps + 1, self.whole, self.killed)
+        if case.shared:
+            self.step = once(self.step)
+            patch.setattr(loop, "Adam", once(loop.Adam))
+        self.run = self.fit(self.whole)
+        self.weights = snapshot(self.model)
+        self.scores = training.predict(self.model, case.test)
+
+    def forget(self):
+        """Overwrite all that moves, so that only the disk can bring it back."""
+        if not self.case.shared:
+            self.model = self.case.make(seed=6)
+            return
+        step = self.step()
+        for state in (self.model.get_parameters(), loop.Adam().state()):
+            scramble(state)
+        if hasattr(step, "state"):
+            scramble(step.state())
+
+    def fit(self, folder, **changes):
+        options = dict(epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=1e-2, quiet=True)
+        options |= self.case.options | dict(step=self.step) | changes
+        trainer = training.Trainer(save_dir=str(folder), **options)
+        return trainer.fit(self.model, self.case.train, self.case.valid)
+
+
+@pytest.fixture(scope="module", params=PARAMS)
+def trained(request, tmp_path_factory):
+    case = CASES[request.param](request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        yield Trained(case, tmp_path_factory.mktemp(request.param), patch)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(trained):
+    assert load_state(trained.killed / "last")[1]["epoch"] == 1
+    trained.forget()
+    continued = trained.fit(trained.killed, resume=True)
+    assert timeless(continued) == timeless(trained.run)
+    assert (continued.best_epoch, continued.best) == (trained.run.best_epoch, trained.run.best)
+    assert_equal_arrays(snapshot(trained.model), trained.weights)
+    states = [load_state(folder / "last")[0] for folder in (trained.whole, trained.killed)]
+    assert states[0].keys() == states[1].keys()
+    for part, arrays in states[0].items():
+        assert_equal_arrays(states[1][part], arrays)
+
+
+def test_weights_on_disk_are_those_of_the_best_epoch(trained):
+    scramble(trained.model.get_parameters())
+    restore(trained.model, load_weights(trained.whole / "model.safetensors"))
+    found = training.predict(trained.model, trained.case.test)
+    np.testing.assert_array_equal(found, trained.scores)
+
+
+def test_a_score_depends_on_its_row_alone(trained):
+    table, scores = trained.case.test, trained.scores
+    assert len(scores) == len(table) and ((scores > 0) & (scores < 1)).all()
+    order = np.random.default_rng(0).permutation(len(table))
+    permuted = training.predict(trained.model, table.take(order))
+    np.testing.assert_allclose(permuted, scores[order], atol=1e-6)
+    alone = training.predict(trained.model, table.take([7]))
+    assert alone.shape == (1, *scores.shape[1:])
+    np.testing.assert_allclose(alone, scores[[7]], atol=1e-6)
+
+
+def test_the_exported_graph_gives_the_same_scores(trained, tmp_path):
+    path = training.export(trained.model, tmp_path / "serving" / "scorer")
+    assert path == tmp_path / "serving" / "scorer.mindir"
+    graph, extra = nn.GraphCell(ms.load(str(path))), ()
+    if getattr(trained.model, "takes_preferences", False):
+        features = nn.GraphCell(ms.load(str(path.with_name("scorer.features.mindir"))))
+        extra = (features(Tensor(np.full((1, 2), 0.5, np.float32))),)
+    for rows in (1, 3, 40):
+        table = trained.case.test.take(np.arange(rows))
+        served = graph(*map(Tensor, trained.case.inputs(table)), *extra).asnumpy()
+        if extra:
+            served = 1 / (1 + np.exp(-served[:, 0]))
+        np.testing.assert_allclose(served, trained.scores[:rows], atol=1e-6)
