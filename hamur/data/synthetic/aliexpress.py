@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from hamur.data.aliexpress import files
-from hamur.data.synthetic.signals import RANK, GroundTruth, bisect, write_truth
+from hamur.data.synthetic.signals import RANK, GroundTruth, bisect
 from hamur.metrics.exact_front import sigmoid
 
 # click, and purchase, per impression: in line with published log-losses, not counts of the data.
@@ -100,22 +100,6 @@ def make_aliexpress(
             outputs = [stack.enter_context(_open(path, header)) for path in paths]
             truths[part] = _write(outputs, cells_of, score, bias, key, size)
     return truths
-
-
-def generate(
-    out: Path, rows: int, seed: int, form: str = "raw", countries: str = "NL", **options
-) -> dict:
-    """`rows` training rows of each of these countries ("NL,ES"); the ground truth beside `out`.
-
-    Returns the content of truth.json.
-    """
-    truth = {}
-    for country in countries.split(","):
-        parts = make_aliexpress(out, rows, seed, country, form=form, **options)
-        for part, labels in parts.items():
-            truth |= {f"{country}_{part}_{label}": of_label for label, of_label in labels.items()}
-    settings = {"rows": rows, "seed": seed, "countries": countries} | options
-    return write_truth(out, settings, truth)
 
 
 def _open(path: Path, header: str):

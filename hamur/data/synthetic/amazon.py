@@ -30,9 +30,7 @@ _THRESHOLDS = (-1.7, -0.7, 0.0, 1.0)  # of the scores between the ratings 1, 2, 
 # Ratings 1..5 of Musical_Instruments, for pairs without injected noise.
 _HISTOGRAM = (217, 250, 772, 2_084, 6_938)
 _DAYS, _FIRST_DAY, _DAY = 1_000, 1_262_304_000, 86_400
-_CORE = 5
-_MISSING_META, _WITHOUT_NAME = 0.01, 0.003
-_ROUNDS = 30
+_CORE, _ROUNDS, _WITHOUT_NAME = 5, 30, 0.003
 _TEXT = (
     "the sturdy kit arrived early and my daughter's cousin keeps it on her desk though a corner "
     "came off after some weeks we would buy another if the colour were less loud"
@@ -69,83 +67,92 @@ class Rows:
     harmful: np.ndarray
 
 
+@dataclass(frozen=True)
+class Options:
+    """What the files hold.
+
+    users: in both domains; extra_users: this share more in the source only, and as many in the
+    target only; harmful_users: share of the users all of whose source rows are harmful.
+    items, categories: of source and target.  Users, items and rows shrink to the 5-core.
+    Raises:  ValueError: an unknown plant, or more harmful categories than there are.
+    """
+
+    users: int
+    seed: int
+    pair: tuple[str, str] = ("SynBooks", "SynToys")
+    plant: str = "independent"
+    harmful_categories: int = 8
+    harmful_users: float = 0.0
+    extra_users: float = 0.0
+    items: tuple[int, int] = (600, 400)
+    categories: tuple[int, int] = (12, 8)
+    missing_meta_share: float = 0.01
+
+    def __post_init__(self):
+        if self.plant not in PLANTS:
+            raise ValueError(f"plant is {self.plant!r}; use one of {PLANTS}")
+        number, most = self.harmful_categories, self.categories[0]
+        if not 0 <= number <= most:
+            raise ValueError(f"harmful_categories is {number} of {most}")
+
+
 def make_amazon_pair(
     out: str | Path,
     users: int = 2_000,
     seed: int = 0,
-    pair: tuple[str, str] = ("SynBooks", "SynToys"),
-    plant: str = "independent",
-    harmful_categories: int = 8,
-    harmful_users: float = 0.0,
-    extra_users: float = 0.0,
-    items: tuple[int, int] = (600, 400),
-    categories: tuple[int, int] = (12, 8),
-    missing_meta_share: float = _MISSING_META,
     compressed: bool = True,
     truth: bool = True,
+    **options,
 ) -> dict[str, GroundTruth]:
     """Writes reviews_<Name>_5.json.gz and meta_<Name>.json.gz of both categories.
 
-    users: in both domains; extra_users: this share more in the source only, and as many in the
-        target only.  harmful_users: share of the users all of whose source rows are harmful.
-    items, categories: of source and target.  Users, items and rows shrink to the 5-core.
+    options: of `Options`.
     truth: also write <out>.truth.npz and .json, see `signals.write_truth`; the parts are the
         categories, rows in file order, and harmful_<Name> (N,) bool says which rows are harmful.
     Returns the ground truth of both files' rows, in file order, by category name.
     """
-    if plant not in PLANTS:
-        raise ValueError(f"plant is {plant!r}; use one of {PLANTS}")
-    if not 0 <= harmful_categories <= categories[0]:
-        raise ValueError(f"harmful_categories is {harmful_categories} of {categories[0]}")
+    settings = Options(users, seed, **options)
     rng = np.random.Generator(np.random.PCG64([seed, users]))
-    extra = round(extra_users * users)
+    extra = round(settings.extra_users * users)
     total = users + 2 * extra
     factors = rng.standard_normal((2, total, _RANK))
-    bad_user = rng.random(total) < harmful_users
+    bad_user = rng.random(total) < settings.harmful_users
     members = np.arange(users + extra), np.append(np.arange(users), np.arange(users + extra, total))
+    sizes = zip(settings.pair, settings.items, settings.categories, (8, 5), (12.0, 4.0))
     out, truths, harmful = Path(out), {}, {}
     out.mkdir(parents=True, exist_ok=True)
-    for domain in (
-        Domain(0, pair[0], items[0], categories[0], 8, 12.0),
-        Domain(1, pair[1], items[1], categories[1], 5, 4.0),
-    ):
-        category = rng.integers(domain.categories, size=domain.items)
-        bad = np.zeros(domain.categories, bool)
-        if domain.number == 0 and plant != "none":
-            bad[rng.permutation(domain.categories)[:harmful_categories]] = True
-        user, item, day = _drawn_rows(rng, domain, members[domain.number])
-        noisy = bad[category[item]] | (bad_user[user] if domain.number == 0 else False)
-        rows = _rated(rng, (user, item, day), category, factors, noisy, plant, domain)
-        rows = _in_core(rows, domain, users)
+    for number, of_domain in enumerate(sizes):
+        domain = Domain(number, *of_domain)
+        rows, category = _reviews(rng, settings, domain, members[number], factors, bad_user)
         _write_reviews(out, domain, rows, rng, compressed)
-        _write_meta(out, domain, rows, category, rng, missing_meta_share, compressed)
+        _write_meta(out, domain, rows, category, rng, settings.missing_meta_share, compressed)
         liked = (rows.rating > 3).astype(np.int8)
         truths[domain.name] = GroundTruth.of_one_domain(rows.probability, liked, domain.number)
         harmful[f"harmful_{domain.name}"] = rows.harmful
     if truth:
-        options = dict(seed=seed, users=users, plant=plant, pair=pair, extra=extra)
-        write_truth(out, options, truths, **harmful)
+        described = {name: getattr(settings, name) for name in ("seed", "users", "plant", "pair")}
+        write_truth(out, described | {"extra": extra}, truths, **harmful)
     return truths
 
 
-def generate(
-    out: Path,
-    rows: int,
-    seed: int,
-    users: int | None = None,
-    pair: str = "SynBooks,SynToys",
-    **options,
-) -> dict:
-    """A pair with about `rows` source reviews, of 20 per user, or of so many users.
-
-    More than 2,000 users have more items, by the power 0.6, fewer have fewer, in proportion, so
-    that a 5-core remains.  Returns `GroundTruth.report` by category.
-    """
-    users = max(20, rows // 20) if users is None else users
-    growth = (users / 2_000) ** (0.6 if users > 2_000 else 1.0)
-    items = tuple(max(least, round(growth * n)) for n, least in ((600, 30), (400, 20)))
-    truths = make_amazon_pair(out, users, seed, tuple(pair.split(",")), items=items, **options)
-    return {name: truth.report() for name, truth in truths.items()}
+def _reviews(
+    rng: np.random.Generator,
+    settings: Options,
+    domain: Domain,
+    members: np.ndarray,
+    factors: np.ndarray,
+    bad_user: np.ndarray,
+) -> tuple[Rows, np.ndarray]:
+    """The rows of one domain, and the category (items,) of its items."""
+    is_source = domain.number == 0
+    category = rng.integers(domain.categories, size=domain.items)
+    bad = np.zeros(domain.categories, bool)
+    if is_source and settings.plant != "none":
+        bad[rng.permutation(domain.categories)[: settings.harmful_categories]] = True
+    user, item, day = _drawn_rows(rng, domain, members)
+    harmful = bad[category[item]] | (bad_user[user] if is_source else False)
+    rows = _rated(rng, (user, item, day), category, factors, harmful, settings.plant, domain)
+    return _in_core(rows, domain, settings.users), category
 
 
 def _drawn_rows(rng: np.random.Generator, domain: Domain, members: np.ndarray) -> tuple:

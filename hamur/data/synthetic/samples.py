@@ -48,12 +48,50 @@ def _with_truth(make, out: Path, rows: int, seed: int, **options) -> dict:
     return write_truth(out, {"rows": rows, "seed": seed} | options, truths)
 
 
+def _aliexpress(
+    out: Path, rows: int, seed: int, form: str = "raw", countries: str = "NL", **options
+) -> dict:
+    """`rows` training rows of each of these countries ("NL,ES"); the ground truth beside `out`.
+
+    Returns the content of truth.json.
+    """
+    truth = {}
+    for country in countries.split(","):
+        parts = aliexpress.make_aliexpress(out, rows, seed, country, form=form, **options)
+        for part, labels in parts.items():
+            truth |= {f"{country}_{part}_{label}": of_label for label, of_label in labels.items()}
+    settings = {"rows": rows, "seed": seed, "countries": countries} | options
+    return write_truth(out, settings, truth)
+
+
+def _amazon(
+    out: Path,
+    rows: int,
+    seed: int,
+    users: int | None = None,
+    pair: str = "SynBooks,SynToys",
+    **options,
+) -> dict:
+    """A pair with about `rows` source reviews, of 20 per user, or of so many users.
+
+    More than 2,000 users have more items, by the power 0.6, fewer have fewer, in proportion, so
+    that a 5-core remains.  Returns `GroundTruth.report` by category.
+    """
+    users = max(20, rows // 20) if users is None else users
+    growth = (users / 2_000) ** (0.6 if users > 2_000 else 1.0)
+    items = tuple(max(least, round(growth * n)) for n, least in ((600, 30), (400, 20)))
+    truths = amazon.make_amazon_pair(
+        out, users, seed, pair=tuple(pair.split(",")), items=items, **options
+    )
+    return {name: truth.report() for name, truth in truths.items()}
+
+
 # data set -> format -> (out, rows, seed, **options) -> content of truth.json
 GENERATORS = {
     "ml-1m": {"raw": partial(_with_truth, make_movielens)},
     "ali-ccp": {"raw": make_ali_ccp_raw, "processed": partial(_with_truth, make_ali_ccp)},
-    "aliexpress": {form: partial(aliexpress.generate, form=form) for form in ("raw", "processed")},
-    "amazon": {"raw": amazon.generate},
+    "aliexpress": {form: partial(_aliexpress, form=form) for form in ("raw", "processed")},
+    "amazon": {"raw": _amazon},
 }
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from hamur.data import load_amazon_pair
+from hamur.data import load_amazon_pair, synthetic
 from hamur.data.synthetic import signals
-from hamur.data.synthetic.amazon import generate, make_amazon_pair
+from hamur.data.synthetic.amazon import make_amazon_pair
 from tests.support.amazon_raw import NAMES, lines_of, meta, reviews
 from tests.support.pair_reference import read_reviews
 
@@ -61,7 +61,7 @@ def test_drawn_ratings_have_the_auc_that_is_expected(tmp_path, plant):
 
 @pytest.mark.parametrize("rows", [2_000, 4_000, 20_000])
 def test_few_rows_have_a_core_in_both_categories(tmp_path, rows):
-    report = generate(tmp_path / "raw", rows, 1)
+    report = synthetic.generate("amazon", "raw", tmp_path / "raw", rows, 1, {})
     assert all(figures["rows"] > 40 for figures in report.values())
     assert load_amazon_pair(tmp_path / "raw").num_users > 5
 
