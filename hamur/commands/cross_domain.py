@@ -243,8 +243,8 @@ def run_one(config, pair, harmful, place: Place, script: str, in_study: bool = F
 
     rows = CrossDomainRows(pair, row_rules(config), harmful)
     options = config.bilevel_options().fitted(len(pair.target.train), config.batch_size)
-    chosen = ("interval", "descent_step", "upper_batchsize", "damping")
-    changes = {name: getattr(options, name) for name in chosen} | {"save_dir": str(place.folder)}
+    fitted = ("interval", "descent_step", "upper_batchsize", "damping")
+    changes = {name: getattr(options, name) for name in fitted} | {"save_dir": str(place.folder)}
     config = dataclasses.replace(config, **changes)
     model = build_model(config, rows.sizes)
     description = results.run_description(

@@ -112,7 +112,7 @@ def _text(value) -> str:
 
 
 def label_levels(rows: Sequence[Mapping]) -> list[int]:
-    """How many lines above its point each label stands: none where no neighbour's label is."""
+    """How many lines above its point each label is drawn: none where no other label is near."""
     points = np.array([(row["influence"], row["relative_weight"]) for row in rows])
     span = np.ptp(points, axis=0) if len(rows) else np.ones(2)
     x, y = (points / np.where(span > 0, span, 1.0)).T if len(rows) else ((), ())
@@ -132,10 +132,10 @@ def plot_weights(path: Path, columns: Mapping[str, np.ndarray], title: str) -> N
     right: all weights."""
     categories = by_category(columns)
     with picture(path, (9.5, 3.9), title, columns=2) as (_, ((left, right),)):
-        known = [row for row in categories if row["influence"] is not None]
-        known.sort(key=lambda row: -row["behaviours"])
-        labelled = known[:LABELLED]
-        for row in known:
+        placed = [row for row in categories if row["influence"] is not None]
+        placed.sort(key=lambda row: -row["behaviours"])
+        labelled = placed[:LABELLED]
+        for row in placed:
             share = row.get("harmful")
             colour = TOTAL_COLOUR
             if share is not None:

@@ -21,7 +21,7 @@ from hamur.reporting.compare import write_comparison
 
 ALL_ARMS = "conet_s,uniform,annealed,scalar,item,perceptron,oracle"
 PAIR = ("SynBooks", "SynToys")
-PUBLISHED_RATE = 1e-2
+OFFICIAL_RATE = 1e-2
 DEFAULTS = dict(
     arms=ALL_ARMS, seeds="0,1,2", source_pool="before_valid", interval=10, meta_batchsize=512,
     upper_batchsize=2048, epochs=16, patience=0, hplr=0.03,
@@ -97,8 +97,8 @@ def one_seed(arms: list, number: int | None, place: cross_domain.Place, script: 
     content = []
     for each in arms:
         each = dataclasses.replace(each, dataset_path=str(folder), truth=str(truth))
-        if each.arm == "annealed":  # is the published decay alone
-            each = dataclasses.replace(each, hplr=PUBLISHED_RATE)
+        if each.arm == "annealed":  # shows the official decay alone
+            each = dataclasses.replace(each, hplr=OFFICIAL_RATE)
         name = f"{each.arm}-{each.seed}" + ("" if number is None else f"-pair-{number}")
         run = cross_domain.run_one(each, pair, harmful, place.within(name), script, in_study=True)
         content.append({**run, "pair": number})

@@ -52,6 +52,6 @@ class WeightAverage(nn.Cell):
     def exchange(self):
         """Swap weights and average; a second call swaps back."""
         for average, weight in zip(self.average, self.weights):
-            kept = weight.asnumpy().copy()
+            own = weight.asnumpy().copy()
             weight.set_data(Tensor(average.asnumpy().copy()))
-            average.set_data(Tensor(kept))
+            average.set_data(Tensor(own))

@@ -1,4 +1,4 @@
-"""One call of ``Trainer.fit``: the compiled step, the state that moves, and where it is kept."""
+"""One call of ``Trainer.fit``: the compiled step, the state that moves, and its files."""
 
 import logging
 import math
@@ -208,10 +208,10 @@ class TrainingLoop:
         Raises:  ValueError: nothing there, or a run of other options, another model, preset or D.
         """
         folder = self.files.last
-        found = load_state(folder)
-        if found is None:
+        state = load_state(folder)
+        if state is None:
             raise ValueError(f"nothing to resume in {folder.parent}: it has no last/progress.json.")
-        arrays, progress = found
+        arrays, progress = state
         if different := difference(progress["course"], self.signature(), changeable=()):
             raise ValueError(f"cannot resume {folder.parent}: it had {different}.")
         self.best_weights = arrays.pop("best")

@@ -2,7 +2,7 @@
 
 A batch row is a target row and one source behaviour of the same user, drawn from the user's pool.
 Everything is drawn and cut by array operations for thousands of rows at a time; random streams are
-made of (seed, purpose, number), so that a run may stop and go on anywhere and the two levels of
+made of (seed, purpose, number), so that a run may stop and resume anywhere and the two levels of
 bi-level training never disturb each other.
 """
 
@@ -105,11 +105,11 @@ _TOWERS = ("ids", "id_mask", "labels", "history", "history_mask")  # first axis:
 class RowRules:
     """Which behaviours a row may see.
 
-    causal: histories are strictly earlier than what they explain; else as published (all positives
+    causal: histories are strictly earlier than what they explain; else official (all positives
     before the user's validation row, or of training), which tells labels.
     source_pool: "before_row" or "before_valid"; hold_out: share of the users with enough rows whose
     last training row becomes a development row, 0 = development rows are the training rows.
-    replace_missing: a user without pool gets source item 1 with label 0, as published.
+    replace_missing: a user without pool gets source item 1 with label 0, as in the public code.
     """
 
     length: int = 50
@@ -365,9 +365,9 @@ class Candidates:
         counts = np.bincount(row, minlength=len(self))
         return np.bincount(row, values, len(self)) / np.maximum(counts, 1)
 
-    def take(self, chosen: np.ndarray) -> "Candidates":
+    def take(self, index: np.ndarray) -> "Candidates":
         """Those rows, in that order."""
-        return Candidates(self.rows, self.table.take(chosen), self.source_row[chosen])
+        return Candidates(self.rows, self.table.take(index), self.source_row[index])
 
 
 class CrossDomainBatches:

@@ -32,9 +32,9 @@ def perceptron_inputs(batch: Batch) -> tuple:
 
 
 class ProblemGraphs:
-    """The compiled cells of one run; each has one shape and is compiled at its first call.
+    """The compiled cells of one run; each has one input shape and is compiled at its first call.
 
-    attached: the weights are part of the lower loss (as published).
+    attached: the weights are part of the lower loss, as in the public code.
     """
 
     def __init__(self, model, perceptron, attached: bool):
@@ -105,7 +105,7 @@ class CoNetProblem:
         cross = np.full(sum(self.cross_sizes), float(scope == "all"))
         return np.concatenate([np.repeat(rows, self.dim, axis=1).ravel(), cross])
 
-    def known(self, batch: Batch) -> np.ndarray:
+    def id_mask(self, batch: Batch) -> np.ndarray:
         """Which rows of the tables count: all, unless row 0 is fixed at zero."""
         zero = self.cells.model.config.zero_padding
         return batch.id_mask if zero else np.ones_like(batch.id_mask)
@@ -117,7 +117,7 @@ class CoNetProblem:
         local = np.arange(ids.size, dtype=np.int32).reshape(batch.ids.shape)
         value, (rows, *cross) = self.cells.gradients(
             self.cells.rows(Tensor(ids)), tensor(weights), Tensor(local),
-            tensor(self.known(batch)), tensor(batch.labels), *map(tensor_of, head), *self.cross,
+            tensor(self.id_mask(batch)), tensor(batch.labels), *map(tensor_of, head), *self.cross,
         )  # fmt: skip
         rows = rows.asnumpy().reshape(*batch.ids.shape, self.dim)
         return float(value.asnumpy()), rows, [part.asnumpy() for part in cross]
@@ -137,12 +137,12 @@ class CoNetProblem:
     def arguments(self):
         """Arguments of the lower batch's TowerLoss."""
         return (
-            self.rows, tensor(self.weights), self.local, tensor(self.known(self.lower)),
+            self.rows, tensor(self.weights), self.local, tensor(self.id_mask(self.lower)),
             tensor(self.lower.labels), *self.own_head,
         )  # fmt: skip
 
     def attached_arguments(self):
-        """The same and all that the weights are made of, for weights inside the graph of theta."""
+        """The same and the inputs of the weights, for weights inside the graph of theta."""
         lower, perceptron = self.lower, self.cells.perceptron
         history = self.cells.rows(Tensor(lower.history.reshape(-1)))
         embedded = history.reshape(*lower.history.shape[:3], 2 * self.dim)

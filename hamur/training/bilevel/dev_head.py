@@ -8,7 +8,7 @@ import numpy as np
 NEWTON_STEPS = 6
 HALVINGS = 30  # of a Newton step at most
 LOGIT_LIMIT = 30.0
-COSINE_FITS = 1000  # head fits over which the published step size falls to 0
+COSINE_FITS = 1000  # head fits over which the step size of the public code falls to 0
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
@@ -67,8 +67,8 @@ class VectorAdam:
             second = self.beta2 * self.second.get(name, zero) + (1 - self.beta2) * gradient**2
             self.first[name], self.second[name] = first, second
             size = np.sqrt(second / (1 - self.beta2**self.steps)) + self.epsilon
-            own = rate[name] if isinstance(rate, dict) else rate
-            step = own * first / (1 - self.beta1**self.steps) / size
+            rate_of_name = rate[name] if isinstance(rate, dict) else rate
+            step = rate_of_name * first / (1 - self.beta1**self.steps) / size
             moved[name] = (values[name] - step).astype(values[name].dtype)
         return moved
 
@@ -86,7 +86,7 @@ class VectorAdam:
 
 
 def head_rate(lr: float, fit: int) -> float:
-    """Step size of the published head fit number `fit`, from 0."""
+    """Step size of head fit number `fit`, from 0, in the public code."""
     return lr * (1.0 + math.cos(math.pi * fit / COSINE_FITS)) / 2.0
 
 

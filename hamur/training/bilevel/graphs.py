@@ -1,7 +1,7 @@
 """The compiled functions of the two levels.
 
 MindSpore's second derivatives are right in compiled code only, so nothing here may run outside of
-it: every class is a cell whose call compiles it (see ``compiled_only``), and a fixed shape each.
+it: every class is a cell whose call compiles it (see ``compiled_only``), for one input shape.
 Flat tensors in and out: gradients with respect to a tuple would come back empty.
 """
 
@@ -99,14 +99,15 @@ class TowerLoss(nn.Cell):
 
 
 class PulledLogits(TowerLoss):
-    """sum(pull x logits) with the arguments of TowerLoss: pull (2, B) in the place of the weights,
-    labels unread.  Its derivative by the system is J' pull, that by pull the logits, and that of
-    the inner product with v by pull J v, J being the Jacobian of the logits by the system."""
+    """<cotangent, logits>, with the arguments of TowerLoss: the cotangent (2, B) in the place of
+    the weights, labels unread.  With the Jacobian J of the logits with respect to the system, its
+    gradient with respect to the system is J' cotangent; differentiating <that, v> with respect to
+    the cotangent gives J v."""
 
-    def construct(self, rows, pull, ids, id_mask, labels, head_weight, head_bias, *cross):
+    def construct(self, rows, cotangent, ids, id_mask, labels, head_weight, head_bias, *cross):
         x = embed(rows, ids, id_mask, True)
         logits = conet_logits(x, cross, head_weight, head_bias, self.slope)
-        return (logits * pull).sum()
+        return (logits * cotangent).sum()
 
 
 class AttachedTowerLoss(nn.Cell):

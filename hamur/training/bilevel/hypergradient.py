@@ -47,7 +47,7 @@ class BilevelProblem(Protocol):
 
 @dataclass(frozen=True)
 class HyperOptions:
-    """How p is found.
+    """How p is computed.
 
     terms: K of the Neumann series; scaled: its factor alpha is included (the public code leaves it
     out, which agrees with the text-book form for alpha = 1 only); alpha: the step, an upper limit
@@ -85,7 +85,7 @@ class HyperOptions:
 @dataclass
 class Spectrum:
     """The largest |eigenvalue| of H so far, and the vector that the next power iteration starts
-    from; kept between calls."""
+    from; it persists between calls."""
 
     vector: np.ndarray | None = None
     largest: float | None = None

@@ -23,7 +23,7 @@ class Variant(NamedTuple):
 VARIANTS = {
     "conet_s": Variant("conet_s"),  # no source tower
     "uniform": Variant("conet"),  # all behaviours weigh the same
-    "annealed": Variant("conet"),  # the same, less after every interval: the published decay alone
+    "annealed": Variant("conet"),  # the same, less after every interval: the official decay alone
     "scalar": Variant("conet_biao", learns=True),  # one learned number for all
     "item": Variant("conet_biao", learns=True, use_items=True),
     "perceptron": Variant("conet_biao", learns=True, use_items=True, use_users=True),
@@ -110,7 +110,7 @@ class BilevelOptions:
         return self.estimator == "one_step" and self.hyper_scope == "user"
 
     def hyper_options(self) -> HyperOptions:
-        """How p is found."""
+        """How p is computed."""
         return HyperOptions(
             estimator=self.estimator,
             terms=self.neumann_k,

@@ -61,7 +61,7 @@ def self_test(make: Callable = graphs.second_order) -> None:
         head_bias=rng.standard_normal((2, 1, 1)),
     )
     weights = rng.random((2, ROWS)) / ROWS
-    v = [rng.standard_normal(each.shape) for each in (rows, *cross)]
+    v = [rng.standard_normal(part.shape) for part in (rows, *cross)]
 
     def gradient(step=0.0, weights=weights):
         moved = [value + step * along for value, along in zip((rows, *cross), v)]
@@ -82,19 +82,19 @@ def self_test(make: Callable = graphs.second_order) -> None:
         *map(_tensor, (*v, rows, weights)), Tensor(constants["ids"]),
         *map(_tensor, (*floats, *cross)),
     ]  # fmt: skip
-    _, found = make(loss, system, system)(*arguments)
-    _check("product with the Hessian", [each.asnumpy() for each in found], hvp)
-    _, found = make(loss, system, (1,))(*arguments)
-    found = found[0] if isinstance(found, tuple) else found
-    _check("influence", [found.asnumpy()], [influence.reshape(2, ROWS)])
+    _, product = make(loss, system, system)(*arguments)
+    _check("product with the Hessian", [part.asnumpy() for part in product], hvp)
+    _, by_weight = make(loss, system, (1,))(*arguments)
+    by_weight = by_weight[0] if isinstance(by_weight, tuple) else by_weight
+    _check("influence", [by_weight.asnumpy()], [influence.reshape(2, ROWS)])
 
 
 def _tensor(array) -> Tensor:
     return Tensor(np.asarray(array, np.float32))
 
 
-def _check(what: str, found: list[np.ndarray], expected: list[np.ndarray]) -> None:
-    found, expected = (np.concatenate([x.ravel() for x in each]) for each in (found, expected))
-    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+def _check(what: str, values: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    values, expected = (np.concatenate([x.ravel() for x in part]) for part in (values, expected))
+    error = np.linalg.norm(values - expected) / np.linalg.norm(expected)
     if not error <= LIMIT:
         raise RuntimeError(MESSAGE.format(what=what, error=error))

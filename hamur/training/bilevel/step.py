@@ -1,7 +1,7 @@
 """The step of bi-level training (BIAO): every batch moves theta, every `interval` batches move phi.
 
 The lower level trains CoNet with constant weights of the source behaviours, the perceptron's
-weights, or weights that theta may move too, as published; the upper level learns phi.
+weights, or (official) weights that theta may move too; the upper level learns phi.
 """
 
 import logging
@@ -22,7 +22,7 @@ from hamur.training.bilevel.upper import UpperLevel
 from hamur.training.evaluation import CrossDomainEvaluation
 from hamur.training.trainer import Trainer
 
-PUBLISHED_DECAY = 2.0  # of the variant annealed, unless aux_decay says otherwise
+OFFICIAL_DECAY = 2.0  # of the variant annealed, unless aux_decay says otherwise
 MIN_UPDATES = 50  # of phi, below which a warning says so
 LOSS_EVERY, WEIGHTS_EVERY = 100, 1000  # lower steps between two lines of the log
 FIRST_WEIGHTS = 8
@@ -43,8 +43,8 @@ class LowerLoss(nn.Cell):
 
 
 class AttachedLoss(nn.Cell):
-    """The lower loss with w(phi, theta) inside, as published: theta can lower its loss by lowering
-    the weight of a hard behaviour, through the item embedding in gamma_1."""
+    """The lower loss with w(phi, theta) inside, as in the public code: theta can lower its loss by
+    lowering the weight of a hard behaviour, through the item embedding in gamma_1."""
 
     def __init__(self, perceptron):
         super().__init__(auto_prefix=False)
@@ -158,7 +158,7 @@ class BilevelStep:
         if options.variant == "oracle":
             source = source * ~self.rows.harmful[batch.source_row]
         if options.variant == "annealed":
-            decay = options.aux_decay or PUBLISHED_DECAY
+            decay = options.aux_decay or OFFICIAL_DECAY
             updates = number // options.interval
             source = source * np.float32((1.0 - options.hplr * decay) ** updates)
         return np.stack([source * np.float32(options.prior_weight), batch.row_weight])

@@ -58,7 +58,7 @@ class UpperLevel:
         self.dev_entropy = float(entr([rate, 1.0 - rate]).sum())
         self.begun = options.start_gain <= 0.0 or self.dev_entropy == 0.0  # phi may move
         order = np.arange(len(self.dev_table))
-        # Training rows are read in order, as published; held-out ones in one fixed permutation.
+        # Training rows are read in order, as in the public code, held-out ones in a permutation.
         self.dev_order = stream(seed, DEV).permutation(order) if held_out else order
         self.first_of_user = np.searchsorted(
             rows.train.sparse[:, USER], np.arange(rows.sizes.user + 1)
@@ -147,7 +147,7 @@ class UpperLevel:
         }
 
     def lower_batch(self, dev_rows, rng) -> Batch:
-        """Training rows of the dev rows' users, or, as published, of a fresh shuffle."""
+        """Training rows of the dev rows' users, or (official) of a fresh shuffle."""
         train, options = self.rows.train, self.options
         if options.aligned:
             users = dev_rows.sparse[:, USER]
@@ -155,10 +155,10 @@ class UpperLevel:
                 users, options.upper_batchsize
             )  # more than once, where they are fewer
             begin, end = self.first_of_user[users], self.first_of_user[users + 1]
-            chosen = begin + (rng.random(len(users)) * (end - begin)).astype(np.int64)
+            index = begin + (rng.random(len(users)) * (end - begin)).astype(np.int64)
         else:
-            chosen = rng.permutation(len(train))[: options.upper_batchsize]
-        rows = train.take(chosen)
+            index = rng.permutation(len(train))[: options.upper_batchsize]
+        rows = train.take(index)
         drawn = self.rows.draw(rows, rng)
         return self.rows.collate(rows, drawn, options.upper_batchsize)
 
@@ -174,19 +174,19 @@ class UpperLevel:
         if options.head_data == "train":
             table, order = self.rows.train, np.arange(len(self.rows.train))
         if options.head_fit == "newton":
-            chosen = self.cyclic(order, options.head_rows)
-        elif options.head_data == "train":  # published: always the first rows
-            chosen = order[: options.descent_step * options.meta_batchsize]
+            index = self.cyclic(order, options.head_rows)
+        elif options.head_data == "train":  # official: always the first rows
+            index = order[: options.descent_step * options.meta_batchsize]
         else:
-            chosen = self.cyclic(order, options.descent_step * options.meta_batchsize)
-        rows = table.take(chosen)
+            index = self.cyclic(order, options.descent_step * options.meta_batchsize)
+        rows = table.take(index)
         features = self.features_of(rows, self.rows.draw(rows, rng))
         labels = rows.labels[:, 0].astype(np.float64)
         if options.head_fit == "newton":
             self.head = newton_fit(features, labels, self.head, options.head_l2)
         else:
             rate, size = head_rate(learning_rate, self.updates), options.meta_batchsize
-            # The published fit ends with the data; ours goes on from the first row.
+            # The official fit ends with the data; ours continues from the first row.
             steps = options.descent_step
             if options.head_data == "train":
                 steps = min(steps, -(-len(rows) // size))
@@ -215,7 +215,7 @@ class UpperLevel:
 
     def move(self, gradient: dict[str, np.ndarray]) -> None:
         """phi <- phi - rate gradient, by Adam or plainly, and the decay by hplr; the rate is hplr,
-        and hplr gate_rate for what gamma_2 is made of."""
+        and hplr gate_rate for the parameters of gamma_2."""
         options = self.options
         phi = {parameter.name: parameter.asnumpy() for parameter in self.perceptron.phi}
         rates = {name: options.hplr * (options.gate_rate if name in GATED else 1.0) for name in phi}
@@ -224,7 +224,7 @@ class UpperLevel:
             before = moved
         else:
             moved = {name: phi[name] - rates[name] * gradient[name] for name in phi}
-            before = phi  # the published decay joins the gradient after clipping
+            before = phi  # the official decay joins the gradient after clipping
         for parameter in self.perceptron.phi:
             name, value = parameter.name, moved[parameter.name]
             if options.decay_prior or name not in UNDECAYED:
