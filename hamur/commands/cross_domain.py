@@ -15,12 +15,12 @@ from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.cross_domain_data import load
 from hamur.commands.script import (
     command,
+    from_flags,
     open_run,
     select_device,
     stop_if_interrupted,
     train_block,
 )
-from hamur.config import from_flags
 from hamur.files import write_json
 from hamur.reporting import results
 from hamur.same_run import CHANGEABLE_ON_RESUME, difference

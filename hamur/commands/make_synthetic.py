@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hamur.commands.script import command
-from hamur.config import check_fields, data_flag, flag, from_flags, run_flag, shared
+from hamur.commands.script import command, from_flags
+from hamur.config import check_fields, data_flag, flag, run_flag, shared
 
 # Repeated from `hamur.data.synthetic`, which --help is not to wait for; a test compares.
 DATASETS = ("ml-1m", "ali-ccp", "aliexpress", "amazon")

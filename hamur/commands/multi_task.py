@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hamur.commands.script import command, stop_if_interrupted
+from hamur.commands.script import command, from_flags, stop_if_interrupted
 from hamur.config import (
     RunOptions,
     choose_batch_size,
     data_flag,
     fill_missing,
     flag,
-    from_flags,
     model_flag,
     shared,
     training_flag,

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamur.commands.script import command
+from hamur.commands.script import command, from_flags
 from hamur.config import (
     CommonOptions,
     check_fields,
     comma_separated,
     data_flag,
     encoding_flag,
-    from_flags,
     run_flag,
     shared,
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hamur.commands.script import (
     command,
+    from_flags,
     make_trainer,
     open_run,
     select_device,
@@ -18,7 +19,6 @@ from hamur.config import (
     choose_batch_size,
     data_flag,
     fill_missing,
-    from_flags,
     model_flag,
     run_flag,
     shared,

@@ -1,13 +1,17 @@
-"""What every command shares: one-line errors and exit codes, the device, the folder of a run."""
+"""What every command shares: flags, one-line errors and exit codes, the device, the folder of a
+run."""
 
+import argparse
 import contextlib
 import dataclasses
+import difflib
 import json
 import logging
 import os
 import sys
+import typing
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +21,131 @@ from hamur.reporting import results
 from hamur.same_run import CHANGEABLE_ON_RESUME, difference
 
 LENGTH = ("epochs", "patience")  # a resumed run may change them; a finished run is told by them
+HEADINGS = ("data", "model", "preferences and front", "training", "lower level", "upper level")
+HEADINGS += ("evaluation", "encoding", "signal", "checks", "run")  # the order in --help
 INTERRUPTED = 130  # what shells report for Ctrl-C
+
+
+def from_flags(
+    config_class: type,
+    argv: Sequence[str] | None = None,
+    description: str | None = None,
+    **defaults,
+):
+    """Read a configuration from command-line flags (`sys.argv` if argv is None).
+
+    `defaults` replace those of the class for this script.  Wrong usage ends the process with one
+    line on stderr and exit code 2.
+    """
+    parser = make_parser(config_class, description, **defaults)
+    values, unknown = parser.parse_known_args(argv)
+    if unknown:
+        names = [name for field in dataclasses.fields(config_class) for name in spellings(field)]
+        parser.error(_unknown(unknown[0], names))
+    try:
+        return config_class(**vars(values))
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def make_parser(config_class: type, description: str | None, **defaults):
+    """The parser of a configuration's flags."""
+    parser = _Parser(
+        description=description,
+        usage="%(prog)s [flags]",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    fields, types = dataclasses.fields(config_class), typing.get_type_hints(config_class)
+    names = sorted({field.metadata["group"] for field in fields}, key=HEADINGS.index)
+    groups = {name: parser.add_argument_group(name) for name in names}
+    for field in fields:
+        group = groups[field.metadata["group"]]
+        default = defaults.get(field.name, field.default)
+        plain = _plain_type(types[field.name])
+        text = _help(field, default, getattr(config_class, "presets", {}))
+        options = dict(dest=field.name, default=default, help=text)
+        options |= dict(type=_reader(field, plain), metavar=_metavar(field, plain))
+        if plain is bool:
+            options |= dict(type=_boolean, nargs="?", const=True, metavar="0|1")
+            no = [f"--no-{name[2:]}" for name in spellings(field)]
+            off = dict(action="store_false", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+            group.add_argument(*no, dest=field.name, **off)
+        group.add_argument(*spellings(field), **options)
+    return parser
+
+
+def spellings(field: dataclasses.Field) -> list[str]:
+    """The flag of a field and its aliases."""
+    return [f"--{name}" for name in (field.name, *field.metadata["aliases"])]
+
+
+def _unknown(word: str, names: list[str]) -> str:
+    """What to say of a word of the command line that is no flag and no flag's value."""
+    if not word.startswith("-"):
+        return f"{word!r} belongs to no flag; options are written as --name value."
+    name = word.partition("=")[0]
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"no flag {name}; " + (f"did you mean {near[0]}?" if near else "--help lists all.")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line, without the usage text: --help is one call away."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _reader(field: dataclasses.Field, plain: type) -> Callable:
+    parse = field.metadata["parse"]
+    if parse is None:
+        return plain
+
+    def read(text: str):
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise argparse.ArgumentTypeError(f"takes 0 or 1, got {text!r}")
+    return text == "1"
+
+
+def _plain_type(annotation) -> type:
+    """int of `int | None`."""
+    return next(t for t in (*typing.get_args(annotation), annotation) if t is not type(None))
+
+
+def _metavar(field: dataclasses.Field, plain: type) -> str:
+    if field.metadata["choices"] is None:
+        return {int: "N", float: "X"}.get(plain, "TEXT")
+    return "NAME"
+
+
+def _help(field: dataclasses.Field, default, presets: Mapping[str, Mapping]) -> str:
+    meta = field.metadata
+    text = meta["help"]
+    if meta["choices"] is not None:
+        text += f"; one of {', '.join(meta['choices'])}"
+    if isinstance(default, bool):
+        return f"{text} (default: on; --no-{field.name} turns it off)" if default else text
+    if default in (None, ()):
+        default = meta["default_text"] or _by_preset(field.name, presets) or "none"
+    return f"{text} (default: {default})"
+
+
+def _by_preset(name: str, presets: Mapping[str, Mapping]) -> str:
+    """The default of an option, named per preset where presets differ."""
+    values = {preset: options[name] for preset, options in presets.items() if name in options}
+    values = {k: int(v) if isinstance(v, bool) else v for k, v in values.items()}
+    if len(set(values.values())) == 1:
+        return str(next(iter(values.values())))
+    return ", ".join(f"{preset} {value}" for preset, value in values.items())
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hamur.commands.script import command
-from hamur.config import check_fields, from_flags, shared, training_flag
+from hamur.commands.script import command, from_flags
+from hamur.config import check_fields, shared, training_flag
 
 # Options that change no result of a single training.
 CHANGEABLE = ("arms", "seeds", "first_seed", "dataset_path", "device", "save_dir", "quiet", "debug")

@@ -15,8 +15,8 @@ from pathlib import Path
 from hamur.commands import cross_domain
 from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.cross_domain_data import read_truth
-from hamur.commands.script import command, select_device
-from hamur.config import data_flag, from_flags
+from hamur.commands.script import command, from_flags, select_device
+from hamur.config import data_flag
 from hamur.reporting.compare import write_comparison
 
 ALL_ARMS = "conet_s,uniform,annealed,scalar,item,perceptron,oracle"

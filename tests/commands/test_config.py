@@ -8,8 +8,8 @@ import pytest
 
 from hamur.commands import ranking
 from hamur.commands.ranking import RankingConfig
-from hamur.commands.script import command
-from hamur.config import check_fields, flag, from_flags, make_parser, parse_device, shared
+from hamur.commands.script import command, from_flags, make_parser
+from hamur.config import check_fields, flag, parse_device, shared
 
 PUBLIC = {
     "--dataset_path": ("x", "x"),
