@@ -25,7 +25,7 @@ _MODULES = {
     "amazon": ("load_amazon", "load_amazon_pair"),
     "batches": ("DomainBatches", "ShuffledBatches"),
     "columns": ("Columns",),
-    "cross_domain": ("CrossDomainData", "load_pair"),
+    "cross_domain": ("CrossDomainData", "TableFormat", "load_pair"),
     "errors": ("DataError",),
     "movielens.load": ("load_movielens",),
     "movielens.pair": ("load_movielens_pair",),

@@ -28,7 +28,7 @@ class Interactions:
     """N rows of one domain before encoding.
 
     user, item: Codes (N,); category: Codes of the items, (number of item values,), -1 = unknown;
-    category_rank (number of categories,): place of each category in the public order of ids, None
+    category_rank (number of categories,): rank of each category in the public order of ids, None
     where that is the order of the rows;
     rating (N,) float32, or None where every row is a positive one; time (N,) int64 seconds, or
     None; row_id (N,) int64: position in the file.
@@ -110,13 +110,13 @@ class UserHistories:
         return begin, end
 
     def last(
-        self, user: np.ndarray, time: np.ndarray, length: int, inclusive: bool = False
+        self, user: np.ndarray, time: np.ndarray, length: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The last `length` rows before `time`: item (B, L), category (B, L), lengths (B,) int32.
 
         Oldest first, right-padded with 0.
         """
-        begin, end = self.before(user, time, inclusive)
+        begin, end = self.before(user, time)
         lengths = np.minimum(end - begin, length)
         position = (end - lengths)[:, None] + np.arange(length)
         real = np.arange(length) < lengths[:, None]
@@ -135,11 +135,11 @@ def _keys(user: np.ndarray, time: np.ndarray, start: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class CrossDomainData:
-    """source: all source rows of the users; target: the divided target rows.
+    """Encoded rows of a source and a target domain with common users.
 
-    Tables are sorted by user, then time, then file; sparse columns are user, item, category; row_id
-    is the row's position in its file (after the header); domain is 0 in the source, 1 in the
-    target.
+    source: all source rows of the users; target: the divided target rows.  Tables are sorted by
+    user, then time, then file; sparse columns are user, item, category; row_id is the row's
+    position in its file (after the header); domain is 0 in the source, 1 in the target.
     source_schema, target_schema: the sizes; schema.split holds the rules and counts.
     source_categories, target_categories (items,) int32: category id of each item id.
     names: "user", "source_item", "target_item", "source_category", "target_category" -> the raw
