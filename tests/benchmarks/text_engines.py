@@ -2,7 +2,9 @@
 
 One thread, a block of generated skeleton rows with 14 features each, best of three passes.  Every
 engine returns row or count, field, id and value of each feature.  polars and duckdb are needed here
-only and are no requirement of the package.
+only and are no requirement of the package.  Measured (273 bytes per row): pyarrow 470,000 rows/s,
+polars 350,000, NumPy on bytes 200,000 to 470,000 depending on what else runs, duckdb 170,000;
+pyarrow is needed for predictions anyway.
 """
 
 import io

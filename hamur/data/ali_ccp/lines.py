@@ -4,16 +4,10 @@
     common    common_feature_index,feature_num,feature_list
     list      field 0x02 id 0x03 value, joined by 0x01, in any order
 
-pyarrow does the work: its CSV reader splits the lines, and, with the three marks replaced by line
-ends and commas, a second time the features of all of them.  It was chosen by measurement
-(`tests/benchmarks/text_engines.py`: one thread, 60,000 rows of 14 features, 273 bytes each):
-pyarrow 470,000 rows/s, polars 350,000, NumPy on bytes 200,000 to 470,000 depending on what else
-runs, duckdb 170,000.  pyarrow converts and checks the numbers, is needed for predictions anyway,
-and its IPC files keep the parts of a preparation.
-
-What it would accept but the format does not allow is caught by one pass over the bytes.  A block
-that holds anything odd is diagnosed line by line, which names the place, and the sound lines are
-read again.
+The CSV reader of pyarrow (see `tests/benchmarks/text_engines.py`) splits the lines, and, with the
+three marks replaced by line ends and commas, the features of all of them.  One pass over the bytes
+catches what it accepts but the format does not allow.  A block with anything odd is diagnosed line
+by line, which names the place, and the sound lines are read again.
 """
 
 import re

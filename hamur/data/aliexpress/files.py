@@ -1,9 +1,9 @@
 """AliExpress on disk: what its columns are, and which files of which countries a folder holds.
 
-Processed, one folder a country:   train.csv test.csv, header, 82 columns
+Processed, a folder per country:   train.csv test.csv, header, 82 columns
     search_id categorical_1..16 numerical_1..63 click conversion
-Raw, no header, cc = nl es fr us ru: {cc}_user_{train,test}.csv 33 columns, a row a search page;
-    {cc}_item_{train,test}.csv 49 columns, a row a shown item; column 1 of both is the search id.
+Raw, no header, cc = nl es fr us ru: {cc}_user_{train,test}.csv 33 columns, a row per search page;
+    {cc}_item_{train,test}.csv 49 columns, a row per shown item; column 1 of both is the search id.
 
 The published archives name the columns by number only, and so do we.
 """
@@ -41,41 +41,27 @@ ITEM_NUMERICAL = tuple(n for n in range(2, ITEM_COLUMNS) if n not in ITEM_CATEGO
 ITEM_LABEL = f"item_{ITEM_COLUMNS}"
 
 GROUP, LABELS = "search_id", ("click", "conversion")
-SPARSE_COLUMNS = tuple(
-    f"categorical_{n + 1}" for n in range(len(USER_CATEGORICAL + ITEM_CATEGORICAL))
-)
-DENSE_COLUMNS = tuple(f"numerical_{n + 1}" for n in range(len(USER_NUMERICAL + ITEM_NUMERICAL)))
+SPARSE_COLUMNS = tuple(f"categorical_{n}" for n in range(1, 17))
+DENSE_COLUMNS = tuple(f"numerical_{n}" for n in range(1, 64))
 CSV_COLUMNS = (GROUP, *SPARSE_COLUMNS, *DENSE_COLUMNS, *LABELS)
 
 # Raw column -> processed column, by position in the lists above.
-USER_NAMES = dict(
-    zip(
-        (f"user_{n}" for n in USER_CATEGORICAL + USER_NUMERICAL),
-        SPARSE_COLUMNS[: len(USER_CATEGORICAL)] + DENSE_COLUMNS[: len(USER_NUMERICAL)],
-    )
-)
-ITEM_NAMES = dict(
-    zip(
-        (f"item_{n}" for n in ITEM_CATEGORICAL + ITEM_NUMERICAL),
-        SPARSE_COLUMNS[len(USER_CATEGORICAL) :] + DENSE_COLUMNS[len(USER_NUMERICAL) :],
-    )
-)
+_RAW_USER = [f"user_{n}" for n in USER_CATEGORICAL + USER_NUMERICAL]
+_RAW_ITEM = [f"item_{n}" for n in ITEM_CATEGORICAL + ITEM_NUMERICAL]
+_SPARSE, _DENSE = len(USER_CATEGORICAL), len(USER_NUMERICAL)
+USER_NAMES = dict(zip(_RAW_USER, SPARSE_COLUMNS[:_SPARSE] + DENSE_COLUMNS[:_DENSE]))
+ITEM_NAMES = dict(zip(_RAW_ITEM, SPARSE_COLUMNS[_SPARSE:] + DENSE_COLUMNS[_DENSE:]))
 
 
-def _kinds(columns: dict[str, str]) -> dict[str, str]:
-    return {raw: "category" if name in SPARSE_COLUMNS else "float" for raw, name in columns.items()}
+def _raw_format(side: str, number: int, names: dict[str, str], **kinds: str) -> FileFormat:
+    kinds[f"{side}_1"] = "int"
+    for raw, name in names.items():
+        kinds[raw] = "category" if name in SPARSE_COLUMNS else "float"
+    return FileFormat(kinds, names=tuple(f"{side}_{n + 1}" for n in range(number)), quoted=False)
 
 
-USER = FileFormat(
-    {"user_1": "int"} | _kinds(USER_NAMES),
-    names=tuple(f"user_{n + 1}" for n in range(USER_COLUMNS)),
-    quoted=False,
-)
-ITEM = FileFormat(
-    {"item_1": "int"} | _kinds(ITEM_NAMES) | {ITEM_LABEL: "int"},
-    names=tuple(f"item_{n + 1}" for n in range(ITEM_COLUMNS)),
-    quoted=False,
-)
+USER = _raw_format("user", USER_COLUMNS, USER_NAMES)
+ITEM = _raw_format("item", ITEM_COLUMNS, ITEM_NAMES, **{ITEM_LABEL: "int"})
 
 
 @dataclass(frozen=True)

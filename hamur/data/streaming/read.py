@@ -73,9 +73,8 @@ def read_range(
     with pa.OSFile(str(folder / CHUNK), "wb") as file:
         try:
             for block in blocks_of_lines(source, start, stop):
-                columns, found = file_format.parse(
-                    block, lines + 1, bad_rows, start == 0 and lines == 0
-                )
+                at_start = start == 0 and lines == 0
+                columns, found = file_format.parse(block, lines + 1, bad_rows, at_start)
                 if partners is None:
                     batch = pa.record_batch(columns)
                 else:
