@@ -6,6 +6,7 @@ Raw files are byte-faithful and streamed, see `ali_world`; the best possible AUC
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -81,9 +82,11 @@ def make_ali_ccp(
     ids = {name: _first_appearance(column, cuts[0]) for name, column in ids.items()}
     values = {"click": click, "purchase": purchase, **ids, "301": domain + 1}
     values |= {name: dense[:, c] for c, name in enumerate(DENSE_COLUMNS)}
-    truths = {}
+    table, truths = pd.DataFrame({name: values[name] for name in CSV_COLUMNS}), {}
+    Path(out).mkdir(parents=True, exist_ok=True)
     for part, positions in zip(("train", "val", "test"), np.split(np.arange(rows), cuts)):
-        _write_csv(Path(out) / f"ali_ccp_{part}_sample.csv", values, positions)
+        path = Path(out) / f"ali_ccp_{part}_sample.csv"
+        table.iloc[positions].to_csv(path, index=False, lineterminator="\n")
         truths[part] = truth.take(positions)
     return truths
 
@@ -106,14 +109,6 @@ def _first_appearance(ids: np.ndarray, train_rows: int) -> np.ndarray:
     codes = np.zeros(ids.max() + 1, int)
     codes[known[np.argsort(first)]] = np.arange(1, len(known) + 1)
     return codes[ids]
-
-
-def _write_csv(path: Path, values: dict[str, np.ndarray], rows: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = [values[name][rows].tolist() for name in CSV_COLUMNS]
-    lines = [",".join(CSV_COLUMNS)]
-    lines += [",".join(map(str, row)) for row in zip(*columns)]
-    path.write_bytes("".join(line + "\n" for line in lines).encode())
 
 
 def make_ali_ccp_raw(
