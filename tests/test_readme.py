@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from hamur import training
 from hamur.models.ranking import build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,9 +75,8 @@ def test_python_blocks_run(tmp_path, monkeypatch, tiny_schema, tiny_splits):
     assert (tmp_path / "runs/me/model.safetensors").exists()
     assert module.logits.shape == (5,)
     options = dict(preset="paper", config=None, seed=1, embed_dim=3, hidden_dims=(6, 5))
-    model = build({"new": module.LinearAndDeep}, "new_adp", tiny_schema, **options)
-    trainer = training.Trainer(training.supervised_step, batch_size=64, quiet=True)
-    assert trainer.fit(model, tiny_splits.train, tiny_splits.valid).epochs == 1
+    model = build({"new": module.LinearAndDeep}, "new", tiny_schema, **options)
+    assert module.trainer.fit(model, tiny_splits.train, tiny_splits.valid).epochs == 2
 
 
 BUNDLED = [line for line in commands(README) if "path" not in line and "--raw" not in line]
@@ -89,6 +87,7 @@ SMALL = {  # what is added to a command, so that it ends soon
 
 
 @short
+@pytest.mark.slow
 @pytest.mark.parametrize("line", BUNDLED)
 def test_commands_on_bundled_data_run(line, tmp_path, monkeypatch, capsys):
     _, script, *options = shlex.split(line)
