@@ -2,6 +2,8 @@
 whole, raw files of any size go through `prepare`; both are memory-mapped from the cache."""
 
 import contextlib
+import dataclasses
+import json
 import logging
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -29,7 +31,8 @@ class TableSource:
 
     root: the folder or file that the user named.  files: of one format, their rows one after the
         other; with `joins` (key, format) the first has the rows, the others their features.
-    options: the same as JSON values, for the cache; notes: further entries of the schema's `split`.
+    options: what names the cache beside the files, JSON values; None: all fields below.
+    notes: further entries of the schema's `split`.
     first_row_id, file_domains: of each file, see `raw_columns`.
     check: raises for rows that cannot be right.
     """
@@ -39,15 +42,22 @@ class TableSource:
     files: tuple[Path, ...]
     columns: Columns
     split: splits.Split
-    encoding: Encoding
-    policy: Policy
-    options: dict
+    encoding: Encoding = field(default_factory=Encoding)
+    policy: Policy = field(default_factory=Policy)
+    options: dict | None = None
     notes: dict = field(default_factory=dict)
     first_row_id: tuple[int, ...] = (-2,)  # after a header, the first row is line 2
     file_domains: tuple[str, ...] = ()
     file_format: FileFormat | None = None
     joins: tuple[tuple[str, FileFormat], ...] = ()
     check: Callable[[RawColumns], None] | None = None
+
+    def key(self) -> dict:
+        """The options, or by default all that the tables depend on besides the files."""
+        if self.options is not None:
+            return self.options
+        fields = dataclasses.asdict(dataclasses.replace(self, root=None, files=(), check=None))
+        return json.loads(json.dumps(fields, default=list))  # an allowed range is a list then
 
     def digest(self) -> dict[str, str]:
         """Path below the root -> size and md5 of each file."""
@@ -110,9 +120,9 @@ def load_tables(source: TableSource, cache_dir: str | Path | None) -> cache.Load
     Raises:  DataError; OSError: the given cache_dir cannot be written (in the default folder that
         is only a warning, and the tables stay in memory).
     """
-    digest = source.digest()
-    folder = cache.folder_for(source.name, source.root, source.options, cache_dir)
-    fingerprint = {"source": digest, "options": source.options}
+    digest, options = source.digest(), source.key()
+    folder = cache.folder_for(source.name, source.root, options, cache_dir)
+    fingerprint = {"source": digest, "options": options}
     if folder.exists():
         try:
             return cache.open_cache(folder, fingerprint)

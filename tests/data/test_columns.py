@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hamur.data.build_tables import Encoding
 from hamur.data.columns import Columns, Domain, MultiColumn, label, raw_columns, read_file
 from hamur.data.errors import DataFormatError, DataValueError, UnknownDomainError
-from hamur.data.loading import TableSource, read_tables
+from hamur.data.loading import TableSource, load_tables, read_tables
 from hamur.data.splits import Split
 from hamur.data.text.bad_rows import BadRows, Policy
 
@@ -50,9 +50,7 @@ def frame(rows=300, seed=0):
 
 
 def tables(path, columns=COLUMNS, **options):
-    source = TableSource(
-        "toy", path, (path,), columns, Split("random", 1), Encoding(), Policy(), {}, **options
-    )
+    source = TableSource("toy", path, (path,), columns, Split("random", 1), **options)
     return read_tables(source, {})[:2]
 
 
@@ -148,3 +146,19 @@ def test_groups_of_files_with_domains_of_their_own_stay_apart(tmp_path):
     assert raw.domain.tolist() == [0] * 30 + [1] * 30 and raw.domain_names == ("NL", "US")
     assert not set(raw.group[:30]) & set(raw.group[30:])
     assert raw.domain_field and not raw_columns(rows[:1], columns, (0,), ("NL",)).domain_field
+
+
+def test_the_cache_depends_on_all_that_the_tables_depend_on(tmp_path):
+    frame().to_csv(tmp_path / "a.csv", index=False)
+
+    def load(columns=COLUMNS, seed=1, **options):
+        path = tmp_path / "a.csv"
+        source = TableSource("toy", path, (path,), columns, Split("random", seed), **options)
+        load_tables(source, tmp_path / "c")
+        return len(list((tmp_path / "c").iterdir()))
+
+    assert load() == load() == 1
+    assert load(seed=2) == 2
+    assert load(dataclasses.replace(COLUMNS, dense=())) == 3
+    assert load(policy=Policy("skip")) == 4
+    assert load(encoding=Encoding(min_count=2)) == 5
