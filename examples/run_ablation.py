@@ -5,10 +5,10 @@
   python examples/run_ablation.py --dataset_path path/to/ml-1m --backbone dcn_md --batch_size 4096
       the real MovieLens-1M: hours on a few cores
 
-The arms are the plain backbone, its parameter-matched control, the adapter model as the public code
-and as the paper has it, each with every single difference changed to the other's, and smaller
+The arms are the plain backbone, its parameter-matched control, the adapter model as in the public
+code and as in the paper, both with every single difference changed to the other form, and smaller
 instance matrices.  ablation.md, .csv and .json are written to --save_dir; started again with the
-same --save_dir, only what is missing there is trained.
+same --save_dir, the script trains only the arms that are missing there.
 """
 
 import sys

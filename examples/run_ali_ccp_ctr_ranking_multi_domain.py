@@ -5,7 +5,7 @@
   python examples/run_ali_ccp_ctr_ranking_multi_domain.py --dataset_path path/to/ali-ccp
       the real data: the folder with ali_ccp_train.csv, ali_ccp_val.csv and ali_ccp_test.csv
 
-Results are written to --save_dir, the table of the test split is printed last.
+Results are written to --save_dir; the table of the test split is printed last.
 """
 
 import sys

@@ -6,9 +6,9 @@
       the real data: a folder with AliExpress_NL/train.csv and so on, or the raw files
   python examples/run_aliexpress_multi_task.py --model_name pomoe --dataset_name Synthetic \
       --head shared_score --task_num 3
-      generated rows whose tasks disagree, drawn with their exact front
+      generated rows whose tasks disagree; front.png also shows their exact front
 
-pomoe is judged at many preferences: front.csv and front.png show what each of them buys.
+pomoe is evaluated at many preferences: front.csv and front.png show the trade-off.
 Results are written to --save_dir; the table of the test split is printed last.
 """
 

@@ -1,5 +1,5 @@
-"""Train CoNet, CoNet-S or BIAO on CoNet: which target items a user will like, with the help of the
-user's source behaviours, each weighted by what it is worth for that.
+"""Train CoNet, CoNet-S or BIAO on CoNet: predict which target items a user will like from the
+user's behaviours in a source domain, which BIAO weights by what they contribute.
 
   python examples/run_amazon_cross_domain.py
       the generated sample that comes with the repository: a minute, synthetic rows
@@ -9,8 +9,8 @@ user's source behaviours, each weighted by what it is worth for that.
       several models and seeds, and a table that compares them
 
 --preset official computes as the authors' public code does.  Results are written to
-runs/run_amazon_cross_domain/<model>-<seed>, the table of the test split is printed last; with
---exp_name, to the tree of the public code, conet_record/<pair>/{log,checkpoint}/<exp_name>.
+runs/run_amazon_cross_domain/<model>-<seed>, or with --exp_name to the tree of the public code,
+conet_record/<pair>/{log,checkpoint}/<exp_name>; the table of the test split is printed last.
 """
 
 import sys

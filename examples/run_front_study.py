@@ -1,10 +1,10 @@
-"""Measure whether one preference model reaches the front that a model a preference reaches.
+"""Measure whether one preference model reaches the front that one model per preference reaches.
 
   python examples/run_front_study.py
-      two tasks, three seeds: generated rows with a known exact front
+      two tasks, three seeds: generated rows whose exact front is known
   python examples/run_front_study.py --task_num 3 --arms linear,smooth_tchebycheff,per_task
 
-The public code's network and loss are trained on the same rows and stand in the same table.
+The public code's network and loss are trained on the same rows and listed in the same table.
 study-tasks<T>.md and .json are written to --save_dir.
 """
 

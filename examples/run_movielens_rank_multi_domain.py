@@ -6,7 +6,7 @@
       the real data: the folder with ratings.dat, users.dat and movies.dat, or a joined ml-1m.csv
 
 Domains are the ages up to 24, 25 to 34, and from 35 on; the label is rating > 3.  Results are
-written to --save_dir, the table of the test split is printed last.
+written to --save_dir; the table of the test split is printed last.
 """
 
 import sys

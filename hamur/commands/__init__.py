@@ -1,5 +1,5 @@
-"""What stands behind the scripts in examples/: flags in, files and a table out.
+"""The commands behind the scripts in examples/: from flags to files and a table.
 
-One file a command, `script` what they share.  No mathematics: that lives in `data`, `models` and
-`training`; long comparisons of many runs are in `studies`.
+One or two modules per command; `script` is what they share.  The mathematics is in `data`, `models`
+and `training`; `hamur.studies` compares many runs.
 """

@@ -266,17 +266,17 @@ def compared_fronts(problem: Problem, preferences) -> dict:
     preference; exact: the best that any shared score reaches on generated rows, in expectation.
     """
     config = problem.config
-    found = {"posthoc": [], "reference": [], "exact": []}
+    entries = {"posthoc": [], "reference": [], "exact": []}
     if config.posthoc and len(problem.schema.labels) == 2:
         logits = train_per_task(problem)[:, 0]
         logits = front.posthoc_logits(logits, preferences, problem.offsets, problem.entropy)
-        found["posthoc"] = problem.entries(preferences, logits)
+        entries["posthoc"] = problem.entries(preferences, logits)
     if config.reference_front:
         for point in evaluation_preferences(len(problem.schema.labels), config.reference_front):
-            found["reference"] += problem.entries(point[None], train_fixed(problem, point))
+            entries["reference"] += problem.entries(point[None], train_fixed(problem, point))
     if problem.truth is not None and config.head == "shared_score":
-        found["exact"] = exact_entries(problem, preferences)
-    return found
+        entries["exact"] = exact_entries(problem, preferences)
+    return entries
 
 
 def train_compared(problem: Problem, fixed: tuple | None = None, **changes) -> np.ndarray:

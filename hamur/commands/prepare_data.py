@@ -128,7 +128,7 @@ PrepareConfig = dataclasses.make_dataclass(
 def data_set_options(config):
     """The data set's own Options; ValueError for a flag that it does not have."""
     flags, kind = DATA_SET_FLAGS[config.dataset], DATASETS[config.dataset].options
-    known = {field.name for field in dataclasses.fields(kind)}
+    names = {field.name for field in dataclasses.fields(kind)}
     options = {"policy": Policy(config.on_bad_rows, config.max_bad_fraction)}
     for flag in {flag for others in DATA_SET_FLAGS.values() for flag in others}:
         if (value := getattr(config, flag)) is not None:
@@ -136,10 +136,10 @@ def data_set_options(config):
                 raise ValueError(f"--{flag} does not apply to --dataset {config.dataset}.")
             options[flags[flag].name] = value
     if config.expect is not None:
-        if "check_statistics" not in known:
+        if "check_statistics" not in names:
             raise ValueError(f"--expect does not apply to --dataset {config.dataset}.")
         options["check_statistics"] = False
-    if "allow_leakage" in known:
+    if "allow_leakage" in names:
         options["allow_leakage"] = config.allow_leakage
     return kind(**options)
 
@@ -176,7 +176,7 @@ def prepare_data(config) -> None:
     if config.export:
         export_biao_json(open_pair(prepared.folder), prepared.folder / EXPORT)
     done, reused = prepared.jobs_done, prepared.jobs_reused
-    jobs = f" ({done} jobs done, {reused} found done)" if done else ""
+    jobs = f" ({done} jobs done, {reused} done before)" if done else ""
     print(f"{as_table(prepared.stats)}\n\n{prepared.folder}{jobs}")
 
 
