@@ -29,13 +29,7 @@ from hamur.data.ali_ccp.lines import COMMON, SKELETON, Features, LineFormat, par
 from hamur.data.errors import DataFormatError, UnknownDomainError
 from hamur.data.streaming.chunks import ABSENT, DOMAIN, SPLIT, Chunk, batches, column
 from hamur.data.streaming.jobs import Workspace, advance
-from hamur.data.streaming.joined import (
-    JoinedSource,
-    Pair,
-    RawFile,
-    divide_rows,
-    read_pairs,
-)
+from hamur.data.streaming.joined import JoinedSource, Pair, RawFile, divide_rows, read_pairs
 from hamur.data.streaming.plan import plan_cache
 from hamur.data.streaming.prepare import CachePlan, DataSet
 from hamur.data.streaming.read import RawFormat, reject_repeated
@@ -46,6 +40,7 @@ from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
 FILES = tuple(f"{kind}_{part}.csv" for kind in ("common_features", "sample_skeleton")
               for part in ("train", "test"))  # fmt: skip
 DOMAIN_MIN_ROWS = 10
+DIFFERS = "feature_num_differs"
 IMPLIED = ("purchase", "click", "dropped_click0_conversion1")  # as all public preparations do
 SAMPLES_AT_ONCE = 1 << 23
 _log = logging.getLogger(__name__)
@@ -53,8 +48,7 @@ _log = logging.getLogger(__name__)
 
 def find(folder: Path) -> list[Source]:
     """The four files, plain, compressed or in an archive."""
-    remedy = f"fetch them from {PAGE} and put them into this folder"
-    return take(sources_in(folder, FILES), FILES, folder, remedy)
+    return take(sources_in(folder, FILES), FILES, folder, f"fetch them from {PAGE}")
 
 
 def describe(options: Options) -> JoinedSource:
@@ -109,9 +103,8 @@ def build(space: Workspace, sources: list[Source], options: Options) -> CachePla
         Pair("test", test, common_test, "common_test", (options.split, options.split_seed)),
     )
     files = read_pairs(space, source, pairs)
-    for _, common, skeleton in files:
-        for file in (common, skeleton):
-            _check_feature_num(file, options.check_feature_num)
+    for file in (raw for pair in files for raw in (pair.dimension, pair.fact)):
+        _check_feature_num(file, options.check_feature_num)
     domains = options.domain_map or _find_domains(files[0].fact)
     divided = divide_rows(space, source, files, partial(divide, domains=domains))
     raw_ids = [[str(i) for i, d in sorted(domains.items()) if d == n] for n in range(NUM_DOMAINS)]
@@ -121,7 +114,7 @@ def build(space: Workspace, sources: list[Source], options: Options) -> CachePla
 
 def parse_columns(
     block: bytes, first_line: int, bad_rows: BadRows, at_start: bool, form: LineFormat, multi: tuple
-) -> tuple[dict, dict]:
+) -> dict[str, np.ndarray | pa.Array]:
     """The columns of a block, see `RawFormat`: of a field that keeps no list the last feature, as
     the public preparation has it, and the number `D<field>` (0: absent), its value.
 
@@ -139,8 +132,8 @@ def parse_columns(
         if name in form.fields:
             del columns[name]
             columns |= _all(features, form, name)
-    differing = int((head["feature_num"] != features.counts).sum())
-    return columns, {"feature_num_differs": differing}
+    columns[DIFFERS] = (head["feature_num"] != features.counts).astype(np.int8)
+    return columns
 
 
 def _last(features: Features, form: LineFormat) -> dict[str, np.ndarray]:
@@ -177,11 +170,9 @@ def _all(features: Features, form: LineFormat, name: str) -> dict[str, np.ndarra
 
 def _check_feature_num(file: RawFile, strict: bool) -> None:
     """A feature_num that is not the length of the list: counted, an error only if asked for."""
-    differing = file.counts["feature_num_differs"]
-    if not differing:
-        return
+    differing = sum(int(column(batch, DIFFERS).sum()) for batch, _ in batches(file.chunks))
     text = f"feature_num differs from the number of features in {differing} rows"
-    if strict:
+    if differing and strict:
         raise DataFormatError(
             text,
             file=file.bad_rows.path,
@@ -189,7 +180,8 @@ def _check_feature_num(file: RawFile, strict: bool) -> None:
             expected="the number of features",
             remedy="fetch the file again, or leave out --check_feature_num",
         )
-    _log.warning("%s: %s", file.bad_rows.path, text)
+    if differing:
+        _log.warning("%s: %s", file.bad_rows.path, text)
 
 
 def _find_domains(file: RawFile) -> dict[int, int]:

@@ -107,7 +107,7 @@ def parse_columns(
     at_start: bool,
     file_format: FileFormat,
     names: dict[str, str],
-) -> tuple[dict[str, np.ndarray], dict]:
+) -> dict[str, np.ndarray]:
     """The processed columns of a block, and of an item file the labels; see `RawFormat`."""
     if at_start:
         lines.check_separator(bad_rows.path, block, file_format, len(file_format.names))
@@ -122,7 +122,7 @@ def parse_columns(
     for raw, name in names.items():
         dtype = np.int32 if name in SPARSE_COLUMNS else np.float32
         columns[name] = rows.columns[raw].astype(dtype)
-    return columns, {}
+    return columns
 
 
 def divide(

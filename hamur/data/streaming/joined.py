@@ -12,7 +12,7 @@ divided; the stages are the same, and their memory does not grow with the rows:
 A dimension row is stored once in the cache too; a fact row points to it.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,16 +86,14 @@ class Pair:
     key_offset: int = 0
 
 
-@dataclass(frozen=True)
-class RawFile:
-    """A raw file that has been read; longest: of each field of lists; counts: see `RawFormat`."""
+class RawFile(NamedTuple):
+    """A raw file that has been read; longest: the length of the longest list of each field."""
 
     chunks: tuple[Chunk, ...]
     bad_rows: BadRows
     lines: int
     rows: int
     longest: Counter
-    counts: Counter
 
 
 class PairFiles(NamedTuple):
@@ -106,20 +104,13 @@ class PairFiles(NamedTuple):
 
 @dataclass
 class SplitRows:
-    """The rows of a split: of every fact file, and the folder of the cache with their dimension
-    rows.  row_id_type: of their row ids."""
+    """The rows of a split: of every fact file, and the dimension rows that they share with other
+    splits, stored in a folder of the cache.  row_id_type: of the row ids."""
 
     facts: list[FileRows] = field(default_factory=list)
-    shared: str = ""
+    folder: str = ""
+    dimensions: list[FileRows] = field(default_factory=list)
     row_id_type: str = "int32"
-
-
-@dataclass(frozen=True)
-class Divided:
-    """splits: by name; dimensions: folder of the cache -> the rows of its dimension files."""
-
-    splits: dict[str, SplitRows]
-    dimensions: dict[str, list[FileRows]]
 
 
 def read_pairs(space: Workspace, source: JoinedSource, pairs: Sequence[Pair]) -> list[PairFiles]:
@@ -173,12 +164,11 @@ def _read_file(
         raise errors.EmptySplitError(
             "the file has no row", file=file.name, remedy="check how it was made"
         )
-    longest, counts = Counter(), Counter()
+    longest = Counter()
     for report in reports:
-        counts.update(report["counts"])
         longest |= Counter(report["longest"])
     chunks = tuple(Chunk(space.path(j.name), r["lines"], r["rows"]) for j, r in zip(jobs, reports))
-    return RawFile(chunks, bad_rows, lines, rows, longest, counts)
+    return RawFile(chunks, bad_rows, lines, rows, longest)
 
 
 def divide_rows(
@@ -186,7 +176,7 @@ def divide_rows(
     source: JoinedSource,
     files: Sequence[PairFiles],
     work: Callable[..., dict],
-) -> Divided:
+) -> dict[str, SplitRows]:
     """The rows of each split.
 
     work: a job, (folder, file name, chunks, number of dimension rows, policy, *pair.divide) -> the
@@ -203,24 +193,23 @@ def divide_rows(
     for (_, _, fact), report in zip(files, reports):
         fact.bad_rows.merge(report)
         fact.bad_rows.raise_if_any()
-    divided = Divided({name: SplitRows() for name in splits.SPLITS}, {})
-    next_id = 0
+    divided = {name: SplitRows() for name in splits.SPLITS}
+    shared, next_id = defaultdict(list), 0
     for (pair, dimension, fact), job, report in zip(files, jobs, reports):
         chunks, folder = fact.chunks, space.path(job.name)
         if report["reordered"]:
             chunks = (Chunk(folder, fact.lines, fact.rows),)
-        shared = divided.dimensions.setdefault(pair.shared, [])
         first_id = next_id if pair.first_id is None else pair.first_id
         next_id = first_id + fact.lines
-        offsets = {"line": first_id - 1, POINTER: total(shared)}
+        offsets = {"line": first_id - 1, POINTER: total(shared[pair.shared])}
         for name, rows in report["rows"].items():
-            split, number = divided.splits[name], splits.SPLITS.index(name)
+            split, number = divided[name], splits.SPLITS.index(name)
             split.facts.append(FileRows(chunks, rows, offsets, folder, number))
-            split.shared = pair.shared
+            split.folder, split.dimensions = pair.shared, shared[pair.shared]
             if pair.first_id is not None or next_id >= 2**31:
                 split.row_id_type = "int64"
         offsets = {source.dimension.key: pair.key_offset}
-        shared.append(FileRows(dimension.chunks, dimension.rows, offsets))
-    counts = {name: total(split.facts) for name, split in divided.splits.items()}
+        shared[pair.shared].append(FileRows(dimension.chunks, dimension.rows, offsets))
+    counts = {name: total(split.facts) for name, split in divided.items()}
     splits.check_parts(counts, source.split_entry["rule"])
     return divided

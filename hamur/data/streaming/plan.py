@@ -13,7 +13,7 @@ from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.streaming.chunks import POINTER, FileRows, total
 from hamur.data.streaming.jobs import Job, Workspace
-from hamur.data.streaming.joined import Divided, JoinedSource, PairFiles
+from hamur.data.streaming.joined import JoinedSource, PairFiles, SplitRows
 from hamur.data.streaming.prepare import CachePlan
 from hamur.data.streaming.read import RawFormat
 from hamur.data.streaming.sources import Source
@@ -25,7 +25,7 @@ def plan_cache(
     space: Workspace,
     source: JoinedSource,
     files: Sequence[PairFiles],
-    divided: Divided,
+    divided: dict[str, SplitRows],
     domain_names: tuple[str, ...],
     sources: Sequence[Source],
 ) -> CachePlan:
@@ -33,17 +33,16 @@ def plan_cache(
 
     sources: all files, in the order of the report.
     """
-    fitted = _fit(space, source, files, divided, len(domain_names))
+    fitted = _fit(space, source, files, divided["train"], len(domain_names))
     group = [(source.group, "group", (source.dimension.key,), "int64", False)]
     if source.group in fitted.sparse:
         group = []
     planned, tables, shared = [], {}, {}
-    for name, split in divided.splits.items():
-        if split.shared not in shared:
-            rows = divided.dimensions[split.shared]
-            files_of = _files(source, fitted, split.shared, source.dimension, rows, group)
-            shared[split.shared] = files_of
-            planned += files_of
+    for name, split in divided.items():
+        if split.folder not in shared:
+            given = (split.folder, source.dimension, split.dimensions, group)
+            shared[split.folder] = _files(source, fitted, *given)
+            planned += shared[split.folder]
         columns = (
             ("labels", "labels", source.options.labels, "int8", False),
             ("domain", "domain", (DOMAIN_FIELD,), "int8", True),
@@ -52,7 +51,7 @@ def plan_cache(
         )
         own = _files(source, fitted, name, source.fact, split.facts, columns)
         planned += own
-        tables[name] = _table(source, fitted, own, shared[split.shared])
+        tables[name] = _table(source, fitted, own, shared[split.folder])
     jobs = [file.job for file in planned]
     reports = space.run("writing", jobs)
     clipped = {j.name: r["clipped"] for j, r in zip(jobs, reports) if "clipped" in r}
@@ -71,10 +70,16 @@ def plan_cache(
     bad_rows = {raw.bad_rows.path: raw.bad_rows for f in files for raw in (f.dimension, f.fact)}
     arrays = {f"vocab/{n}": np.load(path / VOCABULARY) for n, path in fitted.folders.items()}
     arrays["scaler"] = np.array([fitted.scales[name] for name in source.dense])
+    finished = {}
+    for file, report in zip(planned, reports):
+        for end, entry in report.get("arrays", {"": report}).items():
+            path = array_path(space.path(file.job.name), end)
+            entry = {key: entry[key] for key in ("bytes", "sha256", "dtype", "shape")}
+            finished[file.name + end] = (path, entry)
     return CachePlan(
         schema,
         tables,
-        _finished(space, planned, reports),
+        finished,
         arrays,
         tuple(bad_rows[Path(file.name)] for file in sources),
     )
@@ -92,17 +97,15 @@ class _Fitted:
     max_lens: dict[str, int]
 
 
-def _fit(space: Workspace, source: JoinedSource, files, divided: Divided, domains: int) -> _Fitted:
-    train = divided.splits["train"]
-    dimension = divided.dimensions[train.shared]
-    counting = (train.facts, total(dimension))
+def _fit(space: Workspace, source: JoinedSource, files, train: SplitRows, domains: int) -> _Fitted:
+    counting = (train.facts, total(train.dimensions))
     counted = Job("partners/train", count_partners, counting, total(train.facts))
     space.run("counting partners", [counted])
     jobs = []
     for side in source.sides:
         tables, partners = train.facts, None
         if side is source.dimension:
-            tables, partners = dimension, space.path(counted.name)
+            tables, partners = train.dimensions, space.path(counted.name)
         for name in side.fields:
             given = (tables, name, source.options.min_count, source.order, partners)
             jobs.append(Job(f"vocab/{name}", fit_field, given, total(tables)))
@@ -122,7 +125,7 @@ def _fit(space: Workspace, source: JoinedSource, files, divided: Divided, domain
     longest = Counter()
     for file in files:
         longest |= file.dimension.longest | file.fact.longest
-    max_lens = {name: min(max(1, longest[name]), source.max_len) for name in source.multi}
+    max_lens = {name: min(longest[name], source.max_len) for name in source.multi}
     return _Fitted(sparse, sizes, folders, scales, max_lens)
 
 
@@ -178,18 +181,6 @@ def _files(
             given = (name, fitted.folders[name], fitted.max_lens[name])
             add(f"multi_{name}", "lists", (place,), write_lists, *given)
     return files
-
-
-def _finished(space: Workspace, files: Sequence[_File], reports: Sequence[dict]) -> dict:
-    """Path in the cache -> the finished array and its entry in the manifest."""
-    return {
-        file.name + end: (
-            array_path(space.path(file.job.name), end),
-            {key: entry[key] for key in ("bytes", "sha256", "dtype", "shape")},
-        )
-        for file, report in zip(files, reports)
-        for end, entry in report.get("arrays", {"": report}).items()
-    }
 
 
 def _table(source: JoinedSource, fitted: _Fitted, own: list[_File], shared: list[_File]) -> dict:

@@ -5,10 +5,10 @@ set's `parse` returns, and of a fact file POINTER, the place of the row's partne
 file.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +26,10 @@ Columns = dict[str, np.ndarray | pa.Array]
 class RawFormat:
     """One of the two kinds of files of a joined source.
 
-    parse(block, first_line, bad_rows, at_start) -> columns of the sound rows, and counts to be
-        summed over the file.  The columns hold `line` int32, `key`, every field as ids (ABSENT
-        where there is none) or as lists `<field>.ids` and `<field>.values`, and every number as
-        float32; bad rows go to `bad_rows`.  at_start: the block begins the file.
+    parse(block, first_line, bad_rows, at_start) -> columns of the sound rows: `line` int32, `key`,
+        every field as ids (ABSENT where there is none) or as lists `<field>.ids` and
+        `<field>.values`, every number as float32, and what else the data set wants to know; bad
+        rows go to `bad_rows`.  at_start: the block begins the file.
         Raises:  DataFormatError: the file as a whole is unusable.
     key: the column that joins; key_text formats a key for messages.
     fields, numbers: the columns that become ids and scaled numbers.
@@ -37,7 +37,7 @@ class RawFormat:
         excluded by this name.
     """
 
-    parse: Callable[[bytes, int, BadRows, bool], tuple[Columns, dict[str, int]]]
+    parse: Callable[[bytes, int, BadRows, bool], Columns]
     key: str
     fields: tuple[str, ...]
     numbers: tuple[str, ...]
@@ -45,8 +45,7 @@ class RawFormat:
     implied: tuple[str, str, str] | None = None
 
 
-@dataclass(frozen=True)
-class Partners:
+class Partners(NamedTuple):
     """The dimension file that a fact file is joined with: its name, the folder of `sort_keys`, and
     the reason for which a row without partner is left out."""
 
@@ -69,12 +68,12 @@ def read_range(
     if partners is not None:
         keys, places = (np.load(partners.keys / name, mmap_mode="r") for name in (KEYS, PLACES))
     writer, lines, rows, unusable = None, 0, 0, None
-    counts, longest = Counter(), Counter()
+    longest: dict[str, int] = {}
     with pa.OSFile(str(folder / CHUNK), "wb") as file:
         try:
             for block in blocks_of_lines(source, start, stop):
                 at_start = start == 0 and lines == 0
-                columns, found = file_format.parse(block, lines + 1, bad_rows, at_start)
+                columns = file_format.parse(block, lines + 1, bad_rows, at_start)
                 if partners is None:
                     batch = pa.record_batch(columns)
                 else:
@@ -84,8 +83,7 @@ def read_range(
                 for name in (n for n in columns if n.endswith(".ids")):
                     length = int(np.diff(batch.column(name).offsets).max(initial=0))
                     field = name.removesuffix(".ids")
-                    longest[field] = max(longest[field], length)
-                counts.update(found)
+                    longest[field] = max(longest.get(field, 1), length)
                 rows += batch.num_rows
                 lines += count_lines(block)
                 if bad_rows and policy.on_bad_rows == "error":
@@ -98,8 +96,8 @@ def read_range(
             if writer is not None:
                 writer.close()
     bad_rows.rows_read = lines
-    found = {"lines": lines, "rows": rows, "unusable": unusable}
-    return bad_rows.report() | found | {"counts": counts, "longest": longest}
+    found = {"lines": lines, "rows": rows, "unusable": unusable, "longest": longest}
+    return bad_rows.report() | found
 
 
 def _join(
