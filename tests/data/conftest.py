@@ -9,7 +9,6 @@ import pytest
 from hypothesis import settings
 
 from hamur.data import synthetic
-from hamur.data.ali_ccp import columns as ali_ccp
 from hamur.data.movielens.load import CSV_COLUMNS
 from hamur.data.synthetic.amazon import make_amazon_pair
 
@@ -124,8 +123,3 @@ def join_movielens(raw: Path, target: Path, columns=CSV_COLUMNS) -> Path:
 @pytest.fixture
 def joined():
     return join_movielens
-
-
-@pytest.fixture
-def ali_header() -> tuple[str, ...]:
-    return ali_ccp.CSV_COLUMNS

@@ -95,12 +95,6 @@ def test_purchase_without_click_is_left_out_and_counted(ali_copy, set_cell, tmp_
     assert 3 not in splits.train.row_id
 
 
-def test_empty_cell_of_an_id_is_unknown(ali_copy, set_cell, tmp_path):
-    set_cell(parts(ali_copy)[2], 2, "206", "")
-    splits, schema = load_ali_ccp(ali_copy, cache_dir=tmp_path / "c")
-    assert splits.test.sparse[0, schema.sparse_names.index("206")] == 0
-
-
 def test_domain_without_training_rows_is_a_warning(ali_copy, tmp_path):
     """As in the public sample, whose rows all belong to one domain."""
     for path in parts(ali_copy):

@@ -1,17 +1,24 @@
 """MovieLens: encoding, domains, splits, and the equality of its file formats."""
 
+import random
+import re
+
 import numpy as np
 import pytest
 
 from hamur.data import load_movielens
 from hamur.data.errors import (
+    DataError,
     DataFileNotFoundError,
     DataFormatError,
     EmptySplitError,
     StatsMismatchError,
 )
-from hamur.data.movielens.load import CSV_COLUMNS, DOMAIN_OF_AGE
+from hamur.data.movielens.load import CSV_COLUMNS, DOMAIN_OF_AGE, MOVIES, RATINGS, USERS
 from hamur.data.table import Table
+from hamur.data.text import reader
+from hamur.data.text.bad_rows import BadRows, Policy
+from tests.support.fuzz import mutated
 
 FIELDS = ("user_id", "movie_id", "gender", "occupation", "zip", "cate_id", "domain_indicator")
 
@@ -146,13 +153,6 @@ def test_line_ends_byte_order_mark_and_blank_last_line_do_no_harm(
         assert_equal(a, b)
 
 
-def test_missing_final_line_end_does_no_harm(movielens_copy, tmp_path):
-    content = (movielens_copy / "ratings.dat").read_bytes()
-    (movielens_copy / "ratings.dat").write_bytes(content[:-1])
-    splits, _ = load_movielens(movielens_copy, cache_dir=tmp_path)
-    assert sum(map(len, splits)) == 2000
-
-
 def test_small_blocks_give_the_same_tables(movielens_folder, tmp_path, joined, monkeypatch):
     file = joined(movielens_folder, tmp_path / "ml-1m.csv")
     reference, _ = load_movielens(file, cache_dir=tmp_path / "a")
@@ -230,3 +230,56 @@ def test_complete_file_with_other_counts_is_refused(movielens_folder, tmp_path, 
     with pytest.raises(StatsMismatchError, match=r"domain 0.*expected.*Remedy"):
         load_movielens(movielens_folder, cache_dir=tmp_path)
     load_movielens(movielens_folder, cache_dir=tmp_path, check_statistics=False)
+
+
+# ---- mutated lines: read as by hand, or left out and named
+
+WHOLE = re.compile(r"\d{1,18}(\.0*)?")
+MARKS = "::||,.-+eE0189 \t\"'xé"
+FILES = {"ratings.dat": RATINGS, "users.dat": USERS, "movies.dat": MOVIES}
+
+
+def by_hand(line, file_format):
+    """The cells that are read, by name, or None for a bad line."""
+    cells = line.split("::")
+    if len(cells) != len(file_format.names):
+        return None
+    found = {}
+    for name, cell in zip(file_format.names, cells):
+        kind = file_format.kinds.get(name)
+        if kind in ("int", "category"):
+            cell = cell.strip()
+            if kind == "category" and not cell:
+                found[name] = reader.MISSING
+            elif WHOLE.fullmatch(cell):
+                found[name] = int(cell.split(".")[0])
+            else:
+                return None
+        elif kind == "text":
+            found[name] = cell
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_mutated_lines_are_read_rightly_or_left_out(movielens_folder, tmp_path, name, num_mutated):
+    file_format, rng = FILES[name], random.Random(7)
+    lines = (movielens_folder / name).read_text(encoding=file_format.encoding).splitlines()
+    changed = [mutated(rng, rng.choice(lines), MARKS, "::") for _ in range(num_mutated)]
+    path = tmp_path / name
+    path.write_text("".join(line + "\n" for line in changed), encoding=file_format.encoding)
+    bad_rows = BadRows(path, Policy("skip", 1.0))
+    rows = reader.read_rows(path, file_format, bad_rows)
+    bad_rows.raise_if_any()
+    expected = [by_hand(line, file_format) for line in changed]
+    good = [n for n, cells in enumerate(expected) if cells is not None]
+    assert (rows.lines - 1).tolist() == good and 0.1 < len(good) / num_mutated < 0.9
+    for column in file_format.kinds:
+        assert np.asarray(rows.columns[column]).tolist() == [expected[n][column] for n in good]
+    counts = bad_rows.counts()
+    assert counts["rows_read"] == num_mutated and counts["rows_kept"] == len(good)
+    first = next(n for n, cells in enumerate(expected) if cells is None)
+    strict = BadRows(path, Policy())
+    with pytest.raises(DataError, match="Remedy: ") as caught:
+        reader.read_rows(path, file_format, strict)
+        strict.raise_if_any()
+    assert caught.value.line == first + 1
