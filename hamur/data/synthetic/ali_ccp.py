@@ -23,7 +23,6 @@ from hamur.data.synthetic.ali_world import (
     SkeletonRows,
     World,
     blocks_of,
-    stream,
 )
 from hamur.metrics.exact_front import sigmoid
 
@@ -57,7 +56,7 @@ def make_ali_ccp(
     a few thousand rows hold every domain and class.
     Returns the ground truth of each file's rows: {"train": ..., "val": ..., "test": ...}.
     """
-    rng = np.random.Generator(np.random.PCG64(seed))
+    rng = signals.stream(seed)
     ids = {}
     for name, (real, present) in PRESENT.items():
         known, size = rng.random(rows) < present, signals.cardinality(real, rows, ALL_ROWS)
@@ -135,7 +134,7 @@ def make_ali_ccp_raw(
         common = CommonRows(world, file, count)
         if part == "train":
             # The signal's scale and the intercepts come from rows like those that follow.
-            pilot = SkeletonRows(world, common, stream(seed, 0, 1), PILOT_ROWS)
+            pilot = SkeletonRows(world, common, signals.stream(seed, 0, 1), PILOT_ROWS)
             logits = world.signal.fit(*pilot.inputs())
             world.intercepts = signals.intercepts(logits, pilot.domain, settings.rates)
         _write_common(out / f"common_features_{part}.csv", common)
@@ -147,7 +146,7 @@ def _write_common(path: Path, common: CommonRows) -> None:
     with path.open("wb") as file:
         for block, rows in blocks_of(common.rows):
             start = block * BLOCK
-            rng = stream(common.world.options.seed, 20 + common.file, block)
+            rng = signals.stream(common.world.options.seed, 20 + common.file, block)
             keys = np.arange(start, start + rows, dtype=np.uint64)
             features = list(common.features(rng, start, rows))
             counts, lists = _feature_lists(rng, rows, features, COMMON_FIELDS)
@@ -159,7 +158,7 @@ def _write_skeleton(path: Path, common: CommonRows, count: int) -> signals.Groun
     world, file, truths = common.world, common.file, []
     with path.open("wb") as out:
         for block, number in blocks_of(count):
-            rng = stream(world.options.seed, 30 + file, block)
+            rng = signals.stream(world.options.seed, 30 + file, block)
             rows = SkeletonRows(world, common, rng, number)
             by_domain, click, conversion, impossible = _labels(rng, rows, count, block)
             features = list(rows.features())

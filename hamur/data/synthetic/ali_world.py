@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamur.data.synthetic.signals import Field, Signal, cardinality, zipf_cumulated
+from hamur.data.synthetic.signals import Field, Signal, cardinality, stream, zipf_cumulated
 
 BLOCK = 65_536
 BALANCED = 5_000  # items that are popular enough to matter
@@ -186,10 +186,6 @@ class SkeletonRows:
 def blocks_of(rows: int) -> Iterator[tuple[int, int]]:
     """(number, rows) of each block."""
     return ((at // BLOCK, min(BLOCK, rows - at)) for at in range(0, rows, BLOCK))
-
-
-def stream(seed: int, file: int, block: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64([seed, file, block]))
 
 
 def _single(name: str, value: np.ndarray, number: np.ndarray | None = None) -> Features:

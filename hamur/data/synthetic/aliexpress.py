@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from hamur.data.aliexpress import files
-from hamur.data.synthetic.signals import RANK, GroundTruth, bisect
+from hamur.data.synthetic.signals import RANK, GroundTruth, bisect, stream
 from hamur.metrics.exact_front import sigmoid
 
 # click, and purchase, per impression: in line with published log-losses, not counts of the data.
@@ -128,7 +128,7 @@ def _blocks(key: tuple[int, ...], rows: int) -> Iterator[Block]:
     for number in itertools.count():
         if not rows:
             return
-        block = _block(np.random.Generator(np.random.PCG64([*key, number])), number, rows)
+        block = _block(stream(*key, number), number, rows)
         yield block
         rows -= len(block.page)
 
@@ -175,15 +175,15 @@ class _Score:
     """The logits of a block without intercepts, from tables drawn once."""
 
     def __init__(self, seed: int, country: int, signal: float, task_conflict: float):
-        shared = np.random.Generator(np.random.PCG64([seed, 1_000]))
-        own = np.random.Generator(np.random.PCG64([seed, 1_001, country]))
+        shared = stream(seed, 1_000)
+        own = stream(seed, 1_001, country)
         # Functions: 0, 1 of the click and of the purchase in all countries; 2, 3 of this country.
         tables = [
             (shared.standard_normal((c, 2)), own.standard_normal((c, 2))) for c in CARDINALITIES
         ]
         for name in FLIPPED:
             f = files.SPARSE_COLUMNS.index(name)
-            flipped = np.random.Generator(np.random.PCG64([seed, 1_002, f]))
+            flipped = stream(seed, 1_002, f)
             sign = -1.0 if country % 2 else 1.0
             tables[f][1][:] = 2.0 * sign * flipped.standard_normal((CARDINALITIES[f], 2))
         self._tables = [np.concatenate(pair, axis=1) for pair in tables]
@@ -196,7 +196,7 @@ class _Score:
         self._weights = np.concatenate(weights, axis=1)
         self._rho = 1.0 - 2.0 * task_conflict
         self._signal = signal
-        pilot = _block(np.random.Generator(np.random.PCG64([seed, 1_003])), 0, 1 << 30)
+        pilot = _block(stream(seed, 1_003), 0, 1 << 30)
         parts = self._parts(pilot)
         self._centre, self._spread = parts.mean(axis=0), parts.std(axis=0)
 

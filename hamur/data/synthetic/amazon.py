@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtr
 
-from hamur.data.synthetic.signals import GroundTruth, write_truth
+from hamur.data.synthetic.signals import GroundTruth, stream, write_truth
 
 PLANTS = ("independent", "random", "invert", "none")
 _RANK, _STRENGTH, _NOISE, _RANDOM = 3, 2.5, 0.5, 1.5
@@ -112,7 +112,7 @@ def make_amazon_pair(
     Returns the ground truth of both files' rows, in file order, by category name.
     """
     settings = Options(users, seed, **options)
-    rng = np.random.Generator(np.random.PCG64([seed, users]))
+    rng = stream(seed, users)
     extra = round(settings.extra_users * users)
     total = users + 2 * extra
     factors = rng.standard_normal((2, total, _RANK))

@@ -28,7 +28,7 @@ import numpy as np
 from hamur.data.encode import factorise, fit_vocabulary
 from hamur.data.schema import FieldSpec, Schema
 from hamur.data.splits import random_split
-from hamur.data.synthetic.signals import GroundTruth, intercept
+from hamur.data.synthetic.signals import GroundTruth, intercept, stream
 from hamur.data.table import Splits, Table
 from hamur.metrics.exact_front import sigmoid
 
@@ -56,7 +56,7 @@ def make_conflict(rows: int = 8_000, seed: int = 2022) -> tuple[Splits, Schema, 
     Fields item, user, domain_indicator and one dense column; no id 0, since nothing is unknown.
     Best possible AUC 0.80 to 0.87 by seed in each domain, about 0.6 without seeing the domain.
     """
-    rng = np.random.Generator(np.random.PCG64([seed, rows]))
+    rng = stream(seed, rows)
     domain = rng.permutation(np.arange(rows, dtype=np.int32) % 2)
     item, user = rng.integers(NUM_ITEMS, size=rows), rng.integers(NUM_USERS, size=rows)
     dense = rng.random((rows, 1)).astype(np.float32)

@@ -31,7 +31,7 @@ def make_movielens(
 
     Returns the ground truth of the ratings in file order.
     """
-    rng = np.random.Generator(np.random.PCG64(seed))
+    rng = signals.stream(seed)
     num_users = min(signals.cardinality(_ML_USERS, rows, _ML_ROWS), rows // _MIN_RATINGS)
     num_movies = max(2 * rows // num_users, signals.cardinality(_ML_MOVIES, rows, _ML_ROWS))
     users = _users(rng, num_users, signals.cardinality(_ML_ZIPS, rows, _ML_ROWS))

@@ -22,6 +22,11 @@ RANK = 4
 _BISECTIONS = 60
 
 
+def stream(*key: int) -> np.random.Generator:
+    """The random stream of these numbers."""
+    return np.random.Generator(np.random.PCG64(key))
+
+
 def cardinality(real: int, rows: int, real_rows: int) -> int:
     """How many distinct values a generated column of this many rows has."""
     return min(real, max(min(real, 8), round(real * (rows / real_rows) ** GROWTH)))
