@@ -4,6 +4,10 @@ import ast
 import gzip
 import json
 
+import numpy as np
+
+from hamur.data.cross_domain.dataset import USER, UserHistories
+
 
 def _lines(path):
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
@@ -123,3 +127,49 @@ class Reference:
                 for u, i, rating, *_ in rows
             ]
         return files
+
+
+def listed(table):
+    columns = [table.sparse, table.labels, table.time[:, None], table.row_id[:, None]]
+    return np.concatenate(columns, axis=1).tolist()
+
+
+def assert_equal(pair, expected):
+    assert listed(pair.source) == expected.encode(expected.source, 0)
+    for part, rows in expected.parts.items():
+        assert listed(getattr(pair.target, part)) == expected.encode(rows, 1)
+    assert pair.names["user"].tolist() == ["", *map(str, expected.user)]
+    assert pair.valid_time[1:].tolist() == [expected.valid_time[u] for u in expected.user]
+    for side, (prefix, schema) in enumerate(
+        (("source", pair.source_schema), ("target", pair.target_schema))
+    ):
+        assert pair.names[f"{prefix}_item"].tolist() == ["", *map(str, expected.item[side])]
+        assert pair.names[f"{prefix}_category"].tolist() == ["", *expected.category[side]]
+        sizes = (expected.user, expected.item[side], expected.category[side])
+        assert schema.vocab_sizes == tuple(len(values) + 1 for values in sizes)
+        of_items = getattr(pair, f"{prefix}_categories").tolist()
+        names, category = expected.names[side], expected.category[side]
+        assert of_items == [0] + [category.get(names.get(i), 0) for i in expected.item[side]]
+    behaviours = UserHistories.of(pair.source)
+    assert (behaviours.row == np.arange(len(pair.source))).all()
+    for rule in ("before_row", "before_valid"):
+        for part, rows in expected.parts.items():
+            found = zip(*pair.pool(behaviours, getattr(pair.target, part), rule))
+            pools = [expected.pool(row, rule) for row in rows]
+            assert [list(range(a, b)) for a, b in found] == pools
+    assert_histories(pair, expected)
+
+
+def assert_histories(pair, expected, length=3):
+    train = expected.parts["train"]
+    for side, table, rows, of in (
+        (0, pair.source, expected.source, expected.source),
+        (1, pair.target.train, train, train),
+    ):
+        positives = UserHistories.positives(table)
+        items, categories, lengths = positives.last(table.sparse[:, USER], table.time, length)
+        assert items.shape == categories.shape == (len(rows), length)
+        for n, row in enumerate(rows):
+            history = expected.history(row[0], row[3], of, side, length)
+            assert items[n].tolist() == history + [0] * (length - len(history))
+            assert lengths[n] == len(history)

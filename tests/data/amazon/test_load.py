@@ -22,7 +22,6 @@ from hamur.data.errors import (
 )
 from hamur.data.streaming.prepare import prepare
 from hamur.data.text.bad_rows import Policy
-from tests.data.cross_domain.test_pair import assert_equal, listed
 from tests.support.amazon_raw import (
     NAMES,
     lines_of,
@@ -32,7 +31,13 @@ from tests.support.amazon_raw import (
     with_field,
     write_lines,
 )
-from tests.support.pair_reference import Reference, read_categories, read_reviews
+from tests.support.pair_reference import (
+    Reference,
+    assert_equal,
+    listed,
+    read_categories,
+    read_reviews,
+)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hamur.data import load_movielens_pair, load_pair
+from hamur.data import load_pair
 from hamur.data.cross_domain import Interactions, JoinRules, TableFormat, join_pair
 from hamur.data.cross_domain.dataset import CATEGORY, USER, UserHistories
 from hamur.data.cross_domain.storage import export_biao_json
@@ -22,7 +22,7 @@ from hamur.data.errors import (
     EmptySplitError,
     JoinError,
 )
-from tests.support.pair_reference import Reference
+from tests.support.pair_reference import Reference, assert_equal, listed
 
 DAY, BEGIN = 86_400, 1_300_000_000
 COLUMNS = PLAIN + ",category=category"
@@ -103,52 +103,6 @@ def files(tmp_path):
 @pytest.fixture
 def small(files):
     return load(*files)
-
-
-def listed(table):
-    columns = [table.sparse, table.labels, table.time[:, None], table.row_id[:, None]]
-    return np.concatenate(columns, axis=1).tolist()
-
-
-def assert_equal(pair, expected):
-    assert listed(pair.source) == expected.encode(expected.source, 0)
-    for part, rows in expected.parts.items():
-        assert listed(getattr(pair.target, part)) == expected.encode(rows, 1)
-    assert pair.names["user"].tolist() == ["", *map(str, expected.user)]
-    assert pair.valid_time[1:].tolist() == [expected.valid_time[u] for u in expected.user]
-    for side, (prefix, schema) in enumerate(
-        (("source", pair.source_schema), ("target", pair.target_schema))
-    ):
-        assert pair.names[f"{prefix}_item"].tolist() == ["", *map(str, expected.item[side])]
-        assert pair.names[f"{prefix}_category"].tolist() == ["", *expected.category[side]]
-        sizes = (expected.user, expected.item[side], expected.category[side])
-        assert schema.vocab_sizes == tuple(len(values) + 1 for values in sizes)
-        of_items = getattr(pair, f"{prefix}_categories").tolist()
-        names, category = expected.names[side], expected.category[side]
-        assert of_items == [0] + [category.get(names.get(i), 0) for i in expected.item[side]]
-    behaviours = UserHistories.of(pair.source)
-    assert (behaviours.row == np.arange(len(pair.source))).all()
-    for rule in ("before_row", "before_valid"):
-        for part, rows in expected.parts.items():
-            found = zip(*pair.pool(behaviours, getattr(pair.target, part), rule))
-            pools = [expected.pool(row, rule) for row in rows]
-            assert [list(range(a, b)) for a, b in found] == pools
-    assert_histories(pair, expected)
-
-
-def assert_histories(pair, expected, length=3):
-    train = expected.parts["train"]
-    for side, table, rows, of in (
-        (0, pair.source, expected.source, expected.source),
-        (1, pair.target.train, train, train),
-    ):
-        positives = UserHistories.positives(table)
-        items, categories, lengths = positives.last(table.sparse[:, USER], table.time, length)
-        assert items.shape == categories.shape == (len(rows), length)
-        for n, row in enumerate(rows):
-            history = expected.history(row[0], row[3], of, side, length)
-            assert items[n].tolist() == history + [0] * (length - len(history))
-            assert lengths[n] == len(history)
 
 
 def test_six_users_by_hand(small):
@@ -378,31 +332,3 @@ def test_columns_are_checked():
     for wrong in ("user=1", "user=1,item=none", "user=1,item=2,stars=3"):
         with pytest.raises(ValueError, match="use user=user"):
             TableFormat(wrong)
-
-
-# ---- MovieLens by genre
-
-
-def test_movielens_is_cut_by_the_first_genre(movielens_folder):
-    genres = ("Action", "Adventure")
-    pair = load_movielens_pair(movielens_folder, genres)
-    text = (movielens_folder / "movies.dat").read_text(encoding="latin-1")
-    movies = dict(line.split("::")[::2] for line in text.splitlines())
-    rows = [line.split("::") for line in (movielens_folder / "ratings.dat").read_text().split()]
-    sides = [
-        [(int(u), int(m), int(r), int(t), n) for n, (u, m, r, t) in enumerate(rows)
-         if movies[m].split("|")[0] == genre]
-        for genre in genres
-    ]  # fmt: skip
-    names = {int(m): (g.split("|") + ["others"])[1] for m, g in movies.items()}
-    assert_equal(pair, Reference(*sides, names, names))
-    assert pair.target_schema.name == "Action-Adventure"
-
-
-def test_movielens_pair_from_the_joined_csv_and_unknown_genres(movielens_folder, joined, tmp_path):
-    genres = ("Action", "Adventure")
-    one = load_movielens_pair(movielens_folder, genres)
-    two = load_movielens_pair(joined(movielens_folder, tmp_path / "ml-1m.csv"), genres)
-    assert listed(one.target.train) == listed(two.target.train)
-    with pytest.raises(EmptySplitError, match=r"first genre is 'Opera'.*Drama"):
-        load_movielens_pair(movielens_folder, ("Drama", "Opera"))
