@@ -5,21 +5,15 @@ cross matrices; `hyper_scope` is a mask over it.  H moves no other row of the ta
 the dense form.
 """
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
 from hamur.data.cross_domain.collate import Batch
 from hamur.training.bilevel import graphs
+from hamur.training.bilevel.graphs import tensor
 
 FIRST_CROSS = 7  # position of the first cross matrix in TowerLoss
 FIRST_ATTACHED = 11  # in AttachedTowerLoss
-
-
-def tensor(array) -> Tensor:
-    """float32, unless it is an integer array."""
-    array = np.asarray(array)
-    return Tensor(array if array.dtype.kind == "i" else array.astype(np.float32))
 
 
 def perceptron_inputs(batch: Batch) -> tuple:
@@ -68,7 +62,8 @@ class CoNetProblem:
     dev, lower: batches; weights (2, B): of the lower batch's losses at the present phi, None where
     no second derivative reads them; after the phi gradient `source_weights` (B,) is their first
     row.
-    head: (weight (2, H, 1), bias (2, 1, 1)) of the development loss, the source's is not read.
+    head: tensors (weight (2, H, 1), bias (2, 1, 1)) of the development loss, which does not read
+    the source's.
     scope: "all", "embeddings" or "user"; normalise: rows of p get length 1, which makes the result
     a descent direction and no longer an unbiased hypergradient; first_order: the influence of scope
     "user" needs no second derivative, because a behaviour's loss reads its own user row only.
@@ -117,7 +112,7 @@ class CoNetProblem:
         local = np.arange(ids.size, dtype=np.int32).reshape(batch.ids.shape)
         value, (rows, *cross) = self.cells.gradients(
             self.cells.rows(Tensor(ids)), tensor(weights), Tensor(local),
-            tensor(self.id_mask(batch)), tensor(batch.labels), *map(tensor_of, head), *self.cross,
+            tensor(self.id_mask(batch)), tensor(batch.labels), *head, *self.cross,
         )  # fmt: skip
         rows = rows.asnumpy().reshape(*batch.ids.shape, self.dim)
         return float(value.asnumpy()), rows, [part.asnumpy() for part in cross]
@@ -246,8 +241,3 @@ def flat(rows: np.ndarray, cross: list[np.ndarray]) -> np.ndarray:
 def first(value):
     """The first of a tuple, or the value itself."""
     return value[0] if isinstance(value, tuple) else value
-
-
-def tensor_of(value):
-    """A tensor or parameter as it is, anything else as a tensor."""
-    return value if isinstance(value, (ms.Parameter, Tensor)) else tensor(value)

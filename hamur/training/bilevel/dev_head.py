@@ -5,15 +5,17 @@ import math
 
 import numpy as np
 
+from hamur.models.prediction import sigmoid
+
 NEWTON_STEPS = 6
 HALVINGS = 30  # of a Newton step at most
 LOGIT_LIMIT = 30.0
 COSINE_FITS = 1000  # head fits over which the step size of the public code falls to 0
 
 
-def sigmoid(z: np.ndarray) -> np.ndarray:
+def clipped_sigmoid(z: np.ndarray) -> np.ndarray:
     """1 / (1 + e^-z), z clipped to +-LOGIT_LIMIT."""
-    return 1.0 / (1.0 + np.exp(-np.clip(z, -LOGIT_LIMIT, LOGIT_LIMIT)))
+    return sigmoid(np.clip(z, -LOGIT_LIMIT, LOGIT_LIMIT))
 
 
 def newton_fit(
@@ -35,7 +37,7 @@ def newton_fit(
     solution = min((np.zeros(x.shape[1]), start), key=loss)
     value = loss(solution)
     for _ in range(NEWTON_STEPS):
-        probability = sigmoid(x @ solution)
+        probability = clipped_sigmoid(x @ solution)
         gradient = x.T @ (probability - labels) / len(x) + l2 * solution
         curvature = probability * (1.0 - probability) / len(x)
         hessian = (x * curvature[:, None]).T @ x + l2 * np.eye(len(solution))
@@ -105,6 +107,6 @@ def adam_fit(
     for step in range(steps):
         begin = (step % batches) * size
         rows, truth = x[begin : begin + size], labels[begin : begin + size]
-        gradient = rows.T @ (sigmoid(rows @ solution) - truth) / len(rows)
+        gradient = rows.T @ (clipped_sigmoid(rows @ solution) - truth) / len(rows)
         solution = adam({"head": solution}, {"head": gradient}, rate)["head"]
     return solution

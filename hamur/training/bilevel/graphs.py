@@ -6,12 +6,19 @@ Flat tensors in and out: gradients with respect to a tuple would come back empty
 """
 
 import mindspore as ms
-from mindspore import nn, ops
+import numpy as np
+from mindspore import Tensor, nn, ops
 
 from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
 
 NUM_PHI = 13  # tensors of phi
+
+
+def tensor(array) -> Tensor:
+    """float32, unless it is an integer array."""
+    array = np.asarray(array)
+    return Tensor(array if array.dtype.kind == "i" else array.astype(np.float32))
 
 
 def compiled_only():

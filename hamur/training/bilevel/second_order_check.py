@@ -79,18 +79,14 @@ def self_test(make: Callable = graphs.second_order) -> None:
     loss, system = graphs.TowerLoss(SLOPE), (0, *range(7, 7 + len(cross)))
     floats = (np.ones((2, ROWS, 3, 1)), *list(constants.values())[1:])
     arguments = [
-        *map(_tensor, (*v, rows, weights)), Tensor(constants["ids"]),
-        *map(_tensor, (*floats, *cross)),
+        *map(graphs.tensor, (*v, rows, weights)), Tensor(constants["ids"]),
+        *map(graphs.tensor, (*floats, *cross)),
     ]  # fmt: skip
     _, product = make(loss, system, system)(*arguments)
     _check("product with the Hessian", [part.asnumpy() for part in product], hvp)
     _, by_weight = make(loss, system, (1,))(*arguments)
     by_weight = by_weight[0] if isinstance(by_weight, tuple) else by_weight
     _check("influence", [by_weight.asnumpy()], [influence.reshape(2, ROWS)])
-
-
-def _tensor(array) -> Tensor:
-    return Tensor(np.asarray(array, np.float32))
 
 
 def _check(what: str, values: list[np.ndarray], expected: list[np.ndarray]) -> None:

@@ -14,8 +14,12 @@ from mindspore import Tensor, nn, ops
 from hamur.data.cross_domain.collate import Batch, CrossDomainBatches, CrossDomainRows
 from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
-from hamur.training.bilevel.conet_problem import tensor
-from hamur.training.bilevel.graphs import BehaviourPerceptron, attached_weights, compiled_only
+from hamur.training.bilevel.graphs import (
+    BehaviourPerceptron,
+    attached_weights,
+    compiled_only,
+    tensor,
+)
 from hamur.training.bilevel.options import BilevelOptions
 from hamur.training.bilevel.second_order_check import self_test
 from hamur.training.bilevel.upper import UpperLevel

@@ -16,10 +16,9 @@ from hamur.training.bilevel.conet_problem import (
     FirstOrder,
     ProblemGraphs,
     perceptron_inputs,
-    tensor,
 )
 from hamur.training.bilevel.dev_head import VectorAdam, adam_fit, head_rate, newton_fit
-from hamur.training.bilevel.graphs import BehaviourPerceptron, Features
+from hamur.training.bilevel.graphs import BehaviourPerceptron, Features, tensor
 from hamur.training.bilevel.options import BilevelOptions
 
 FEATURE_ROWS = 4096  # rows of a pass for the head's features
@@ -211,7 +210,7 @@ class UpperLevel:
         bias = np.zeros(self.model.head_bias.shape, np.float32)
         head = self.head
         weight[1, :, 0], bias[1] = head[:-1], head[-1]
-        return weight, bias
+        return tensor(weight), tensor(bias)
 
     def move(self, gradient: dict[str, np.ndarray]) -> None:
         """phi <- phi - rate gradient, by Adam or plainly, and the decay by hplr; the rate is hplr,

@@ -10,8 +10,8 @@ from mindspore import Tensor
 from hamur.commands.cross_domain import row_rules
 from hamur.data.cross_domain.collate import NONE, CrossDomainRows, stream
 from hamur.training.bilevel import hypergradient
-from hamur.training.bilevel.conet_problem import tensor
 from hamur.training.bilevel.dev_head import head_rate
+from hamur.training.bilevel.graphs import tensor
 from hamur.training.bilevel.upper import UNDECAYED
 from hamur.training.checkpoint import restore, snapshot
 from tests.support.pairs import Levels, random_pair, random_phi, set_uniform, with_flipped_label

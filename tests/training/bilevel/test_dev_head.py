@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from hamur.training.bilevel.dev_head import newton_fit, sigmoid
+from hamur.models.prediction import sigmoid
+from hamur.training.bilevel.dev_head import newton_fit
 
 
 def problem(seed, rows=80, width=4, scale=3.0):
