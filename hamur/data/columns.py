@@ -78,7 +78,7 @@ class Columns:
     labels: name -> rule, a column of 0 and 1 or a comparison "column > number".
     sparse, dense: columns that are features, in the order of a model's input; multi: further ones,
         those with `first_only` come after the sparse ones.
-    domain: None where every file is of one domain (`raw_columns`).
+    domain: None where every file is of one domain, see `raw_columns`.
     group: the column of the users, for GAUC and splits by user; time: seconds.
     key: columns of which every combination occurs once; values: column -> its allowed values.
     implies: (a, b): label a is 1 only where label b is; drop_implied: rows that break it are left
@@ -199,9 +199,9 @@ def raw_columns(
         domain = columns.domain.ids(cells[columns.domain.column])
         domain_names = tuple(columns.domain.groups)
     else:
+        file_domains = file_domains or ["0"] * len(files)  # one domain
         domain_names = tuple(dict.fromkeys(file_domains))
         domain = np.repeat([domain_names.index(d) for d in file_domains], list(map(len, files)))
-    group = _group(cells, sparse, columns.group)
     return RawColumns(
         sparse=sparse,
         multi=multi,
@@ -210,7 +210,7 @@ def raw_columns(
         domain=domain,
         domain_names=domain_names,
         row_id=np.concatenate([at + rows.lines for at, rows in zip(first_row_id, files)]),
-        group=group if columns.domain is not None else _group_of_domain(group, domain, columns),
+        group=_group(cells, columns, domain),
         group_name=columns.group,
         time=None if columns.time is None else cells[columns.time],
         domain_field=columns.domain is not None or len(domain_names) > 1,
@@ -227,16 +227,18 @@ def label(rule: str, cells: dict[str, np.ndarray]) -> np.ndarray:
     return values if comparison is None else _COMPARE[comparison](values, float(number))
 
 
-def _group(cells, sparse: dict[str, Codes], column: str | None) -> np.ndarray | None:
-    """The number in the user's column, or the rank of its text; 0 where it is missing."""
-    if column is None or not isinstance(cells[column], pd.Categorical):
-        return None if column is None else np.maximum(cells[column], 0)
-    return sparse[column].codes.astype(np.int64) + 1
+def _group(cells: dict, columns: Columns, domain: np.ndarray) -> np.ndarray | None:
+    """The number in the user's column, or the rank of its text; 0 where it is missing.
 
-
-def _group_of_domain(group: np.ndarray, domain: np.ndarray, columns: Columns) -> np.ndarray:
-    """The group itself, or, as domains may use the same numbers, with the domain before it."""
-    if not domain.any():
+    Files with domains of their own may use the same numbers, so the domain comes before them.
+    """
+    if columns.group is None:
+        return None
+    group = cells[columns.group]
+    if isinstance(group, pd.Categorical):
+        group = factorise(group).codes.astype(np.int64) + 1
+    group = np.maximum(group, 0)
+    if columns.domain is not None or not domain.any():
         return group
     if group.max() >= 1 << DOMAIN_SHIFT:
         raise DataValueError(

@@ -162,3 +162,16 @@ def test_the_cache_depends_on_all_that_the_tables_depend_on(tmp_path):
     assert load(dataclasses.replace(COLUMNS, dense=())) == 3
     assert load(policy=Policy("skip")) == 4
     assert load(encoding=Encoding(min_count=2)) == 5
+
+
+def test_one_domain_and_a_user_who_is_no_feature(tmp_path):
+    frame().to_csv(tmp_path / "a.csv", index=False)
+    kinds = COLUMNS.kinds | {"user": "text"}
+    columns = dataclasses.replace(COLUMNS, kinds=kinds, domain=None, key=(), sparse=("item",))
+    splits, schema = tables(tmp_path / "a.csv", columns)
+    assert schema.num_domains == 1 and schema.domain_field is None and schema.group == "user"
+    users = sorted(map(str, range(40)))
+    for table in splits:
+        assert [users[group - 1] for group in table.group] == [str(n % 40) for n in table.row_id]
+    _, schema = tables(tmp_path / "a.csv", dataclasses.replace(columns, group=None))
+    assert schema.group is None
