@@ -24,7 +24,8 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 short = pytest.mark.filterwarnings("ignore:phi gets at most", "ignore:the model predicts a const")
 
 PLACEHOLDER = re.compile(r"[<>{}*]|\.\.\.")
-OWN_PATH = re.compile(r"(?:examples|hamur|data|tests)/[\w./<>{}*-]+")
+FOLDER = "examples|hamur|data|tests|commands|layers|metrics|models|reporting|studies|training"
+OWN_PATH = re.compile(rf"(?<![\w/-])(?:{FOLDER})/[\w./<>{{}}*-]+")
 
 
 def fenced(page: Path, language: str) -> list[str]:
@@ -137,7 +138,9 @@ def test_named_files_exist(page):
     for path in OWN_PATH.findall(page.read_text()):
         path = path.rstrip(".-")
         if not PLACEHOLDER.search(path):
-            assert (ROOT / path).exists() or (page.parent / path).exists(), path
+            assert any(
+                (folder / path).exists() for folder in (ROOT, page.parent, ROOT / "hamur")
+            ), path
 
 
 @every_page
