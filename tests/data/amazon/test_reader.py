@@ -148,9 +148,11 @@ def test_meta_lines_of_other_items_are_parsed_on_request_only(folder):
 
 def record_by_hand(text):
     try:
-        return json.loads(text)
+        record = json.loads(text)
     except (ValueError, RecursionError):
-        return ast.literal_eval(text.strip())
+        record = ast.literal_eval(text.strip())
+    assert isinstance(record, dict)
+    return record
 
 
 def check_names(*names):
