@@ -59,7 +59,8 @@ def multi_task(name):
     sizes = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3))
     entropy = metrics.label_entropy(splits.train.labels)
     steps = -(-len(splits.train) // BATCH_SIZE)
-    preferences = training.PreferenceOptions(tuple(entropy), EPOCHS * steps, number=3)
+    rule = "smooth_tchebycheff" if name == "pomoe" else "linear"  # its step has a state
+    preferences = training.PreferenceOptions(tuple(entropy), EPOCHS * steps, rule, number=3)
     step = partial(training.preference_step, options=preferences)
     if name == "metaheac":
         step = partial(meta_step, steps_per_epoch=steps)

@@ -37,23 +37,19 @@ ALL_NEUMANN = dict(
 
 
 @pytest.mark.parametrize(
-    ("arm", "fresh", "estimator"),
+    ("fresh", "estimator"),
     [
-        ("perceptron", False, {}),
-        pytest.param("perceptron", False, ALL_NEUMANN, marks=pytest.mark.slow),
-        pytest.param("perceptron", True, {}, marks=pytest.mark.slow),
-        pytest.param("uniform", True, {}, marks=pytest.mark.slow),
+        (False, {}),
+        pytest.param(False, ALL_NEUMANN, marks=pytest.mark.slow),
+        pytest.param(True, {}, marks=pytest.mark.slow),
     ],
 )
-def test_a_resumed_run_equals_an_uninterrupted_one(
-    pair, tmp_path, compilations, arm, fresh, estimator
-):
+def test_a_resumed_run_equals_an_uninterrupted_one(pair, tmp_path, compilations, fresh, estimator):
     """fresh: in other objects; else in those that went on, whose every state must go back.
     After the first epoch, which uses every function, nothing is compiled."""
 
     def begin():
-        model = "conet" if arm == "uniform" else "conet_biao"
-        options = dict(model_name=model, arm=arm, epochs=3, patience=0, **estimator)
+        options = dict(model_name="conet_biao", epochs=3, patience=0, **estimator)
         return Levels(pair, save_dir=tmp_path / "run", **options)
 
     def outcome(levels):
@@ -73,7 +69,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     first_epoch = list(compilations)
     whole = outcome(levels)
     assert compilations == first_epoch
-    used = {"LowerStep"} if arm == "uniform" else {"WeightedStep", "Features", "Gradients"}
+    used = {"WeightedStep", "Features", "Gradients"}
     used |= {"SecondDerivatives"} if estimator else {"FieldLogits"}
     assert used <= set(first_epoch)
     shutil.rmtree(tmp_path / "run")
