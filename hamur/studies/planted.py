@@ -90,8 +90,8 @@ def one_seed(arms: list, number: int | None, place: cross_domain.Place, script: 
     folder = place.folder / "data" / data
     truth = folder.with_name(folder.name + ".truth.npz")
     if not truth.exists():
-        harmful = {"plant": config.plant, "harmful_categories": config.harmful_categories}
-        make_amazon_pair(folder, config.users, generated, pair=PAIR, **harmful)
+        noise = {"plant": config.plant, "harmful_categories": config.harmful_categories}
+        make_amazon_pair(folder, config.users, generated, pair=PAIR, **noise)
     pair = load_amazon_pair(folder, pair=PAIR, vocabulary=config.fit_on)
     harmful = read_truth(str(truth), pair)
     content = []
