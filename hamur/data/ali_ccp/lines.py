@@ -91,10 +91,10 @@ def parse(block: bytes, form: LineFormat, bad_rows: BadRows, first_line: int) ->
         numbers = np.arange(first_line, first_line + len(texts))
         good = np.ones(len(texts), bool)
         for row, text in enumerate(texts):
-            if found := diagnose_line(text, form):
+            if problem := diagnose_line(text, form):
                 good[row] = False
                 at_end = row == len(texts) - 1 and not block.endswith(b"\n")
-                _reject(text, form, bad_rows, int(numbers[row]), at_end, *found)
+                _reject(text, form, bad_rows, int(numbers[row]), at_end, *problem)
         sound = b"".join(text + b"\n" for text, keep in zip(texts, good) if keep)
         return _parse(sound, form, numbers[good]) if sound else _nothing(form)
 

@@ -194,14 +194,14 @@ def _find_domains(file: RawFile) -> dict[int, int]:
         ids = column(batch, DOMAIN_COLUMN)
         counts.add(ids[ids != ABSENT], np.flatnonzero(ids != ABSENT) + seen)
         seen += len(ids)
-    found = list(zip(*(values.tolist() for values in counts.known())))
-    domains = [raw for raw, rows in found if rows >= DOMAIN_MIN_ROWS]
+    ids_and_rows = list(zip(*(values.tolist() for values in counts.known())))
+    domains = [raw for raw, rows in ids_and_rows if rows >= DOMAIN_MIN_ROWS]
     if len(domains) != NUM_DOMAINS:
         raise UnknownDomainError(
             f"{len(domains)} ids of field 301 occur in at least {DOMAIN_MIN_ROWS} training rows",
             file=file.bad_rows.path,
             column=DOMAIN_COLUMN,
-            value=", ".join(f"{raw} ({rows} rows)" for raw, rows in found[:20]),
+            value=", ".join(f"{raw} ({rows} rows)" for raw, rows in ids_and_rows[:20]),
             expected=f"{NUM_DOMAINS} domains",
             remedy="say which are the domains: --domain_map RAW=0,RAW=1,RAW=2",
         )
@@ -287,8 +287,8 @@ def _repeated_samples(chunks: tuple[Chunk, ...], bad_rows: BadRows) -> np.ndarra
             lines.append(column(batch, "line")[mine].astype(np.int64) + lines_before)
             rows.append(mine + seen)
             seen += len(batch)
-        given = (np.concatenate(ids), np.concatenate(lines))
-        *_, again = reject_repeated(bad_rows, "sample_id", "repeated sample_id", *given)
+        args = (np.concatenate(ids), np.concatenate(lines))
+        *_, again = reject_repeated(bad_rows, "sample_id", "repeated sample_id", *args)
         repeated[np.concatenate(rows)[again]] = True
     return repeated
 

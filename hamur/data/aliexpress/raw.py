@@ -78,8 +78,8 @@ def describe(options: Options) -> JoinedSource:
 def build(space: Workspace, sources: list[Source], options: Options) -> CachePlan:
     """All stages; returns what the cache is made of."""
     files = {each.base: each for each in sources}
-    found = list(dict.fromkeys(name[:2].upper() for name in files))
-    countries = choose_countries(sources[0].path.parent, found, options.countries)
+    present = list(dict.fromkeys(name[:2].upper() for name in files))
+    countries = choose_countries(sources[0].path.parent, present, options.countries)
     source, pairs = describe(options), []
     for domain, country in enumerate(countries):
         for number, part in enumerate(PARTS):
@@ -96,8 +96,8 @@ def build(space: Workspace, sources: list[Source], options: Options) -> CachePla
             )
     read = read_pairs(space, source, pairs)
     divided = divide_rows(space, source, read, divide)
-    chosen = [each for each in sources if each.base[:2].upper() in countries]
-    return plan_cache(space, source, read, divided, tuple(countries), chosen)
+    sources = [source for source in sources if source.base[:2].upper() in countries]
+    return plan_cache(space, source, read, divided, tuple(countries), sources)
 
 
 def parse_columns(
@@ -162,14 +162,14 @@ def divide(
 
 def _write_reordered(path: Path, chunks: tuple[Chunk, ...], order: np.ndarray) -> None:
     """One chunk of all rows in this order, whose lines count through the file."""
-    found, writer = list(batches(chunks)), None
-    ends = np.cumsum([len(batch) for batch, _ in found])
+    blocks, writer = list(batches(chunks)), None
+    ends = np.cumsum([len(batch) for batch, _ in blocks])
     with pa.OSFile(str(path), "wb") as file:
         for start in range(0, len(order), _BLOCK_ROWS):
             rows = order[start : start + _BLOCK_ROWS]
             numbers, pieces = np.searchsorted(ends, rows, side="right"), []
             for number in np.unique(numbers):
-                batch, lines_before = found[number]
+                batch, lines_before = blocks[number]
                 places = rows[numbers == number] - (ends[number] - len(batch))
                 columns = {name: batch.column(name).take(places) for name in batch.schema.names}
                 columns["line"] = column(batch, "line")[places].astype(np.int64) + lines_before

@@ -6,5 +6,5 @@
     read        ranges of raw files (sources) -> joined chunks (chunks)
     jobs        stages on all cores, each job done once
 
-What is special to a data set lives in its own folder.
+Each data set has a folder of its own for what is special to it.
 """

@@ -28,7 +28,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hamur.data.errors import CacheError, DataError
-from hamur.files import sync
+from hamur.files import sync, write_json
 
 REPORT = "report.json"
 MAX_WORKERS = 4
@@ -138,9 +138,7 @@ class Workspace:
     def _claim(self) -> None:
         state = self.folder / "progress.json"
         if not state.exists():
-            temporary = state.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self.fingerprint, indent=1), encoding="utf-8")
-            os.replace(temporary, state)
+            write_json(state, self.fingerprint)
             return
         before = json.loads(state.read_text(encoding="utf-8"))
         if before != self.fingerprint:

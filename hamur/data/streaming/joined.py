@@ -31,8 +31,8 @@ class JoinedSource:
     """What the two kinds of files hold, and how their columns become a table.
 
     sparse, dense: the columns of the table in model order, without the domain; multi: fields that
-        keep their lists, up to max_len entries; order: see `IdCounts.known`;
-        keep_unit: numbers within [0, 1] are not scaled.
+        keep their lists, up to max_len entries; order: see `IdCounts.known`; keep_unit: numbers
+        within [0, 1] are not scaled.
     group: the sparse field that is the table's group too, or the name of the array that holds the
         dimension keys.  pointer: the name of the array of places of dimension rows.
     fact_first: vocabularies of fact fields come before those of dimension fields.
@@ -140,9 +140,9 @@ def _read_file(
     file, file_format = getattr(pair, kind), getattr(source, kind)
     jobs = []
     for number, (start, stop) in enumerate(file.ranges(source.options.range_bytes, limit)):
-        given = (file, start, stop, file_format, source.options.policy, partners)
+        args = (file, start, stop, file_format, source.options.policy, partners)
         size = (stop or file.size) - start
-        jobs.append(Job(f"{kind}/{pair.name}-{number:05d}", read_range, given, size))
+        jobs.append(Job(f"{kind}/{pair.name}-{number:05d}", read_range, args, size))
     bad_rows = BadRows(Path(file.name), source.options.policy)
     lines = rows = 0
 
@@ -187,8 +187,8 @@ def divide_rows(
     """
     jobs = []
     for pair, dimension, fact in files:
-        given = (pair.fact.name, fact.chunks, dimension.rows, source.options.policy, *pair.divide)
-        jobs.append(Job(f"rows/{pair.name}", work, given, fact.rows))
+        args = (pair.fact.name, fact.chunks, dimension.rows, source.options.policy, *pair.divide)
+        jobs.append(Job(f"rows/{pair.name}", work, args, fact.rows))
     reports = space.run("dividing rows", jobs)
     for (_, _, fact), report in zip(files, reports):
         fact.bad_rows.merge(report)

@@ -40,8 +40,8 @@ def plan_cache(
     planned, tables, shared = [], {}, {}
     for name, split in divided.items():
         if split.folder not in shared:
-            given = (split.folder, source.dimension, split.dimensions, group)
-            shared[split.folder] = _files(source, fitted, *given)
+            args = (split.folder, source.dimension, split.dimensions, group)
+            shared[split.folder] = _files(source, fitted, *args)
             planned += shared[split.folder]
         columns = (
             ("labels", "labels", source.options.labels, "int8", False),
@@ -49,9 +49,9 @@ def plan_cache(
             (source.pointer, POINTER, (POINTER,), "int32", True),
             ("row_id", "row_id", ("line",), split.row_id_type, True),
         )
-        own = _files(source, fitted, name, source.fact, split.facts, columns)
-        planned += own
-        tables[name] = _table(source, fitted, own, shared[split.folder])
+        facts = _files(source, fitted, name, source.fact, split.facts, columns)
+        planned += facts
+        tables[name] = _table(source, fitted, facts, shared[split.folder])
     jobs = [file.job for file in planned]
     reports = space.run("writing", jobs)
     clipped = {j.name: r["clipped"] for j, r in zip(jobs, reports) if "clipped" in r}
@@ -107,10 +107,10 @@ def _fit(space: Workspace, source: JoinedSource, files, train: SplitRows, domain
         if side is source.dimension:
             tables, partners = train.dimensions, space.path(counted.name)
         for name in side.fields:
-            given = (tables, name, source.options.min_count, source.order, partners)
-            jobs.append(Job(f"vocab/{name}", fit_field, given, total(tables)))
-        given = (tables, side.numbers, partners)
-        jobs.append(Job(f"numbers/{len(jobs)}", fit_numbers, given, total(tables)))
+            args = (tables, name, source.options.min_count, source.order, partners)
+            jobs.append(Job(f"vocab/{name}", fit_field, args, total(tables)))
+        args = (tables, side.numbers, partners)
+        jobs.append(Job(f"numbers/{len(jobs)}", fit_numbers, args, total(tables)))
     sizes, folders, scales = {}, {}, {}
     for job, report in zip(jobs, space.run("vocabularies", jobs)):
         if job.work is fit_numbers:
@@ -159,8 +159,8 @@ def _files(
     """
     files: list[_File] = []
 
-    def add(name: str, column: str, places, work, *given) -> None:
-        job = Job(f"files/{folder}/{name}", work, (rows, *given), total(rows))
+    def add(name: str, column: str, places, work, *args) -> None:
+        job = Job(f"files/{folder}/{name}", work, (rows, *args), total(rows))
         files.append(_File(job, column, tuple(places)))
 
     types: dict[str, list[str]] = {}
@@ -178,17 +178,17 @@ def _files(
         add(name, column, places, write_columns, [(each, None) for each in names], dtype, flat)
     for place, name in enumerate(source.multi):
         if name in side.fields:
-            given = (name, fitted.folders[name], fitted.max_lens[name])
-            add(f"multi_{name}", "lists", (place,), write_lists, *given)
+            args = (name, fitted.folders[name], fitted.max_lens[name])
+            add(f"multi_{name}", "lists", (place,), write_lists, *args)
     return files
 
 
-def _table(source: JoinedSource, fitted: _Fitted, own: list[_File], shared: list[_File]) -> dict:
+def _table(source: JoinedSource, fitted: _Fitted, facts: list[_File], shared: list[_File]) -> dict:
     """Column of a table -> its parts in the files of a split and of its dimension rows."""
-    (pointer,) = (file.name for file in own if file.column == POINTER)
+    (pointer,) = (file.name for file in facts if file.column == POINTER)
     table: dict[str, list[Part]] = {} if source.group in fitted.sparse else {"group": []}
     lists = {}
-    for file, rows in [*((file, None) for file in own), *((file, pointer) for file in shared)]:
+    for file, rows in [*((file, None) for file in facts), *((file, pointer) for file in shared)]:
         if file.column == "lists":
             lists[file.places] = Part(file.name, rows=rows)
         elif file.column != POINTER:

@@ -1,4 +1,4 @@
-"""Raw files -> a cache in a folder of the user's choice, with a report; what stands behind
+"""Raw files -> a cache in a folder of the user's choice, with a report: implements
 examples/prepare_data.py.
 
 Every data set gives one `DataSet`.  Its `build` either streams (returns a `CachePlan`, see
@@ -34,7 +34,7 @@ class DataSet:
     """How one data set is prepared.
 
     options: a frozen dataclass with a `policy`; find: folder -> the source files; build: see
-    above, (workspace, sources, options) -> what was made; user, item: fields to count.
+    above, (workspace, sources, options) -> tables; user, item: fields to count.
     """
 
     name: str
@@ -63,7 +63,7 @@ class CachePlan:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Where the cache is, what stands in it, and how many jobs were done now and found done."""
+    """The folder of the cache, its statistics, the jobs of this run and those found finished."""
 
     folder: Path
     stats: dict
@@ -121,13 +121,13 @@ def prepare(
 def _build(dataset: DataSet, space: Workspace, sources, options, allow_leakage) -> dict:
     """Writes the cache; returns its statistics."""
     out, made_from, folder = space.out, space.fingerprint, space.folder / "cache"
-    made = dataset.build(space, sources, options)
-    plan = made if isinstance(made, CachePlan) else None
+    built = dataset.build(space, sources, options)
+    plan = built if isinstance(built, CachePlan) else None
     if plan is not None:
         files, splits = _link_files(plan, folder)
         schema, bad_rows = plan.schema, plan.bad_rows
     else:
-        splits, schema, bad_rows, *fitted = made
+        splits, schema, bad_rows, *fitted = built
     if splits.train.row_id is not None:
         leakage.check_splits(splits)
     leakage.check_features(splits.train, schema, allow_leakage)
@@ -136,10 +136,10 @@ def _build(dataset: DataSet, space: Workspace, sources, options, allow_leakage) 
     if plan is None:
         cache.write_cache(out, splits, schema, made_from, bad_rows, stats, *fitted)
         return stats
-    found = {"source": made_from["source"]}  # what a result file has to tell about the split
+    details = {"source": made_from["source"]}  # what a result file tells about the split
     for name in ("rows", "row_ids_sha256"):
-        found[name] = {split: content[name] for split, content in stats["splits"].items()}
-    split = {**schema.split, **found, "files": stats["files"]}
+        details[name] = {split: content[name] for split, content in stats["splits"].items()}
+    split = {**schema.split, **details, "files": stats["files"]}
     schema = dataclasses.replace(schema, split=split)
     cache.publish(folder, out, schema, made_from, files, plan.tables, bad_rows, stats)
     return stats
@@ -172,14 +172,11 @@ def plain(options) -> dict:
 
 def _check_replaceable(out: Path, overwrite: bool) -> None:
     if not overwrite:
-        raise CacheError(
-            "the output exists and was made from other files or with other options",
-            file=out,
-            remedy="add --overwrite to replace it, or choose another --out",
-        )
-    if any(out.iterdir()) and not (out / "schema.json").exists():
-        raise CacheError(
-            "the output folder holds something that is no cache",
-            file=out,
-            remedy="choose another --out: it would be deleted",
-        )
+        problem = "exists and was made from other files or with other options"
+        remedy = "add --overwrite to replace it, or choose another --out"
+    elif any(out.iterdir()) and not cache.is_cache(out):
+        problem = "folder holds something that is no cache"
+        remedy = "choose another --out: it would be deleted"
+    else:
+        return
+    raise CacheError(f"the output {problem}", file=out, remedy=remedy)

@@ -96,8 +96,8 @@ def read_range(
             if writer is not None:
                 writer.close()
     bad_rows.rows_read = lines
-    found = {"lines": lines, "rows": rows, "unusable": unusable, "longest": longest}
-    return bad_rows.report() | found
+    sizes = {"lines": lines, "rows": rows, "unusable": unusable, "longest": longest}
+    return bad_rows.report() | sizes
 
 
 def _join(

@@ -4,6 +4,7 @@ A plain file can be read in ranges by several processes; a packed one only from 
 """
 
 import gzip
+import itertools
 import tarfile
 import zipfile
 import zlib
@@ -63,14 +64,11 @@ class Source:
             if lines is not None:
                 raise ValueError(f"only a plain file can be cut after {lines} lines: {self.name}")
             return [(0, None)]
-        total = self.size if lines is None else self._end_of_line(lines)
+        total = self.size
+        if lines is not None:
+            with self.path.open("rb") as file:
+                total = sum(map(len, itertools.islice(file, lines)))
         return [(at, min(at + size, total)) for at in range(0, total, size)] or [(0, None)]
-
-    def _end_of_line(self, number: int) -> int:
-        with self.path.open("rb") as file:
-            for _ in zip(range(number), file):
-                pass
-            return file.tell()
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -89,7 +87,8 @@ class Source:
             return stack.enter_context(tarfile.open(self.path, "r:*"))
         archive = stack.enter_context(zipfile.ZipFile(self.path))
         for member in self.members[:-1]:
-            archive = stack.enter_context(zipfile.ZipFile(archive.open(member)))
+            inner = stack.enter_context(archive.open(member))
+            archive = stack.enter_context(zipfile.ZipFile(inner))
         return archive
 
 
@@ -114,15 +113,15 @@ def sources_in(folder: Path, needed: Sequence[str] = ()) -> dict[str, Source]:
     """
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     plain_last = (p for p in reversed(paths) if p.name.endswith((".csv", ".csv.gz")))
-    found = {path.name.removesuffix(".gz"): Source(path) for path in plain_last}
-    if needed and all(name in found for name in needed):
-        return found
+    sources = {path.name.removesuffix(".gz"): Source(path) for path in plain_last}
+    if needed and all(name in sources for name in needed):
+        return sources
     for path in paths:
         if path.name.endswith((".tar.gz", ".tgz", ".zip")):
             with refuse_damaged(str(path)):
                 for members in _members(path):
-                    found.setdefault(Path(members[-1]).name, Source(path, members))
-    return found
+                    sources.setdefault(Path(members[-1]).name, Source(path, members))
+    return sources
 
 
 def _members(path: Path) -> Iterator[tuple[str, ...]]:
@@ -139,9 +138,9 @@ def _members(path: Path) -> Iterator[tuple[str, ...]]:
                     yield from ((name, each) for each in inner.namelist() if each.endswith(".csv"))
 
 
-def take(found: dict[str, Source], names: Sequence[str], folder: Path, remedy: str) -> list[Source]:
+def take(files: dict[str, Source], names: Sequence[str], folder: Path, remedy: str) -> list[Source]:
     """The files of these base names.  Raises:  DataFileNotFoundError: some are not there."""
-    missing = [name for name in names if name not in found]
+    missing = [name for name in names if name not in files]
     if missing:
         present = sorted(p.name for p in folder.iterdir())[:8] if folder.is_dir() else []
         raise DataFileNotFoundError(
@@ -151,7 +150,7 @@ def take(found: dict[str, Source], names: Sequence[str], folder: Path, remedy: s
             expected=f"each of {', '.join(names)} as .csv, .csv.gz, in a .tar.gz or a .zip",
             remedy=remedy,
         )
-    return [found[name] for name in names]
+    return [files[name] for name in names]
 
 
 def count_lines(block: bytes) -> int:
