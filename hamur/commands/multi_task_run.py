@@ -22,7 +22,7 @@ from hamur.metrics.exact_front import exact_front
 from hamur.reporting import front, plots, results, tables
 from hamur.training.prediction import graph_mode, predictor_of
 from hamur.training.preference.meta import meta_step
-from hamur.training.preference.samplers import evaluation_preferences, published_preferences
+from hamur.training.preference.samplers import evaluation_preferences, official_preferences
 
 NETWORK_FLAGS = (
     *("head", "gate", "gate_anchor", "expert_kind", "tower_norm", "calibrator", "meta_order"),
@@ -178,7 +178,7 @@ def preferences_of(config: TaskConfig, num_tasks: int) -> np.ndarray:
     if config.model_name != "pomoe":
         return np.full((1, num_tasks), 1.0 / num_tasks, np.float32)
     if config.preset == OFFICIAL and config.eval_preferences == 5:
-        return published_preferences()
+        return official_preferences()
     return evaluation_preferences(num_tasks, config.eval_preferences)
 
 

@@ -145,16 +145,9 @@ class HyperAdapter(nn.Cell):
     """
 
     def __init__(
-        self,
-        input_dim,
-        hidden_dims,
-        num_domains,
-        config=None,
-        domain_embedding_dim=0,
-        seed=2022,
-        hyper_repeat=1,
-        in_towers=False,
-    ):
+        self, input_dim, hidden_dims, num_domains, config=None, domain_embedding_dim=0, seed=2022,
+        hyper_repeat=1, in_towers=False,
+    ):  # fmt: skip
         super().__init__()
         config = config or AdapterConfig.paper()
         rng = np.random.default_rng(seed)
@@ -171,15 +164,10 @@ class HyperAdapter(nn.Cell):
         if domain_embedding_dim:
             table = rng.standard_normal((num_domains, domain_embedding_dim)) * 0.1
             self.domain_table = Parameter(Tensor(table.astype(np.float32)), name="domain_table")
+        width, hyper_dims = input_dim + domain_embedding_dim, config.hyper_dims or PLUGIN_HYPER_DIMS
+        options = dict(scaled_init=config.init == "scaled", norm={"repeat": hyper_repeat})
         self.hyper = HyperNetwork(
-            rng,
-            input_dim + domain_embedding_dim,
-            config.hyper_dims or PLUGIN_HYPER_DIMS,
-            rank,
-            config.instance_head,
-            scale,
-            scaled_init=config.init == "scaled",
-            norm={"repeat": hyper_repeat},
+            rng, width, hyper_dims, rank, config.instance_head, scale, **options
         )
         rest = num_domains, rank, bottleneck_dim, config, in_towers
         self.adapter_cells = nn.CellList([AdapterCell(rng, width, *rest) for width in hidden_dims])

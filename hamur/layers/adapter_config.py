@@ -20,61 +20,35 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """What an adapter cell and the towers around it compute.
-
-    enabled:         False = the plain backbone; switches that concern the towers stay in force.
-    rank:            side K of the instance matrix; None = the published one of model and data set.
-    bottleneck_dim:  width M between down- and up-projection; None = published (32).
-    hyper_dims:      hidden widths of the hyper-network; None = published.
-    adapter_layers:  1-based hidden layers followed by a cell; None = published.
-    side:            four matrices of a cell per "domain", or "shared" ones.
-    init:            "scaled" (pre-activations of order 1) or "ones" (public: saturated sigmoids).
-    instance_head:   "linear" or "bn_relu" on the instance matrix.
-    instance_scale:  factor on the instance matrix; None = 1/sqrt(K).
-    up_bias:         bias after the up-projection; cell_bias: biases per "domain" or "shared".
-    gamma_init:      start of the cell norm's scale; 0.1 starts near the identity.
-    affine:          scale and shift of the cell norm per "domain" or "shared".
-    norm_group:      cell norm over the rows per "domain" or "pooled" over the batch.
-    norm_inference:  "running" statistics or those of the "batch" (scores then depend on the batch).
-    norm_variance:   "biased" or "unbiased" estimate in the cell norm.
-    min_domain_rows: groups with fewer rows are normalised with running statistics.
-    tower_rows:      towers see the rows of their "own" domain or "all" rows (D-fold cost).
-    tower_norm:      with own rows: statistics of the towers' norms by "domain", or "pooled" over
-                     the batch, each row through its own tower only.
-    bn_repeat:       running statistics move as if a shared norm were called that often; 0 = D
-                     times.
-    backbone:        "published" (D towers for mlp, one network for dcn and wd), "shared" or
-                     "domain".
-    embedding_std:   start of the embeddings; embedding_dropout: rate on them while training.
-    batches:         "quota" (rows ordered by domain, fixed counts) or plain "shuffle".
+    """What an adapter cell and the towers around it compute; each switch flips alone.
 
     Raises: ValueError for a value outside the listed ones; FrozenInstanceError on assignment.
     """
 
-    enabled: bool = True
-    rank: int | None = None
-    bottleneck_dim: int | None = None
-    hyper_dims: tuple[int, ...] | None = None
-    adapter_layers: tuple[int, ...] | None = None
-    side: str = "domain"
-    init: str = "scaled"
-    instance_head: str = "linear"
-    instance_scale: float | None = None
-    up_bias: bool = False
-    cell_bias: str = "domain"
-    gamma_init: float = 0.1
-    affine: str = "domain"
-    norm_group: str = "domain"
-    norm_inference: str = "running"
-    norm_variance: str = "biased"
-    min_domain_rows: int = 8
-    tower_rows: str = "own"
-    tower_norm: str = "domain"
-    bn_repeat: int = 1
-    backbone: str = "published"
-    embedding_std: float = 1e-2
-    embedding_dropout: float = 0.0
-    batches: str = "quota"
+    enabled: bool = True  # False = the plain backbone; switches that concern towers stay in force
+    rank: int | None = None  # side K of the instance matrix; None = published for model and data
+    bottleneck_dim: int | None = None  # width M between the projections; None = published (32)
+    hyper_dims: tuple[int, ...] | None = None  # widths of the hyper-network; None = published
+    adapter_layers: tuple[int, ...] | None = None  # 1-based hidden layers with a cell behind them
+    side: str = "domain"  # four matrices of a cell per domain, or "shared" ones
+    init: str = "scaled"  # pre-activations of order 1; public "ones": saturated sigmoids
+    instance_head: str = "linear"  # of the instance matrix, or "bn_relu"
+    instance_scale: float | None = None  # factor on the instance matrix; None = 1/sqrt(K)
+    up_bias: bool = False  # a bias after the up-projection
+    cell_bias: str = "domain"  # biases per domain or "shared"
+    gamma_init: float = 0.1  # start of the cell norm's scale; 0.1 starts near the identity
+    affine: str = "domain"  # scale and shift of the cell norm per domain or "shared"
+    norm_group: str = "domain"  # cell norm over the rows of a domain, or "pooled" over the batch
+    norm_inference: str = "running"  # statistics, or the "batch"'s: scores then depend on the batch
+    norm_variance: str = "biased"  # or "unbiased" estimate in the cell norm
+    min_domain_rows: int = 8  # groups with fewer rows are normalised with running statistics
+    tower_rows: str = "own"  # towers see the rows of their domain, or "all" rows (D-fold cost)
+    tower_norm: str = "domain"  # with own rows: tower statistics per domain, or "pooled" over all
+    bn_repeat: int = 1  # running statistics move as if a shared norm were called so often; 0 = D
+    backbone: str = "published"  # D towers for mlp, one network for dcn and wd; "shared"; "domain"
+    embedding_std: float = 1e-2  # start of the embeddings
+    embedding_dropout: float = 0.0  # rate on the embeddings while training
+    batches: str = "quota"  # rows ordered by domain, fixed counts; or plain "shuffle"
 
     def __post_init__(self):
         for name, valid in CHOICES.items():

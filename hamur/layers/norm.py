@@ -45,20 +45,9 @@ class DomainBatchNorm(nn.Cell):
     """
 
     def __init__(
-        self,
-        width,
-        num_towers=1,
-        group="tower",
-        affine_towers=None,
-        gamma_init=1.0,
-        min_rows=2,
-        variance="biased",
-        inference="running",
-        repeat=1,
-        own_rows=False,
-        centred=False,
-        relu=False,
-    ):
+        self, width, num_towers=1, group="tower", affine_towers=None, gamma_init=1.0, min_rows=2,
+        variance="biased", inference="running", repeat=1, own_rows=False, centred=False, relu=False,
+    ):  # fmt: skip
         super().__init__()
         affine_towers = num_towers if affine_towers is None else affine_towers
         zeros = np.zeros((affine_towers, width), np.float32)

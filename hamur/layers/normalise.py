@@ -35,9 +35,7 @@ class Normalise(nn.Cell):
 
     def __init__(self, blocks, relu, pooled):
         super().__init__()
-        self.blocks = blocks
-        self.relu = relu
-        self.pooled = pooled
+        self.blocks, self.relu, self.pooled = blocks, relu, pooled
         self.relu_grad = ReluGrad()
         self.split = ops.Split(0, blocks)  # the function ops.split fails inside a bprop
 
@@ -55,21 +53,9 @@ class Normalise(nn.Cell):
         return out if self.blocks > 1 else out[0]
 
     def bprop(
-        self,
-        gain,
-        shift,
-        center,
-        by_spread,
-        by_mean,
-        bias,
-        sums,
-        counts,
-        xs,
-        members,
-        weighted,
-        out,
-        dout,
-    ):
+        self, gain, shift, center, by_spread, by_mean, bias, sums, counts, xs, members, weighted,
+        out, dout,
+    ):  # fmt: skip
         if self.blocks == 1:
             out, dout = (out,), (dout,)
         ds, sums_d, sums_dx = (), (), ()

@@ -202,7 +202,7 @@ class AttentionGate(nn.Cell):
 GATES = {"linear": LinearGate, "deep": DeepGate, "attention": AttentionGate}
 
 
-class PublishedGate(nn.Cell):
+class OfficialGate(nn.Cell):
     """The public code's gate g = relu(W2 (W1 e + b1) + b2), all four generated: one gate for all
     tasks, no softmax, no activation between the two maps.
 

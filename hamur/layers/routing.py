@@ -60,17 +60,12 @@ def chunk_plan(quotas, chunk_rows):
     order = np.concatenate(order)
     real = np.concatenate(real)
     inverse = np.flatnonzero(real)
-    return (
-        np.array(table, np.int32),
-        order.astype(np.int32),
-        real.astype(np.float32),
-        inverse.astype(np.int32),
-    )
+    table, order, inverse = (np.asarray(a, np.int32) for a in (table, order, inverse))
+    return table, order, real.astype(np.float32), inverse
 
 
 def chunk_rows_for(quotas):
-    """Rows of a chunk: half the mean quota, a multiple of 8, so that padding stays below a
-    third."""
+    """Half the mean quota, a multiple of 8, so that padding stays below a third."""
     return max(8, int(sum(quotas) / len(quotas) / 2) // 8 * 8)
 
 
@@ -97,8 +92,7 @@ def all_rows_layout(layout, num_towers):
 
 
 def make_layout(domain, weight, quotas, num_domains, tower_rows):
-    """The layout of a batch: domain (B,) int32, weight (B,) float32, quotas None or a tuple of D
-    ints."""
+    """The layout of a batch: domain (B,) int32, weight (B,) float32, quotas None or D ints."""
     if tower_rows == "all" or quotas is None:
         row = weight.reshape(1, -1)
         own = ()
@@ -195,11 +189,8 @@ def merge_rows(xs, weights, layout):
     if layout[KIND] == "grouped":
         rows = xs[0].reshape(-1, xs[0].shape[-1])
         places = weights[0].shape[2]
-        return (
-            rows,
-            _members(_repeat_each(layout[TABLE], places), len(layout[QUOTAS])),
-            weights[0].reshape(-1, 1),
-        )
+        members = _members(_repeat_each(layout[TABLE], places), len(layout[QUOTAS]))
+        return rows, members, weights[0].reshape(-1, 1)
     if len(xs) == 1:
         weight = weights[0].reshape(-1, 1)
         return xs[0], ops.ones_like(weight), weight

@@ -19,15 +19,11 @@ PRESETS = ("pareto", "official")
 class MultiTaskConfig:
     """Sizes and forms of a multi-task network; defaults are those of the public code.
 
-    preset: "official" (the public code's mathematics and order of rows; also spelled "published")
-        or "pareto" (corrected).
     head, gate, gate_anchor, expert_kind, tower_norm: POMoE, preset "pareto" only; see
         hamur.models.pomoe.
-    calibrator: weight of AITM's penalty.  meta_order: MetaHeac's outer derivative.
-    first_layer: how linear layers on the instance are computed; see FactoredFieldEmbedding.
     """
 
-    preset: str = "pareto"
+    preset: str = "pareto"  # corrected; "official": mathematics and row order of the public code
     embed_dim: int = 128
     num_experts: int = 6
     expert_dims: tuple[int, ...] = (512, 256)
@@ -39,12 +35,12 @@ class MultiTaskConfig:
     gate_anchor: float | None = None
     expert_kind: str = "mlp"
     tower_norm: str = "conditional"
-    calibrator: float = 0.0
-    meta_order: str = "second"
-    first_layer: str = "auto"
+    calibrator: float = 0.0  # weight of AITM's penalty
+    meta_order: str = "second"  # of MetaHeac's outer derivative
+    first_layer: str = "auto"  # form of FactoredFieldEmbedding
 
     def __post_init__(self):
-        if self.preset == "published":
+        if self.preset == "published":  # the old spelling
             object.__setattr__(self, "preset", "official")
         if self.preset not in PRESETS:
             raise ValueError(f"unknown preset {self.preset!r}; known are {', '.join(PRESETS)}.")

@@ -1,5 +1,5 @@
 """pomoe: a mixture of experts whose gate is generated from a preference over the tasks
-(github.com/oooo111/Hyper-Recommendation), as published and so that the preference steers it."""
+(github.com/oooo111/Hyper-Recommendation), as in the public code and corrected."""
 
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
@@ -7,7 +7,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from hamur.layers.anchors import PreferenceFeatures, preference_anchors
 from hamur.layers.cross import CrossNetwork
 from hamur.layers.experts import mix
-from hamur.layers.preference import FEATURES, GATES, MASKED, PreferenceTrunk, PublishedGate
+from hamur.layers.preference import FEATURES, GATES, MASKED, OfficialGate, PreferenceTrunk
 from hamur.layers.preference_towers import TOWER_NORMS, PreferenceTower
 from hamur.layers.primitives import matmul
 from hamur.layers.routing import single_layout
@@ -24,8 +24,8 @@ NOT_SERVED = (
 GATE_ANCHOR = 5.4  # of a shared score; chosen on generated data of seeds 0 to 2, test rows seen
 
 
-class PublishedMixture(MultiTaskModel):
-    """The public code's network: h = sum_i g_i(e; r) Ex_i(e), z_k = Tw_k(h), g = PublishedGate.
+class OfficialMixture(MultiTaskModel):
+    """The public code's network: h = sum_i g_i(e; r) Ex_i(e), z_k = Tw_k(h), g = OfficialGate.
 
     Inputs:  as MultiTaskModel, preferences (R, 2) third.   Outputs: (B, R, 2).
     Raises:  ValueError: another number of tasks than two.
@@ -46,7 +46,7 @@ class PublishedMixture(MultiTaskModel):
         self.experts = self.make_experts(rng, config.num_experts)
         self.trunk = PreferenceTrunk(rng, self.num_tasks, norm=False)
         sizes = self.instance_width, config.num_experts
-        self.gate = PublishedGate(rng, *sizes, config.generated_dropout)
+        self.gate = OfficialGate(rng, *sizes, config.generated_dropout)
         self.towers = self.make_towers(rng)
         self.mask_widths += [*self.experts.widths, *config.tower_dims]
 
@@ -109,16 +109,11 @@ class ParetoMixture(MultiTaskModel):
 
     def add_layers(self, rng):
         config = self.config
-        for name, known in (
-            ("head", HEADS),
-            ("gate", tuple(GATES)),
-            ("expert_kind", EXPERT_KINDS),
-            ("tower_norm", TOWER_NORMS),
-        ):
-            if getattr(config, name) not in known:
-                raise ValueError(
-                    f"{name} is {getattr(config, name)!r}; known are {', '.join(known)}."
-                )
+        options = dict(head=HEADS, gate=GATES, expert_kind=EXPERT_KINDS, tower_norm=TOWER_NORMS)
+        for name, known in options.items():
+            value = getattr(config, name)
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; known are {', '.join(known)}.")
         self.num_gates = self.num_tasks if config.head == "per_task" else 1
         self.add_experts(rng)
         width, out_dim = self.instance_width, config.expert_dims[-1]
@@ -129,12 +124,8 @@ class ParetoMixture(MultiTaskModel):
         self.anchored = strength > 0
         gate = GATES[config.gate]
         self.gate = gate(rng, width, self.experts.num_experts, self.num_gates, out_dim)
-        towers = []
-        for _ in range(self.num_gates):
-            towers.append(
-                PreferenceTower(rng, out_dim, config.tower_dims, config.dropout, config.tower_norm)
-            )
-        self.towers = nn.CellList(towers)
+        tower = out_dim, config.tower_dims, config.dropout, config.tower_norm
+        self.towers = nn.CellList([PreferenceTower(rng, *tower) for _ in range(self.num_gates)])
         self.mask_widths += [*self.experts.widths, *config.tower_dims]
         self.offsets = None
         if config.head == "shared_score":
@@ -211,7 +202,7 @@ class ParetoMixture(MultiTaskModel):
         return logits[0] + self.offsets.reshape(1, 1, -1)
 
     def gate_weights(self, instance, outputs, v, nearness, embedded=None):
-        """A tuple of (B, R, X), one a gate; every row sums to 1."""
+        """A tuple of (B, R, X), one per gate; every row sums to 1."""
         logits = self.gate(self.embedding, instance, outputs, v, embedded)  # (G R, X, B)
         number, experts = v.shape[0], self.experts.num_experts
         logits = logits.reshape(self.num_gates, number, experts, -1)
@@ -227,5 +218,5 @@ class ParetoMixture(MultiTaskModel):
 
 def preference_mixture(schema, config, seed):
     """The network that the preset names."""
-    network = PublishedMixture if config.preset == "official" else ParetoMixture
+    network = OfficialMixture if config.preset == "official" else ParetoMixture
     return network(schema, config, seed)

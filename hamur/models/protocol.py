@@ -11,27 +11,20 @@ BATCHES = ("quota", "shuffled", "ordered")
 
 
 class ParameterGroup(NamedTuple):
-    """Parameters that the optimiser treats alike.
-
-    table: rows of an embedding, with a decay of their own; with lazy embeddings a step updates the
-        rows of its batch only.
-    decayed: decoupled weight decay acts on them; it spares biases, scales and shifts of norms.
-    penalised: coupled L2 acts on them; in the public codes on every parameter.
-    """
+    """Parameters that the optimiser treats alike."""
 
     parameters: tuple[Parameter, ...]
-    table: bool
-    decayed: bool
-    penalised: bool
+    table: bool  # rows of an embedding, with another decay; lazy embeddings update some rows only
+    decayed: bool  # by decoupled weight decay, which spares biases, scales and shifts of norms
+    penalised: bool  # by coupled L2; in the public codes every parameter is
 
 
 class ServingGraph(NamedTuple):
-    """A cell to export, its inputs (a Tensor, dynamic in the number of rows), and what its file
-    name ends with before ``.mindir``."""
+    """A cell to export."""
 
     cell: nn.Cell
-    inputs: tuple[Tensor, ...]
-    suffix: str = ""
+    inputs: tuple[Tensor, ...]  # of any number of rows
+    suffix: str = ""  # of the file's name, before ".mindir"
 
 
 class Model(Protocol):

@@ -40,13 +40,9 @@ class Adam(nn.Cell):
     """
 
     def __init__(
-        self,
-        groups: Sequence[ParameterGroup],
-        weight_decay=0.0,
-        decay="coupled",
-        embedding_decay=None,
-        lazy=False,
-    ):
+        self, groups: Sequence[ParameterGroup], weight_decay=0.0, decay="coupled",
+        embedding_decay=None, lazy=False,
+    ):  # fmt: skip
         super().__init__()
         if decay not in DECAYS:
             raise ValueError(f"Adam: decay is {decay!r}; valid values are {', '.join(DECAYS)}.")
@@ -66,11 +62,9 @@ class Adam(nn.Cell):
         self.decays, self.by_rows = tuple(decays), tuple(by_rows)
         self.first = self.parameters.clone(prefix="adam_first", init="zeros")
         self.second = self.parameters.clone(prefix="adam_second", init="zeros")
-        self.beta1_power = Parameter(
-            Tensor(1.0, ms.float32), name="beta1_power", requires_grad=False
-        )
-        self.beta2_power = Parameter(
-            Tensor(1.0, ms.float32), name="beta2_power", requires_grad=False
+        self.beta1_power, self.beta2_power = (
+            Parameter(Tensor(1.0, ms.float32), name=f"beta{i}_power", requires_grad=False)
+            for i in (1, 2)
         )
         self.update = ops.Adam()
         self.update_rows = ops.FusedSparseLazyAdam().set_device("CPU") if lazy else None
@@ -107,9 +101,8 @@ class Adam(nn.Cell):
             if decay > 0.0 and self.coupled:
                 gradient = gradient + terms[number]
             if decay > 0.0 and not self.coupled:
-                gradient = ops.depend(
-                    gradient, ops.assign(parameter, parameter * (1.0 - learning_rate * decay))
-                )
+                smaller = ops.assign(parameter, parameter * (1.0 - learning_rate * decay))
+                gradient = ops.depend(gradient, smaller)
             state = (parameter, self.first[number], self.second[number])
             rates = (power1, power2, learning_rate, BETA1, BETA2, epsilon)
             if self.by_rows[number]:

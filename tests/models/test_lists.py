@@ -12,6 +12,7 @@ from hamur.data.multi_valued import MultiValued, padded
 from hamur.data.schema import FieldSpec
 from hamur.data.table import Table
 from hamur.layers import AdapterConfig
+from hamur.training.supervised import logit_loss
 from tests.support import networks, oracle
 
 LISTS = (FieldSpec("tags", "multi", 8, 4), FieldSpec("words", "multi", 5, 3))
@@ -76,7 +77,7 @@ def test_score_ignores_the_rest_of_the_batch_and_the_fill_of_the_lists(name):
 class Loss(networks.Loss):
     def construct(self, sparse, dense, domain, weight, multi_ids, multi_weight, labels):
         z = self.model(sparse, dense, domain, weight, self.quotas, (), multi_ids, multi_weight)
-        return training.supervised.logit_loss(z, labels, weight)
+        return logit_loss(z, labels, weight)
 
 
 def test_loss_and_gradients_equal_one_id_fields_where_lists_hold_one_id():
@@ -93,20 +94,23 @@ def test_loss_and_gradients_equal_one_id_fields_where_lists_hold_one_id():
         batch[column] = content
     plain = [dataclasses.replace(spec, kind="sparse", max_len=0) for spec in LISTS]
     fields = (*SCHEMA.fields[:3], *plain, *SCHEMA.fields[5:])
-    twin = models.BACKBONES["dcn_md"](
+    single = models.BACKBONES["dcn_md"](
         dataclasses.replace(SCHEMA, fields=fields), model.sizes, model.config, 5
     )
-    networks.restore(twin, networks.arrays(model))
+    networks.restore(single, networks.arrays(model))
     values = [Tensor(batch[name]) for name in (*COLUMNS, "labels")]
     loss = Loss(model)
     loss.set_train()
     value, gradients = ms.value_and_grad(loss, None, model.trainable_params())(*values)
     joined = batch | {"sparse": np.concatenate([batch["sparse"], ids], axis=1).astype(np.int32)}
-    expected, twins = networks.loss_and_gradients(twin, joined)
+    expected, slopes = networks.loss_and_gradients(single, joined)
     assert float(value.asnumpy()) == pytest.approx(expected, abs=1e-6)
     for parameter, gradient in zip(model.trainable_params(), gradients):
         np.testing.assert_allclose(
-            gradient.asnumpy(), twins[parameter.name], atol=1e-5, err_msg=parameter.name
+            gradient.asnumpy(),
+            slopes[parameter.name],
+            atol=1e-5,
+            err_msg=parameter.name,
         )
 
 

@@ -14,7 +14,7 @@ from hamur.training.preference.samplers import (
     Sampler,
     evaluation_preferences,
     lattice,
-    published_preferences,
+    official_preferences,
 )
 
 DESCENDING = [name for name in scalarise.SCALARISATIONS if name != "official"]
@@ -61,7 +61,7 @@ def test_epo_ascends_no_task_whatever_the_gradients(situation, seed):
 
 
 def test_the_published_rule_ascends_the_rare_task():
-    preferences = published_preferences()
+    preferences = official_preferences()
     expected = [[0.9088, 0.0912], [0.6784, 0.3216], [0.5, 0.5], [0.3216, 0.6784], [0.0912, 0.9088]]
     np.testing.assert_allclose(preferences, expected, atol=1e-4)
     found = scalarise.scalarise("official", np.repeat(ALIEXPRESS_US, 5, 0), preferences)
@@ -70,7 +70,7 @@ def test_the_published_rule_ascends_the_rare_task():
 
 def test_the_published_loss_is_about_clicks_alone():
     """r . L at the five preferences, and how often a draw would give both tasks the same part."""
-    parts = published_preferences() * ALIEXPRESS_US
+    parts = official_preferences() * ALIEXPRESS_US
     shares = parts[:, 0] / parts.sum(axis=1)
     np.testing.assert_allclose(shares, [0.996, 0.982, 0.964, 0.926, 0.726], atol=1e-3)
     draws = np.random.default_rng(0).dirichlet([1, 1.2], 20_000)

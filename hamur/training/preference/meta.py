@@ -16,7 +16,7 @@ from hamur.training.supervised import CompiledStep, draw_masks
 
 INNER_RATE = 2e-4
 BATCHES_AN_UPDATE = 2
-LEAST_ROWS = 2  # real rows that a half batch needs
+MIN_ROWS = 2  # real rows that a half batch needs
 
 
 class EmbeddingLoss(nn.Cell):
@@ -97,7 +97,7 @@ class MetaStep:
             self.held, self.dropped = None, 0
         half = len(batch) // 2
         halves = batch.weight[:half], batch.weight[half : 2 * half]
-        if min((w > 0).sum() for w in halves) < LEAST_ROWS:
+        if min((w > 0).sum() for w in halves) < MIN_ROWS:
             self.dropped += 1
             return None
         batch = batch.take(np.arange(2 * half))

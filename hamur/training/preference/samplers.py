@@ -27,7 +27,7 @@ def evaluation_preferences(num_tasks: int, number: int) -> np.ndarray:
     return lattice(num_tasks, number).astype(np.float32)
 
 
-def published_preferences() -> np.ndarray:
+def official_preferences() -> np.ndarray:
     """The public code's five (5, 2): angles from 0.1 to pi/2 - 0.1, (cos, sin) over their sum."""
     angles = np.linspace(0.1, np.pi / 2 - 0.1, 5)
     points = np.column_stack([np.cos(angles), np.sin(angles)])

@@ -27,22 +27,18 @@ HYPERVOLUME_WARM_UP = 0.1
 
 @dataclass(frozen=True)
 class PreferenceOptions:
-    """How preferences weigh the losses; entropy (T,) are H_k of the training rows.
+    """How preferences weigh the losses."""
 
-    number: preferences per step; fixed: one preference for all steps (a reference model); ideal: NE
-    of single-task runs (T,), or None for the running minimum; total_steps: what annealing spans.
-    """
-
-    entropy: tuple[float, ...]
-    total_steps: int
+    entropy: tuple[float, ...]  # H_k (T,) of the training rows
+    total_steps: int  # that annealing spans
     scalarisation: str = "linear"
     loss_norm: str = "entropy"
     sampler: str = "angles"
-    number: int = 8
+    number: int = 8  # preferences per step
     anneal_power: float = 2.0
     dirichlet_alpha: tuple[float, ...] | None = None
-    ideal: tuple[float, ...] | None = None
-    fixed: tuple[float, ...] | None = None
+    ideal: tuple[float, ...] | None = None  # NE (T,) of single-task runs; None = running minimum
+    fixed: tuple[float, ...] | None = None  # one preference for all steps (a reference model)
 
     def make_sampler(self, seed):
         if self.fixed is not None:
