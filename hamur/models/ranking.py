@@ -16,6 +16,7 @@ from hamur.models.protocol import parameter_counts, parameter_groups
 from hamur.models.published_sizes import published_sizes
 
 ADAPTER_SUFFIX = "_adp"
+OPEN_SIZES = ("rank", "bottleneck_dim", "hyper_dims", "adapter_layers")
 
 
 class RankingModel(nn.Cell):
@@ -32,30 +33,27 @@ class RankingModel(nn.Cell):
     """
 
     towers_per_domain = False  # published form: one network for all domains
-    hyper_repeats = True  # the public code calls the hyper-network once a domain
+    hyper_repeats = True  # the public code calls the hyper-network once per domain
 
     def __init__(self, schema, sizes, config, seed):
         super().__init__()
         # Streams of their own: a plain model starts as the backbone of its adapter variant.
         rng, adapter_seed = np.random.default_rng(seed), np.random.SeedSequence((seed, 1))
-        self.schema, self.sizes, self.config = schema, sizes, config
-        self.num_domains = schema.num_domains
+        self.schema, self.sizes, self.num_domains = schema, sizes, schema.num_domains
+        # Sizes that the configuration leaves open are the data set's.
+        sizes_of = {name: getattr(config, name) or getattr(sizes, name) for name in OPEN_SIZES}
+        config = self.config = replace(config, **sizes_of)
         published = "domain" if self.towers_per_domain else "shared"
         backbone = published if config.backbone == "published" else config.backbone
         self.per_domain = backbone == "domain" and self.num_domains > 1
         self.num_towers = self.num_domains if self.per_domain else 1
         self.norm = tower_norm(config, backbone == "domain", self.num_domains)
-        self.embedding = InstanceEmbedding(
-            rng,
-            schema.vocab_sizes,
-            sizes.embed_dim,
-            config.embedding_std,
-            config.embedding_dropout,
-            [(spec.vocab_size, spec.max_len) for spec in schema.multi],
-        )
+        start = sizes.embed_dim, config.embedding_std, config.embedding_dropout
+        lists = [(spec.vocab_size, spec.max_len) for spec in schema.multi]
+        self.embedding = InstanceEmbedding(rng, schema.vocab_sizes, *start, lists)
         self.num_dense = schema.num_dense
         self.instance_width = self.embedding.width + schema.num_dense
-        self.adapter_layers = config.adapter_layers or sizes.adapter_layers
+        self.adapter_layers = config.adapter_layers
         if max(self.adapter_layers) > len(sizes.hidden_dims):
             raise ValueError(
                 f"adapter_layers is {self.adapter_layers}, but the deep part has only "
@@ -64,36 +62,22 @@ class RankingModel(nn.Cell):
         self.add_layers(rng)
         self.adapter = None
         if config.enabled:
-            self.adapter = self.make_adapter(adapter_seed)
-
-    def make_adapter(self, seed):
-        """The HyperAdapter of this network; sizes that the configuration leaves open are the data
-        set's."""
-        config, sizes = self.config, self.sizes
-        repeat = config.bn_repeat or self.num_domains
-        return HyperAdapter(
-            self.instance_width,
-            [sizes.hidden_dims[layer - 1] for layer in self.adapter_layers],
-            self.num_domains,
-            replace(
+            self.adapter = HyperAdapter(
+                self.instance_width,
+                [sizes.hidden_dims[layer - 1] for layer in self.adapter_layers],
+                self.num_domains,
                 config,
-                rank=config.rank or sizes.rank,
-                bottleneck_dim=config.bottleneck_dim or sizes.bottleneck_dim,
-                hyper_dims=config.hyper_dims or sizes.hyper_dims,
-            ),
-            seed=seed,
-            hyper_repeat=repeat if self.hyper_repeats else 1,
-            in_towers=self.per_domain,
-        )
+                seed=adapter_seed,
+                hyper_repeat=(config.bn_repeat or self.num_domains) if self.hyper_repeats else 1,
+                in_towers=self.per_domain,
+            )
 
     def add_deep(self, rng, in_dim, extra_dim=0):
         """The deep part every backbone has, and the Dense(., 1) over its output and ``extra_dim``
         columns."""
-        sizes = self.sizes
-        self.tower = TowerMLP(
-            rng, in_dim, sizes.hidden_dims, self.num_towers, sizes.dropout, self.norm
-        )
-        self.output = TowerDense(rng, sizes.hidden_dims[-1] + extra_dim, 1, self.num_towers)
+        dims, towers = self.sizes.hidden_dims, self.num_towers
+        self.tower = TowerMLP(rng, in_dim, dims, towers, self.sizes.dropout, self.norm)
+        self.output = TowerDense(rng, dims[-1] + extra_dim, 1, towers)
 
     @property
     def batches(self):
@@ -124,11 +108,12 @@ class RankingModel(nn.Cell):
     def construct(self, sparse, dense, domain, weight=None, quotas=None, keep=(), *lists):
         if weight is None:
             weight = ops.ones_like(domain).astype(ms.float32)
-        plain = single_layout(domain, weight)
-        layout = plain
+        plain = layout = single_layout(domain, weight)
         if self.per_domain:
             layout = make_layout(domain, weight, quotas, self.num_domains, self.config.tower_rows)
-        embedding_keep, block_keep = self.split_keep(keep)
+        embedding_keep, block_keep = None, keep
+        if keep and self.config.embedding_dropout > 0:
+            embedding_keep, block_keep = keep[0], keep[1:]
         embeddings = self.embedding(sparse, plain, embedding_keep, *lists)
         instance = None
         if self.adapter is not None:
@@ -136,12 +121,6 @@ class RankingModel(nn.Cell):
             instance = self.adapter.share(instance, quotas)
         context = (instance, weight, quotas, block_keep)
         return combine(self.network(embeddings, dense, layout, context), layout).reshape(-1)
-
-    def split_keep(self, keep):
-        """Dropout masks -> (that of the embeddings or None, those of the hidden layers)."""
-        if keep and self.config.embedding_dropout > 0:
-            return keep[0], keep[1:]
-        return None, keep
 
     def hyper_input(self, embeddings, dense):
         """What the hyper-network reads: the embedded instance e."""
