@@ -113,16 +113,11 @@ class AdapterCell(nn.Cell):
         down = tower_product(xs, self.w_ul, layout)  # (rows, K)
         down = times_instance(down, instance, layout, 0)
         down = add_rows(tower_product(down, self.w_ur, layout), self.b_u, layout)  # (rows, M)
-        active = ()
-        for x in down:
-            active = active + (ops.sigmoid(x),)
+        active = tuple([ops.sigmoid(x) for x in down])
         up = times_instance(tower_product(active, self.w_vl, layout), instance, layout, 1)
         up = tower_product(up, self.w_vr, layout)  # (rows, H)
         up = self.norm(up, layout, self.b_v)
-        out = ()
-        for x, change in zip(xs, up):
-            out = out + (x + change,)
-        return out
+        return tuple([x + change for x, change in zip(xs, up)])
 
 
 class HyperAdapter(nn.Cell):

@@ -37,10 +37,7 @@ class CrossNetwork(nn.Cell):
     def construct(self, xs, layout):
         if layout[KIND] == "grouped":
             return (self.cross_chunks(xs[0], layout[TABLE]),)
-        out = ()
-        for tower, x in enumerate(xs):
-            out = out + (self.cross(x, self.weight[tower], self.bias[tower]),)
-        return out
+        return tuple([self.cross(x, self.weight[t], self.bias[t]) for t, x in enumerate(xs)])
 
     def cross(self, x, weight, bias):
         """x (rows, P), weight and bias (L, P): the layers' result is x times a factor per row plus

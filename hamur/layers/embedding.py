@@ -154,9 +154,7 @@ class FactoredFieldEmbedding(nn.Cell):
             return matmul(instance, embedded)
         blocks = ops.split(weight, self.embed_dim, 0)
         tables = ops.split(self.table, self.vocab_sizes, 0)
-        rows = ()
-        for field in range(self.num_tokens - 1):
-            rows = rows + (matmul(tables[field], blocks[field]),)
+        rows = tuple([matmul(tables[field], blocks[field]) for field in range(self.num_tokens - 1)])
         rows = rows + (matmul(self.numeric_weight, blocks[-1]),)
         rows = rows + (matmul(self.numeric_bias.reshape(1, -1), blocks[-1]),)
         return matmul(instance, ops.concat(rows, 0))
@@ -214,12 +212,6 @@ class Dropout(nn.Cell):
         if not self.training or self.rate == 0.0:
             return xs
         if keep is None:
-            out = ()
-            for x in xs:
-                out = out + (self.kernel(x),)
-            return out
+            return tuple([self.kernel(x) for x in xs])
         masks = (keep,) if len(xs) == 1 and xs[0].ndim == 2 else dispatch(keep, layout)
-        out = ()
-        for x, mask in zip(xs, masks):
-            out = out + (x * (mask.astype(ms.float32) * self.scale),)
-        return out
+        return tuple([x * (mask.astype(ms.float32) * self.scale) for x, mask in zip(xs, masks)])

@@ -42,9 +42,7 @@ class ExpertLayer(nn.Cell):
     def products(self, xs):
         """Each expert's own input times its own matrix, side by side."""
         matrices = ops.unstack(self.weight)
-        out = ()
-        for x, matrix in zip(xs, matrices):
-            out = out + (matmul(x, matrix),)
+        out = tuple([matmul(x, matrix) for x, matrix in zip(xs, matrices)])
         return out[0] if len(out) == 1 else ops.concat(out, 1)
 
 

@@ -18,16 +18,10 @@ def tower_product(xs, weight, layout):
     """x @ W of each tower; weight (T, in, out), or (1, in, out) shared by the towers."""
     if weight.shape[0] == 1:
         matrix = weight.reshape(weight.shape[1:])
-        out = ()
-        for x in xs:
-            out = out + (matmul(x, matrix),)
-        return out
+        return tuple([matmul(x, matrix) for x in xs])
     if layout[KIND] == "grouped":
         return (ops.bmm(xs[0], ops.gather(weight, layout[TABLE], 0)),)
-    out = ()
-    for x, matrix in zip(xs, ops.unstack(weight)):
-        out = out + (matmul(x, matrix),)
-    return out
+    return tuple([matmul(x, matrix) for x, matrix in zip(xs, ops.unstack(weight))])
 
 
 def add_rows(xs, rows, layout):
@@ -37,10 +31,7 @@ def add_rows(xs, rows, layout):
             rows = ops.gather(rows, layout[TABLE], 0)
         return (xs[0] + rows.expand_dims(1),)
     pieces = (rows,) * len(xs) if rows.shape[0] == 1 else ops.split(rows, 1, 0)
-    out = ()
-    for x, row in zip(xs, pieces):
-        out = out + (ops.bias_add(x, row.reshape(-1)),)
-    return out
+    return tuple([ops.bias_add(x, row.reshape(-1)) for x, row in zip(xs, pieces)])
 
 
 class TowerDense(nn.Cell):

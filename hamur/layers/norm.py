@@ -117,15 +117,11 @@ class DomainBatchNorm(nn.Cell):
         counts = ops.stop_gradient(_join(counts))  # (T, 1)
         if self.centred:
             first = self.sums(blocks, weighted) / ops.maximum(counts, ONE)
-            centred = ()
-            for block, member, row in zip(blocks, members, _split(first, len(blocks))):
-                centred = centred + (block - matmul(member, row),)
-            blocks = centred
+            pieces = zip(blocks, members, _split(first, len(blocks)))
+            blocks = tuple([block - matmul(member, row) for block, member, row in pieces])
             bias = bias + first
         sums = self.sums(blocks, weighted)  # (T, H)
-        squares = ()
-        for block in blocks:
-            squares = squares + (block * block,)
+        squares = tuple([block * block for block in blocks])
         squares = self.sums(squares, weighted)
         total = self.over_group(counts)
         enough, few = self.enough_rows(total)
@@ -162,10 +158,7 @@ class DomainBatchNorm(nn.Cell):
 
     def sums(self, blocks, weighted):
         """Weighted sums over the rows of each tower, (T, H), without gradient."""
-        sums = ()
-        for block, weight in zip(blocks, weighted):
-            sums = sums + (matmul_ta(weight, ops.stop_gradient(block)),)
-        return _join(sums)
+        return _join(tuple([matmul_ta(w, ops.stop_gradient(x)) for x, w in zip(blocks, weighted)]))
 
     def moments(self, counts, total, sums, squares, bias):
         """Mean and biased variance by statistics group, (T or 1, H): of x, or of x + bias if

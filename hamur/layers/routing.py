@@ -94,10 +94,8 @@ def all_rows_layout(layout, num_towers):
 def make_layout(domain, weight, quotas, num_domains, tower_rows):
     """The layout of a batch: domain (B,) int32, weight (B,) float32, quotas None or D ints."""
     if tower_rows == "all" or quotas is None:
-        row = weight.reshape(1, -1)
-        own = ()
-        for number in range(num_domains):
-            own = own + (row * (domain.reshape(1, -1) == number).astype(ms.float32),)
+        row, ids = weight.reshape(1, -1), domain.reshape(1, -1)
+        own = tuple([row * (ids == d).astype(ms.float32) for d in range(num_domains)])
         if tower_rows == "all":
             return ("all", (row,) * num_domains, own, domain, ())
         return ("masked", own, own, domain, ())
@@ -194,9 +192,7 @@ def merge_rows(xs, weights, layout):
     if len(xs) == 1:
         weight = weights[0].reshape(-1, 1)
         return xs[0], ops.ones_like(weight), weight
-    counts = ()
-    for x in xs:
-        counts = counts + (x.shape[0],)
+    counts = tuple([x.shape[0] for x in xs])
     return ops.concat(xs, 0), _block_members(counts), ops.concat(weights, 1).reshape(-1, 1)
 
 
@@ -204,9 +200,7 @@ def split_rows(rows, xs):
     """Undo merge_rows: (R, H) -> tensors with the rows of xs."""
     if len(xs) == 1:
         return (rows.reshape(xs[0].shape),)
-    sizes = ()
-    for x in xs:
-        sizes = sizes + (x.shape[0],)
+    sizes = tuple([x.shape[0] for x in xs])
     return _slices(rows, sizes)
 
 

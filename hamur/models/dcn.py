@@ -17,7 +17,5 @@ class MultiDomainDCN(RankingModel):
 
     def network(self, embeddings, dense, layout, context):
         xs = dispatch(self.join(embeddings, dense), layout)
-        joined = ()
-        for crossed, hidden in zip(self.cross(xs, layout), self.deep(xs, layout, context)):
-            joined = joined + (ops.concat((crossed, hidden), -1),)
-        return self.output(joined, layout)
+        pairs = zip(self.cross(xs, layout), self.deep(xs, layout, context))
+        return self.output(tuple([ops.concat(pair, -1) for pair in pairs]), layout)

@@ -132,9 +132,7 @@ class MetaHeac(MultiTaskModel):
         """Logits (B, 5) of the critics; their statistics move once a task, as in the public
         code."""
         wide = self.critics(matmul(hidden, self.critics.layers[0].weight), layout, keep)
-        logits = ()
-        for output, x in zip(self.outputs, columns(wide, NUM_CRITICS)):
-            logits = logits + (output(x),)
+        logits = tuple([output(x) for output, x in zip(self.outputs, columns(wide, NUM_CRITICS))])
         return ops.concat(logits, 1)
 
     def combine(self, shares, logits):

@@ -21,9 +21,7 @@ class OneGateMixture(MultiTaskModel):
         wide = self.experts.on_instance(self.embedding, instance, layout, expert_keep)
         outputs = self.experts.apart(wide)
         mixed = mix(self.gates(self.embedding, instance), outputs)  # (B, G, H)
-        inputs = ()
-        for task in range(self.num_tasks):
-            inputs = inputs + (mixed[:, task if self.gate_per_task else 0],)
+        inputs = tuple([mixed[:, t if self.gate_per_task else 0] for t in range(self.num_tasks)])
         return self.towers(inputs, layout, tower_keep)
 
 

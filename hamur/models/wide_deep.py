@@ -26,7 +26,5 @@ class MultiDomainWideDeep(RankingModel):
         logits = self.output(self.deep(dispatch(embeddings, layout), layout, context), layout)
         if not self.num_dense:
             return logits
-        total = ()
-        for deep, wide in zip(logits, self.wide(dispatch(dense, layout), layout)):
-            total = total + (deep + wide,)
-        return total
+        wide = self.wide(dispatch(dense, layout), layout)
+        return tuple([a + b for a, b in zip(logits, wide)])

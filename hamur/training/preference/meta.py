@@ -61,9 +61,7 @@ class OuterLoss(nn.Cell):
     def rows(self, first, count, sparse, dense, labels, weight, keep):
         """The inputs of `loss`, less Z, for rows first to first + count."""
         last = first + count
-        masks = ()
-        for mask in keep:
-            masks = masks + (mask[first:last],)
+        masks = tuple([mask[first:last] for mask in keep])
         expert_keep, critic_keep = self.loss.model.experts.masks(masks)
         weight = weight[first:last]
         outputs, mean_token = self.loss.model.shared(
