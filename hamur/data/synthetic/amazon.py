@@ -119,11 +119,11 @@ def make_amazon_pair(
     bad_user = rng.random(total) < settings.harmful_users
     members = np.arange(users + extra), np.append(np.arange(users), np.arange(users + extra, total))
     sizes = zip(settings.pair, settings.items, settings.categories, (8, 5), (12.0, 4.0))
+    Path(out).mkdir(parents=True, exist_ok=True)
     out, truths, harmful = Path(out), {}, {}
-    out.mkdir(parents=True, exist_ok=True)
-    for number, of_domain in enumerate(sizes):
+    for number, of_domain, of_users in zip((0, 1), sizes, members):
         domain = Domain(number, *of_domain)
-        rows, category = _reviews(rng, settings, domain, members[number], factors, bad_user)
+        rows, category = _reviews(rng, settings, domain, of_users, factors, bad_user)
         _write_reviews(out, domain, rows, rng, compressed)
         _write_meta(out, domain, rows, category, rng, settings.missing_meta_share, compressed)
         liked = (rows.rating > 3).astype(np.int8)
@@ -202,8 +202,7 @@ def _rated(
     score = mean + noise * rng.standard_normal(len(user))
     thresholds = np.array(_THRESHOLDS)
     if plant == "none":
-        shares = np.cumsum(_HISTOGRAM) / sum(_HISTOGRAM)
-        thresholds = np.quantile(score, shares[:-1])
+        thresholds = np.quantile(score, np.cumsum(_HISTOGRAM)[:-1] / sum(_HISTOGRAM))
     rating = 1 + np.searchsorted(thresholds, score)
     probability = ndtr((mean - thresholds[2]) / noise)
     return Rows(user, item, day, probability, rating, harmful)
