@@ -36,7 +36,7 @@ def write_json(path: Path, content: Mapping) -> None:
 
 
 def write_history(path: Path, rows: Sequence[Mapping]) -> None:
-    """history.csv: a line an epoch; the header names every key that occurs, gaps stay empty."""
+    """history.csv: one line per epoch; the header names every key that occurs, gaps stay empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="")

@@ -212,9 +212,9 @@ def task_metrics(labels, logits, entropy, names, group=None) -> dict:
             entry["gauc"] = gauc(truth, z, group)
             entry["gauc_coverage"] = coverage(truth, group)
         if k:
-            given = np.asarray(labels[:, k - 1]) > 0
-            score = log_probability[given, k] - log_probability[given, k - 1]
-            entry["cvr_auc"] = auc(truth[given], score)
+            earlier = np.asarray(labels[:, k - 1]) > 0
+            score = log_probability[earlier, k] - log_probability[earlier, k - 1]
+            entry["cvr_auc"] = auc(truth[earlier], score)
         entry = {key: None if math.isnan(v) else float(v) for key, v in entry.items()}
         entry |= {"rows": len(truth), "positives": int(np.count_nonzero(truth))}
         if None in entry.values():

@@ -129,9 +129,9 @@ def sparsity(losses: np.ndarray) -> float:
 
 def regret(preferences: np.ndarray, losses: np.ndarray, known: np.ndarray) -> float:
     """Mean over r of sum_k r_k loss_k(r) minus the least such sum over known points (K, T)."""
-    own = (preferences * losses).sum(1)
+    reached = (preferences * losses).sum(1)
     best = (preferences @ np.vstack([losses, known]).T).min(1)
-    return float((own - best).mean())
+    return float((reached - best).mean())
 
 
 def normalised(losses, ideal) -> tuple[np.ndarray, np.ndarray]:

@@ -61,13 +61,13 @@ def run_description(options, model_config, script: str, splits, schema) -> dict:
 
 def versions() -> dict[str, str | None]:
     """Python, platform and the packages whose version may move a digit."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:  # hamur used from a checkout that is not installed
-            found[package] = None
-    return found
+            versions[package] = None
+    return versions
 
 
 def git_commit() -> str | None:
@@ -96,9 +96,9 @@ def fingerprint(splits) -> str:
             digest.update(values.tobytes())
         index = np.arange(0, len(table), max(1, math.ceil(len(table) / FINGERPRINT_LISTS)))
         for number, lists in enumerate(table.multi_valued):
-            own = lists.take(index)
-            digest.update(f"{part} list {number} {own.max_len} {own.weighted}\n".encode())
-            for values in (own.ids, own.values, own.offsets):
+            sample = lists.take(index)
+            digest.update(f"{part} list {number} {sample.max_len} {sample.weighted}\n".encode())
+            for values in (sample.ids, sample.values, sample.offsets):
                 digest.update(values.tobytes())
     return digest.hexdigest()
 

@@ -195,10 +195,12 @@ def build(arm: Arm, backbone: str, schema, seed: int):
 
 def summary(arm: Arm, runs: dict[str, dict[int, dict]]) -> dict:
     """Row of an arm: every figure over the seeds, and the paired difference to its reference."""
-    own = runs[arm.name]
-    row = {"arm": arm.name, "seeds": len(own)}
-    row["parameters"] = next(iter(own.values()))["parameters"]
-    figures = [{"valid_auc": run["valid"]["auc"]} | compare.figures(run) for run in own.values()]
+    by_seed = runs[arm.name]
+    row = {"arm": arm.name, "seeds": len(by_seed)}
+    row["parameters"] = next(iter(by_seed.values()))["parameters"]
+    figures = [
+        {"valid_auc": run["valid"]["auc"]} | compare.figures(run) for run in by_seed.values()
+    ]
     for name in figures[0]:
         spread = compare.spread(values[name] for values in figures)
         row[name] = spread.mean if spread.count else None

@@ -43,33 +43,33 @@ class SeedStudy:
     def run(self) -> dict:
         """Train what is missing; the losses of every arm and their measures."""
         exact, _ = exact_front(self.truth.probability, self.offsets, self.preferences, self.entropy)
-        found = {"preferences": self.preferences.tolist(), "exact": exact.tolist()}
+        content = {"preferences": self.preferences.tolist(), "exact": exact.tolist()}
         reference = self.arm("reference", self.train_reference, OF_PREFERENCES)
-        found["reference"] = reference["losses"]
-        found |= {"arms": {}, "front_degenerate": {}}
+        content["reference"] = reference["losses"]
+        content |= {"arms": {}, "front_degenerate": {}}
         for arm in self.config.arm_names:
             result = self.arm(arm, partial(self.train_arm, arm))
-            found["arms"][arm] = result["losses"]
-            found["front_degenerate"][arm] = result.get("front_degenerate")
+            content["arms"][arm] = result["losses"]
+            content["front_degenerate"][arm] = result.get("front_degenerate")
             if "posthoc" in result:
-                found["posthoc"] = result["posthoc"]
-        if "per_task" in found["arms"]:
+                content["posthoc"] = result["posthoc"]
+        if "per_task" in content["arms"]:
             single = self.arm("single_task", self.train_single, OF_PREFERENCES)
-            found["single_task"] = single["losses"]
-        return found | {"measures": self.measures(found)}
+            content["single_task"] = single["losses"]
+        return content | {"measures": self.measures(content)}
 
     def arm(self, name, train, changeable=()):
         """What train() returns, its NE as "losses" first of all; from disk where it was trained
         with the same options but the changeable ones."""
 
-        def told():
+        def train_and_say():
             result = train()
             if not self.config.quiet:
                 print(f"seed {self.seed}: {name} done", flush=True)
             return result
 
         options = {"options": self.config.fixed(*changeable)}
-        return load_or_train(self.folder / name, options, told, (), replace=True)
+        return load_or_train(self.folder / name, options, train_and_say, (), replace=True)
 
     def train_reference(self):
         """NE of one model per preference."""
@@ -77,12 +77,12 @@ class SeedStudy:
 
     def train_fixed(self, head, preferences):
         """NE (R, T) as lists of one model per preference, which never sees another."""
-        model, repeated, found = self.make_model("pareto", head), RepeatedStep(), []
+        model, repeated, losses = self.make_model("pareto", head), RepeatedStep(), []
         start = snapshot(model)
         for preference in np.asarray(preferences, np.float64).tolist():
             restore(model, start)
-            found += self.losses(self.train("linear", model, tuple(preference), repeated))
-        return found
+            losses += self.losses(self.train("linear", model, tuple(preference), repeated))
+        return losses
 
     def train_arm(self, arm):
         """NE at all preferences, and whether their spans are noise; of per_task also the front
@@ -93,14 +93,14 @@ class SeedStudy:
         noise = front.bootstrap(
             self.preferences, logits, self.splits.test, self.entropy, RESAMPLES, self.seed
         )
-        found = {"losses": self.losses(logits), "front_degenerate": noise["front_degenerate"]}
+        result = {"losses": self.losses(logits), "front_degenerate": noise["front_degenerate"]}
         if arm == "per_task":
             even = self.preferences.max(axis=1).argmin()
             scores = front.posthoc_logits(
                 logits[:, even], self.preferences, self.offsets, self.entropy
             )
-            found["posthoc"] = self.losses(scores)
-        return found
+            result["posthoc"] = self.losses(scores)
+        return result
 
     def train_single(self):
         """NE of each task by a model that trains for it alone."""
@@ -152,25 +152,24 @@ class SeedStudy:
         """How an arm's preferences and losses meet."""
         config = self.config
         steps = -(-len(self.splits.train) // config.batch_size)
-        given = dict(number=config.preferences_per_step, sampler=config.sampler, fixed=fixed)
+        sampling = dict(number=config.preferences_per_step, sampler=config.sampler, fixed=fixed)
         if scalarisation == "official":
-            given = dict(
-                number=1, sampler="dirichlet", dirichlet_alpha=(1.0, 1.2), loss_norm="none"
-            )
+            sampling = dict(number=1, sampler="dirichlet", dirichlet_alpha=(1.0, 1.2))
+            sampling["loss_norm"] = "none"
         return training.PreferenceOptions(
-            tuple(self.entropy), config.epochs * steps, scalarisation=scalarisation, **given
+            tuple(self.entropy), config.epochs * steps, scalarisation=scalarisation, **sampling
         )
 
-    def measures(self, found):
+    def measures(self, content):
         """{arm: measures}; beside the arms the reference, the exact front and the post-hoc one.
 
         The regret is against every known point of a shared score but the exact front's.
         """
-        fronts_of = {name: np.array(found[name]) for name in ("reference", "exact")}
-        fronts_of |= {arm: np.array(losses) for arm, losses in found["arms"].items()}
-        if "posthoc" in found:
-            fronts_of["posthoc"] = np.array(found["posthoc"])
-        known = np.vstack([v for k, v in fronts_of.items() if k not in ("exact", *OWN_TOWERS)])
+        fronts_of = {name: np.array(content[name]) for name in ("reference", "exact")}
+        fronts_of |= {arm: np.array(losses) for arm, losses in content["arms"].items()}
+        if "posthoc" in content:
+            fronts_of["posthoc"] = np.array(content["posthoc"])
+        others = np.vstack([v for k, v in fronts_of.items() if k not in ("exact", *OWN_TOWERS)])
         volumes = [
             fronts.hypervolume(fronts_of[name], np.ones(self.config.task_num)) or np.nan
             for name in ("reference", "exact")
@@ -178,14 +177,14 @@ class SeedStudy:
         spans, measured = np.array(fronts.span(fronts_of["reference"])), {}
         for arm, losses in fronts_of.items():
             entry = fronts.front_measures(
-                self.preferences, losses, np.full_like(losses, np.nan), known
+                self.preferences, losses, np.full_like(losses, np.nan), others
             )
             entry["hv_fraction"] = entry["hv_ne"] / volumes[0]
             entry["hv_fraction_exact"] = entry["hv_ne"] / volumes[1]
             entry["span_fraction"] = (np.array(entry["span_ne"]) / spans).tolist()
-            entry["front_degenerate"] = found["front_degenerate"].get(arm)
+            entry["front_degenerate"] = content["front_degenerate"].get(arm)
             measured[arm] = entry
-        if "single_task" in found:
-            gap = np.abs(fronts_of["per_task"] - np.array(found["single_task"]))
+        if "single_task" in content:
+            gap = np.abs(fronts_of["per_task"] - np.array(content["single_task"]))
             measured["per_task"]["largest_gap_to_single_task"] = float(gap.max())
         return measured

@@ -1,14 +1,14 @@
 """Does a preference reach the front?  Generated data whose exact front is known; one table of arms.
 
-    reference           a model a preference, linear weights: what the network can reach
+    reference           one model per preference, linear weights: what the network can reach
     linear, smooth_...  one preference model, preset "pareto", head shared_score
-    per_task            the same with a tower a task: no trade-off to steer, so no claim of control
+    per_task            the same with a tower per task: no trade-off to steer, so no claim of it
     official            the public code's network and loss on the same rows
-    single task         one model a task, equal budget: what per_task is held against
+    single task         one model per task, equal budget: what per_task is compared with
     posthoc             a shared score computed from per_task's probabilities: no hyper-network
 
 Losses are expected ones under the true probabilities of the test rows, so that label noise is not
-in them.  All but `official` are judged with averaged weights.  An arm whose result is
+in them.  All but `official` are evaluated with averaged weights.  An arm whose result is
 on disk is not trained again.
 """
 
