@@ -23,6 +23,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 # Few epochs on a small sample: phi gets few updates, CoNet may still predict a constant.
 short = pytest.mark.filterwarnings("ignore:phi gets at most", "ignore:the model predicts a const")
 
+CODE = re.compile(r"^```.*?^```$|`[^`]*`", re.DOTALL | re.MULTILINE)
 PLACEHOLDER = re.compile(r"[<>{}*]|\.\.\.")
 FOLDER = "examples|hamur|data|tests|commands|layers|metrics|models|reporting|studies|training"
 OWN_PATH = re.compile(rf"(?<![\w/-])(?:{FOLDER})/[\w./<>{{}}*-]+")
@@ -34,9 +35,8 @@ def fenced(page: Path, language: str) -> list[str]:
 
 
 def without_code(text: str) -> str:
-    """The text without code blocks, code in a line, and the targets of links."""
-    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
-    return re.sub(r"`[^`]*`|\]\([^)]*\)|<http[^>]*>", "", text)
+    """The text without code and the targets of links."""
+    return re.sub(r"\]\([^)]*\)|<http[^>]*>", "", CODE.sub("", text))
 
 
 def commands(page: Path) -> list[str]:
@@ -127,7 +127,7 @@ def test_readme_runs_every_system():
 
 @every_page
 def test_links_lead_somewhere(page):
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = CODE.sub("", page.read_text())
     for target in re.findall(r"\]\(((?!http)[^)]+)\)", text):
         name, _, anchor = target.partition("#")
         file = (page.parent / name).resolve() if name else page
