@@ -1,19 +1,20 @@
-"""Raw files -> tables, schema and batches.
+"""Files -> tables, schema and batches.
 
     load_movielens, load_ali_ccp, load_aliexpress, load_amazon
                                    files -> Splits(train, valid, test), Schema
     load_scenarios                 the processed CSVs of the Scenario-Wise-Rec benchmark
-    detect.load                    whichever of these a folder holds
+    detect.load                    the data set of a folder, recognised by its files
     load_amazon_pair, load_movielens_pair, load_pair
                                    files -> CrossDomainData of a source and a target domain
+    Columns                        what the columns of a table mean, for `loading.load_tables`
     DomainBatches, ShuffledBatches a table -> batches of constant shape
     Table, Splits, Schema, FieldSpec, DataError
 
-    prepare                        raw files of any size -> a cache on disk, resumable
+    streaming.prepare              raw files of any size -> a cache on disk, resumable
     synthetic                      generated files in the raw formats, with a known best AUC
 
-Here live the file formats, the checks at the door, vocabularies, splits, the cache and the
-generators of the bundled samples.  What depends on a model, a loss or a metric does not.
+File formats, checks of the input, vocabularies, splits, the cache and the generators of the
+samples are here; nothing that depends on a model, a loss or a metric is.
 """
 
 import importlib
