@@ -62,9 +62,13 @@ def raw(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def reference(raw, tmp_path_factory):
     """An uninterrupted preparation."""
-    out = tmp_path_factory.mktemp("reference") / "out"
-    options = ali_ccp_raw.Options(range_bytes=RANGE_BYTES)
-    return prepare(ALI_CCP, raw, out, options, workers=1, quiet=True)
+    return run(raw, tmp_path_factory.mktemp("reference") / "out")
+
+
+def run(raw: Path, out: Path, overwrite=False, allow_leakage=(), **options):
+    options = ali_ccp_raw.Options(range_bytes=RANGE_BYTES, **options)
+    more = dict(workers=1, quiet=True, overwrite=overwrite, allow_leakage=allow_leakage)
+    return prepare(ALI_CCP, raw, out, options, **more)
 
 
 def finished(tmp_path: Path) -> set[Path]:
@@ -110,31 +114,27 @@ def test_killed_runs_continue_to_the_same_bytes(raw, reference, tmp_path):
         assert len(stamps) >= int(share * total)
         assert {path: stamps[path] for path in before} == before
         before = stamps
-    options = ali_ccp_raw.Options(range_bytes=RANGE_BYTES)
-    made = prepare(ALI_CCP, raw, tmp_path / "out", options, workers=1, quiet=True)
+    made = run(raw, tmp_path / "out")
     assert made.jobs_reused == len(before) and made.jobs_done + made.jobs_reused == total
     assert content(tmp_path / "out") == content(reference.folder)
     assert not (tmp_path / "out.work").exists()
 
 
 def test_finished_output_is_found_and_nothing_is_done(raw, reference):
-    options = ali_ccp_raw.Options(range_bytes=RANGE_BYTES)
-    again = prepare(ALI_CCP, raw, reference.folder, options, workers=1, quiet=True)
+    again = run(raw, reference.folder)
     assert again.jobs_done == 0 and again.stats == reference.stats
 
 
 def test_other_options_need_overwrite_and_replace_only_when_complete(raw, tmp_path):
     out = tmp_path / "out"
-    prepare(ALI_CCP, raw, out, quiet=True, workers=1)
+    run(raw, out)
     old = content(out)
-    other = ali_ccp_raw.Options(split="hash")
     with pytest.raises(CacheError, match=r"--overwrite"):
-        prepare(ALI_CCP, raw, out, other, quiet=True, workers=1)
-    strict = ali_ccp_raw.Options(split="hash", domain_map={1: 0, 2: 1, 3: 2})
+        run(raw, out, split="hash")
     with pytest.raises(DataError):
-        prepare(ALI_CCP, raw, out, strict, quiet=True, workers=1, overwrite=True)
+        run(raw, out, overwrite=True, split="hash", domain_map={1: 0, 2: 1, 3: 2})
     assert content(out) == old
-    prepare(ALI_CCP, raw, out, other, quiet=True, workers=1, overwrite=True)
+    run(raw, out, overwrite=True, split="hash")
     assert open_cache(out)[1].split["rule"] == "hash"
 
 
@@ -142,7 +142,7 @@ def test_a_folder_that_is_no_cache_is_never_deleted(raw, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious")
     with pytest.raises(CacheError, match="no cache"):
-        prepare(ALI_CCP, raw, tmp_path / "out", quiet=True, overwrite=True)
+        run(raw, tmp_path / "out", overwrite=True)
     assert (tmp_path / "out" / "thesis.txt").exists()
 
 
@@ -229,7 +229,7 @@ def test_every_file_is_on_disk_before_a_cache_is_complete(raw, tmp_path, monkeyp
         monkeypatch.setattr(f"hamur.data.{module}.sync", calls.append)
     touch = Path.touch
     monkeypatch.setattr(Path, "touch", lambda path: (calls.append(path), touch(path)))
-    prepare(ALI_CCP, raw, tmp_path / "out", workers=1, quiet=True)
+    run(raw, tmp_path / "out")
     last = next(n for n, path in enumerate(calls) if path.name == "COMPLETE")
     folder = calls[last].parent
     synced = {str(path.relative_to(folder)) for path in calls[:last] if folder in path.parents}
@@ -301,16 +301,9 @@ def test_a_column_that_knows_the_label_stops_the_preparation(raw, tmp_path):
                 lines[i] = head + "," + "\x01".join([*kept, f"508\x029050000\x03{value}.0"])
         (tmp_path / path.name).write_text("\n".join(lines) + "\n")
     with pytest.raises(LeakageError, match="D508"):
-        prepare(ALI_CCP, tmp_path, tmp_path / "out", quiet=True, workers=1)
+        run(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    made = prepare(
-        ALI_CCP,
-        tmp_path,
-        tmp_path / "out",
-        quiet=True,
-        workers=1,
-        allow_leakage=("D508",),
-    )
+    made = run(tmp_path, tmp_path / "out", allow_leakage=("D508",))
     assert len(load_ali_ccp(made.folder)[0].train) > 2_500
 
 
