@@ -108,8 +108,9 @@ def _fetch(url: str, dest: Path, md5: str, retries: int, timeout: float, quiet: 
         return Path(source.fetch(ARCHIVE, downloader=downloader))
     except requests.RequestException as error:
         host = urllib.parse.urlsplit(url).hostname
+        reason = getattr(error.args[0] if error.args else None, "reason", error)
         raise DownloadError(
-            f"could not fetch {ARCHIVE} from {host} in {retries} tries ({error})", remedy=by_hand
+            f"could not fetch {ARCHIVE} from {host} in {retries} tries ({reason})", remedy=by_hand
         ) from None
     except ValueError as error:  # pooch has no class of its own for a wrong hash
         raise ChecksumError(
