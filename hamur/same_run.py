@@ -8,7 +8,8 @@ from hamur.files import write_json
 
 # Options that a resumed run may change: they do not alter what an epoch computes.
 CHANGEABLE_ON_RESUME = ("dataset_path", "epochs", "patience", "resume", "device", "save_dir")
-CHANGEABLE_ON_RESUME += ("save_predictions", "plot", "quiet", "debug", "overwrite")
+CHANGEABLE_ON_RESUME += ("save_predictions", "plot", "quiet", "debug", "overwrite", "export")
+CHANGEABLE_ON_RESUME += ("config", "record", "exp_name")
 
 
 def difference(

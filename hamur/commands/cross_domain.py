@@ -14,6 +14,7 @@ import numpy as np
 from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.cross_domain_data import load
 from hamur.commands.script import (
+    LENGTH,
     command,
     from_flags,
     open_run,
@@ -356,8 +357,7 @@ def finished(folder: Path, description: dict) -> dict | None:
     if "interrupted" in content["train"]:
         return None
     had = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    changeable = set(CHANGEABLE_ON_RESUME) - {"epochs", "patience"}
-    changeable |= {"record", "exp_name", "export", "config"}
+    changeable = set(CHANGEABLE_ON_RESUME) - set(LENGTH)
     if different := difference(had, description, changeable):
         raise ValueError(f"--resume: the run in {folder} had {different}.")
     return content
