@@ -36,6 +36,8 @@ from hamur.data.streaming.read import RawFormat, reject_repeated
 from hamur.data.streaming.sources import Source, sources_in, take
 from hamur.data.streaming.vocabulary import IdCounts
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
+from hamur.data.text.checks import without
+from hamur.data.text.reader import Rows
 
 FILES = tuple(f"{kind}_{part}.csv" for kind in ("common_features", "sample_skeleton")
               for part in ("train", "test"))  # fmt: skip
@@ -254,18 +256,14 @@ def divide(
 
 
 def _reject_unknown(bad_rows: BadRows, raw: np.ndarray, lines: np.ndarray, domains: dict) -> None:
-    def error(row: int) -> UnknownDomainError:
-        return UnknownDomainError(
-            f"no domain; {(raw == raw[row]).sum()} rows have it",
-            file=bad_rows.path,
-            line=int(lines[row]),
-            column=DOMAIN_COLUMN,
-            value="" if raw[row] == ABSENT else int(raw[row]),
-            expected=f"one of {', '.join(map(str, domains))}",
-            remedy="name its domain with --domain_map, or " + SKIP_REMEDY.partition("or ")[2],
-        )
+    def describe(row: int) -> tuple:
+        value = "" if raw[row] == ABSENT else int(raw[row])
+        remedy = "name its domain with --domain_map, or " + SKIP_REMEDY.partition("or ")[2]
+        expected = f"one of {', '.join(map(str, domains))}"
+        return f"no domain; {(raw == raw[row]).sum()} rows have it", value, expected, remedy
 
-    bad_rows.add_where(np.ones(len(raw), bool), lines, "no domain", error)
+    bad, kind = np.ones(len(raw), bool), UnknownDomainError
+    without(Rows({}, lines), bad, "no domain", bad_rows, kind, DOMAIN_COLUMN, describe)
 
 
 def _repeated_samples(chunks: tuple[Chunk, ...], bad_rows: BadRows) -> np.ndarray:

@@ -17,6 +17,8 @@ from hamur.data.errors import DataFormatError, DuplicateRowError, JoinError, Tru
 from hamur.data.streaming.chunks import CHUNK, POINTER, Chunk, batches, column
 from hamur.data.streaming.sources import blocks_of_lines, count_lines
 from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.text.checks import without
+from hamur.data.text.reader import Rows
 
 KEYS, PLACES = "keys.npy", "places.npy"
 Columns = dict[str, np.ndarray | pa.Array]
@@ -109,20 +111,12 @@ def _join(
     keep = keys[place] == key
     if not keep.all():
         missing = list(dict.fromkeys(key[~keep].tolist()))
-
-        def error(row: int) -> JoinError:
-            return JoinError(
-                f"{(~keep).sum()} rows of {len(missing)} keys have no partner in {partners.name}",
-                file=bad_rows.path,
-                line=int(lines[row]),
-                column=file_format.key,
-                value=[file_format.key_text.format(each) for each in missing[:5]],
-                expected=f"only keys of {partners.name}",
-                remedy=f"fetch the matching {partners.name}, or leave such rows out with "
-                "--on_bad_rows skip",
-            )
-
-        bad_rows.add_where(~keep, lines, partners.reason, error)
+        name, shown = partners.name, [file_format.key_text.format(each) for each in missing[:5]]
+        problem = f"{(~keep).sum()} rows of {len(missing)} keys have no partner in {name}"
+        remedy = f"fetch the matching {name}, or leave such rows out with --on_bad_rows skip"
+        why = problem, shown, f"only keys of {name}", remedy
+        args = (~keep, partners.reason, bad_rows, JoinError, file_format.key)
+        without(Rows({}, lines), *args, lambda row: why)
     if file_format.implied is not None:
         consequence, condition, name = file_format.implied
         impossible = keep & (columns[consequence] == 1) & (columns[condition] == 0)
@@ -170,17 +164,11 @@ def reject_repeated(
     repeated = np.ones(len(keys), bool)
     repeated[places] = False
 
-    def error(row: int) -> DuplicateRowError:
+    def describe(row: int) -> tuple:
         first = lines[places[np.searchsorted(distinct, keys[row])]]
-        return DuplicateRowError(
-            f"the same {column} is in line {first}",
-            file=bad_rows.path,
-            line=int(lines[row]),
-            column=column,
-            value=text.format(keys[row]),
-            expected="every key once",
-            remedy="remove one of the rows, or keep the first with --on_bad_rows skip",
-        )
+        remedy = "remove one of the rows, or keep the first with --on_bad_rows skip"
+        problem, value = f"the same {column} is in line {first}", text.format(keys[row])
+        return problem, value, "every key once", remedy
 
-    bad_rows.add_where(repeated, lines, reason, error)
+    without(Rows({}, lines), repeated, reason, bad_rows, DuplicateRowError, column, describe)
     return distinct, places, repeated
