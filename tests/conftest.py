@@ -38,6 +38,14 @@ def graph_mode():
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory):
+    """Prepared data of the tests, instead of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HAMUR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_schema() -> Schema:
     return make_tiny_schema()

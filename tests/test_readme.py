@@ -69,7 +69,6 @@ def test_python_blocks_run(tmp_path, monkeypatch, tiny_schema, tiny_splits):
     file = tmp_path / "pages.py"  # a file, because MindSpore compiles from the source text
     file.write_text("\n".join(blocks))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HAMUR_CACHE", str(tmp_path / "cache"))
     spec = importlib.util.spec_from_file_location("pages", file)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "pages", module)
@@ -96,7 +95,6 @@ def test_commands_on_bundled_data_run(line, tmp_path, monkeypatch, capsys):
     options += SMALL[Path(script).stem]
     monkeypatch.setattr(sys, "argv", [script, *options])
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HAMUR_CACHE", str(tmp_path / "cache"))
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / script), run_name="__main__")
     assert end.value.code == 0, capsys.readouterr().err

@@ -24,14 +24,6 @@ QUICK = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Prepared data of this module's runs, instead of the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HAMUR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """The working directory, which is not the repository."""

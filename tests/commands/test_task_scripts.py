@@ -21,14 +21,6 @@ FRONT_MEASURES |= {"cross_angle", "nondominated_share", "sparsity", "regret"}
 QUICK = ("--embed_dim", "4", "--epoch", "1", "--quiet", "--no-posthoc")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Prepared data of this module's runs, instead of the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HAMUR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def run(*flags):
     """Exit code of the script, in this process."""
     try:

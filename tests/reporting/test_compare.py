@@ -70,15 +70,13 @@ def trained(tmp_path_factory):
     """Runs of one epoch on the samples, as the three commands write them."""
     folder = tmp_path_factory.mktemp("runs")
     small = ["--quiet", "--epoch", "1", "--save_dir"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HAMUR_CACHE", str(folder / "cache"))
-        flags = ["--model_name", "mlp", *small, str(folder / "mlp")]
-        assert ranking.main(load_movielens, "a.py", "", flags) == 0
-        flags = ["--model_name", "sharedbottom", "--embed_dim", "4", *small, str(folder / "shared")]
-        assert multi_task.main(load_aliexpress, "a.py", "", flags) == 0
-        flags = "--epochs 1 --bootstrap 2 --eval_draws 1 --rank_negatives 0 --embed_dim 4 --quiet"
-        flags += f" --arms uniform,annealed --exp_name x --record {folder / 'record'}"
-        assert cross_domain.main("a.py", "", flags.split()) == 0
+    flags = ["--model_name", "mlp", *small, str(folder / "mlp")]
+    assert ranking.main(load_movielens, "a.py", "", flags) == 0
+    flags = ["--model_name", "sharedbottom", "--embed_dim", "4", *small, str(folder / "shared")]
+    assert multi_task.main(load_aliexpress, "a.py", "", flags) == 0
+    flags = "--epochs 1 --bootstrap 2 --eval_draws 1 --rank_negatives 0 --embed_dim 4 --quiet"
+    flags += f" --arms uniform,annealed --exp_name x --record {folder / 'record'}"
+    assert cross_domain.main("a.py", "", flags.split()) == 0
     return folder
 
 
