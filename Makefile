@@ -1,5 +1,5 @@
 # make run     train an adapter model on the bundled sample: per-domain table, results, plots
-# make test    the test suite (make test-slow: the long ones; make lint: ruff)
+# make test    the test suite, or TESTS=tests/metrics of it (test-slow: the long ones; lint: ruff)
 # make bench   time a training step, against PyTorch restatements as well
 # make samples write the generated samples under data/ again
 # The first of them builds .venv; it needs Python 3.10 to 3.12 and nothing else installed.
@@ -16,6 +16,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 BENCH_FLAGS ?=
 # Most of a test's time is single-threaded compilation; files stay together and share what they compile.
 TEST_PROCESSES ?= 2
+TESTS ?= tests
 export GLOG_v ?= 3
 
 .PHONY: run test test-slow bench lint format samples clean
@@ -24,10 +25,10 @@ run: $(VENV)/installed
 	$(PY) examples/run_movielens_rank_multi_domain.py --plot
 
 test: $(VENV)/installed
-	$(PY) -m pytest tests -m "not slow" -n $(TEST_PROCESSES) --dist loadfile --durations=25
+	$(PY) -m pytest $(TESTS) -m "not slow" -n $(TEST_PROCESSES) --dist loadfile --durations=25
 
 test-slow: $(VENV)/installed
-	$(PY) -m pytest tests -m slow -n $(TEST_PROCESSES) --dist loadfile --durations=25
+	$(PY) -m pytest $(TESTS) -m slow --durations=25
 
 bench: $(VENV)/installed-bench
 	$(PY) tests/benchmarks/train_step.py $(BENCH_FLAGS)

@@ -92,8 +92,8 @@ def cross_domain(name):
 
 CASES = dict.fromkeys(models.RANKING, ranking) | dict.fromkeys(models.MULTI_TASK, multi_task)
 CASES |= dict.fromkeys(models.CROSS_DOMAIN, cross_domain)
-# Their code is that of their adapter model and of mmoe; metaheac compiles for half a minute.
-SLOW = {"dcn_md", "wd_md", "omoe", "metaheac"}
+# Their code is that of their adapter model, of sharedbottom and of mmoe; metaheac compiles long.
+SLOW = {"dcn_md", "wd_md", "singletask", "omoe", "metaheac"}
 PARAMS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
 
 
