@@ -7,6 +7,7 @@ goes by source category, so that a category bias has an easy task: --category_bi
 one.
 """
 
+import csv
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from hamur.reporting.compare import write_comparison
 ALL_ARMS = "conet_s,uniform,annealed,scalar,item,perceptron,oracle"
 PAIR = ("SynBooks", "SynToys")
 OFFICIAL_RATE = 1e-2
+# A model that still predicts a constant after half of the epochs: another seed, for all arms.
+STUCK_LOSS, STUCK_EPOCH, OTHER_SEED = 0.69, 8, 100
 DEFAULTS = dict(
     arms=ALL_ARMS, seeds="0,1,2", source_pool="before_valid", interval=10, meta_batchsize=512,
     upper_batchsize=2048, epochs=16, patience=0, hplr=0.03,
@@ -75,7 +78,15 @@ def study(config: PlantedConfig, script: str) -> None:
     for seed in dict.fromkeys(each.seed for each in runs):
         arms = [each for each in runs if each.seed == seed]
         for number in pairs:
-            content += one_seed(arms, number, place, script)
+            results = one_seed(arms, number, place, script)
+            if any(result["stuck"] for result in results):
+                print(
+                    f"seed {seed}: an arm had a training loss above {STUCK_LOSS} after epoch "
+                    f"{STUCK_EPOCH}; replaced by seed {seed + OTHER_SEED} for all arms"
+                )
+                others = [dataclasses.replace(arm, seed=seed + OTHER_SEED) for arm in arms]
+                results = one_seed(others, number, place, script)
+            content += results
     write_comparison(place.folder, content)
 
 
@@ -100,6 +111,14 @@ def one_seed(arms: list, number: int | None, place: cross_domain.Place, script: 
         if each.arm == "annealed":  # shows the official decay alone
             each = dataclasses.replace(each, hplr=OFFICIAL_RATE)
         name = f"{each.arm}-{each.seed}" + ("" if number is None else f"-pair-{number}")
-        run = cross_domain.run_one(each, pair, harmful, place.within(name), script, in_study=True)
-        content.append({**run, "pair": number})
+        where = place.within(name)
+        run = cross_domain.run_one(each, pair, harmful, where, script, in_study=True)
+        content.append({**run, "pair": number, "stuck": stuck(where.folder / "history.csv")})
     return content
+
+
+def stuck(history: Path) -> bool:
+    """Whether the model of a run still predicted a constant after half of the epochs."""
+    with history.open(encoding="utf-8", newline="") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file) if row["kind"] == "epoch"]
+    return losses[min(STUCK_EPOCH, len(losses)) - 1] > STUCK_LOSS

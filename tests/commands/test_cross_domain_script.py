@@ -12,6 +12,7 @@ import pytest
 
 from hamur.commands.cross_domain import main
 from hamur.commands.cross_domain_config import CORRECTED, DEAD_KEYS, OFFICIAL, CrossDomainConfig
+from hamur.files import write_history
 from hamur.studies import planted
 from hamur.training.bilevel.options import BilevelOptions
 from hamur.training.checkpoint import load_weights
@@ -186,9 +187,19 @@ def test_the_planted_study_lists_every_arm(tmp_path, monkeypatch):
     assert found == {"uniform": 0.5, "annealed": 0.5, "scalar": 0.5, "oracle": 1.0}
 
 
+def test_a_seed_that_stays_at_a_constant_is_told_by_its_loss_after_half_of_the_epochs(tmp_path):
+    path = tmp_path / "history.csv"
+    for losses, expected in (([0.7] * 7 + [0.69, 0.8], False), ([0.5] * 7 + [0.7, 0.5], True)):
+        rows = [{"kind": "upper", "loss": ""}]
+        rows += [{"kind": "epoch", "loss": loss} for loss in losses]
+        write_history(path, rows)
+        assert planted.stuck(path) == expected
+
+
 @pytest.mark.slow
 def test_every_seed_trains_on_each_of_the_pairs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(planted, "stuck", lambda history: False)  # every run is, after one epoch
     flags = "--users 500 --arms uniform,conet_s --seeds 3,4 --pairs 0,1 --epochs 1 --quiet"
     assert planted.main("x.py", "", [*flags.split(), "--bootstrap", "20"]) == 0
     root = tmp_path / "runs" / "x"
