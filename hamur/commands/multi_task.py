@@ -1,259 +1,59 @@
-"""The multi-task script: its flags, what each preset resolves them to, and which flags a preset
-refuses.  `multi_task_run` does the work."""
+"""The multi-task script: load, build, train, evaluate every preference, write, and train what a
+front is compared with."""
 
+import dataclasses
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from hamur.commands.script import command, from_flags, stop_if_interrupted
-from hamur.config import (
-    RunOptions,
-    choose_batch_size,
-    data_flag,
-    fill_missing,
-    flag,
-    model_flag,
-    shared,
-    training_flag,
+import numpy as np
+
+from hamur import metrics, models, training
+from hamur.commands.multi_task_config import OFFICIAL, PREFERENCE_FLAGS, SYNTHETIC, TaskConfig
+from hamur.commands.script import (
+    command,
+    from_flags,
+    make_trainer,
+    open_run,
+    select_device,
+    stop_if_interrupted,
+    train_block,
 )
-from hamur.models import MULTI_TASK
+from hamur.data.synthetic.conflict import make_task_conflict
+from hamur.data.table import choose_labels, first_rows
+from hamur.files import write_json
+from hamur.metrics import fronts
+from hamur.metrics.exact_front import exact_front
+from hamur.reporting import front, plots, results, tables
+from hamur.training.preference.samplers import evaluation_preferences, official_preferences
 
-front_flag = partial(flag, group="preferences and front")
-
-COUNTRIES = ("NL", "ES", "FR", "US", "RU")
-SYNTHETIC = "Synthetic"
-DATA_SETS = (*(f"AliExpress_{country}" for country in COUNTRIES), SYNTHETIC)
-OFFICIAL = "official"
-SYNONYMS = {"published": OFFICIAL}
-
-# Names defined beside the layers and losses that they choose, repeated here so that --help loads no
-# MindSpore; a test compares the two.
-META_ORDERS = ("second", "first", "none")
-HEADS = ("per_task", "shared_score")
-GATES = ("linear", "deep", "attention")
-EXPERT_KINDS = ("mlp", "cross", "ple")
-TOWER_NORMS = ("conditional", "layer", "batch")
-SCALARISATIONS = ("linear", "tchebycheff", "smooth_tchebycheff", "cosmos", "hypervolume", "epo")
-SCALARISATIONS += (OFFICIAL,)
-SAMPLERS = ("angles", "annealed", "grid", "dirichlet")
-
-BATCH_SIZE = 2048
-AVERAGING = 0.998  # of pomoe
-
-# Resolved where a flag is not given.
-PRESETS = {
-    "pareto": dict(
-        head="per_task",
-        gate="deep",
-        expert_kind="mlp",
-        tower_norm="conditional",
-        scalarisation="linear",
-        loss_norm="entropy",
-        sampler="angles",
-        preferences_per_step=8,
-        eval_preferences=25,
-        anneal_power=2.0,
-        reference_front=0,
-    ),
-    OFFICIAL: dict(
-        head="per_task",
-        scalarisation=OFFICIAL,
-        loss_norm="none",
-        sampler="dirichlet",
-        dirichlet_alpha="1,1.2",
-        preferences_per_step=1,
-        eval_preferences=5,
-        anneal_power=2.0,
-        reference_front=0,
-    ),
-}
-PREFERENCE_FLAGS = (*PRESETS["pareto"], "gate_anchor", "dirichlet_alpha", "ideal")
-# The official preset has its own.
-PARETO_FLAGS = (
-    *("head", "gate", "gate_anchor", "expert_kind", "tower_norm", "scalarisation", "sampler"),
-    *("loss_norm", "anneal_power", "ideal", "preferences_per_step"),
+NETWORK_FLAGS = (
+    *("head", "gate", "gate_anchor", "expert_kind", "tower_norm", "calibrator", "meta_order"),
 )
-# Resolved for, and refused by all but, one model.
-OWN_FLAGS = {"calibrator": ("aitm", 0.0), "meta_order": ("metaheac", "second")}
 
 
-@dataclass(frozen=True)
-class TaskConfig(RunOptions):
-    """Options of the multi-task models.
+class Problem(NamedTuple):
+    """What a model is trained for: a resolved configuration and its data.
 
-    Raises:  ValueError: an unknown choice, a number out of its range, or a flag that the chosen
-        model and preset have no use for; the text names the flag, the rule and the value.
+    entropy (T,): H_k of the training rows; truth: of generated test rows, else None.
     """
 
-    presets = PRESETS
-    dataset_name: str = data_flag("AliExpress_NL", "the data set", choices=DATA_SETS)
-    dataset_path: str | None = shared(
-        "dataset_path", help="the folder that holds the data set's folder, or that folder itself"
-    )
-    task_num: int = data_flag(2, "number of tasks, which must be that of the data", at_least=1)
-    tasks: str | None = data_flag(
-        None, "label columns in funnel order, comma separated", default_text="all of the data"
-    )
-    valid_fraction: float = data_flag(
-        0.1, "share of the training rows kept for validation", above=0, below=1
-    )
-    max_rows: int | None = data_flag(
-        None, "train on the first rows only, whole search pages", at_least=200, default_text="all"
-    )
-    on_bad_rows: str = shared("on_bad_rows")
-    synthetic_rows: int = data_flag(40_000, "rows of --dataset_name Synthetic", at_least=1000)
-    conflict: float = data_flag(
-        0.25, "disagreement of the tasks of --dataset_name Synthetic, 0 to 0.5", at_least=0
-    )
-    model_name: str = model_flag("metaheac", "the network", choices=MULTI_TASK)
-    preset: str = model_flag(
-        "pareto",
-        "official: as the public code computes, its defects included; pareto: corrected",
-        choices=PRESETS,
-        synonyms=SYNONYMS,
-    )
-    expert_num: int = model_flag(6, "number of experts", at_least=1)
-    embed_dim: int = model_flag(128, "width of an embedding", at_least=1)
-    calibrator: float | None = model_flag(
-        None, "aitm: weight of the funnel's penalty", at_least=0, default_text="0"
-    )
-    meta_order: str | None = model_flag(
-        None,
-        "metaheac: derivative through the inner step",
-        choices=META_ORDERS,
-        default_text="second",
-    )
-    head: str | None = model_flag(
-        None,
-        "pomoe: one tower per task, or one score for all tasks, whose front is a true trade-off",
-        choices=HEADS,
-    )
-    gate: str | None = model_flag(None, "pomoe: how the gates read the instance", choices=GATES)
-    gate_anchor: float | None = model_flag(
-        None,
-        "pomoe: how strongly a preference prefers its nearest expert to the next",
-        at_least=0,
-        default_text="5.4 for head shared_score, else 0",
-    )
-    expert_kind: str | None = model_flag(None, "pomoe: the experts", choices=EXPERT_KINDS)
-    tower_norm: str | None = model_flag(None, "pomoe: the towers' norm", choices=TOWER_NORMS)
-    scalarisation: str | None = front_flag(
-        None, "pomoe: how a preference weighs the losses", choices=SCALARISATIONS, synonyms=SYNONYMS
-    )
-    loss_norm: str | None = front_flag(
-        None,
-        "pomoe: entropy: losses divided by base entropies, less the ideal for non-linear rules; "
-        "none: raw losses",
-        choices=("entropy", "none"),
-    )
-    sampler: str | None = front_flag(None, "pomoe: the preferences of a step", choices=SAMPLERS)
-    anneal_power: float | None = front_flag(
-        None, "sampler annealed: how fast preferences spread from the even one", above=0
-    )
-    dirichlet_alpha: str | None = front_flag(
-        None,
-        "sampler dirichlet: one positive number per task, comma separated",
-        default_text="1 per task; official 1,1.2",
-    )
-    ideal: str | None = front_flag(
-        None,
-        "NE of single-task runs, comma separated, that non-linear rules measure from",
-        default_text="the running minimum less 0.01",
-    )
-    preferences_per_step: int | None = front_flag(
-        None, "preferences of a training step", at_least=1
-    )
-    eval_preferences: int | None = front_flag(None, "points of the front", at_least=1)
-    reference_front: int | None = front_flag(
-        None, "also train this number of models, each for one fixed preference", at_least=0
-    )
-    posthoc: bool = front_flag(
-        True, "compare with the front computed from a per-task model without a hyper-network"
-    )
-    bootstrap: int = front_flag(
-        0, "resamples of search pages for intervals of the front's measures", at_least=0
-    )
-    epochs: int = shared("epochs", 50)
-    patience: int = shared("patience", 2)
-    learning_rate: float = shared("learning_rate", 3e-4)
-    batch_size: int | None = shared("batch_size", default_text=str(BATCH_SIZE))
-    seed: int = shared("seed", 1)
-    weight_decay: float = shared("weight_decay", 1e-6)
-    averaging: float | None = shared(
-        "averaging", default_text=f"pomoe {AVERAGING}; official and other models 0"
-    )
-    select_on: str = training_flag(
-        "valid",
-        "rows that pick the best epoch; test, as in the public code, gives optimistic figures",
-        choices=("valid", "test"),
-    )
-    alpha: float | None = training_flag(None, "accepted for the public command line; no effect")
-    lamb: float | None = training_flag(None, "accepted for the public command line; no effect")
+    config: TaskConfig
+    splits: tuple
+    schema: object
+    entropy: np.ndarray
+    truth: object = None
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.conflict > 0.5:
-            raise ValueError(f"--conflict must be at most 0.5, got {self.conflict}.")
-        for name in ("dirichlet_alpha", "ideal"):
-            self.numbers(name)
+    @property
+    def offsets(self) -> np.ndarray:
+        return score_offsets(self.splits.train.labels)
 
-    def check_usage(self) -> None:
-        """ValueError for a given flag that the chosen model and preset have no use for."""
-        pomoe = self.model_name == "pomoe"
-        for name in PREFERENCE_FLAGS:
-            if getattr(self, name) is not None and not pomoe:
-                raise ValueError(f"--{name} is for --model_name pomoe, not {self.model_name}.")
-        for name, (owner, _) in OWN_FLAGS.items():
-            if getattr(self, name) is not None and self.model_name != owner:
-                raise ValueError(f"--{name} is for {owner}, not {self.model_name}.")
-        official = pomoe and self.preset == OFFICIAL
-        for name in PARETO_FLAGS if official else ():
-            if getattr(self, name) is not None:
-                raise ValueError(f"--{name} is for --preset pareto; official has its own.")
-        if self.anneal_power is not None and (self.sampler or "angles") != "annealed":
-            raise ValueError(
-                f"--anneal_power is for --sampler annealed, not {self.sampler or 'angles'}."
-            )
-        if self.dirichlet_alpha is not None and not official and self.sampler != "dirichlet":
-            raise ValueError("--dirichlet_alpha is for --sampler dirichlet.")
-        if self.ideal is not None and (self.scalarisation or "linear") == "linear":
-            raise ValueError("--ideal is for the non-linear --scalarisation choices.")
-
-    def numbers(self, name: str) -> tuple[float, ...] | None:
-        """The numbers of a comma-separated flag."""
-        text = getattr(self, name)
-        if text is None:
-            return None
-        try:
-            return tuple(float(part) for part in text.split(","))
-        except ValueError:
-            raise ValueError(f"--{name} is {text!r}; give numbers such as 1,1.2.") from None
-
-    def check_numbers(self, tasks: int) -> None:
-        """ValueError for a flag of one number per task that has another number of them."""
-        for name in ("ideal", "dirichlet_alpha"):
-            values = self.numbers(name)
-            if values is not None and len(values) != tasks:
-                raise ValueError(
-                    f"--{name} is {getattr(self, name)!r}; give {tasks} numbers, one per task."
-                )
-
-    def resolved(self, script: str, train_rows: int) -> "TaskConfig":
-        """A copy with the value that is used in place of every None that has one."""
-        pomoe = self.model_name == "pomoe"
-        defaults = PRESETS[self.preset] if pomoe else {}
-        for name, (owner, value) in OWN_FLAGS.items():
-            if self.model_name == owner:
-                defaults = {name: value}
-        return fill_missing(
-            self,
-            averaging=AVERAGING if pomoe and self.preset == "pareto" else 0.0,
-            batch_size=choose_batch_size(BATCH_SIZE, train_rows),
-            init_seed=self.seed,
-            save_dir=f"runs/{script}/{self.model_name}-{self.seed}",
-            **defaults,
-        )
+    def entries(self, preferences, logits) -> list[dict]:
+        """Figures of logits (N, R, T) on the test rows."""
+        test, names = self.splits.test, self.schema.labels
+        return front.front_entries(preferences, logits, test, self.entropy, names)
 
 
 def main(load: Callable, script: str, description: str, argv: Sequence[str] | None = None) -> int:
@@ -263,7 +63,297 @@ def main(load: Callable, script: str, description: str, argv: Sequence[str] | No
     """
     config = from_flags(TaskConfig, argv, description)
     with command(script, config.debug) as outcome:
-        from hamur.commands.multi_task_run import run_tasks
-
         stop_if_interrupted(run_tasks(config, load, Path(script).stem))
     return outcome.code
+
+
+def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:
+    """Load, build, train, evaluate, and write everything to --save_dir; returns metrics.json.
+
+    Raises:  ValueError: an option, the data or the device cannot be used; nothing was trained.
+    """
+    config.check_usage()
+    select_device(config.device)
+    warn(config)
+    splits, schema, truth = load_data(config, load)
+    config.check_numbers(len(schema.labels))
+    config = config.resolved(script, len(splits.train))
+    entropy = metrics.label_entropy(splits.train.labels, schema.labels)
+    problem = Problem(config, splits, schema, entropy, truth)
+    say = (lambda *_: None) if config.quiet else print
+    model = build(problem)
+    say(f"{schema.name}: {config.dataset_path or 'generated rows'}\n")
+    say(f"{tables.task_table(splits, schema)}\n")
+    description = results.run_description(config, model.config, script, splits, schema)
+    counts = open_run(config, description, model, say)
+    chosen_on = splits.test if config.select_on == "test" else splits.valid
+    run = task_trainer(problem, model).fit(model, splits.train, chosen_on)
+    content = {
+        "model": config.model_name,
+        "preset": config.preset,
+        "dataset": schema.name,
+        "synthetic": config.dataset_path is None,
+        "seed": config.seed,
+        "selected_on": config.select_on,
+    }
+    content |= {"head": config.head} if config.head else {}
+    content |= evaluate(problem, model)
+    content |= {"train": train_block(run) | counts, "unknown": unknown_counts(problem)}
+    write(Path(config.save_dir), content, problem, say)
+    return content
+
+
+def warn(config: TaskConfig) -> None:
+    """One line on stderr for each flag whose effect a user may misjudge."""
+    notes = [
+        f"--{name} is accepted for the public command line and has no effect"
+        for name in ("alpha", "lamb")
+        if getattr(config, name) is not None
+    ]
+    if config.select_on == "test":
+        notes.append(
+            "--select_on test: the epoch is chosen on the test rows, as in the public code; the "
+            "figures are no honest estimate"
+        )
+    for note in notes:
+        print(note, file=sys.stderr)
+
+
+def load_data(config: TaskConfig, load: Callable) -> tuple:
+    """(splits, schema, truth of the test rows or None).
+
+    Raises:  ValueError: --tasks or --task_num that are not those of the data.
+    """
+    truth = None
+    if config.dataset_name == SYNTHETIC:
+        if config.dataset_path is not None:
+            raise ValueError(f"--dataset_path is not for --dataset_name {SYNTHETIC}.")
+        if config.task_num < 2:
+            raise ValueError(f"--task_num must be at least 2 for {SYNTHETIC}, got 1.")
+        rows, tasks = config.synthetic_rows, config.task_num
+        splits, schema, truths = make_task_conflict(
+            rows, tasks, config.conflict, seed=config.seed, valid_share=config.valid_fraction
+        )
+        truth = truths.test
+    else:
+        country = config.dataset_name.rpartition("_")[2]
+        splits, schema = load(
+            config.dataset_path,
+            countries=(country,),
+            valid_fraction=config.valid_fraction,
+            on_bad_rows=config.on_bad_rows,
+        )
+    if config.tasks is not None:
+        splits, schema = choose_labels(splits, schema, config.tasks.split(","))
+        truth = None
+    if config.task_num != len(schema.labels):
+        raise ValueError(
+            f"--task_num is {config.task_num}, but the data have {len(schema.labels)} label "
+            f"columns: {', '.join(schema.labels)}."
+        )
+    if config.max_rows is not None:
+        splits = splits._replace(train=first_rows(splits.train, config.max_rows))
+    return splits, schema, truth
+
+
+def unknown_counts(problem: Problem) -> dict:
+    """Cells per split and field with id 0, a value that no training row has; without zeros."""
+    schema, counts = problem.schema, {}
+    for part, table in problem.splits._asdict().items():
+        zeros = dict(zip(schema.sparse_names, (np.asarray(table.sparse) == 0).sum(axis=0)))
+        zeros.pop(schema.domain_field, None)
+        counts[part] = {name: int(count) for name, count in zeros.items() if count}
+    return counts
+
+
+def score_offsets(labels: np.ndarray) -> np.ndarray:
+    """b_k = logit of the base rate, (T,)."""
+    rates = labels.mean(axis=0, dtype=np.float64)
+    return np.log(rates / (1.0 - rates))
+
+
+def build(problem: Problem):
+    """The model of a configuration; the training labels set the offsets of a shared score."""
+    from mindspore import Tensor
+
+    config = problem.config
+    flags = {name: getattr(config, name) for name in NETWORK_FLAGS}
+    network = models.MultiTaskConfig(
+        preset=config.preset,
+        embed_dim=config.embed_dim,
+        num_experts=config.expert_num,
+        **{name: value for name, value in flags.items() if value is not None},
+    )
+    construct = models.MULTI_TASK[config.model_name]
+    model = construct(problem.schema, config=network, seed=config.init_seed)
+    if getattr(model, "offsets", None) is not None:
+        model.offsets.set_data(Tensor(problem.offsets.astype(np.float32)))
+    return model
+
+
+def preferences_of(config: TaskConfig, num_tasks: int) -> np.ndarray:
+    """(R, T) at which a model is evaluated; the even preference for models that take none."""
+    if config.model_name != "pomoe":
+        return np.full((1, num_tasks), 1.0 / num_tasks, np.float32)
+    if config.preset == OFFICIAL and config.eval_preferences == 5:
+        return official_preferences()
+    return evaluation_preferences(num_tasks, config.eval_preferences)
+
+
+def task_trainer(problem: Problem, model, fixed: tuple | None = None, **changes):
+    """The trainer of a configuration; fixed: one preference for all steps."""
+    config, entropy = problem.config, problem.entropy
+    steps = -(-len(problem.splits.train) // config.batch_size)
+    if config.model_name == "metaheac" and config.meta_order != "none":
+        step = partial(training.meta_step, steps_per_epoch=steps)
+    else:
+        options = training.PreferenceOptions(
+            tuple(entropy),
+            config.epochs * steps,
+            scalarisation=config.scalarisation or "linear",
+            loss_norm=config.loss_norm or "none",
+            sampler=config.sampler or "angles",
+            number=config.preferences_per_step or 1,
+            anneal_power=config.anneal_power or 2.0,
+            dirichlet_alpha=config.numbers("dirichlet_alpha"),
+            ideal=config.numbers("ideal"),
+            fixed=fixed,
+        )
+        step = partial(training.preference_step, options=options)
+    if fixed is not None:
+        preferences, criterion = np.array([fixed]), "weighted_loss"
+    else:
+        preferences, criterion = preferences_of(config, model.num_tasks), "negative_loss"
+        if config.preset == OFFICIAL:
+            criterion = "auc_hypervolume"
+        elif config.model_name == "pomoe":
+            criterion = "hypervolume"
+    evaluation = partial(
+        training.TaskEvaluation, preferences=preferences, entropy=entropy, weights=fixed
+    )
+    return make_trainer(config, step, criterion=criterion, evaluation=evaluation, **changes)
+
+
+def logits_of(model, table, preferences) -> np.ndarray:
+    """(N, R, T)"""
+    from hamur.training.prediction import graph_mode, predictor_of
+
+    with graph_mode():
+        return predictor_of(model).logits(table, preferences)
+
+
+def evaluate(problem: Problem, model) -> dict:
+    """The entries "valid" to "front_measures" of metrics.json."""
+    config, splits, names = problem.config, problem.splits, problem.schema.labels
+    preferences = preferences_of(config, len(names))
+    content = {}
+    for part in ("valid", "test"):
+        table = getattr(splits, part)
+        logits = logits_of(model, table, preferences)
+        entries = front.front_entries(preferences, logits, table, problem.entropy, names)
+        middle = entries[len(entries) // 2]
+        content[part] = {"rows": len(table), "tasks": middle["tasks"]}
+        if config.model_name == "pomoe":
+            content[part]["preference"] = middle["preference"]
+    content["entropy"] = {name: float(h) for name, h in zip(names, problem.entropy)}
+    if config.model_name != "pomoe":
+        return content | {"hv_published": published_volume(entries, names)}
+    content["front"] = entries
+    content |= compared_fronts(problem, preferences)
+    measures = front.measures(
+        entries, names, [*content["posthoc"], *content["reference"]], config.numbers("ideal")
+    )
+    for source, key in (("reference", "hv_fraction"), ("exact", "hv_fraction_exact")):
+        if content[source]:
+            losses, _ = front.arrays(content[source], names)
+            volume = fronts.hypervolume(losses, np.ones(len(names)))
+            measures[key] = measures["hv_ne"] / volume if volume > 0 else None
+    measures["hv_published"] = published_volume(entries, names)
+    if config.bootstrap:
+        intervals = front.bootstrap(
+            preferences, logits, splits.test, problem.entropy, config.bootstrap, config.seed
+        )
+        measures["front_degenerate"] = intervals.pop("front_degenerate")
+        measures["intervals"] = intervals
+    return content | {"front_measures": measures}
+
+
+def published_volume(entries, names) -> float | None:
+    """Hypervolume of the AUCs as the public code computes it."""
+    volume = fronts.published_hypervolume(front.arrays(entries, names)[1])
+    return None if np.isnan(volume) else volume
+
+
+def compared_fronts(problem: Problem, preferences) -> dict:
+    """Entries of the fronts that a preference model is compared with, [] of those not asked for.
+
+    posthoc: the shared score that the probabilities of an mmoe imply; reference: one model per
+    preference; exact: the best that any shared score reaches on generated rows, in expectation.
+    """
+    config = problem.config
+    entries = {"posthoc": [], "reference": [], "exact": []}
+    if config.posthoc and len(problem.schema.labels) == 2:
+        logits = train_per_task(problem)[:, 0]
+        logits = front.posthoc_logits(logits, preferences, problem.offsets, problem.entropy)
+        entries["posthoc"] = problem.entries(preferences, logits)
+    if config.reference_front:
+        for point in evaluation_preferences(len(problem.schema.labels), config.reference_front):
+            entries["reference"] += problem.entries(point[None], train_fixed(problem, point))
+    if problem.truth is not None and config.head == "shared_score":
+        entries["exact"] = exact_entries(problem, preferences)
+    return entries
+
+
+def train_compared(problem: Problem, fixed: tuple | None = None, **changes) -> np.ndarray:
+    """Logits (N, R, T) on the test rows of a model trained with changed options, saved nowhere."""
+    config = dataclasses.replace(problem.config, save_dir=None, resume=False, **changes)
+    problem = problem._replace(config=config)
+    model = build(problem)
+    task_trainer(problem, model, fixed).fit(model, problem.splits.train, problem.splits.valid)
+    return logits_of(model, problem.splits.test, fixed and np.array([fixed]))
+
+
+def train_fixed(problem: Problem, preference: np.ndarray) -> np.ndarray:
+    """A model of the same network, seed and budget that only sees one preference."""
+    if problem.config.preset == OFFICIAL:  # its loss cannot hold a fixed preference still
+        raise ValueError("--reference_front is for --preset pareto.")
+    changes = dict(scalarisation="linear", loss_norm="entropy", ideal=None)
+    return train_compared(problem, tuple(float(r) for r in preference), **changes)
+
+
+def train_per_task(problem: Problem) -> np.ndarray:
+    """An mmoe of the same sizes and budget, its weights not averaged: that is its own default, and
+    an average changes so slowly that no epoch would ever count as worse and stop it early."""
+    changes = dict.fromkeys(PREFERENCE_FLAGS) | dict(model_name="mmoe", preset="pareto")
+    return train_compared(problem, averaging=0.0, **changes)
+
+
+def exact_entries(problem: Problem, preferences) -> list[dict]:
+    """Expected figures of the best shared score at each preference."""
+    names, entropy = problem.schema.labels, problem.entropy
+    losses, aucs = exact_front(problem.truth.probability, problem.offsets, preferences, entropy)
+    entries = []
+    for preference, ne, auc in zip(preferences, losses, aucs):
+        columns = zip(names, auc.tolist(), ne.tolist(), (ne * entropy).tolist())
+        tasks = {n: {"auc": a, "ne": e, "logloss": loss, "gauc": None} for n, a, e, loss in columns}
+        entries.append({"preference": [float(r) for r in preference], "tasks": tasks})
+    return entries
+
+
+def write(folder: Path, content: dict, problem: Problem, say: Callable) -> None:
+    """metrics.json, and for a front front.csv, front.png and the tables."""
+    config, names, run = problem.config, problem.schema.labels, content["train"]
+    note = ", synthetic data" if content["synthetic"] else ""
+    if "front" in content:
+        sources = {"model": content["front"]}
+        sources |= {name: content[name] for name in ("posthoc", "reference", "exact")}
+        front.write_front(folder / "front.csv", sources, names)
+        data = f"{problem.schema.name}{note}"
+        title = f"{config.model_name} ({config.preset}, {config.head}) on {data}"
+        plots.front_plot(folder / "front.png", sources, names, title)
+    write_json(folder / "metrics.json", content)
+    say(
+        f"\nresults in {folder}; weights of epoch {run['best_epoch']} of {run['epochs']}, the best "
+        f"on {config.select_on}\ntest split{note}:\n"
+    )
+    print(front.report(content, names))

@@ -6,8 +6,8 @@ import numpy as np
 from mindspore import Tensor
 
 from hamur import metrics, models, training
-from hamur.commands.multi_task import AVERAGING
-from hamur.commands.multi_task_run import score_offsets
+from hamur.commands.multi_task import score_offsets
+from hamur.commands.multi_task_config import AVERAGING
 from hamur.data.synthetic.conflict import make_task_conflict
 from hamur.metrics import fronts
 from hamur.metrics.exact_front import exact_front, oracle_losses
