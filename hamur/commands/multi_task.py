@@ -21,12 +21,11 @@ from hamur.commands.script import (
     stop_if_interrupted,
     train_block,
 )
-from hamur.data.synthetic.conflict import make_task_conflict
 from hamur.data.table import choose_labels, first_rows
 from hamur.files import write_json
 from hamur.metrics import fronts
 from hamur.metrics.exact_front import exact_front
-from hamur.reporting import front, plots, results, tables
+from hamur.reporting import front, results, tables
 from hamur.training.preference.samplers import evaluation_preferences, official_preferences
 
 NETWORK_FLAGS = (
@@ -131,6 +130,8 @@ def load_data(config: TaskConfig, load: Callable) -> tuple:
         if config.task_num < 2:
             raise ValueError(f"--task_num must be at least 2 for {SYNTHETIC}, got 1.")
         rows, tasks = config.synthetic_rows, config.task_num
+        from hamur.data.synthetic.conflict import make_task_conflict
+
         splits, schema, truths = make_task_conflict(
             rows, tasks, config.conflict, seed=config.seed, valid_share=config.valid_fraction
         )
@@ -350,6 +351,8 @@ def write(folder: Path, content: dict, problem: Problem, say: Callable) -> None:
         front.write_front(folder / "front.csv", sources, names)
         data = f"{problem.schema.name}{note}"
         title = f"{config.model_name} ({config.preset}, {config.head}) on {data}"
+        from hamur.reporting import plots
+
         plots.front_plot(folder / "front.png", sources, names, title)
     write_json(folder / "metrics.json", content)
     say(

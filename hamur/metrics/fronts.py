@@ -6,7 +6,6 @@ Smaller is better everywhere; an AUC enters as 1 - AUC.  Plain functions of floa
 import math
 
 import numpy as np
-from scipy.stats import rankdata
 
 NO_SPREAD = "no spread"
 MIN_SPAN = 1e-4
@@ -99,6 +98,8 @@ def spearman(preferences: np.ndarray, losses: np.ndarray) -> list[float | None]:
 
     None where the losses of a task span less than 1e-4: there is nothing to control.
     """
+    from scipy.stats import rankdata  # slow to import
+
     values = []
     for r, loss in zip(preferences.T, losses.T):
         if np.ptp(loss) < MIN_SPAN or np.ptp(r) == 0:
