@@ -251,13 +251,13 @@ def test_a_split_of_one_class_gives_null_and_a_reason(model, part, tmp_path):
 
 
 def test_the_choices_of_the_flags_are_those_of_the_code():
-    from hamur.commands import multi_task
+    from hamur.commands import multi_task_config as flags
     from hamur.layers import preference, preference_towers
     from hamur.models import metaheac, pomoe
     from hamur.models.multi_task import PRESETS
     from hamur.training.preference import samplers, scalarise
 
-    assert tuple(multi_task.PRESETS) == PRESETS
+    assert tuple(flags.PRESETS) == PRESETS
     places = {
         metaheac: ["META_ORDERS"],
         pomoe: ["HEADS", "EXPERT_KINDS"],
@@ -268,4 +268,4 @@ def test_the_choices_of_the_flags_are_those_of_the_code():
     }
     for module, names in places.items():
         for name in names:
-            assert getattr(multi_task, name) == tuple(getattr(module, name))
+            assert getattr(flags, name) == tuple(getattr(module, name))
