@@ -13,15 +13,8 @@ from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.cross_domain_data import load
 from hamur.data.amazon.load import SAMPLE
 from hamur.training.trainer import Trainer
-from tests.support.amazon_raw import (
-    first_asin,
-    lines_of,
-    meta,
-    reviews,
-    set_line,
-    with_field,
-    write_lines,
-)
+from tests.support.amazon_raw import first_asin, lines_of, meta, reviews, with_field, write_lines
+from tests.support.lines import set_line
 
 TABLES = dict(source_table="s.csv", target_table="t.csv", sep=";")
 COLUMNS = "user=who,item=what,rating=stars,timestamp=when,category=kind"

@@ -78,19 +78,6 @@ def ali_copy(ali_folder, tmp_path) -> Path:
 
 
 @pytest.fixture
-def edit():
-    """edit(path, line, old, new): replaces text in one line (1-based) of a file."""
-
-    def replace(path: Path, line: int, old: str, new: str) -> None:
-        lines = path.read_bytes().split(b"\n")
-        assert old.encode() in lines[line - 1]
-        lines[line - 1] = lines[line - 1].replace(old.encode(), new.encode(), 1)
-        path.write_bytes(b"\n".join(lines))
-
-    return replace
-
-
-@pytest.fixture
 def set_cell():
     """set_cell(path, line, column, value) in a CSV file with a header."""
 

@@ -72,7 +72,7 @@ def test_shuffled_batches_use_every_row_once(domain, batch_size, shuffle):
     rows = np.concatenate([batch.row_id for batch in epoch])
     weight = np.concatenate([batch.weight for batch in epoch])
     np.testing.assert_array_equal(weight == 1, rows >= 0)
-    assert (weight[: len(table)] == 1).all()  # fillers stand last
+    assert (weight[: len(table)] == 1).all()  # fillers come last
     if not shuffle:
         np.testing.assert_array_equal(rows[: len(table)], np.arange(len(table)))
     np.testing.assert_array_equal(np.sort(rows[rows >= 0]), np.arange(len(table)))

@@ -11,6 +11,8 @@ import pytest
 
 from hamur.data import cache, load_movielens
 from hamur.data.errors import CacheError
+from tests.support.caches import assert_same
+from tests.support.lines import set_line
 
 
 @pytest.fixture
@@ -22,20 +24,13 @@ def built(movielens_copy, tmp_path):
     return movielens_copy, root, folder
 
 
-def same(a, b) -> bool:
-    return all(
-        np.array_equal(column, getattr(other, name))
-        for table, other in zip(a, b)
-        for name, column in table.columns().items()
-    )
-
-
 def test_second_load_reads_the_same_tables(built):
     source, root, folder = built
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     splits, schema = load_movielens(source, cache_dir=root)
     again, schema_again = load_movielens(source, cache_dir=root)
-    assert same(splits, again) and schema == schema_again
+    assert_same(splits, again)
+    assert schema == schema_again
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == times
     assert isinstance(splits.train.sparse, np.memmap)
     assert not splits.train.sparse.flags.writeable
@@ -61,7 +56,8 @@ def test_writers_at_the_same_time_leave_one_good_cache(movielens_folder, tmp_pat
     with ThreadPoolExecutor(6) as pool:
         jobs = [pool.submit(load_movielens, movielens_folder, cache_dir=tmp_path) for _ in range(6)]
         loaded = [job.result()[0] for job in jobs]
-    assert all(same(loaded[0], splits) for splits in loaded)
+    for splits in loaded:
+        assert_same(loaded[0], splits)
     (folder,) = tmp_path.iterdir()
     cache.open_cache(folder, verify=True)
 
@@ -74,11 +70,10 @@ def test_no_module_can_run_code_out_of_data():
             assert word not in source, path
 
 
-def test_changed_source_builds_again(built, edit, caplog):
+def test_changed_source_builds_again(built, caplog):
     source, root, folder = built
     before = (folder / "schema.json").read_text()
-    line = (source / "ratings.dat").read_text().split("\n")[0]
-    edit(source / "ratings.dat", 1, line.rpartition("::")[2], "1000000000")
+    set_line(source / "ratings.dat", 1, lambda text: text.rpartition("::")[0] + "::1000000000")
     splits, _ = load_movielens(source, cache_dir=root)
     assert "source files or options have changed" in caplog.text
     assert (folder / "schema.json").read_text() != before
@@ -117,7 +112,7 @@ def test_damaged_cache_is_named_and_then_repaired(built, reason, caplog):
     with caplog.at_level(logging.WARNING):
         repaired, _ = load_movielens(source, cache_dir=root)
     assert reason in caplog.text
-    assert same(reference, repaired)
+    assert_same(reference, repaired)
 
 
 def test_flipped_byte_is_found_on_request(built):

@@ -15,6 +15,7 @@ from hamur.data.errors import DataFormatError, DataValueError, UnknownDomainErro
 from hamur.data.loading import TableSource, load_tables, read_tables
 from hamur.data.splits import Split
 from hamur.data.text.bad_rows import BadRows, Policy
+from tests.support.caches import assert_same
 
 COLUMNS = Columns(
     kinds={
@@ -52,15 +53,6 @@ def frame(rows=300, seed=0):
 def tables(path, columns=COLUMNS, **options):
     source = TableSource("toy", path, (path,), columns, Split("random", 1), **options)
     return read_tables(source, {})[:2]
-
-
-def assert_same(one, other):
-    for a, b in zip(one, other, strict=True):
-        for name, column in a.columns().items():
-            np.testing.assert_array_equal(column, getattr(b, name), err_msg=name)
-        for x, y in zip(a.multi_valued, b.multi_valued, strict=True):
-            np.testing.assert_array_equal(x.ids, y.ids)
-            np.testing.assert_array_equal(x.rows, y.rows)
 
 
 @settings(max_examples=15)

@@ -21,13 +21,6 @@ def write_lines(path, lines):
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def set_line(path, number, change):
-    """change: the new text of the line, or its text -> the new one."""
-    lines = lines_of(path)
-    lines[number - 1] = change(lines[number - 1]) if callable(change) else change
-    write_lines(path, lines)
-
-
 def first_asin(folder):
     return json.loads(lines_of(reviews(folder))[0])["asin"]
 

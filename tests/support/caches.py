@@ -12,18 +12,12 @@ def content(folder: Path, pattern: str = "*") -> dict[str, bytes]:
 
 
 def assert_same(splits, others, without=()) -> None:
-    """The tables have the same columns with the same values."""
-    for one, other in zip(splits, others):
-        one, other = one.columns(), other.columns()
+    """The tables have the same columns with the same values, and the same lists."""
+    for table, like in zip(splits, others, strict=True):
+        one, other = table.columns(), like.columns()
         assert set(one) == set(other)
         for name in set(one) - set(without):
-            assert np.array_equal(np.asarray(one[name]), np.asarray(other[name])), name
-
-
-def change_cell(path: Path, line: int, column: int, value: str) -> None:
-    """Another value in a column, counted from 1, of a file without quotes."""
-    lines = path.read_text().split("\n")
-    cells = lines[line - 1].split(",")
-    cells[column - 1] = value
-    lines[line - 1] = ",".join(cells)
-    path.write_text("\n".join(lines))
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+        for mine, theirs in zip(table.multi_valued, like.multi_valued, strict=True):
+            np.testing.assert_array_equal(mine.ids, theirs.ids)
+            np.testing.assert_array_equal(mine.rows, theirs.rows)

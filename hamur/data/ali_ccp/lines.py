@@ -94,13 +94,13 @@ def parse(block: bytes, form: LineFormat, bad_rows: BadRows, first_line: int) ->
             if problem := diagnose_line(text, form):
                 good[row] = False
                 at_end = row == len(texts) - 1 and not block.endswith(b"\n")
-                _reject(text, form, bad_rows, int(numbers[row]), at_end, *problem)
+                _reject(form, bad_rows, int(numbers[row]), at_end, *problem)
         sound = b"".join(text + b"\n" for text, keep in zip(texts, good) if keep)
         return _parse(sound, form, numbers[good]) if sound else _nothing(form)
 
 
 def _reject(
-    text: bytes, form: LineFormat, bad_rows: BadRows, line: int, at_end: bool,
+    form: LineFormat, bad_rows: BadRows, line: int, at_end: bool,
     kind, reason: str, problem: str, column: str | None, value: bytes, expected: str,
 ) -> None:  # fmt: skip
     names = (*form.head, LIST)
@@ -110,7 +110,7 @@ def _reject(
         raise TruncatedFileError(problem, **about, remedy="fetch or write the file again")
     number = names.index(column) + 1 if column in names else None
     error = kind(problem, **about, column=column, column_number=number, remedy=SKIP_REMEDY)
-    bad_rows.add(line, reason, error, text)
+    bad_rows.add(line, reason, error)
 
 
 def _parse(block: bytes, form: LineFormat, lines: np.ndarray) -> Features:

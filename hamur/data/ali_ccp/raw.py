@@ -32,11 +32,11 @@ from hamur.data.streaming.jobs import Workspace, advance
 from hamur.data.streaming.joined import JoinedSource, Pair, RawFile, divide_rows, read_pairs
 from hamur.data.streaming.plan import plan_cache
 from hamur.data.streaming.prepare import CachePlan, DataSet
-from hamur.data.streaming.read import RawFormat, reject_repeated
+from hamur.data.streaming.read import RawFormat
 from hamur.data.streaming.sources import Source, sources_in, take
 from hamur.data.streaming.vocabulary import IdCounts
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
-from hamur.data.text.checks import without
+from hamur.data.text.checks import allowed, first_of_each
 from hamur.data.text.reader import Rows
 
 FILES = tuple(f"{kind}_{part}.csv" for kind in ("common_features", "sample_skeleton")
@@ -237,7 +237,10 @@ def divide(
         unknown_lines.append(column(batch, "line")[unknown].astype(np.int64) + lines_before)
         seen += len(batch)
         advance(len(batch))
-    _reject_unknown(bad_rows, *map(np.concatenate, (unknown_raw, unknown_lines)), domains)
+    unknown = Rows({DOMAIN_COLUMN: np.concatenate(unknown_raw)}, np.concatenate(unknown_lines))
+    remedy = "name its domain with --domain_map, or " + SKIP_REMEDY.partition("or ")[2]
+    about = UnknownDomainError, "no domain", remedy, "no domain"
+    allowed(unknown, DOMAIN_COLUMN, domains, bad_rows, *about)
     keep &= domain >= 0
     split = np.where(keep, splits.SPLITS.index("train"), -1).astype(np.int8)
     rows = {"train": int(keep.sum())}
@@ -255,17 +258,6 @@ def divide(
     return bad_rows.report() | {"rows": rows, "reordered": False}
 
 
-def _reject_unknown(bad_rows: BadRows, raw: np.ndarray, lines: np.ndarray, domains: dict) -> None:
-    def describe(row: int) -> tuple:
-        value = "" if raw[row] == ABSENT else int(raw[row])
-        remedy = "name its domain with --domain_map, or " + SKIP_REMEDY.partition("or ")[2]
-        expected = f"one of {', '.join(map(str, domains))}"
-        return f"no domain; {(raw == raw[row]).sum()} rows have it", value, expected, remedy
-
-    bad, kind = np.ones(len(raw), bool), UnknownDomainError
-    without(Rows({}, lines), bad, "no domain", bad_rows, kind, DOMAIN_COLUMN, describe)
-
-
 def _repeated_samples(chunks: tuple[Chunk, ...], bad_rows: BadRows) -> np.ndarray:
     """(N,) bool, the rows whose sample id occurred before; in passes of bounded memory."""
     last, ascending, total = -1, True, 0
@@ -275,8 +267,8 @@ def _repeated_samples(chunks: tuple[Chunk, ...], bad_rows: BadRows) -> np.ndarra
             ascending = ids[0] > last and bool((ids[1:] > ids[:-1]).all())
             last = ids[-1]
         total += len(ids)
-    repeated = np.zeros(total, bool)
     passes = 0 if ascending else -(-total // SAMPLES_AT_ONCE)  # in the official files ids ascend
+    repeated = np.full(total, passes > 0)
     for turn in range(passes):
         ids, lines, rows, seen = [], [], [], 0
         for batch, lines_before in batches(chunks):
@@ -285,9 +277,10 @@ def _repeated_samples(chunks: tuple[Chunk, ...], bad_rows: BadRows) -> np.ndarra
             lines.append(column(batch, "line")[mine].astype(np.int64) + lines_before)
             rows.append(mine + seen)
             seen += len(batch)
-        args = (np.concatenate(ids), np.concatenate(lines))
-        *_, again = reject_repeated(bad_rows, "sample_id", "repeated sample_id", *args)
-        repeated[np.concatenate(rows)[again]] = True
+        ids, lines, rows = map(np.concatenate, (ids, lines, rows))
+        rows, value = Rows({"row": rows}, lines), lambda row, ids=ids: str(ids[row])
+        first = first_of_each(rows, ids, "sample_id", bad_rows, value)
+        repeated[first.columns["row"]] = False
     return repeated
 
 

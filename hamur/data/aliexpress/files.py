@@ -88,20 +88,20 @@ class Options:
     range_bytes: int = 64 << 20
 
 
-def check_found(source: Path, found) -> None:
+def check_found(folder: Path, files: Collection) -> None:
     """Raises DataFileNotFoundError without the folder, DataFormatError without any country."""
-    if not source.is_dir():
+    if not folder.is_dir():
         raise DataFileNotFoundError(
             "no such folder",
-            file=source,
+            file=folder,
             expected="a folder of train.csv and test.csv, or of nl_user_train.csv and so on",
             remedy=f"fetch AliExpress from {PAGE} (login needed) and pass its folder",
         )
-    if not found:
-        present = sorted(path.name for path in source.iterdir())[:8]
+    if not files:
+        present = sorted(path.name for path in folder.iterdir())[:8]
         raise DataFormatError(
             "not recognised as AliExpress",
-            file=source,
+            file=folder,
             value=f"files: {', '.join(present) or 'none'}",
             expected="train.csv and test.csv; folders AliExpress_NL and so on; or raw files "
             "nl_user_train.csv nl_item_train.csv nl_user_test.csv nl_item_test.csv or their "
@@ -111,18 +111,18 @@ def check_found(source: Path, found) -> None:
 
 
 def choose_countries(
-    source: Path, found: Collection[str], countries: tuple[str, ...] | None
+    folder: Path, present: Collection[str], countries: tuple[str, ...] | None
 ) -> list[str]:
-    """The countries asked for, or all that were found in the order of the domains."""
+    """The countries asked for, or all that are present in the order of the domains."""
     if countries is None:
-        known = [name for name in COUNTRIES if name in found]
-        return known + sorted(set(found) - set(known))
-    missing = [name for name in countries if name not in found]
+        in_order = [name for name in COUNTRIES if name in present]
+        return in_order + sorted(set(present) - set(in_order))
+    missing = [name for name in countries if name not in present]
     if missing:
         raise DataFileNotFoundError(
             f"no data of {', '.join(missing)}",
-            file=source,
-            value=", ".join(sorted(found)),
+            file=folder,
+            value=", ".join(sorted(present)),
             expected=", ".join(countries),
             remedy="ask for the countries that are there, or add the missing ones",
         )
@@ -134,7 +134,7 @@ def holds_raw(folder: Path) -> bool:
 
     Raises:  DataFormatError: beside processed files, so that it is open which ones are meant.
     """
-    names = sorted(path.name for each in _folders(folder) for path in each.iterdir())
+    names = sorted(path.name for place in _folders(folder) for path in place.iterdir())
     raw = [name for name in names if _RAW.fullmatch(name)]
     processed = [name for name in names if _PROCESSED.fullmatch(name)]
     if raw and processed:
@@ -155,26 +155,26 @@ def find_raw(folder: Path) -> list[Source]:
     Raises:  DataFileNotFoundError: a country's file is missing; DataFormatError: no country, or
         one file in two folders.
     """
-    found: dict[str, Source] = {}
-    for each in _folders(folder):
-        inside = sources_in(each)
-        for name in sorted(found.keys() & inside.keys()):
+    sources: dict[str, Source] = {}
+    for place in _folders(folder):
+        inside = sources_in(place)
+        for name in sorted(sources.keys() & inside.keys()):
             raise DataFormatError(
                 f"ambiguous: {name} is present twice",
                 file=folder,
-                value=f"{found[name].name} and {inside[name].name}",
+                value=f"{sources[name].name} and {inside[name].name}",
                 expected="one set of files per country",
                 remedy="keep the sets in folders of their own and pass one of them",
             )
-        found |= inside
-    chosen: list[Source] = []
+        sources |= inside
+    needed: list[Source] = []
     for country in COUNTRIES:
         names = [raw_name(country, side, part) for part in PARTS for side in ("user", "item")]
-        if any(name in found for name in names):
+        if any(name in sources for name in names):
             remedy = f"fetch aliexpress_{country}_datasets.zip from {PAGE} into this folder"
-            chosen += take(found, names, folder, remedy)
-    check_found(folder, chosen)
-    return chosen
+            needed += take(sources, names, folder, remedy)
+    check_found(folder, needed)
+    return needed
 
 
 def raw_name(country: str, side: str, part: str) -> str:

@@ -221,7 +221,7 @@ def parsed(
             except errors.TruncatedFileError:
                 raise
             except errors.DataError as error:
-                bad_rows.add(number, error.column or "no object", error, line)
+                bad_rows.add(number, error.column or "no object", error)
                 if bad_rows.policy.on_bad_rows == "error":
                     return  # a later line cannot be the first bad one
                 continue

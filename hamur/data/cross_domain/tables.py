@@ -213,18 +213,13 @@ def without_repeated(rows: Rows, column: str, bad_rows: BadRows) -> Rows:
     keys = {role: cells for role, cells in rows.columns.items() if role != "category"}
     codes = {k: c.codes if isinstance(c, pd.Categorical) else c for k, c in keys.items()}
     group = pd.DataFrame(codes).groupby(list(codes), sort=False).ngroup().to_numpy()
-    repeated = pd.Series(group).duplicated().to_numpy()
-    first = np.flatnonzero(~repeated)  # of each group: they are numbered as they appear
 
-    def describe(row: int) -> tuple:
-        problem = f"the row repeats line {rows.lines[first[group[row]]]}"
-        expected = "every combination of user, item, rating and time once"
-        remedy = "remove one of the lines, or keep the first with --on_bad_rows skip"
-        return problem, str(rows.columns["user"][row]), expected, remedy
+    def user(row: int) -> str:
+        return str(rows.columns["user"][row])
 
-    return checks.without(
-        rows, repeated, "repeated row", bad_rows, errors.DuplicateRowError, column, describe
-    )
+    expected = "every combination of user, item, rating and time once"
+    about = (user, "repeated row", "the row repeats line {1}", expected)
+    return checks.first_of_each(rows, group, column, bad_rows, *about)
 
 
 def _check_exchanged(path: Path, rows: Rows, roles: dict[str, str]) -> None:

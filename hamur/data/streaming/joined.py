@@ -143,7 +143,7 @@ def _read_file(
         args = (file, start, stop, file_format, source.options.policy, partners)
         size = (stop or file.size) - start
         jobs.append(Job(f"{kind}/{pair.name}-{number:05d}", read_range, args, size))
-    bad_rows = BadRows(Path(file.name), source.options.policy)
+    bad_rows = BadRows(Path(file.name), source.options.policy, file.open)
     lines = rows = 0
 
     def settle(_: int, report: dict) -> str:

@@ -2,8 +2,8 @@
 examples/prepare_data.py.
 
 Every data set gives one `DataSet`.  Its `build` either streams (returns a `CachePlan`, see
-`joined`) or reads everything (returns `Splits, Schema, [BadRows]` and, if it likes, what
-`assemble` put into `fitted`); what follows is the same.
+`joined`) or reads everything (returns `Splits, Schema, [BadRows]` and, if it likes, further arrays
+of the cache, such as `build_tables.build` puts into `fitted`); what follows is the same.
 """
 
 import dataclasses

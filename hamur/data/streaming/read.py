@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hamur.data.errors import DataFormatError, DuplicateRowError, JoinError, TruncatedFileError
+from hamur.data.errors import DataFormatError, TruncatedFileError
 from hamur.data.streaming.chunks import CHUNK, POINTER, Chunk, batches, column
 from hamur.data.streaming.sources import blocks_of_lines, count_lines
 from hamur.data.text.bad_rows import BadRows, Policy
-from hamur.data.text.checks import without
+from hamur.data.text.checks import first_of_each, without_partner
 from hamur.data.text.reader import Rows
 
 KEYS, PLACES = "keys.npy", "places.npy"
@@ -110,13 +110,8 @@ def _join(
     place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
     keep = keys[place] == key
     if not keep.all():
-        missing = list(dict.fromkeys(key[~keep].tolist()))
-        name, shown = partners.name, [file_format.key_text.format(each) for each in missing[:5]]
-        problem = f"{(~keep).sum()} rows of {len(missing)} keys have no partner in {name}"
-        remedy = f"fetch the matching {name}, or leave such rows out with --on_bad_rows skip"
-        why = problem, shown, f"only keys of {name}", remedy
-        args = (~keep, partners.reason, bad_rows, JoinError, file_format.key)
-        without(Rows({}, lines), *args, lambda row: why)
+        args = (~keep, file_format.key, partners.name, bad_rows, partners.reason)
+        without_partner(Rows({file_format.key: key}, lines), *args, file_format.key_text.format)
     if file_format.implied is not None:
         consequence, condition, name = file_format.implied
         impossible = keep & (columns[consequence] == 1) & (columns[condition] == 0)
@@ -144,31 +139,12 @@ def sort_keys(
         keys.append(column(batch, file_format.key))
         lines.append(column(batch, "line").astype(np.int64) + lines_before)
     keys, lines = np.concatenate(keys), np.concatenate(lines)
-    keys, places, _ = reject_repeated(
-        bad_rows, file_format.key, reason, keys, lines, file_format.key_text
-    )
-    np.save(folder / KEYS, keys)
+
+    def value(row: int) -> str:
+        return file_format.key_text.format(keys[row])
+
+    first_of_each(Rows({}, lines), keys, file_format.key, bad_rows, value, reason)
+    distinct, places = np.unique(keys, return_index=True)  # of equal ones the first
+    np.save(folder / KEYS, distinct)
     np.save(folder / PLACES, places.astype(np.int32))
     return bad_rows.report()
-
-
-def reject_repeated(
-    bad_rows: BadRows, column: str, reason: str, keys: np.ndarray, lines: np.ndarray, text="{}"
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All rows but the first of each key become bad rows.
-
-    Returns the distinct keys, ascending, the places of their first rows, and (N,) bool, which rows
-    are repeated.
-    """
-    distinct, places = np.unique(keys, return_index=True)
-    repeated = np.ones(len(keys), bool)
-    repeated[places] = False
-
-    def describe(row: int) -> tuple:
-        first = lines[places[np.searchsorted(distinct, keys[row])]]
-        remedy = "remove one of the rows, or keep the first with --on_bad_rows skip"
-        problem, value = f"the same {column} is in line {first}", text.format(keys[row])
-        return problem, value, "every key once", remedy
-
-    without(Rows({}, lines), repeated, reason, bad_rows, DuplicateRowError, column, describe)
-    return distinct, places, repeated

@@ -1,6 +1,7 @@
 """Bad rows: the first one stops a load, or all are left out, counted and listed."""
 
 import csv
+import gzip
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -36,31 +37,28 @@ class Policy:
 
 
 class BadRows:
-    """The bad rows of one file.  Checks run in any order; `raise_if_any` reports in file order."""
+    """The bad rows of one file.  Checks run in any order; `raise_if_any` reports in file order.
 
-    def __init__(self, path: Path, policy: Policy):
-        self.path, self.policy = path, policy
+    open_file: the unpacked bytes, for the texts of `listing`; None: of a plain file or a .gz.
+    """
+
+    def __init__(self, path: Path, policy: Policy, open_file: Callable | None = None):
+        self.path, self.policy, self._open = path, policy, open_file
         self.dropped: Counter[str] = Counter()
         self.excluded: Counter[str] = Counter()  # left out by a rule of the data set: no defects
         self.rows_read = 0
         self._listed: Counter[str] = Counter()
         self._errors: dict[int, tuple[str, DataError]] = {}  # by line
-        self._texts: dict[int, str] = {}  # where the file cannot be read again by line
 
     def __bool__(self) -> bool:
         return bool(self.dropped)
 
-    def add(self, line: int, reason: str, error: DataError, text: bytes | None = None) -> None:
-        """One bad row.  The first error of a line is the one that is shown.
-
-        text: the line, for a file that cannot be opened by its path alone.
-        """
+    def add(self, line: int, reason: str, error: DataError) -> None:
+        """One bad row.  The first error of a line is the one that is shown."""
         self.dropped[reason] += 1
         self._listed[reason] += 1
         if self._listed[reason] <= LISTED_PER_REASON:
             self._errors.setdefault(int(line), (reason, error))
-            if text is not None:
-                self._texts[int(line)] = _shown(text)
 
     def add_where(
         self,
@@ -100,7 +98,7 @@ class BadRows:
     def report(self) -> dict:
         """All of this as JSON values, for `merge` in another process."""
         errors = [
-            [line, reason, type(error).__name__, error.parts, self._texts.get(line)]
+            [line, reason, type(error).__name__, error.parts]
             for line, (reason, error) in sorted(self._errors.items())
         ]
         counts = {"dropped": self.dropped, "excluded": self.excluded}
@@ -111,14 +109,12 @@ class BadRows:
         self.rows_read += report["rows_read"]
         self.dropped.update(report["dropped"])
         self.excluded.update(report["excluded"])
-        for line, reason, kind, parts, text in report["errors"]:
+        for line, reason, kind, parts in report["errors"]:
             self._listed[reason] += 1
             if self._listed[reason] <= LISTED_PER_REASON:
                 line += lines_before
                 error = getattr(errors, kind)(**parts | {"line": line})
                 self._errors.setdefault(line, (reason, error))
-                if text is not None:
-                    self._texts[line] = text
 
     def counts(self) -> dict:
         """rows_read = rows_kept + the sum of dropped."""
@@ -128,9 +124,18 @@ class BadRows:
 
     def listing(self) -> list[tuple[str, int, str, str]]:
         """(file, line, reason, beginning of the line), in file order."""
-        texts = self._texts or _lines_at(self.path, set(self._errors))
+        texts = self._texts()
         errors = sorted(self._errors.items())
         return [(self.path.name, line, why, texts.get(line, "")) for line, (why, _) in errors]
+
+    def _texts(self) -> dict[int, str]:
+        """Line -> its beginning, read again; nothing of a Parquet file."""
+        if not self._errors or self.path.suffix == ".parquet":
+            return {}
+        opened = gzip.open if self.path.suffix == ".gz" else open
+        with self._open() if self._open is not None else opened(self.path, "rb") as file:
+            lines = enumerate(islice(file, max(self._errors)), start=1)
+            return {number: _shown(line) for number, line in lines if number in self._errors}
 
 
 def write_bad_rows(path: Path, bad_rows: list[BadRows]) -> None:
@@ -140,14 +145,6 @@ def write_bad_rows(path: Path, bad_rows: list[BadRows]) -> None:
         writer.writerow(["file", "line", "reason", "text"])
         for file_rows in bad_rows:
             writer.writerows(file_rows.listing())
-
-
-def _lines_at(path: Path, numbers: set[int]) -> dict[int, str]:
-    if not numbers or path.suffix == ".parquet":
-        return {}
-    with path.open("rb") as file:
-        lines = enumerate(islice(file, max(numbers)), start=1)
-        return {number: _shown(line) for number, line in lines if number in numbers}
 
 
 def _shown(line: bytes) -> str:

@@ -22,6 +22,7 @@ def allowed(
     kind: type[DataError] = DataValueError,
     problem: str = "not an allowed value",
     remedy: str = SKIP_REMEDY,
+    reason: str | None = None,
 ) -> Rows:
     """The rows whose `column` has one of `values`; an error of this kind for the others."""
     cells, values = rows.columns[column], list(values)
@@ -33,7 +34,8 @@ def allowed(
         text = f"{problem}; {(cells == cell).sum()} rows have it"
         return text, value, "one of " + ", ".join(map(str, values)), remedy
 
-    return without(rows, bad, f"{problem} in {column}", bad_rows, kind, column, describe)
+    reason = reason or f"{problem} in {column}"
+    return without(rows, bad, reason, bad_rows, kind, column, describe)
 
 
 def unique(rows: Rows, keys: tuple[str, ...], bad_rows: BadRows) -> Rows:
@@ -44,14 +46,33 @@ def unique(rows: Rows, keys: tuple[str, ...], bad_rows: BadRows) -> Rows:
     for code in codes[1:]:
         joined = joined * (code.max(initial=0) + 1) + code
 
-    def describe(row: int) -> tuple:
+    def value(row: int) -> int | tuple[int, ...]:
         key = tuple(int(column[row]) for column in columns)
-        text = f"{name} are in line {rows.lines[np.argmax(joined == joined[row])]} already"
-        remedy = "remove one of the rows, or keep the first with --on_bad_rows skip"
-        return text, key if len(key) > 1 else key[0], "every key once", remedy
+        return key if len(key) > 1 else key[0]
 
-    bad = pd.Series(joined).duplicated().to_numpy()
-    return without(rows, bad, f"repeated {name}", bad_rows, DuplicateRowError, name, describe)
+    return first_of_each(rows, joined, name, bad_rows, value)
+
+
+def first_of_each(
+    rows: Rows,
+    group: np.ndarray,
+    column: str,
+    bad_rows: BadRows,
+    value: Callable[[int], object],
+    reason: str | None = None,
+    problem: str = "the same {0} is in line {1} already",
+    expected: str = "every key once",
+) -> Rows:
+    """The first row of each value of `group` (N,); DuplicateRowError for the others.  value: row ->
+    what the error shows of it."""
+
+    def describe(row: int) -> tuple:
+        first = rows.lines[np.argmax(group == group[row])]
+        remedy = "remove one of the rows, or keep the first with --on_bad_rows skip"
+        return problem.format(column, first), value(row), expected, remedy
+
+    bad, reason = pd.Series(group).duplicated().to_numpy(), reason or f"repeated {column}"
+    return without(rows, bad, reason, bad_rows, DuplicateRowError, column, describe)
 
 
 def with_partner(
@@ -59,14 +80,19 @@ def with_partner(
 ) -> Rows:
     """The rows whose key is in another file too; JoinError for the others."""
     alone, name = ~np.isin(rows.columns[key], partners), partner_file.name
+    return without_partner(rows, alone, key, name, bad_rows, f"no partner in {name}")
 
-    def describe(row: int) -> tuple:
-        keys = pd.unique(rows.columns[key][alone])
-        text = f"{alone.sum()} rows of {len(keys)} keys have no partner in {name}"
-        remedy = f"fetch the matching {name}, or use --on_bad_rows skip"
-        return text, keys[:5].tolist(), f"only keys of {name}", remedy
 
-    return without(rows, alone, f"no partner in {name}", bad_rows, JoinError, key, describe)
+def without_partner(
+    rows: Rows, alone: np.ndarray, key: str, name: str, bad_rows: BadRows, reason: str, show=int
+) -> Rows:
+    """The rows but those that are `alone` (N,) bool, whose key is not in the file of this name;
+    JoinError for them.  show: key -> what the error shows of it."""
+    keys = pd.unique(rows.columns[key][alone])
+    problem = f"{alone.sum()} rows of {len(keys)} keys have no partner in {name}"
+    remedy = f"fetch the matching {name}, or leave such rows out with --on_bad_rows skip"
+    why = problem, list(map(show, keys[:5].tolist())), f"only keys of {name}", remedy
+    return without(rows, alone, reason, bad_rows, JoinError, key, lambda row: why)
 
 
 def implied(

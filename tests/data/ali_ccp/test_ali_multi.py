@@ -1,4 +1,6 @@
-"""Ali-CCP with lists (multi="mean"): against the naive reader, against multi="last", in a model."""
+"""Ali-CCP with lists (multi="mean"): against the naive reader, against multi="last", in a model.
+
+And the scripts with lists of either data set."""
 
 import json
 import shutil
@@ -10,7 +12,7 @@ from mindspore import Tensor
 
 from hamur.commands.prepare_data import main_prepare
 from hamur.commands.ranking import main
-from hamur.data import load_ali_ccp, synthetic
+from hamur.data import load_ali_ccp, load_movielens, synthetic
 from hamur.data.cache import open_cache
 from hamur.data.errors import CacheError
 from hamur.data.multi_valued import padded
@@ -157,16 +159,30 @@ def test_options_that_cannot_be_met_are_named(raw, mean, tmp_path):
         load_ali_ccp(multi="mean", cache_dir=tmp_path)
 
 
-def test_scripts_prepare_and_train_with_lists(raw, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(published_sizes.PUBLISHED["ali-ccp"], "wd_md", TINY)
+LISTS = [  # options that make lists; a wrong one of the script, and what is said of it
+    ("ali-ccp", load_ali_ccp, ("--multi", "mean", "--max_len", "4"),
+     ("--genres", "multi"), "--genres does not apply"),
+    ("ml-1m", load_movielens, ("--genres", "multi"), ("--genres", "first"), "prepare it again"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "load", "options", "wrong", "words"), LISTS)
+def test_scripts_prepare_and_train_with_lists(
+    name, load, options, wrong, words, raw, movielens_folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(published_sizes.PUBLISHED[name], "wd_md", TINY)
     out, runs = tmp_path / "cache", tmp_path / "run"
-    flags = ["--raw", str(raw), "--out", str(out), "--multi", "mean", "--max_len", "4", "--quiet"]
+    folder = raw if name == "ali-ccp" else movielens_folder
+    flags = ["--dataset", name, "--raw", str(folder), "--out", str(out), "--quiet", *options]
     assert main_prepare("prepare_data.py", "", flags) == 0
+    sizes = json.loads((out / "stats.json").read_text())["vocabularies"]
+    assert sizes["110_14" if name == "ali-ccp" else "genres"] > 2 and "cate_id" not in sizes
     flags = ["--dataset_path", str(out), "--model_name", "wd_md", "--epoch", "1", "--quiet"]
-    flags += ["--pool_weight", "value", "--save_dir", str(runs)]
-    assert main(load_ali_ccp, "run.py", "", flags) == 0, capsys.readouterr().err
+    trained = [*flags, "--pool_weight", "value", "--save_dir", str(runs)]
+    assert main(load, "run.py", "", trained) == 0, capsys.readouterr().err
     made = json.loads((runs / "config.json").read_text())
-    assert made["data"]["split"]["multi"] == "mean" and made["options"]["pool_weight"] == "value"
+    assert made["data"]["split"][options[0].removeprefix("--")] == options[1]
+    assert made["options"]["pool_weight"] == "value"
     assert 0 < json.loads((runs / "metrics.json").read_text())["test"]["auc"] < 1
-    assert main(load_ali_ccp, "run.py", "", ["--genres", "multi"]) == 2
-    assert "--genres does not apply" in capsys.readouterr().err
+    assert main(load, "run.py", "", [*flags, *wrong]) == 2
+    assert words in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+import tarfile
 import zipfile
 
 import numpy as np
@@ -23,7 +24,8 @@ from hamur.data.errors import (
 from hamur.data.streaming.prepare import prepare
 from hamur.data.synthetic.aliexpress import make_aliexpress
 from hamur.data.text.bad_rows import Policy
-from tests.support.caches import assert_same, change_cell, content
+from tests.support.caches import assert_same, content
+from tests.support.lines import set_line, with_cell
 
 SIGNAL = dict(rates=(0.3, 0.1), signal=1.5)
 ROW_ID = ("row_id",)  # of archives other lines
@@ -113,18 +115,13 @@ def test_countries_are_domains_in_the_order_asked_for(folder, processed, tmp_pat
     assert_same(splits, expected, ROW_ID)
 
 
-def test_bytes_do_not_depend_on_workers_or_ranges(folder, plain, tmp_path):
-    run(folder, tmp_path / "two", workers=2)
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_bytes_do_not_depend_on_workers_or_ranges(folder, plain, tmp_path, workers):
+    run(folder, tmp_path / "several", workers)
     whole = tmp_path / "whole"
     prepare(DATASETS["aliexpress"], folder, whole, raw.Options(), workers=1, quiet=True)
     wanted = content(plain[0], "*.npy")
-    assert wanted == content(tmp_path / "two", "*.npy") == content(tmp_path / "whole", "*.npy")
-
-
-@pytest.mark.slow
-def test_four_workers_write_the_same_bytes(folder, plain, tmp_path):
-    run(folder, tmp_path / "four", workers=4)
-    assert content(tmp_path / "four", "*.npy") == content(plain[0], "*.npy")
+    assert wanted == content(tmp_path / "several", "*.npy") == content(whole, "*.npy")
 
 
 def test_an_interrupted_run_continues(folder, plain, tmp_path, monkeypatch):
@@ -161,17 +158,30 @@ def packed(folder, target, inner=True, outer=True):
     return target
 
 
-def test_zips_in_zips_zips_and_gz_hold_the_same_tables(folder, plain, tmp_path):
-    wanted = content(plain[0], "*.npy")
-    inner = packed(folder, tmp_path / "inner", outer=False)
-    outer = packed(folder, tmp_path / "outer")
+def packings(folder, target):
+    """The same files as zips, as zips in zips, as .gz and in a .tar.gz."""
+    inner = packed(folder, target / "inner", outer=False)
+    outer = packed(folder, target / "outer")
     assert {path.suffix for path in outer.iterdir()} == {".zip"} and len(list(outer.iterdir())) == 2
-    (tmp_path / "gz").mkdir()
-    for path in folder.iterdir():
-        (tmp_path / "gz" / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
-    for source in (inner, outer, tmp_path / "gz"):
-        run(source, tmp_path / f"out-{source.name}")
-        assert content(tmp_path / f"out-{source.name}", "*.npy") == wanted
+    for name in ("gz", "tar"):
+        (target / name).mkdir()
+    with tarfile.open(target / "tar" / "all.tar.gz", "w:gz") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.add(path, f"inside/{path.name}")
+            (target / "gz" / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+    return inner, outer, target / "gz", target / "tar"
+
+
+def test_packed_files_hold_the_same_tables_and_bad_rows(copy, tmp_path):
+    set_line(copy / "nl_item_train.csv", 30, with_cell(49, "3"))
+    set_line(copy / "nl_item_train.csv", 250, with_cell(1, "999999"))
+    policy, outs = Policy("skip"), []
+    for source in (copy, *packings(copy, tmp_path)):
+        outs.append(tmp_path / f"out-{source.name}")
+        run(source, outs[-1], policy=policy)
+        listed = (outs[-1] / "bad_rows.csv").read_text().replace(".csv.gz,", ".csv,")
+        assert listed == (outs[0] / "bad_rows.csv").read_text() and ',"999999,' in listed
+        assert content(outs[-1], "*.npy") == content(outs[0], "*.npy")
 
 
 # ---- bad input
@@ -181,8 +191,8 @@ def test_zips_in_zips_zips_and_gz_hold_the_same_tables(folder, plain, tmp_path):
 def test_the_first_bad_row_of_a_file_is_named_with_its_line(copy, tmp_path, workers):
     path = copy / "nl_item_train.csv"
     assert path.stat().st_size > 2 * SMALL
-    change_cell(path, 390, 49, "3")
-    change_cell(path, 330, 5, "x")
+    set_line(path, 390, with_cell(49, "3"))
+    set_line(path, 330, with_cell(5, "x"))
     with pytest.raises(DataValueError) as caught:
         run(copy, tmp_path / "out", workers)
     found = caught.value
@@ -196,7 +206,7 @@ def test_seven_defects_are_counted_and_listed(copy, tmp_path):
         (30, 49, "3"), (90, 5, "x"), (150, 6, "nan"), (200, 19, "-1"), (250, 1, "999999"),
         (300, 2, "1,2"), (350, 35, "1.5"),
     ):  # fmt: skip
-        change_cell(path, line, column, value)
+        set_line(path, line, with_cell(column, value))
     policy = Policy("skip", 0.05)
     (splits, _), made = run(copy, tmp_path / "out", policy=policy)
     counts = made.stats["files"][path.name]
@@ -212,7 +222,7 @@ def test_seven_defects_are_counted_and_listed(copy, tmp_path):
     assert_same(splits, without, ROW_ID)
     path.write_text(text)
     for line in range(1, 30):
-        change_cell(path, line, 5, "x")
+        set_line(path, line, with_cell(5, "x"))
     with pytest.raises(DataFormatError, match="rows are bad"):
         run(copy, tmp_path / "more", policy=policy)
 

@@ -22,15 +22,8 @@ from hamur.data.errors import (
 )
 from hamur.data.streaming.prepare import prepare
 from hamur.data.text.bad_rows import Policy
-from tests.support.amazon_raw import (
-    NAMES,
-    lines_of,
-    meta,
-    reviews,
-    set_line,
-    with_field,
-    write_lines,
-)
+from tests.support.amazon_raw import NAMES, lines_of, meta, reviews, with_field, write_lines
+from tests.support.lines import set_line
 from tests.support.pair_reference import (
     Reference,
     assert_equal,

@@ -20,8 +20,9 @@ from hamur.data.errors import (
     DuplicateRowError,
     TruncatedFileError,
 )
-from tests.support.amazon_raw import first_asin, lines_of, meta, reviews, set_line, with_field
+from tests.support.amazon_raw import first_asin, lines_of, meta, reviews, with_field
 from tests.support.fuzz import mutated
+from tests.support.lines import set_line
 from tests.support.pair_reference import listed
 
 ROOT = Path(__file__).resolve().parents[3]

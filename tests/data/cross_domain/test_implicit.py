@@ -13,6 +13,7 @@ from hamur.data.cross_domain.collate import CrossDomainRows
 from hamur.data.cross_domain.dataset import ITEM, USER
 from hamur.data.cross_domain.implicit import load_abxi_pair, observed, with_negatives
 from hamur.data.errors import DataError, DataFileNotFoundError, DataFormatError, DataValueError
+from tests.support.caches import assert_same
 from tests.support.pairs import interactions, random_pair
 
 BEGIN = 1_400_000_000
@@ -46,10 +47,8 @@ def test_the_pair_is_that_of_the_same_rows_in_tables(folder, source):
     found = load_abxi_pair(folder, source)
     paths = [folder / f"afk{number}.csv" for number in (source, 1 - source)]
     expected = load_pair(*paths, TableFormat(COLUMNS))
-    for a, b in zip((found.source, *found.target), (expected.source, *expected.target)):
-        for name, values in a.columns().items():
-            if name != "row_id":  # the position in one file, and in two
-                np.testing.assert_array_equal(values, b.columns()[name], err_msg=name)
+    sides = (found.source, *found.target), (expected.source, *expected.target)
+    assert_same(*sides, without=("row_id",))  # the position in one file, and in two
     for name, values in found.names.items():
         np.testing.assert_array_equal(values, expected.names[name])
     assert found.target_schema.domain_names == (f"afk{source}", f"afk{1 - source}")

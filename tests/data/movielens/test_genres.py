@@ -1,15 +1,11 @@
 """All genres of a movie as a list (genres="multi") in the place of its first one."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hamur.commands.prepare_data import main_prepare
-from hamur.commands.ranking import main
 from hamur.data import cache, load_movielens
-from hamur.models import published_sizes
 
 
 def genres_of_rows(raw: Path) -> list[list[str]]:
@@ -75,28 +71,3 @@ def test_fit_on_all_has_no_unknown_genre(movielens_folder, tmp_path):
     own = splits.test.multi_valued[0].take(np.arange(3))
     expected = [known.index(name) for row in splits.test.row_id[:3] for name in names[row]]
     assert own.ids.tolist() == expected
-
-
-def test_unknown_option_is_named(movielens_folder, tmp_path):
-    with pytest.raises(ValueError, match="genres is 'all'; use one of"):
-        load_movielens(movielens_folder, cache_dir=tmp_path, genres="all")
-
-
-def test_scripts_prepare_and_train_with_genres(movielens_folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(
-        published_sizes.PUBLISHED["ml-1m"],
-        "wd_md",
-        published_sizes.Sizes((9, 6), (2,), (5,), rank=3),
-    )
-    out, runs = tmp_path / "cache", tmp_path / "run"
-    flags = ["--dataset", "ml-1m", "--raw", str(movielens_folder), "--out", str(out), "--quiet"]
-    assert main_prepare("prepare_data.py", "", [*flags, "--genres", "multi"]) == 0
-    stats = json.loads((out / "stats.json").read_text())
-    assert stats["vocabularies"]["genres"] > 2 and "cate_id" not in stats["vocabularies"]
-    flags = ["--dataset_path", str(out), "--model_name", "wd_md", "--epoch", "1", "--quiet"]
-    assert main(load_movielens, "run.py", "", [*flags, "--save_dir", str(runs)]) == 0
-    made = json.loads((runs / "config.json").read_text())
-    assert made["data"]["split"]["genres"] == "multi"
-    assert 0 < json.loads((runs / "metrics.json").read_text())["test"]["auc"] < 1
-    assert main(load_movielens, "run.py", "", [*flags, "--genres", "first"]) == 2
-    assert "prepare it again" in capsys.readouterr().err

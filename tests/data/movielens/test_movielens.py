@@ -18,6 +18,7 @@ from hamur.data.movielens.load import CSV_COLUMNS, DOMAIN_OF_AGE, MOVIES, RATING
 from hamur.data.table import Table
 from hamur.data.text import reader
 from hamur.data.text.bad_rows import BadRows, Policy
+from tests.support.caches import assert_same
 from tests.support.fuzz import mutated
 
 FIELDS = ("user_id", "movie_id", "gender", "occupation", "zip", "cate_id", "domain_indicator")
@@ -31,11 +32,6 @@ def joined_table(splits) -> Table:
     }
     order = np.lexsort((columns["sparse"][:, 1], columns["group"]))
     return Table(**{name: column[order] for name, column in columns.items()})
-
-
-def assert_equal(a: Table, b: Table) -> None:
-    for name, column in a.columns().items():
-        np.testing.assert_array_equal(column, getattr(b, name), err_msg=name)
 
 
 def test_every_cell_follows_from_the_files(movielens_folder, tmp_path):
@@ -81,7 +77,7 @@ def test_splits_are_disjoint_and_complete(movielens_folder, tmp_path, split):
     assert schema.split["rule"] == split
     assert [schema.split["rows"][p] for p in ("train", "valid", "test")] == list(map(len, splits))
     for table in splits:
-        assert (np.diff(table.row_id) > 0).all()  # rows stand in file order
+        assert (np.diff(table.row_id) > 0).all()  # rows in file order
 
 
 def test_split_depends_on_its_seed_only(movielens_folder, tmp_path):
@@ -105,10 +101,10 @@ def test_raw_files_and_joined_file_are_the_same_data(movielens_folder, tmp_path,
     raw, raw_schema = load_movielens(movielens_folder, **options)
     for path in (file, file.parent):
         csv, schema = load_movielens(path, **options)
-        assert_equal(joined_table(raw), joined_table(csv))
+        assert_same([joined_table(raw)], [joined_table(csv)])
         assert schema.fields == raw_schema.fields
         if order != "shuffled rows":
-            assert_equal(raw.test, csv.test)
+            assert_same([raw.test], [csv.test])
 
 
 def test_fit_on_all_has_no_unknown_row(movielens_folder, tmp_path):
@@ -149,8 +145,7 @@ def test_line_ends_byte_order_mark_and_blank_last_line_do_no_harm(
         (movielens_copy / name).write_bytes(b"\xef\xbb\xbf" + content)
     changed, _ = load_movielens(movielens_copy, cache_dir=tmp_path)
     plain, _ = load_movielens(movielens_folder, cache_dir=tmp_path)
-    for a, b in zip(plain, changed):
-        assert_equal(a, b)
+    assert_same(plain, changed)
 
 
 def test_small_blocks_give_the_same_tables(movielens_folder, tmp_path, joined, monkeypatch):
@@ -158,8 +153,7 @@ def test_small_blocks_give_the_same_tables(movielens_folder, tmp_path, joined, m
     reference, _ = load_movielens(file, cache_dir=tmp_path / "a")
     monkeypatch.setattr("hamur.data.text.lines.BLOCK_BYTES", 1000)
     blocks, _ = load_movielens(file, cache_dir=tmp_path / "b")
-    for a, b in zip(reference, blocks):
-        assert_equal(a, b)
+    assert_same(reference, blocks)
 
 
 def test_empty_category_is_unknown(movielens_folder, tmp_path, joined, set_cell):
@@ -170,7 +164,7 @@ def test_empty_category_is_unknown(movielens_folder, tmp_path, joined, set_cell)
         set_cell(file, row + 2, column, "")
     splits, _ = load_movielens(file, cache_dir=tmp_path / "b")
     assert splits.test.sparse[0, 2:5].tolist() == [0, 0, 0]
-    assert_equal(reference.train, splits.train)
+    assert_same([reference.train], [splits.train])
 
 
 def test_folder_with_two_formats_is_ambiguous(movielens_copy, tmp_path, joined):
@@ -209,12 +203,10 @@ def test_nothing_or_a_part_of_it_found(movielens_copy, tmp_path):
 
 
 def test_unknown_options_are_refused(movielens_folder):
-    with pytest.raises(ValueError, match="split is 'by_day'; use one of"):
-        load_movielens(movielens_folder, split="by_day")
-    with pytest.raises(ValueError, match="on_bad_rows is 'ignore'"):
-        load_movielens(movielens_folder, on_bad_rows="ignore")
-    with pytest.raises(ValueError, match="fit_on is 'test'"):
-        load_movielens(movielens_folder, fit_on="test")
+    for name, value in {"split": "by_day", "on_bad_rows": "ignore", "fit_on": "test",
+                        "genres": "all"}.items():  # fmt: skip
+        with pytest.raises(ValueError, match=f"{name} is '{value}'; use one of"):
+            load_movielens(movielens_folder, **{name: value})
 
 
 def test_too_few_rows_for_a_split(movielens_copy, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 
 from hamur.data import DomainBatches, load_movielens
 from hamur.data.movielens.load import CSV_COLUMNS
+from tests.support.caches import assert_same
 
 pytestmark = pytest.mark.skipif(
     "HAMUR_DATA" not in os.environ,
@@ -115,9 +116,7 @@ def test_joined_files_in_any_order_are_the_same_data(folder, cache_dir, tmp_path
     file = joined(folder, tmp_path / "ml-1m.csv", sorted(CSV_COLUMNS))
     csv, csv_schema = load_movielens(file, fit_on="all", cache_dir=cache_dir)
     assert schema.fields == csv_schema.fields
-    for a, b in zip(raw, csv):
-        for name, column in a.columns().items():
-            np.testing.assert_array_equal(column, getattr(b, name))
+    assert_same(raw, csv)
 
 
 def test_joined_file_in_the_public_order(folder, cache_dir, tmp_path, joined):

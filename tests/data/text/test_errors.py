@@ -15,17 +15,7 @@ from hamur.data.errors import (
     TruncatedFileError,
     UnknownDomainError,
 )
-
-
-def set_line(path, line: int, text: str) -> None:
-    lines = path.read_bytes().split(b"\n")
-    lines[line - 1] = text.encode("latin-1")
-    path.write_bytes(b"\n".join(lines))
-
-
-def get_line(path, line: int) -> str:
-    return path.read_bytes().split(b"\n")[line - 1].decode("latin-1")
-
+from tests.support.lines import get_line, set_line
 
 # file, line, new text, error, column, value, words of the message
 RAW_CASES = {
