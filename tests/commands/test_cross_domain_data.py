@@ -13,10 +13,12 @@ from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.cross_domain_data import load
 from hamur.data.amazon.load import SAMPLE
 from hamur.training.trainer import Trainer
-from tests.support.amazon_raw import first_asin, lines_of, meta, reviews, with_field, write_lines
+from tests.support.amazon_raw import lines_of, reviews, with_field, write_lines
+from tests.support.commands import assert_refused
 from tests.support.lines import set_line
 
 TABLES = dict(source_table="s.csv", target_table="t.csv", sep=";")
+TABLE_FLAGS = [part for name, value in TABLES.items() for part in (f"--{name}", value)]
 COLUMNS = "user=who,item=what,rating=stars,timestamp=when,category=kind"
 
 
@@ -69,8 +71,7 @@ def test_tables_without_ratings_get_negatives_in_every_part(wide_tables):
 
 @pytest.mark.slow
 def test_a_run_on_tables_without_ratings_ends_with_both_protocols(wide_tables, tmp_path):
-    given = [part for name, value in TABLES.items() for part in (f"--{name}", value)]
-    given += ["--columns", IMPLICIT, "--time_unit", "ms", "--train_negatives", "2"]
+    given = [*TABLE_FLAGS, "--columns", IMPLICIT, "--time_unit", "ms", "--train_negatives", "2"]
     small = "--epochs 1 --interval 3 --meta_batchsize 4 --t_batchsize 8 --embed_dim 4 --quiet"
     protocols = "--eval_draws 2 --rank_negatives 1000"
     assert main("x.py", "", [*given, *small.split(), *protocols.split()]) == 0
@@ -92,12 +93,7 @@ def test_a_run_on_tables_without_ratings_ends_with_both_protocols(wide_tables, t
     ],
 )
 def test_tables_that_make_no_pair_are_told(flags, words, tables, capsys):
-    given = [part for name, value in TABLES.items() for part in (f"--{name}", value)]
-    assert main("x.py", "", [*given, "--columns", COLUMNS, *flags]) == 2
-    text = capsys.readouterr().err.strip()
-    assert len(text.splitlines()) == 1
-    for word in words:
-        assert word in text
+    assert_refused(capsys, words, main, "x.py", "", [*TABLE_FLAGS, "--columns", COLUMNS, *flags])
 
 
 def test_movielens_is_cut_into_a_pair_by_genre():
@@ -134,16 +130,10 @@ def three_rows_of_each_user(folder):
     write_lines(reviews(folder), kept)
 
 
-def hostile(folder):
-    attack = f"__import__('os').system('touch {folder / 'executed'}')"
-    set_line(meta(folder), 1, f"{{'asin': {attack}, 'also': '{first_asin(folder)}'}}")
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (change_review, ["reviews_SynToys_5.json:7", "'overall'", "got 6.0"]),
-        (hostile, ["meta_SynToys.json:1", "neither a JSON object nor a literal"]),
         (three_rows_of_each_user, ["dev_mode holdout", "--dev_mode reuse"]),
     ],
 )
@@ -152,12 +142,8 @@ def test_raw_files_that_cannot_be_used_are_told_before_training(
 ):
     change(raw)
     monkeypatch.setattr(Trainer, "fit", lambda *arguments: pytest.fail("it trains"))
-    assert main("x.py", "", ["--dataset_path", str(raw), "--quiet"]) == 2
-    text = capsys.readouterr().err.strip()
-    assert len(text.splitlines()) == 1
-    for word in words:
-        assert word in text
-    assert not (raw / "executed").exists() and not list(tmp_path.rglob("metrics.json"))
+    assert_refused(capsys, words, main, "x.py", "", ["--dataset_path", str(raw), "--quiet"])
+    assert not list(tmp_path.rglob("metrics.json"))
 
 
 def test_bad_lines_may_be_left_out_and_counted(raw):

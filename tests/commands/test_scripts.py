@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -11,9 +12,9 @@ from hamur import models
 from hamur.commands.ranking import main
 from hamur.data import load_ali_ccp, load_movielens
 from tests.support import networks
+from tests.support.commands import assert_refused, exit_code
 from tests.support.flags import SCRIPTS
 
-SPLIT_KEYS = {"auc", "logloss", "rows", "positives", "macro_auc", "worst_auc", "domains"}
 TRAIN_KEYS = {"epochs", "best_epoch", "rows_per_second", "seconds", "peak_rss_mib", "parameters"}
 TRAIN_KEYS |= {"embedding_parameters"}
 # Options of a run of seconds, and how the last line that it prints begins.
@@ -33,10 +34,7 @@ def folder(tmp_path, monkeypatch):
 
 def run(*flags: str, load=load_movielens) -> int:
     """Exit code of a script, in this process."""
-    try:
-        return main(load, "a_script.py", "a description", flags)
-    except SystemExit as stop:  # argparse ends the process itself
-        return stop.code
+    return exit_code(main, load, "a_script.py", "a description", flags)
 
 
 def read(path) -> dict:
@@ -56,8 +54,8 @@ def test_a_script_runs_from_any_directory(script, folder):
 
 @pytest.mark.parametrize(
     ("load", "model"),
-    [(load_movielens, model) for model in models.RANKING]
-    + [(load_ali_ccp, "mlp_adp")]
+    [(load_movielens, "dcn_md_adp"), (load_ali_ccp, "mlp_adp")]  # of the others: tests/contract
+    + networks.slow((load_movielens, m) for m in models.RANKING if m != "dcn_md_adp")
     + networks.slow((load_ali_ccp, m) for m in models.RANKING if m != "mlp_adp"),
 )
 def test_every_model_trains_on_both_samples(load, model, folder):
@@ -65,10 +63,9 @@ def test_every_model_trains_on_both_samples(load, model, folder):
     results = folder / "runs" / "a_script" / f"{model}-2022"
     content = read(results / "metrics.json")
     assert (content["model"], content["preset"], content["seed"]) == (model, "best", 2022)
-    assert set(content["train"]) == TRAIN_KEYS
+    assert set(content["train"]) >= TRAIN_KEYS
     assert content["train"]["epochs"] == content["train"]["best_epoch"] == 1
     for split in ("valid", "test"):
-        assert set(content[split]) >= SPLIT_KEYS
         assert list(content[split]["domains"]) == ["0", "1", "2"]
         assert content[split]["defined_domains"] == 3
         assert sum(d["rows"] for d in content[split]["domains"].values()) == content[split]["rows"]
@@ -99,19 +96,16 @@ def test_all_results_of_a_longer_run(folder, capsys):
     # The folder holds a finished run now: one of other options replaces it only if told to.
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
     other = [*base, "--epoch", "1"]
-    assert run(*other, "--init_seed", "4") == 2
-    error = capsys.readouterr().err
-    assert "a_script.py: error: here holds a finished run, which had --epochs 3" in error
-    assert "--overwrite" in error and len(error.splitlines()) == 1
+    words = ["a_script.py: error: here holds a finished run, which had --epochs 3", "--overwrite"]
+    assert_refused(capsys, words, run, *other, "--init_seed", "4")
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
     assert run(*other, "--overwrite") == 0
     assert read(here / "metrics.json")["train"]["epochs"] == 1
     assert run(*other) == 0  # the same run again
     (here / "metrics.json").unlink()  # as if it had been killed
-    assert run(*other) == 2
-    assert "unfinished run; --resume continues it" in capsys.readouterr().err
-    assert run(*other, "--resume", "--weight_decay", "0.1") == 2
-    assert "had --weight_decay 1e-05, this one 0.1" in capsys.readouterr().err
+    assert_refused(capsys, ["unfinished run; --resume continues it"], run, *other)
+    words = ["had --weight_decay 1e-05, this one 0.1"]
+    assert_refused(capsys, words, run, *other, "--resume", "--weight_decay", "0.1")
     assert run(*other, "--resume") == 0
 
 
@@ -145,7 +139,5 @@ WRONG = [
 @pytest.mark.parametrize(("flags", "text"), WRONG)
 @pytest.mark.parametrize("load", [load_movielens, load_ali_ccp])
 def test_wrong_usage_is_one_line_and_exit_code_2(load, flags, text, folder, capsys):
-    assert run(*flags, load=load) == 2
-    error = capsys.readouterr().err
-    assert text in error and error.count("\n") == 1
+    assert_refused(capsys, [text], partial(run, load=load), *flags)
     assert not (folder / "runs").exists()

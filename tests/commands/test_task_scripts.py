@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from hamur.commands.multi_task import main
 from hamur.data import load_aliexpress
 from hamur.data.synthetic.aliexpress import make_aliexpress
 from hamur.models import MULTI_TASK
+from tests.support.commands import assert_refused, exit_code
 
 # Every metric of the specification, in each place of metrics.json.
 TASK_METRICS = {"auc", "logloss", "ne", "gauc", "gauc_coverage", "pcoc", "rows", "positives"}
@@ -23,10 +23,7 @@ QUICK = ("--embed_dim", "4", "--epoch", "1", "--quiet", "--no-posthoc")
 
 def run(*flags):
     """Exit code of the script, in this process."""
-    try:
-        return main(load_aliexpress, "a_script.py", "a description", flags)
-    except SystemExit as stop:  # argparse ends the process itself
-        return stop.code
+    return exit_code(main, load_aliexpress, "a_script.py", "a description", flags)
 
 
 def read(folder, name="metrics.json"):
@@ -121,16 +118,14 @@ def test_a_front_beside_the_ones_it_is_held_against(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_front(tmp_path):
+def test_the_same_seed_gives_the_same_front_in_one_go_and_resumed(tmp_path):
     flags = ["--model_name", "pomoe", "--embed_dim", "8", "--epoch", "2", "--no-posthoc"]
-    for name in "ab":
-        assert run(*flags, "--quiet", "--save_dir", str(tmp_path / name)) == 0
-    whole = (tmp_path / "a" / "front.csv").read_bytes()
-    assert (tmp_path / "b" / "front.csv").read_bytes() == whole
-    parts = [*flags, "--quiet", "--save_dir", str(tmp_path / "c")]
+    whole, parts = ([*flags, "--quiet", "--save_dir", str(tmp_path / name)] for name in "ab")
+    assert run(*whole) == 0
     assert run(*parts, "--epoch", "1") == 0
     assert run(*parts, "--resume") == 0
-    assert (tmp_path / "c" / "front.csv").read_bytes() == whole
+    found, expected = ((tmp_path / name / "front.csv").read_bytes() for name in "ba")
+    assert found == expected
 
 
 WRONG = [
@@ -165,52 +160,20 @@ WRONG = [
 @pytest.mark.parametrize(("flags", "text"), WRONG)
 def test_wrong_usage_is_one_line_and_exit_code_2(flags, text, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert run(*flags.split()) == 2
-    error = capsys.readouterr().err
-    assert text in error and error.count("\n") == 1
+    assert_refused(capsys, [text], run, *flags.split())
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.fixture(scope="module")
-def country(tmp_path_factory):
-    """The processed files of NL, 300 and 100 rows."""
-    folder = tmp_path_factory.mktemp("country")
+def test_broken_data_are_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
+    """One case; tests/data has every one."""
     sizes = dict(rows=300, test_rows=100, rates=(0.3, 0.1), signal=1.5)
-    make_aliexpress(folder, seed=1, country="NL", form="processed", **sizes)
-    return folder / "AliExpress_NL"
-
-
-def cell(line, column, value):
-    """Puts a value into train.csv."""
-
-    def change(lines):
-        row = lines[line - 1].split(",")
-        row[lines[0].split(",").index(column)] = value
-        lines[line - 1] = ",".join(row)
-
-    return change
-
-
-# One per kind of check; tests/data has every case.
-BROKEN = {
-    "no header": (lambda lines: lines.pop(0), "train.csv:1: "),
-    "a column missing": (cell(1, "numerical_7", "x"), "missing column 'numerical_7'"),
-    "label 2": (cell(9, "click", "2"), "train.csv:9: column 'click'"),
-    "infinity": (cell(9, "numerical_2", "inf"), "train.csv:9: column 19 'numerical_2'"),
-}
-
-
-@pytest.mark.parametrize("case", list(BROKEN))
-def test_broken_data_are_one_line_and_exit_code_2(case, country, tmp_path, monkeypatch, capsys):
-    change, text = BROKEN[case]
-    folder = shutil.copytree(country, tmp_path / "AliExpress_NL")
-    lines = (folder / "train.csv").read_text().split("\n")
-    change(lines)
-    (folder / "train.csv").write_text("\n".join(lines))
+    make_aliexpress(tmp_path, seed=1, country="NL", form="processed", **sizes)
+    folder = tmp_path / "AliExpress_NL"
+    lines = (folder / "train.csv").read_text().splitlines(keepends=True)
+    (folder / "train.csv").write_text("".join(lines[1:]))
     monkeypatch.chdir(tmp_path)
-    assert run("--dataset_path", str(folder), "--model_name", "mmoe") == 2
-    error = capsys.readouterr().err
-    assert text in error and "Remedy: " in error and error.count("\n") == 1
+    flags = "--dataset_path", str(folder), "--model_name", "mmoe"
+    assert_refused(capsys, ["train.csv:1: ", "Remedy: "], run, *flags)
     assert not (tmp_path / "runs").exists()
 
 
@@ -229,8 +192,8 @@ def one_class(part):
 
 def test_a_task_of_one_class_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(one_class("train"), "a_script.py", "", ["--model_name", "mmoe"]) == 2
-    assert "task 'conversion' has one class only in the" in capsys.readouterr().err
+    words = ["task 'conversion' has one class only in the"]
+    assert_refused(capsys, words, main, one_class("train"), "x.py", "", ["--model_name", "mmoe"])
 
 
 @pytest.mark.slow

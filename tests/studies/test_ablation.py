@@ -14,6 +14,7 @@ from hamur.data.synthetic.conflict import make_conflict
 from hamur.layers import AdapterConfig
 from hamur.studies import ablation
 from hamur.studies.ablation import ROWS, AblationConfig, make_arms, run_study
+from tests.support.commands import assert_refused
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "run_ablation.py"
 FEW = r"^(plain, paper towers|paper|paper with side of official)$"
@@ -126,12 +127,7 @@ def test_another_study_in_the_same_folder_is_refused(tmp_path, monkeypatch):
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(flags, text, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    try:
-        code = ablation.main(load_movielens, "run_ablation.py", "description", flags)
-    except SystemExit as stop:
-        code = stop.code
-    error = capsys.readouterr().err
-    assert code == 2 and text in error and error.count("\n") == 1
+    assert_refused(capsys, [text], ablation.main, load_movielens, "x.py", "description", flags)
     assert not (tmp_path / "runs").exists()
 
 

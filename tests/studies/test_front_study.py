@@ -9,6 +9,7 @@ import pytest
 from hamur.metrics.exact_front import best_scores
 from hamur.studies import front_arms
 from hamur.studies import fronts as front_study
+from tests.support.commands import assert_refused
 
 FEW = ["--rows", "8000", "--points", "5", "--seeds", "1", "--quiet"]
 
@@ -85,11 +86,10 @@ def test_figures_below_what_is_required_are_not_reached():
 
 
 def test_unknown_arms_are_refused(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        front_study.main("study", "doc", ["--arms", "best"])
-    assert "--arms names 'best'; known are linear" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="2"):
-        front_study.main("study", "doc", ["--task_num", "3", "--arms", "official"])
+    words = ["--arms names 'best'; known are linear"]
+    assert_refused(capsys, words, front_study.main, "study", "doc", ["--arms", "best"])
+    flags = ["--task_num", "3", "--arms", "official"]
+    assert_refused(capsys, [], front_study.main, "study", "doc", flags)
 
 
 SEEDS = (3, 4, 5)
