@@ -15,6 +15,7 @@ import numpy as np
 
 from hamur.data.cross_domain.dataset import (
     CATEGORY,
+    ENDLESS,
     ITEM,
     USER,
     CrossDomainData,
@@ -82,19 +83,16 @@ class Batch(NamedTuple):
     def cut(self, begin: int, size: int, number: int, order: np.ndarray) -> "Batch":
         """Rows begin..begin+size of a chunk of `number` real rows; target_row becomes the row of
         the table that `order` names."""
-        parts = {}
-        for name, value in self._asdict().items():
-            if value is None:
-                parts[name] = None
-            elif name in _TOWERS:
-                parts[name] = np.ascontiguousarray(value[:, begin : begin + size])
-            else:
-                parts[name] = value[begin : begin + size]
+        parts, rows = self._asdict(), slice(begin, begin + size)
+        for name, value in parts.items():
+            if name not in _TOWERS:
+                parts[name] = value[rows]
+            elif value is not None:
+                parts[name] = np.ascontiguousarray(value[:, rows])
         real = min(size, number - begin)
-        rows = np.full(size, NONE)
-        rows[:real] = order[begin : begin + real]
+        parts["target_row"] = np.full(size, NONE)
+        parts["target_row"][:real] = order[begin : begin + real]
         parts["row_weight"] = parts["row_mask"] / np.float32(real)
-        parts["target_row"] = rows
         return Batch(**parts)
 
 
@@ -160,8 +158,7 @@ class CrossDomainRows:
 
     def longest(self, histories: UserHistories) -> int:
         """Rows of the user with most of them."""
-        users = np.arange(1, self.sizes.user)
-        begin, end = histories.before(users, np.full(len(users), np.iinfo(np.int64).max // 2))
+        begin, end = histories.before(np.arange(1, self.sizes.user), ENDLESS)
         return int((end - begin).max(initial=0))
 
     def divide(self, train: Table) -> tuple[Table, Table]:
@@ -289,14 +286,13 @@ class CrossDomainRows:
         """(2, B, L, 2) joined ids and (2, B, L) masks of both histories."""
         user, time = rows.sparse[fill, USER], rows.time[fill]
         offsets = self.sizes.offsets
-        endless = np.full(len(user), np.iinfo(np.int64).max // 2)
         has = source_row != NONE
         if self.rules.causal:
-            source_time = np.where(has, self.pair.source.time[np.maximum(source_row, 0)], -endless)
+            source_time = np.where(has, self.pair.source.time[np.maximum(source_row, 0)], -ENDLESS)
             target_time = time
         else:
-            source_time = self.pair.valid_time[user] if self.pair.timed else endless
-            target_time = endless
+            source_time = self.pair.valid_time[user] if self.pair.timed else ENDLESS
+            target_time = ENDLESS
         ids = np.empty((2, len(user), self.length, 2), np.int32)
         mask = np.empty((2, len(user), self.length), np.float32)
         pairs = ((self.source_positives, source_time, 3), (self.target_positives, target_time, 1))

@@ -21,6 +21,7 @@ LABEL = "like"
 POOLS = ("before_row", "before_valid")
 _TIME_BITS = 34  # seconds after the earliest row: 500 years
 _LATEST = (1 << _TIME_BITS) - 1
+ENDLESS = np.iinfo(np.int64).max // 2  # later than any time
 
 
 @dataclass(frozen=True)
@@ -96,21 +97,19 @@ class UserHistories:
         return cls.of(table, np.asarray(table.labels[:, 0]) == 1)
 
     def before(
-        self, user: np.ndarray, time: np.ndarray, inclusive: bool = False
+        self, user: np.ndarray, time: np.ndarray | int, inclusive: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """(begin, end) (B,): each user's rows strictly earlier than `time`, or not later.
 
         They are positions begin..end-1 in `item`, `category` and `row`.
         """
-        begin = np.searchsorted(
-            self.key, _keys(user, np.full(np.shape(user), self.start), self.start)
-        )
+        begin = np.searchsorted(self.key, _keys(user, self.start, self.start))
         side = "right" if inclusive else "left"
         end = np.searchsorted(self.key, _keys(user, time, self.start), side)
         return begin, end
 
     def last(
-        self, user: np.ndarray, time: np.ndarray, length: int
+        self, user: np.ndarray, time: np.ndarray | int, length: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The last `length` rows before `time`: item (B, L), category (B, L), lengths (B,) int32.
 
@@ -128,7 +127,7 @@ class UserHistories:
         return item.astype(np.int32), category.astype(np.int32), lengths.astype(np.int32)
 
 
-def _keys(user: np.ndarray, time: np.ndarray, start: int) -> np.ndarray:
+def _keys(user: np.ndarray, time: np.ndarray | int, start: int) -> np.ndarray:
     later = np.clip(np.asarray(time, np.int64) - start, 0, _LATEST)
     return (np.asarray(user, np.int64) << _TIME_BITS) + later
 
@@ -190,6 +189,6 @@ class CrossDomainData:
             raise ValueError(f"rule is {rule!r}; use one of {POOLS}")
         user = np.asarray(rows.sparse[:, USER])
         if not self.timed:
-            return histories.before(user, np.full(len(user), np.iinfo(np.int64).max // 2), True)
+            return histories.before(user, ENDLESS, True)
         time = rows.time if rule == "before_row" else self.valid_time[user]
         return histories.before(user, time, inclusive)

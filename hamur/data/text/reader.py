@@ -43,7 +43,7 @@ Column = np.ndarray | pd.Categorical
 @dataclass(frozen=True)
 class Rows:
     """columns: name -> (N,) int64 ("int"), int32 or int64 ("category"), float64 ("float") or
-    pandas Categorical ("text"); lines (N,), their numbers in the file."""
+    pandas Categorical ("text", "code"); lines (N,), their numbers in the file."""
 
     columns: dict[str, Column]
     lines: np.ndarray
