@@ -37,15 +37,9 @@ def test_second_load_reads_the_same_tables(built):
     assert list(root.iterdir()) == [folder]  # nothing temporary is left
 
 
-def test_nothing_is_written_beside_the_source(built):
-    assert sorted(path.name for path in built[0].iterdir()) == [
-        "movies.dat",
-        "ratings.dat",
-        "users.dat",
-    ]
-
-
-def test_only_arrays_and_json_are_stored(built):
+def test_only_arrays_and_json_are_stored_and_nothing_beside_the_source(built):
+    beside = {path.name for path in built[0].iterdir()}
+    assert beside == {"movies.dat", "ratings.dat", "users.dat"}
     names = {path.name for path in built[2].rglob("*") if path.is_file()}
     assert {name.rpartition(".")[2] for name in names} == {"npy", "json", "COMPLETE"}
     for path in built[2].rglob("*.npy"):
