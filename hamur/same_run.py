@@ -10,6 +10,8 @@ from hamur.files import write_json
 CHANGEABLE_ON_RESUME = ("dataset_path", "epochs", "patience", "resume", "device", "save_dir")
 CHANGEABLE_ON_RESUME += ("save_predictions", "plot", "quiet", "debug", "overwrite", "export")
 CHANGEABLE_ON_RESUME += ("config", "record", "exp_name")
+# A resumed run may be longer; a finished one of another length is another one.
+CHANGEABLE_WHEN_FINISHED = tuple(n for n in CHANGEABLE_ON_RESUME if n not in ("epochs", "patience"))
 
 
 def difference(
@@ -31,11 +33,29 @@ def difference(
     return None
 
 
+def finished(
+    folder: str | Path,
+    description: Mapping,
+    changeable: Iterable[str] = CHANGEABLE_WHEN_FINISHED,
+    remedy: str = "choose another folder, or remove it",
+) -> dict | None:
+    """metrics.json of the finished run in `folder`; None where there is none.
+
+    Raises:  ValueError: it is a run of other data or options than `description`.
+    """
+    path, config = Path(folder) / "metrics.json", Path(folder) / "config.json"
+    if not (path.exists() and config.exists()):
+        return None
+    if different := difference(json.loads(config.read_text()), description, changeable):
+        raise ValueError(f"{folder} holds a finished run, which had {different}; {remedy}.")
+    return json.loads(path.read_text())
+
+
 def load_or_train(
     folder: str | Path,
     description: Mapping,
     train: Callable[[], Mapping],
-    changeable: Iterable[str] = CHANGEABLE_ON_RESUME,
+    changeable: Iterable[str] = CHANGEABLE_WHEN_FINISHED,
     replace: bool = False,
 ) -> dict:
     """metrics.json of the run in `folder`, which is trained first where it is not there.
@@ -44,18 +64,14 @@ def load_or_train(
     config.json, see `difference`.  replace: train again where the finished run was another one.
     Raises:  ValueError: the folder holds a finished run of other data or options.
     """
-    path, config = Path(folder) / "metrics.json", Path(folder) / "config.json"
-    if path.exists():
-        different = difference(json.loads(config.read_text()), description, changeable)
-        if different is None:
-            return json.loads(path.read_text())
+    try:
+        if (content := finished(folder, description, changeable)) is not None:
+            return content
+    except ValueError:
         if not replace:
-            raise ValueError(
-                f"{folder} holds a finished run, which had {different}; choose another folder, or "
-                "remove it."
-            )
-    content = train()
+            raise
+    content, path = train(), Path(folder) / "metrics.json"
     path.unlink(missing_ok=True)
-    write_json(config, description)
+    write_json(path.with_name("config.json"), description)
     write_json(path, content)  # its presence means: this run is complete
     return json.loads(path.read_text())

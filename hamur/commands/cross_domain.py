@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,17 +13,17 @@ import numpy as np
 from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.cross_domain_data import load
 from hamur.commands.script import (
-    LENGTH,
     command,
     from_flags,
     open_run,
     select_device,
     stop_if_interrupted,
     train_block,
+    trainer_options,
 )
 from hamur.files import write_json
 from hamur.reporting import results
-from hamur.same_run import CHANGEABLE_ON_RESUME, difference
+from hamur.same_run import finished
 from hamur.training.bilevel.options import VARIANTS, BilevelOptions
 
 RESTART_SEEDS = 1000  # between the initial weights of a run and of its restarts
@@ -194,19 +193,9 @@ def make_trainer(config: CrossDomainConfig, rows, options: BilevelOptions, files
         on_collapse=config.on_collapse,
         initial_weights=lambda restart: snapshot(build_model(config, rows.sizes, restart)),
     )
+    settings = trainer_options(config) | dict(patience=config.patience or None, save_dir=files)
     return cross_domain_trainer(
-        rows,
-        options,
-        config.tuning["embedding_decay"],
-        evaluation,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        epochs=config.epochs,
-        patience=config.patience or None,
-        seed=config.seed,
-        save_dir=files,
-        resume=config.resume,
-        quiet=config.quiet,
+        rows, options, config.tuning["embedding_decay"], evaluation, **settings
     )
 
 
@@ -255,7 +244,8 @@ def run_one(config, pair, harmful, place: Place, script: str, in_study: bool = F
     description["data"]["source_rows"] = len(pair.source)
     files = place.files()
     if in_study and config.resume:
-        if (content := finished(place.folder, description)) is not None:
+        content = finished(place.folder, description)
+        if content is not None and "interrupted" not in content["train"]:
             return with_test_rows(content, place.folder, pair)
         if not (files.last / PROGRESS).exists():
             config = dataclasses.replace(config, resume=False, overwrite=True)
@@ -343,23 +333,6 @@ def train_and_report(config, rows, model, options, description, place: Place, fi
     say("auc: undefined" if auc is None else f"auc: {auc:.6f}")
     if config.quiet:
         print(table)
-    return content
-
-
-def finished(folder: Path, description: dict) -> dict | None:
-    """metrics.json of a run of a study that is complete on disk.
-
-    Raises:  ValueError: it had other options.
-    """
-    if not (folder / "metrics.json").exists():
-        return None
-    content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    if "interrupted" in content["train"]:
-        return None
-    had = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    changeable = set(CHANGEABLE_ON_RESUME) - set(LENGTH)
-    if different := difference(had, description, changeable):
-        raise ValueError(f"--resume: the run in {folder} had {different}.")
     return content
 
 

@@ -221,7 +221,12 @@ class CrossDomainConfig(RunOptions):
     )
 
     epochs: int | None = shared("epochs", None)
-    patience: int | None = shared("patience", None, at_least=0)
+    patience: int | None = shared(
+        "patience",
+        None,
+        help="epochs without a better validation AUC before training stops, 0 = never",
+        at_least=0,
+    )
     learning_rate: float | None = shared("learning_rate", None)
     batch_size: int = shared("batch_size", 64)
     seed: int = shared("seed", 8)
@@ -392,7 +397,7 @@ def variant_of(values: dict) -> str:
                 f"--arm {arm} needs the source tower, which --model_name conet_s lacks."
             )
         return "conet_s"
-    if use_meta is not None and name != "conet_s":
+    if use_meta is not None:
         name = "conet_biao" if use_meta else "conet"
     arm = arm or MODELS[name]
     if use_meta is not None and VARIANTS[arm].learns != use_meta:

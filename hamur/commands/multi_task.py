@@ -244,7 +244,8 @@ def logits_of(model, table, preferences) -> np.ndarray:
 
 
 def evaluate(problem: Problem, model) -> dict:
-    """The entries "valid" to "front_measures" of metrics.json."""
+    """The entries "valid" to "front_measures" of metrics.json; front_valid: the front on validation
+    rows, from which `front.preference_for` picks a preference."""
     config, splits, names = problem.config, problem.splits, problem.schema.labels
     preferences = preferences_of(config, len(names))
     content = {}
@@ -256,10 +257,10 @@ def evaluate(problem: Problem, model) -> dict:
         content[part] = {"rows": len(table), "tasks": middle["tasks"]}
         if config.model_name == "pomoe":
             content[part]["preference"] = middle["preference"]
+            content["front" if part == "test" else "front_valid"] = entries
     content["entropy"] = {name: float(h) for name, h in zip(names, problem.entropy)}
     if config.model_name != "pomoe":
         return content | {"hv_published": published_volume(entries, names)}
-    content["front"] = entries
     content |= compared_fronts(problem, preferences)
     measures = front.measures(
         entries, names, [*content["posthoc"], *content["reference"]], config.numbers("ideal")

@@ -18,9 +18,8 @@ from types import SimpleNamespace
 from hamur.config import parse_device
 from hamur.files import write_json
 from hamur.reporting import results
-from hamur.same_run import CHANGEABLE_ON_RESUME, difference
+from hamur.same_run import difference, finished
 
-LENGTH = ("epochs", "patience")  # a resumed run may change them; a finished run is told by them
 HEADINGS = ("data", "model", "preferences and front", "training", "lower level", "upper level")
 HEADINGS += ("evaluation", "encoding", "signal", "checks", "run")  # the order in --help
 INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -202,26 +201,19 @@ def check_folder(folder: Path, description: dict, resume: bool, overwrite: bool)
     """
     from hamur.training.checkpoint import PROGRESS
 
-    path = folder / "config.json"
-    had = json.loads(path.read_text()) if path.exists() else None
     if resume:
-        if had is None:
+        path = folder / "config.json"
+        if not path.exists():
             raise ValueError(f"--resume: no run in {folder}, which has no config.json.")
-        if different := difference(had, description):
+        if different := difference(json.loads(path.read_text()), description):
             raise ValueError(f"--resume: the run in {folder} had {different}.")
-    elif overwrite:
-        return
-    elif had is not None and (folder / "metrics.json").exists():
-        changeable = [name for name in CHANGEABLE_ON_RESUME if name not in LENGTH]
-        if different := difference(had, description, changeable):
+    elif not overwrite:
+        remedy = "choose another --save_dir, or --overwrite it"
+        content = finished(folder, description, remedy=remedy)
+        if content is None and (folder / "last" / PROGRESS).exists():
             raise ValueError(
-                f"{folder} holds a finished run, which had {different}; choose another "
-                "--save_dir, or --overwrite it."
+                f"{folder} holds an unfinished run; --resume continues it, --overwrite begins anew."
             )
-    elif (folder / "last" / PROGRESS).exists():
-        raise ValueError(
-            f"{folder} holds an unfinished run; --resume continues it, --overwrite begins anew."
-        )
 
 
 def open_run(config, description: dict, model, say: Callable) -> dict:
@@ -243,14 +235,19 @@ def open_run(config, description: dict, model, say: Callable) -> dict:
     return counts
 
 
-def make_trainer(config, step: Callable, **settings):
-    """The Trainer whose options are the fields of a resolved configuration that have their names;
-    `settings` are added, or replace them."""
+def trainer_options(config) -> dict:
+    """The options of a resolved configuration that `Trainer` has under the same name."""
     from hamur import training
 
     names = {field.name for field in dataclasses.fields(training.Trainer)}
-    options = {name: value for name, value in vars(config).items() if name in names}
-    return training.Trainer(step, **(options | settings))
+    return {name: value for name, value in vars(config).items() if name in names}
+
+
+def make_trainer(config, step: Callable, **settings):
+    """The Trainer of a resolved configuration; `settings` are added, or replace its options."""
+    from hamur import training
+
+    return training.Trainer(step, **(trainer_options(config) | settings))
 
 
 def train_block(run) -> dict:

@@ -39,7 +39,7 @@ def cross_towers(x, weights, slope):
 
 
 def single_tower(x, weights, slope):
-    """CoNet-S: x' = act(x W).  x (B, 2E); weights: one (in, out) a layer -> (B, H)."""
+    """CoNet-S: x' = act(x W).  x (B, 2E); weights: one (in, out) per layer -> (B, H)."""
     for weight in weights:
         x = leaky(matmul(x, weight), slope)
     return x

@@ -19,7 +19,7 @@ class HyperNetwork(nn.Cell):
     head "bn_relu": ReLU(BN(Dense)), as in the public code; I is then non-negative and about half
     zeros.
 
-    One network for all domains, computed once a row and shared by all cells.  ``norm`` holds the
+    One network for all domains, computed once per row and shared by all cells.  ``norm`` holds the
     DomainBatchNorm arguments of its batch norms, which are ordinary ones over all real rows.
 
     Inputs:  embedded (B, P) float32, weight (B,) float32.   Outputs: (B, K, K).

@@ -6,7 +6,7 @@ user is worth learning from.
     m_h = pool over positions of MultiHead_h(X_h)          4 heads, no bias, no residual
     gamma_2 = MLP([m_S | m_T])     importance for this user
     gamma_1 = Linear(c) + b_category     importance of the item for everybody
-    g = gamma_1 gamma_2  ("product", as published)   or   gamma_1 2 sigmoid(gamma_2)  ("gated")
+    g = gamma_1 gamma_2  ("product", official)   or   gamma_1 2 sigmoid(gamma_2)  ("gated")
 
 A pure function of its parameters phi, as bi-level training needs it.  Two algebraic facts keep it
 small: X W = h W_above + c W_below, so the candidate is not repeated along the history; and the mean
@@ -51,7 +51,6 @@ class Phi(NamedTuple):
 AT = Phi(*range(len(Phi._fields)))  # the position of each, for compiled code, which takes a tuple
 OF_GATE = Phi._fields[:9]  # what gamma_2 is made of
 UNDECAYED = ("category_bias", "prior")  # no product with a weight, so no decay
-GATE_STARTS = ("zero", "random")
 
 
 def phi_shapes(embed_dim, num_categories):
@@ -75,8 +74,8 @@ def phi_shapes(embed_dim, num_categories):
 def initial_phi(rng, embed_dim, num_categories, prior=1.0, gate_start="random"):
     """{name: float32 array}: linear maps uniform in +-1/sqrt(fan_in), category bias 0.
 
-    prior: initial value of the parameter ``prior`` (1 as published; 0 where it is a softplus).
-    gate_start: "random" as published; "zero": the last layer of gamma_2 is 0, so that all users'
+    prior: initial value of the parameter ``prior`` (official 1; 0 where it is a softplus).
+    gate_start: "random", official; "zero": the last layer of gamma_2 is 0, so that all users'
     gates are the same, 2 sigmoid(0) = 1, until it has learned otherwise.
     """
     shapes = phi_shapes(embed_dim, num_categories)._asdict()
@@ -149,8 +148,8 @@ class Importance(nn.Cell):
     use_items, use_users: gamma_1 and gamma_2 take part (both off: g = 0); category_bias;
     gated: g = gamma_1 2 sigmoid(gamma_2), else gamma_1 gamma_2; attn_mask: padded keys are masked;
     pool_len: mean over the real positions, else over all; prior: "fixed" 1, "learned"
-    softplus(prior) / ln 2, "relu" as published; mass_without_source: rows with e = 0 take part in
-    the softmax, as published.
+    softplus(prior) / ln 2, "relu" (official); mass_without_source: rows with e = 0 take part in
+    the softmax (official).
 
     Inputs, phi: the tensors of ``Phi`` in order.
     """

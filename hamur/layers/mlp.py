@@ -25,7 +25,7 @@ def tower_product(xs, weight, layout):
 
 
 def add_rows(xs, rows, layout):
-    """Add one row of numbers a tower: rows (T, H) or (1, H)."""
+    """Add one row of numbers per tower: rows (T, H) or (1, H)."""
     if layout[KIND] == "grouped":
         if rows.shape[0] > 1:
             rows = ops.gather(rows, layout[TABLE], 0)
@@ -68,7 +68,7 @@ class HiddenBlock(nn.Cell):
 class TowerMLP(nn.Cell):
     """A stack of hidden blocks, T towers side by side.
 
-    Inputs:  xs tuple of (rows, in), layout, keep: () or a dropout mask a block.
+    Inputs:  xs tuple of (rows, in), layout, keep: () or a dropout mask per block.
     Outputs: tuple of (rows, hidden_dims[-1]).
     """
 

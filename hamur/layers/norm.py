@@ -201,7 +201,7 @@ def _unbiased(total):
 
 
 def _split(rows, number):
-    """(T, H) -> one (T / number, H) a block."""
+    """(T, H) -> one (T / number, H) per block."""
     return (rows,) if number == 1 else ops.split(rows, 1, 0)
 
 

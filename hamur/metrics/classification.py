@@ -178,6 +178,12 @@ def cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
     return float(np.mean(np.maximum(z, 0.0) - z * labels + np.log1p(np.exp(-np.abs(z)))))
 
 
+def base_entropy(rates: np.ndarray) -> np.ndarray:
+    """H_k (T,) of a constant prediction at the base rates (T,), in nats."""
+    rates = np.asarray(rates, np.float64)
+    return -(rates * np.log(rates) + (1.0 - rates) * np.log(1.0 - rates))
+
+
 def label_entropy(labels: np.ndarray, names=None) -> np.ndarray:
     """H_k (T,) in nats of the best constant prediction for labels (N, T).
 
@@ -191,7 +197,7 @@ def label_entropy(labels: np.ndarray, names=None) -> np.ndarray:
                 f"task {name!r} has one class only in the {len(labels):,} training rows (every "
                 f"label is {rate:.0f}); leave the task out or use other rows."
             )
-    return -(rates * np.log(rates) + (1.0 - rates) * np.log(1.0 - rates))
+    return base_entropy(rates)
 
 
 def task_metrics(labels, logits, entropy, names, group=None) -> dict:

@@ -8,6 +8,8 @@ needs no model of its own.
 
 import numpy as np
 
+from hamur.metrics.classification import base_entropy
+
 BISECTIONS = 60
 
 
@@ -34,12 +36,6 @@ def soft_auc(scores: np.ndarray, probability: np.ndarray) -> float:
 def soft_entropy(logits: np.ndarray, probability: np.ndarray) -> float:
     """Mean cross entropy of logits (N,) when labels are drawn from probability (N,), in nats."""
     return float(np.mean(np.logaddexp(0.0, logits) - probability * logits))
-
-
-def base_entropy(rates: np.ndarray) -> np.ndarray:
-    """H_k (T,) of a constant prediction at the base rates (T,), in nats."""
-    rates = np.asarray(rates, np.float64)
-    return -(rates * np.log(rates) + (1.0 - rates) * np.log(1.0 - rates))
 
 
 def best_scores(probability: np.ndarray, offsets: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -129,8 +129,8 @@ class MetaHeac(MultiTaskModel):
         return ops.concat(logits, 1)
 
     def criticise(self, hidden, layout, keep):
-        """Logits (B, 5) of the critics; their statistics move once a task, as in the public
-        code."""
+        """Logits (B, 5) of the critics; their statistics move once per task, as in the
+        public code."""
         wide = self.critics(matmul(hidden, self.critics.layers[0].weight), layout, keep)
         logits = tuple([output(x) for output, x in zip(self.outputs, columns(wide, NUM_CRITICS))])
         return ops.concat(logits, 1)

@@ -7,8 +7,6 @@ from mindspore import Parameter, Tensor, nn
 
 from hamur.data.schema import Schema
 
-BATCHES = ("quota", "shuffled", "ordered")
-
 
 class ParameterGroup(NamedTuple):
     """Parameters that the optimiser treats alike."""

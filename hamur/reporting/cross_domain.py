@@ -13,7 +13,7 @@ from hamur.data.cross_domain.dataset import CATEGORY, ITEM, USER
 from hamur.data.cross_domain.implicit import observed
 from hamur.metrics import protocols
 from hamur.reporting import weights
-from hamur.reporting.tables import UNDEFINED, text_table
+from hamur.reporting.tables import UNDEFINED, number_text, text_table
 
 ONE_ROW = "leave_two_out gives every user one row"
 
@@ -98,12 +98,14 @@ def report_weights(folder: Path, columns: Mapping, title: str, say: Callable) ->
     weights.plot_weights(folder / "weights.png", columns, title)
     say(weights.category_table(weights.by_category(columns)))
     for name, value in summary["spearman"].items():
-        say(f"rank correlation of weight and influence over {name}: {_text(value)}")
+        say(f"rank correlation of weight and influence over {name}: {number_text(value, 3)}")
     if summary["planted"]:
+        weight, influence = (
+            number_text(summary["planted"][f"auc_{n}"], 3) for n in ("weight", "influence")
+        )
         say(
-            f"clean against harmful (synthetic, planted by category): AUC of the weight "
-            f"{_text(summary['planted']['auc_weight'])}, of the influence "
-            f"{_text(summary['planted']['auc_influence'])}"
+            f"clean against harmful (synthetic, planted by category): AUC of the weight {weight}, "
+            f"of the influence {influence}"
         )
     return summary
 
@@ -118,10 +120,6 @@ def planted_of_fixed_weights(harmful: np.ndarray | None, arm: str) -> dict | Non
     return {"auc_weight": auc, "auc_influence": None, "behaviours": len(clean)}
 
 
-def _text(value: float | None) -> str:
-    return UNDEFINED if value is None else f"{value:.3f}"
-
-
 def results_table(content: dict) -> str:
     """Validation and test figures, and the ranking."""
     rows = []
@@ -129,7 +127,7 @@ def results_table(content: dict) -> str:
         entry = content[name]
         numbers = [entry["auc"], entry["logloss"], entry["ece"]]
         numbers += [entry[f"gauc_{group}"]["value"] for group in ("item", "category")]
-        texts = [UNDEFINED if value is None else f"{value:.4f}" for value in numbers]
+        texts = [number_text(value) for value in numbers]
         span = entry["auc_ci"]
         texts.insert(1, f"{span[0]:.4f} - {span[1]:.4f}" if span else UNDEFINED)
         rows.append([name, f"{entry['rows']:,}", *texts])

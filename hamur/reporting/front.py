@@ -8,8 +8,8 @@ import numpy as np
 from hamur import metrics
 from hamur.files import replacing
 from hamur.metrics import fronts
-from hamur.metrics.exact_front import best_scores
-from hamur.reporting.tables import UNDEFINED, text_table
+from hamur.metrics.exact_front import best_scores, sigmoid
+from hamur.reporting.tables import number_text, text_table
 
 COLUMNS = ("auc", "logloss", "ne", "gauc")
 MIN_ERRORS = 2.0
@@ -51,7 +51,7 @@ def posthoc_logits(logits, preferences, offsets, entropy) -> np.ndarray:
     In each row s solves sum_k w_k sigmoid(s + b_k) = sum_k w_k p_k with w_k = r_k / H_k: what a
     preference gains without a network that knows it.  logits (N, T) of the model; offsets b (T,).
     """
-    p = 1.0 / (1.0 + np.exp(-np.asarray(logits, np.float64)))
+    p = sigmoid(np.asarray(logits, np.float64))
     scores = [best_scores(p, offsets, r / entropy) for r in np.asarray(preferences, np.float64)]
     return np.stack(scores, axis=1)[:, :, None] + offsets
 
@@ -146,8 +146,7 @@ def front_table(entries, tasks) -> str:
     for entry in entries:
         row = [" ".join(f"{r:.3f}" for r in entry["preference"])]
         for task in tasks:
-            values = (entry["tasks"][task].get(name) for name in ("auc", "ne", "gauc"))
-            row += [UNDEFINED if value is None else f"{value:.4f}" for value in values]
+            row += [number_text(entry["tasks"][task].get(name)) for name in ("auc", "ne", "gauc")]
         rows.append(row)
     return text_table(header, rows)
 

@@ -57,7 +57,7 @@ def metrics_table(report: dict, domain_names: Sequence[str]) -> str:
     rows = [_metrics_row(name, entry) for name, entry in zip(domain_names, entries, strict=True)]
     rows.append(_metrics_row("all rows", report))
     for name, key in (("mean of domains", "macro_auc"), ("worst domain", "worst_auc")):
-        rows.append([name, "", "", _number(report[key]), "", ""])
+        rows.append([name, "", "", number_text(report[key]), "", ""])
     notes = [
         f"\n{name}: undefined figures, {entry['reason']}"
         for name, entry in zip(domain_names, entries, strict=True)
@@ -68,11 +68,18 @@ def metrics_table(report: dict, domain_names: Sequence[str]) -> str:
 
 def _metrics_row(name: str, entry: dict) -> list[str]:
     counts = [f"{entry['rows']:,}", f"{entry['positives']:,}"]
-    calibration = _number(entry["calibration"], digits=3)
-    return [str(name), *counts, _number(entry["auc"]), _number(entry["logloss"]), calibration]
+    calibration = number_text(entry["calibration"], digits=3)
+    return [
+        str(name),
+        *counts,
+        number_text(entry["auc"]),
+        number_text(entry["logloss"]),
+        calibration,
+    ]
 
 
-def _number(value: float | None, digits: int = 4) -> str:
+def number_text(value: float | None, digits: int = 4) -> str:
+    """A figure as text, also an undefined one."""
     return UNDEFINED if value is None else f"{value:.{digits}f}"
 
 

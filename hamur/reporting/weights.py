@@ -28,7 +28,7 @@ def mean_or_none(values: np.ndarray) -> float | None:
 
 
 def by_category(columns: Mapping[str, np.ndarray]) -> list[dict]:
-    """A row a category, the most trusted first: behaviours, mean weight and influence, share of
+    """One row per category, the most trusted first: behaviours, mean weight and influence, share of
     harmful ones where known."""
     rows = []
     names, group = np.unique(columns["category"], return_inverse=True)
@@ -87,9 +87,7 @@ def write_weights(folder: Path, columns: Mapping[str, np.ndarray]) -> dict:
     names = [name for name in COLUMNS if name in columns]
     plain = {name: columns[name].tolist() for name in names}
     plain["influence"] = ["" if value != value else value for value in plain["influence"]]
-    write_history(
-        folder / "weights.csv", [dict(zip(names, row)) for row in zip(*plain.values())]
-    )  # fmt: skip
+    write_history(folder / "weights.csv", [dict(zip(names, row)) for row in zip(*plain.values())])
     categories = by_category(columns)
     write_history(folder / "weights_by_category.csv", categories)
     return {"spearman": agreement(columns, categories), "planted": planted_report(columns)}
@@ -128,7 +126,7 @@ def label_levels(rows: Sequence[Mapping]) -> list[int]:
 
 
 def plot_weights(path: Path, columns: Mapping[str, np.ndarray], title: str) -> None:
-    """Left: mean weight against mean influence, a circle a category, the largest ones named;
+    """Left: mean weight against mean influence, a circle per category, the largest ones named;
     right: all weights."""
     categories = by_category(columns)
     with picture(path, (9.5, 3.9), title, columns=2) as (_, ((left, right),)):
@@ -181,7 +179,7 @@ def plot_weight_range(axis, updates: Sequence[Mapping]) -> None:
 
 
 def plot_history(path: Path, history: Sequence[Mapping], title: str) -> None:
-    """Validation AUC an epoch; prior, if it is learned, development loss and residual an upper
+    """Validation AUC per epoch; prior, if it is learned, development loss and residual per upper
     update, or where no system is solved, the weights."""
     epochs = [row for row in history if row["kind"] == "epoch"]
     updates = [row for row in history if row["kind"] == "upper"]

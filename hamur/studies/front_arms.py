@@ -19,7 +19,7 @@ from hamur.training.preference.samplers import evaluation_preferences
 from hamur.training.preference.step import RepeatedStep
 
 SIZES = dict(embed_dim=16, expert_dims=(64, 32), tower_dims=(32, 16))
-PUBLISHED_DECAY = 1e-6
+OFFICIAL_DECAY = 1e-6
 OWN_TOWERS = ("official", "per_task")  # one tower per task: no point that one score could reach
 RESAMPLES = 40  # of search pages, to tell a span from noise
 EXPERTS = {2: 4}  # with more tasks: one for each corner, each edge from one to another, the centre
@@ -120,7 +120,7 @@ class SeedStudy:
     def train(self, scalarisation, model, fixed=None, step=training.preference_step):
         """Train one model; its logits (N, R, T) on the test rows, at all preferences or the fixed
         one."""
-        config, published = self.config, scalarisation == "official"
+        config, official = self.config, scalarisation == "official"
         points = self.preferences if fixed is None else np.array([fixed], np.float32)
         criterion = config.criterion if fixed is None else "weighted_loss"
         trainer = training.Trainer(
@@ -129,10 +129,10 @@ class SeedStudy:
             batch_size=config.batch_size,
             seed=self.seed,
             learning_rate=config.learning_rate,
-            weight_decay=PUBLISHED_DECAY if published else config.weight_decay,
-            averaging=0.0 if published else AVERAGING,
+            weight_decay=OFFICIAL_DECAY if official else config.weight_decay,
+            averaging=0.0 if official else AVERAGING,
             patience=config.patience,
-            criterion="auc_hypervolume" if published else criterion,
+            criterion="auc_hypervolume" if official else criterion,
             evaluation=partial(
                 training.TaskEvaluation, preferences=points, entropy=self.entropy, weights=points
             ),

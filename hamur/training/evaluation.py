@@ -80,7 +80,7 @@ class TaskEvaluation:
         if criterion == "auc_hypervolume" and not self.aucs_defined:
             warnings.warn(
                 "a task has one class only in the validation split, and no AUC there: the epoch is "
-                "chosen by the mean loss in place of the published rule.",
+                "chosen by the mean loss in place of the public code's rule.",
                 stacklevel=2,
             )
 

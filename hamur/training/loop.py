@@ -184,7 +184,7 @@ class TrainingLoop:
         names = ["seed", "learning_rate", "weight_decay", "decay", "embedding_decay", "averaging"]
         names += ["criterion"]
         signature = {name: getattr(trainer, name) for name in names}
-        return signature | {"steps": self.batches.steps, "rows a step": self.batches.batch_rows}
+        return signature | {"steps": self.batches.steps, "rows per step": self.batches.batch_rows}
 
     def save(self):
         # Before the state: a run killed in between repeats the epoch and writes the same file.

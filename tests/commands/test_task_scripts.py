@@ -32,7 +32,8 @@ def read(folder, name="metrics.json"):
 
 def assert_all_metrics(content, tasks=("click", "conversion")):
     """All of TASK_METRICS for each task, split and preference, undefined ones with a reason."""
-    places = [content["valid"], content["test"], *content.get("front", ())]
+    fronts = [*content.get("front", ()), *content.get("front_valid", ())]
+    places = [content["valid"], content["test"], *fronts]
     for place in places:
         assert tuple(place["tasks"]) == tuple(tasks)
         for number, entry in enumerate(place["tasks"].values()):
@@ -41,6 +42,7 @@ def assert_all_metrics(content, tasks=("click", "conversion")):
     if "front" in content:
         assert set(content["front_measures"]) >= FRONT_MEASURES
         assert {"posthoc", "reference", "head"} <= set(content)
+        assert len(content["front_valid"]) == len(content["front"])
     else:
         assert 0 < content["hv_published"] < 1
     assert content["selected_on"] == "valid"

@@ -6,5 +6,5 @@ behaviours.
     hypergradient   estimators for any bi-level problem
     conet_problem, graphs   CoNet as such a problem, compiled
     second_order_check      second derivatives are right in this build
-    prediction, report      scores of target rows; what the upper level learned
+    report    what the upper level learned
 """

@@ -12,9 +12,6 @@ from hamur.data.cross_domain.collate import Batch
 from hamur.training.bilevel import graphs
 from hamur.training.bilevel.graphs import tensor
 
-FIRST_CROSS = 7  # position of the first cross matrix in TowerLoss
-FIRST_ATTACHED = 11  # in AttachedTowerLoss
-
 
 def perceptron_inputs(batch: Batch) -> tuple:
     """What `BehaviourPerceptron` takes of a batch."""
@@ -34,26 +31,30 @@ class ProblemGraphs:
     def __init__(self, model, perceptron, attached: bool):
         self.model, self.perceptron, self.attached = model, perceptron, attached
         loss = graphs.TowerLoss(model.config.slope)
-        crosses = range(len(model.cross))
-        system = (0, *(FIRST_CROSS + n for n in crosses))
+        crosses = len(model.cross)
+        system = (0, *positions(loss.first_cross, crosses))
         self.rows = graphs.TableRows(model)
         self.gradients = graphs.Gradients(loss, system)
         self.influence = graphs.second_order(loss, system, (1,))
         pulled = graphs.PulledLogits(model.config.slope)
         self.pulled = graphs.Gradients(pulled, (*system, 1))
         self.jacobian_product = graphs.second_order(pulled, system, (1,))
-        self.phi_product = graphs.Gradients(
-            graphs.PhiProduct(perceptron), tuple(range(8, 8 + graphs.NUM_PHI)), has_aux=True
-        )
+        product = graphs.PhiProduct(perceptron)
+        phi = positions(product.first_phi, graphs.NUM_PHI)
+        self.phi_product = graphs.Gradients(product, phi, has_aux=True)
         if attached:
             loss = graphs.AttachedTowerLoss(
                 model.config.slope, perceptron.importance, perceptron.prior_weight
             )
-            system = (0, *(FIRST_ATTACHED + n for n in crosses))
-            first_phi = FIRST_ATTACHED + len(model.cross)
-            phi = tuple(range(first_phi, first_phi + graphs.NUM_PHI))
+            system = (0, *positions(loss.first_cross, crosses))
+            phi = positions(loss.first_cross + crosses, graphs.NUM_PHI)
             self.mixed = graphs.second_order(loss, system, phi)
         self.hvp = graphs.second_order(loss, system, system)
+
+
+def positions(first: int, number: int) -> tuple[int, ...]:
+    """So many arguments of a compiled function, from this one on."""
+    return tuple(range(first, first + number))
 
 
 class CoNetProblem:
@@ -88,7 +89,6 @@ class CoNetProblem:
         self.rows = cells.rows(Tensor(padded))
         self.local = tensor(local.reshape(lower.ids.shape).astype(np.int32))
         self.mask = self.scope_mask(scope, model)
-        self.hvp = self.product
         self.curvature = None  # (2, B), by the first `gauss_newton`
 
     def scope_mask(self, scope, model) -> np.ndarray:
@@ -148,16 +148,14 @@ class CoNetProblem:
 
     def vectors(self, x: np.ndarray) -> list[Tensor]:
         """A vector (N,) as table rows and cross matrices."""
-        rows, *cross = np.split(
-            x, np.cumsum([self.places * self.dim, *self.cross_sizes[:-1]])
-        )  # fmt: skip
+        rows, *cross = np.split(x, np.cumsum([self.places * self.dim, *self.cross_sizes[:-1]]))
         shapes = [weight.shape for weight in self.cross]
         return [
             tensor(rows.reshape(self.places, self.dim)),
             *(tensor(part.reshape(shape)) for part, shape in zip(cross, shapes)),
         ]
 
-    def product(self, x: np.ndarray) -> np.ndarray:
+    def hvp(self, x: np.ndarray) -> np.ndarray:
         """H x inside the scope."""
         if self.cells.attached:
             arguments = self.attached_arguments()
@@ -203,9 +201,7 @@ class CoNetProblem:
             of_user = p[: self.places * self.dim].reshape(self.places, self.dim)[at]
             c = (rows[:, :, 0].sum(0) * of_user).sum(-1)
         else:
-            _, by_weight = self.cells.influence(
-                *self.vectors(p), *self.arguments(), *self.cross
-            )  # fmt: skip
+            _, by_weight = self.cells.influence(*self.vectors(p), *self.arguments(), *self.cross)
             c = first(by_weight).asnumpy()[0].astype(np.float64)
         return self.prior_weight * self.lower.has_source * self.lower.row_mask * c
 

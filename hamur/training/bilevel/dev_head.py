@@ -60,7 +60,7 @@ class VectorAdam:
         self.steps, self.first, self.second = 0, {}, {}
 
     def __call__(self, values: dict, gradients: dict, rate: float | dict) -> dict:
-        """The values after one step; all arrays keep their dtype.  rate: one, or one a name."""
+        """The values after one step; all arrays keep their dtype.  rate: one, or one per name."""
         self.steps += 1
         moved = {}
         for name, gradient in gradients.items():

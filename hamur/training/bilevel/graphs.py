@@ -9,10 +9,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from hamur.layers.importance import Phi
 from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
 
-NUM_PHI = 13  # tensors of phi
+NUM_PHI = len(Phi._fields)
 
 
 def tensor(array) -> Tensor:
@@ -95,6 +96,8 @@ class TowerLoss(nn.Cell):
     rows (R, E) are the table's rows that occur, ids (2, B, 3) point into them.
     """
 
+    first_cross = 7  # position of the first cross matrix in `construct`
+
     def __init__(self, slope):
         super().__init__()
         self.slope = slope
@@ -119,6 +122,8 @@ class PulledLogits(TowerLoss):
 
 class AttachedTowerLoss(nn.Cell):
     """TowerLoss with w(phi, theta) inside; the last NUM_PHI arguments are phi."""
+
+    first_cross = 11
 
     def __init__(self, slope, importance, prior_weight):
         super().__init__()
@@ -189,6 +194,8 @@ def second_order(loss, positions, wanted):
 
 class PhiProduct(nn.Cell):
     """(< w(phi), c > for a constant c, w (B,)) at the present theta."""
+
+    first_phi = 8  # position of the first tensor of phi in `construct`
 
     def __init__(self, perceptron):
         super().__init__(auto_prefix=False)

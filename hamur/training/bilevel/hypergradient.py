@@ -39,7 +39,7 @@ class BilevelProblem(Protocol):
         """p as it is used; the identity gives the hypergradient itself."""
 
     def influence(self, p: np.ndarray) -> np.ndarray:
-        """c, one number a row of the lower batch."""
+        """c, one number per row of the lower batch."""
 
     def phi_gradient(self, influence: np.ndarray, p: np.ndarray) -> dict[str, np.ndarray]:
         """-(dw/dphi)' c by name of the parameter; p is the preconditioned one."""

@@ -76,7 +76,8 @@ def self_test(make: Callable = graphs.second_order) -> None:
         parts = gradient(weights=unit.reshape(2, ROWS))
         influence[number] = sum(float((a * b).sum()) for a, b in zip(parts, v))
 
-    loss, system = graphs.TowerLoss(SLOPE), (0, *range(7, 7 + len(cross)))
+    loss = graphs.TowerLoss(SLOPE)
+    system = (0, *range(loss.first_cross, loss.first_cross + len(cross)))
     floats = (np.ones((2, ROWS, 3, 1)), *list(constants.values())[1:])
     arguments = [
         *map(graphs.tensor, (*v, rows, weights)), Tensor(constants["ids"]),

@@ -24,6 +24,7 @@ from hamur.training.bilevel.options import BilevelOptions
 from hamur.training.bilevel.second_order_check import self_test
 from hamur.training.bilevel.upper import UpperLevel
 from hamur.training.evaluation import CrossDomainEvaluation
+from hamur.training.supervised import CompiledStep
 from hamur.training.trainer import Trainer
 
 OFFICIAL_DECAY = 2.0  # of the variant annealed, unless aux_decay says otherwise
@@ -73,23 +74,8 @@ class AttachedLoss(nn.Cell):
         return losses.sum(), losses[-1].sum()
 
 
-class LowerStep(nn.Cell):
-    """One Adam update of theta; returns the mean target loss, and the whole loss.  columns: the
-    arguments of the loss."""
-
-    def __init__(self, loss, optimizer):
-        super().__init__(auto_prefix=False)
-        self.loss, self.optimizer = loss, optimizer
-        self.gradients = ops.value_and_grad(loss, None, optimizer.parameters, has_aux=True)
-
-    def construct(self, learning_rate, *columns):
-        (whole, target), gradients = self.gradients(*columns)
-        updated = self.optimizer(gradients, learning_rate)
-        return ops.depend(target, updated), ops.depend(whole, updated)
-
-
 class WeightedStep(nn.Cell):
-    """LowerStep with the perceptron's weights at the theta before it, as constants."""
+    """An update of theta with the perceptron's weights at the theta before it, as constants."""
 
     def __init__(self, perceptron, step):
         super().__init__(auto_prefix=False)
@@ -116,7 +102,7 @@ class BilevelStep:
         self.model, self.rows, self.options = model, rows, options
         self.steps_per_epoch = -(-len(rows) // size)
         self.upper_rows, self.upper = [], None
-        self.cell = LowerStep(LowerLoss(model), optimizer)
+        self.cell = CompiledStep(LowerLoss(model), optimizer, has_aux=True)
         if options.variant == "oracle" and rows.harmful is None:
             raise ValueError("--arm oracle needs --truth, which only a generated pair has.")
         if options.learns:
@@ -126,14 +112,14 @@ class BilevelStep:
             perceptron = BehaviourPerceptron(model, options.prior_weight)
             self.upper = UpperLevel(perceptron, rows, options, seed)
             if attached:
-                self.cell = LowerStep(AttachedLoss(perceptron), optimizer)
+                self.cell = CompiledStep(AttachedLoss(perceptron), optimizer, has_aux=True)
             else:
                 self.cell = WeightedStep(perceptron, self.cell)
         self.cell.set_train()
 
     def __call__(self, batch: Batch, learning_rate: float, number: int) -> Tensor:
         inputs = map(tensor, self.inputs(batch, number))
-        target, whole = self.cell(Tensor(learning_rate, ms.float32), *inputs)
+        whole, target = self.cell(Tensor(learning_rate, ms.float32), *inputs)
         done, epoch = number + 1, number // self.steps_per_epoch
         self.log(batch, target, number)
         if self.upper and done % self.options.interval == 0 and epoch > self.options.pre_epoch:

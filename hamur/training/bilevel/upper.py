@@ -9,7 +9,7 @@ from scipy.special import entr
 
 from hamur.data.cross_domain.collate import DEV, UPPER, Batch, CrossDomainRows, stream
 from hamur.data.cross_domain.dataset import USER
-from hamur.layers.importance import OF_GATE
+from hamur.layers import importance
 from hamur.training.bilevel import hypergradient
 from hamur.training.bilevel.conet_problem import (
     CoNetProblem,
@@ -23,8 +23,8 @@ from hamur.training.bilevel.options import BilevelOptions
 
 FEATURE_ROWS = 4096  # rows of a pass for the head's features
 CLIP = 10.0
-UNDECAYED = ("phi.prior", "phi.category_bias")
-GATED = tuple(f"phi.{name}" for name in OF_GATE)
+UNDECAYED = tuple(f"phi.{name}" for name in importance.UNDECAYED)
+GATED = tuple(f"phi.{name}" for name in importance.OF_GATE)
 
 
 class UpperLevel:
@@ -150,9 +150,7 @@ class UpperLevel:
         train, options = self.rows.train, self.options
         if options.aligned:
             users = dev_rows.sparse[:, USER]
-            users = np.resize(
-                users, options.upper_batchsize
-            )  # more than once, where they are fewer
+            users = np.resize(users, options.upper_batchsize)  # again, where they are fewer
             begin, end = self.first_of_user[users], self.first_of_user[users + 1]
             index = begin + (rng.random(len(users)) * (end - begin)).astype(np.int64)
         else:
@@ -232,7 +230,7 @@ class UpperLevel:
 
     def prior(self) -> float:
         """The common factor of the weights."""
-        value = float(self.perceptron.phi[-1].asnumpy()[0])
+        value = float(self.perceptron.phi[importance.AT.prior].asnumpy()[0])
         mode = self.perceptron.importance.prior
         if mode == "learned":
             return float(np.logaddexp(0.0, value) / np.log(2.0))

@@ -1,5 +1,5 @@
 """Training of several tasks at once: the preference step with its samplers and scalarisations,
-MetaHeac's second-order step, masks, objective, prediction and serving.
+MetaHeac's second-order step, objective and serving.
 
-One file an idea; the networks are in `hamur.models`, the measures of a front in `hamur.metrics`.
+One file per idea; the networks are in `hamur.models`, the measures of a front in `hamur.metrics`.
 """

@@ -15,7 +15,7 @@ from hamur.training.preference.objective import COLUMNS, task_losses
 from hamur.training.supervised import CompiledStep, draw_masks
 
 INNER_RATE = 2e-4
-BATCHES_AN_UPDATE = 2
+BATCHES_PER_UPDATE = 2
 MIN_ROWS = 2  # real rows that a half batch needs
 
 
@@ -45,10 +45,10 @@ class OuterLoss(nn.Cell):
         self.first_order = order == "first"
 
     def construct(self, sparse, dense, labels, weight, keep):
-        half = sparse.shape[0] // (2 * BATCHES_AN_UPDATE)
+        half = sparse.shape[0] // (2 * BATCHES_PER_UPDATE)
         start = self.loss.model.task_embedding + 0.0
         total = 0.0
-        for batch in range(BATCHES_AN_UPDATE):
+        for batch in range(BATCHES_PER_UPDATE):
             first = 2 * half * batch
             support = self.rows(first, half, sparse, dense, labels, weight, keep)
             query = self.rows(first + half, half, sparse, dense, labels, weight, keep)
@@ -56,7 +56,7 @@ class OuterLoss(nn.Cell):
             if self.first_order:
                 slope = ops.stop_gradient(slope)
             total = total + self.loss(start - INNER_RATE * slope, *query)
-        return total / BATCHES_AN_UPDATE
+        return total / BATCHES_PER_UPDATE
 
     def rows(self, first, count, sparse, dense, labels, weight, keep):
         """The inputs of `loss`, less Z, for rows first to first + count."""
@@ -76,11 +76,11 @@ class MetaStep:
 
     A batch without a partner at the end of an epoch, or with fewer than two real rows in a half, is
     dropped and counted; an odd batch leaves its last row out.
-    Raises:  ValueError: fewer than two batches an epoch, so that nothing would ever be trained.
+    Raises:  ValueError: fewer than two batches per epoch, so that nothing would ever be trained.
     """
 
     def __init__(self, model, optimizer, quotas, seed, steps_per_epoch):
-        if steps_per_epoch < BATCHES_AN_UPDATE:
+        if steps_per_epoch < BATCHES_PER_UPDATE:
             raise ValueError(
                 "metaheac updates once every 2 batches, but an epoch has one; use a smaller "
                 "--batch_size or --meta_order none."

@@ -4,7 +4,7 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from hamur.layers.primitives import cross_entropies, matmul
-from hamur.training.preference.scalarise import COSINE_EPSILON, PUBLISHED_WEIGHT
+from hamur.training.preference.scalarise import COSINE_EPSILON, OFFICIAL_WEIGHT
 
 # Columns of a batch in the order in which every loss of several tasks takes them.
 COLUMNS = ("sparse", "dense", "labels", "weight")
@@ -35,7 +35,7 @@ class TaskObjective(nn.Cell):
         losses = task_losses(logits, labels, weight)
         if self.official:
             similarity = cosine(losses, 1.0 - preferences)
-            total = (preferences * losses).sum() - PUBLISHED_WEIGHT * similarity
+            total = (preferences * losses).sum() - OFFICIAL_WEIGHT * similarity
         else:
             total = (coefficients * losses).sum()
         if self.calibrator > 0.0:

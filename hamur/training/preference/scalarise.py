@@ -3,7 +3,7 @@
 The coefficients are data for the training step: they come from smoothed losses of the past, since a
 batch at natural rates holds about one conversion and a non-linear function of its loss would be
 noise.  A coefficient below zero would make the network worse at a task on purpose; only the
-published rule can produce one.
+official rule can produce one.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from hamur.metrics.fronts import clipped, hypervolume_gradient
 
 TEMPERATURE = 0.05
 COSMOS_WEIGHT = 0.05
-PUBLISHED_WEIGHT = 0.05
+OFFICIAL_WEIGHT = 0.05
 HYPERVOLUME_WEIGHT = 4.0
 COSINE_EPSILON = 1e-8
 
@@ -43,7 +43,7 @@ def cosmos(losses, preferences, weight=COSMOS_WEIGHT):
     return preferences - weight * cosine_gradient(losses, 1.0 / clipped(preferences))
 
 
-def official(losses, preferences, weight=PUBLISHED_WEIGHT):
+def official(losses, preferences, weight=OFFICIAL_WEIGHT):
     """r_k - weight d cos(L, 1 - r) / dL_k with raw losses, as the public code has it.
 
     Negative for a rare task over much of the simplex: the network then climbs on that task's loss.
