@@ -5,29 +5,14 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is an optional extra")
 
-import mindspore as ms
 from torch_forms import TorchStep
 from torch_plan import plan_of
 
-from hamur import training
-from hamur.data.table import Table
 from hamur.layers import AdapterConfig
 from tests.support import networks
+from tests.support.networks import eager  # noqa: F401
 
 QUOTAS = (9, 12, 10)  # above min_domain_rows, where routed PyTorch has no other rule
-
-
-def two_losses(model, batch):
-    """Losses of two steps of ours."""
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    labels, weight = batch["labels"][:, None], np.ones(len(batch["domain"]), np.float32)
-    table = Table(batch["sparse"], batch["dense"], labels, batch["domain"], weight=weight)
-    quotas = QUOTAS if model.batches == "quota" else None
-    optimizer = training.Adam(model.parameter_groups(), weight_decay=1e-3)
-    step = training.supervised_step(model, optimizer, quotas, 0)
-    losses = [float(step(table, 1e-2, number).asnumpy()) for number in range(2)]
-    ms.set_context(mode=ms.GRAPH_MODE)
-    return losses
 
 
 @pytest.mark.parametrize(
@@ -47,4 +32,5 @@ def test_restatement_takes_the_same_steps(name, config, form):
     theirs = TorchStep(plan_of(name, model, QUOTAS), form, 1e-2, 1e-3)
     arguments = [batch[part] for part in ("sparse", "dense", "domain", "labels")]
     found = [theirs(*arguments) for _ in range(2)]
-    np.testing.assert_allclose(found, two_losses(model, batch), atol=2e-4)
+    expected = networks.supervised_steps(model, batch, 2, 1e-2, weight_decay=1e-3)
+    np.testing.assert_allclose(found, expected, atol=2e-4)

@@ -88,35 +88,19 @@ def test_a_foreign_network_trains_and_stays_batch_invariant(network_class, compi
     np.testing.assert_allclose(single, whole[:1], atol=1e-6)
 
 
-def adapter_inputs(rows=12):
+def adapter_inputs(rows=(4, 4, 4)):
     random = np.random.default_rng(2)
-    hidden, embedded = (random.normal(0, 1, (rows, n)).astype(np.float32) for n in (H, P))
-    return (
-        Tensor(hidden),
-        Tensor(embedded),
-        Tensor(np.repeat(np.arange(D), rows // D).astype(np.int32)),
-    )
+    hidden, embedded = (random.normal(0, 1, (sum(rows), n)).astype(np.float32) for n in (H, P))
+    return Tensor(hidden), Tensor(embedded), Tensor(np.repeat(np.arange(D), rows).astype(np.int32))
 
 
-def test_sorted_rows_with_counts_equal_any_composition():
-    hidden, embedded, domain = adapter_inputs()
-    adapter = HyperAdapter(P, (H,), D, SMALL)
-    selected = adapter(hidden, embedded, domain).asnumpy()
-    sliced = adapter(hidden, embedded, domain, None, (4, 4, 4)).asnumpy()
-    np.testing.assert_allclose(sliced, selected, atol=1e-6)
-    np.testing.assert_array_equal(
-        adapter(hidden, embedded, domain, Tensor(np.ones(12, np.float32))).asnumpy(), selected
-    )
-
-
-def test_a_domain_without_rows_is_skipped():
-    hidden, embedded, _ = adapter_inputs()
-    domain = Tensor(np.repeat([0, 2], 6).astype(np.int32))
-    adapter = HyperAdapter(P, (H,), D, SMALL)
-    selected = adapter(hidden, embedded, domain).asnumpy()
-    np.testing.assert_allclose(
-        adapter(hidden, embedded, domain, None, (6, 0, 6)).asnumpy(), selected, atol=1e-6
-    )
+@pytest.mark.parametrize("rows", [(4, 4, 4), (6, 0, 6)])
+def test_sorted_rows_with_counts_equal_any_composition(rows):
+    inputs, adapter = adapter_inputs(rows), HyperAdapter(P, (H,), D, SMALL)
+    selected = adapter(*inputs).asnumpy()
+    np.testing.assert_allclose(adapter(*inputs, None, rows).asnumpy(), selected, atol=1e-6)
+    ones = Tensor(np.ones(12, np.float32))
+    np.testing.assert_array_equal(adapter(*inputs, ones).asnumpy(), selected)
 
 
 def test_zero_scale_is_the_identity():

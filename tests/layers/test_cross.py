@@ -5,7 +5,8 @@ import pytest
 from mindspore import Tensor
 
 from hamur.layers import CrossNetwork
-from hamur.layers.routing import combine, dispatch, make_layout, single_layout
+from hamur.layers.routing import combine, dispatch
+from tests.support.networks import layout_of
 from tests.support.oracle import cross_network
 
 
@@ -19,8 +20,7 @@ def test_one_layer_by_hand():
     network.weight.set_data(Tensor(np.array([[[1.0, -1.0]]], np.float32)))
     network.bias.set_data(Tensor(np.array([[[0.5, 0.0]]], np.float32)))
     x = np.array([[2.0, 3.0]], np.float32)
-    layout = single_layout(Tensor([0]), Tensor([1.0]))
-    np.testing.assert_allclose(crossed(network, x, layout), [[0.5, 0.0]], atol=1e-6)
+    np.testing.assert_allclose(crossed(network, x, layout_of([0])), [[0.5, 0.0]], atol=1e-6)
 
 
 @pytest.mark.parametrize("num_layers", [1, 2, 7])
@@ -34,12 +34,7 @@ def test_equals_the_recursion(num_domains, num_layers):
     bias = random.normal(0.0, 0.5, (num_domains, num_layers, 5)).astype(np.float32)
     network.bias.set_data(Tensor(bias))
     weight = network.weight.asnumpy()
-    layout = single_layout(Tensor(domain), Tensor(np.ones(len(domain), np.float32)))
-    if num_domains > 1:
-        layout = make_layout(
-            Tensor(domain), Tensor(np.ones(len(domain), np.float32)), quotas, num_domains, "own"
-        )
-    found = crossed(network, x, layout)
+    found = crossed(network, x, layout_of(domain, None, quotas, num_domains))
     for d in range(num_domains):
         mine = domain == d
         expected = cross_network(x[mine].astype(np.float64), weight[d], bias[d])

@@ -6,18 +6,11 @@ import pytest
 from mindspore import Tensor
 
 from hamur.layers import DomainBatchNorm
-from hamur.layers.routing import KIND, combine, dispatch, make_layout, single_layout
+from hamur.layers.routing import KIND, combine, dispatch
+from tests.support.networks import layout_of
 from tests.support.oracle import NormRule, norm_statistics
 
 COLUMN = np.array([[1.0], [2.0], [6.0]], np.float32)  # mean 3, variance 14/3 biased, 7 unbiased
-
-
-def layout_of(domain, weight=None, quotas=None, num_domains=1, tower_rows="own"):
-    domain = np.asarray(domain, np.int32)
-    weight = np.ones(len(domain), np.float32) if weight is None else np.asarray(weight, np.float32)
-    if num_domains == 1:
-        return single_layout(Tensor(domain), Tensor(weight))
-    return make_layout(Tensor(domain), Tensor(weight), quotas, num_domains, tower_rows)
 
 
 def run(norm, x, layout, training=True):

@@ -1,6 +1,7 @@
 """Outputs, loss, gradients and running statistics of the six models against the NumPy oracle."""
 
 import functools
+from itertools import product
 
 import numpy as np
 import pytest
@@ -25,17 +26,21 @@ def filled_batch(quotas=QUOTAS, seed=1):
     return batch
 
 
-def assert_equal_to_oracle(name, model, batch, quotas=None):
-    """Logits and running statistics of one training and one evaluation pass, within 1e-5."""
+def assert_pass(found, model, batch, expected):
+    """Logits of the real rows and running statistics after a pass, within 1e-5."""
+    real = batch["weight"] > 0
+    np.testing.assert_allclose(found[real], expected.logits[real], atol=1e-5, rtol=1e-5)
+    after = networks.arrays(model)
+    for key, values in expected.running.items():
+        np.testing.assert_allclose(after[key], values, atol=1e-5, rtol=1e-5, err_msg=key)
+
+
+def assert_equal_to_oracle(name, model, batch):
+    """One training and one evaluation pass."""
     before, network = networks.arrays(model), networks.network_of(name, model)
     for training in (True, False):
         expected = oracle.forward(network, before, **networks.inputs(batch), training=training)
-        found = networks.logits(model, batch, training, quotas)
-        real = batch["weight"] > 0
-        np.testing.assert_allclose(found[real], expected.logits[real], atol=1e-5, rtol=1e-5)
-        after = networks.arrays(model)
-        for key, values in expected.running.items():
-            np.testing.assert_allclose(after[key], values, atol=1e-5, rtol=1e-5, err_msg=key)
+        assert_pass(networks.logits(model, batch, training), model, batch, expected)
         networks.restore(model, before)
 
 
@@ -116,11 +121,7 @@ def test_dropout_multiplies_by_the_masks_it_is_given(name, quotas, changes):
     expected = oracle.forward(
         networks.network_of(name, model), before, **networks.inputs(batch), training=True, keep=keep
     )
-    real = batch["weight"] > 0
-    np.testing.assert_allclose(found[real], expected.logits[real], atol=1e-5, rtol=1e-5)
-    after = networks.arrays(model)
-    for key, values in expected.running.items():
-        np.testing.assert_allclose(after[key], values, atol=1e-5, rtol=1e-5, err_msg=key)
+    assert_pass(found, model, batch, expected)
 
 
 @pytest.mark.parametrize(
@@ -176,22 +177,17 @@ def model_in_turn(switch, preset):
     return networks.ADAPTED[(2 * list(SWITCHES).index(switch) + (preset == "official")) % 3]
 
 
-@pytest.mark.parametrize("preset", ["paper", "official"])
-@pytest.mark.parametrize("switch", SWITCHES)
-def test_every_switch_alone(switch, preset):
-    """One model per switch, in turn; all three with the slow tests."""
-    name = model_in_turn(switch, preset)
+def switch_cases():
+    """(switch, preset, model): each with one model in turn, with the others in the slow run."""
+    for switch, preset, name in product(SWITCHES, ("paper", "official"), networks.ADAPTED):
+        chosen = name == model_in_turn(switch, preset)
+        yield (switch, preset, name) if chosen else networks.slow([(switch, preset, name)])[0]
+
+
+@pytest.mark.parametrize(("switch", "preset", "name"), switch_cases())
+def test_every_switch_alone(switch, preset, name):
     model = networks.randomise(networks.make_model(name, flipped(switch, preset)))
     assert_equal_to_oracle(name, model, filled_batch())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("preset", ["paper", "official"])
-@pytest.mark.parametrize("name", networks.ADAPTED)
-def test_every_switch_of_every_model(name, preset):
-    for switch in SWITCHES:
-        model = networks.randomise(networks.make_model(name, flipped(switch, preset)))
-        assert_equal_to_oracle(name, model, filled_batch())
 
 
 @pytest.mark.parametrize("preset", ["paper", "official"])
@@ -230,9 +226,9 @@ def test_three_steps_with_every_switch(switch, preset, compiled):
 @pytest.mark.parametrize(
     ("name", "config"),
     [
-        ("mlp_adp", networks.paper(batches="shuffle")),
-        ("wd_md_adp", networks.official(batches="quota")),
-        ("dcn_md_adp", networks.best(embedding_dropout=0.2)),
+        ("mlp_adp", AdapterConfig.paper(batches="shuffle")),
+        ("wd_md_adp", AdapterConfig.official(batches="quota")),
+        ("dcn_md_adp", AdapterConfig.best(embedding_dropout=0.2)),
     ],
     ids=["paper shuffled", "official by quota", "best with dropout"],
 )

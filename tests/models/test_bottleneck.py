@@ -11,31 +11,16 @@ from tests.support import networks, oracle
 RANK, UNITS = 4, 5
 
 
-def random_rows(schema, rows, seed=0):
-    """Random ids, dense values and domains for any schema."""
-    random = np.random.default_rng(seed)
-    domain = random.integers(0, schema.num_domains, rows).astype(np.int32)
-    ids = [random.integers(0, size, rows) for size in schema.vocab_sizes[:-1]]
-    return {
-        "sparse": np.stack([*ids, domain], axis=1).astype(np.int32),
-        "dense": random.random((rows, schema.num_dense)).astype(np.float32),
-        "domain": domain,
-        "weight": np.ones(rows, np.float32),
-    }
-
-
 @pytest.mark.parametrize("dataset", ["ml-1m", "ali-ccp"])
 @pytest.mark.parametrize("name", networks.ADAPTED)
 def test_cells_start_near_the_identity_with_live_units(name, dataset):
     """1,000 random rows, published sizes: a of order 1, h' - h small, no unit saturated."""
     schema = schema_of(dataset)
     model = models.RANKING[name](schema, preset="paper")
-    result = oracle.forward(
-        networks.network_of(name, model),
-        networks.arrays(model),
-        **random_rows(schema, 1000),
-        training=True,
-    )
+    domain = np.random.default_rng(0).integers(0, schema.num_domains, 1000)
+    rows = networks.make_batch(domain, 1, schema.vocab_sizes[:-1], schema.num_dense)
+    network, params = networks.network_of(name, model), networks.arrays(model)
+    result = oracle.forward(network, params, **networks.inputs(rows), training=True)
     assert result.cells
     for cell in result.cells:
         units = oracle.sigmoid(cell["a"])

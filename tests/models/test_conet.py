@@ -25,81 +25,59 @@ def inputs(ids):
 
 
 def joined_tables(model):
-    """The (size, E) array of every field, cut from the joined table."""
-    sizes = SIZES if model.towers == 2 else SIZES[:3]
-    return np.split(model.table.asnumpy(), np.cumsum(sizes)[:-1])
-
-
-def parts(model):
-    """Tables, layers and heads in the oracle's form, float64."""
-    weights = [w.asnumpy().astype(np.float64) for w in model.cross]
-    layers = [(p[0].T, p[1].T, h.T) for p, h in zip(weights[::2], weights[1::2])]
-    w, b = model.head_weight.asnumpy(), model.head_bias.asnumpy()
-    heads = [(w[side, :, 0].astype(np.float64), float(b[side, 0, 0])) for side in range(2)]
-    return joined_tables(model), layers, heads
-
-
-def expected(model, ids):
-    slope = model.config.slope
-    target, source = (ids[1], ids[2]), (ids[3], ids[4])
-    return oracle.conet(*parts(model), ids[0], target, source, slope)
-
-
-@pytest.mark.parametrize("dim", [4, 10, 16])
-@pytest.mark.parametrize("batch", [1, 2, 64])
-@pytest.mark.parametrize("config", [CoNetConfig(), CoNetConfig.official()])
-def test_logits_equal_the_restatement(config, dim, batch):
-    model = CoNet(SIZES, CoNetConfig(**{**vars(config), "embed_dim": dim}), seed=3)
-    ids = rows(batch)
-    found = model.construct(*map(Tensor, inputs(ids))).asnumpy()
-    z_s, z_t, x_t = expected(model, ids)
-    assert found.shape == (2, batch)
-    np.testing.assert_allclose(found, np.stack([z_s, z_t]), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(
-        model.features(*map(Tensor, inputs(ids))).asnumpy(), x_t, rtol=1e-5, atol=1e-5
-    )
-
-
-def single(theta, ids, slope):
-    """Logits (B,) of CoNet-S; theta: its parameters by name, float64."""
-    tables = np.split(theta["table"], np.cumsum(SIZES[:3])[:-1])
-    x = np.concatenate([table[i] for table, i in zip(tables, ids)], axis=1)
-    for name in (name for name in theta if name.startswith("tower")):
-        z = x @ theta[name]
-        x = np.where(z > 0, z, slope * z)
-    return x @ theta["head.weight"][:, 0] + theta["head.bias"]
-
-
-@pytest.mark.parametrize("dim", [4, 10, 16])
-@pytest.mark.parametrize("batch", [1, 2, 64])
-@pytest.mark.parametrize("config", [CoNetConfig(), CoNetConfig.official()])
-def test_the_target_tower_alone_equals_a_network_without_cross_connections(config, dim, batch):
-    model = CoNetS(SIZES, CoNetConfig(**{**vars(config), "embed_dim": dim}), seed=3)
-    ids = rows(batch)
-    found = model.construct(*(Tensor(array[1:]) for array in inputs(ids))).asnumpy()
-    expected = single(theta_of(model), ids, config.slope)
-    np.testing.assert_allclose(found, expected[None], rtol=1e-5, atol=1e-5)
-    assert len(joined_tables(model)) == 3  # it has no source table
+    """The (size, E) array of every field of CoNet, cut from the joined table."""
+    return np.split(model.table.asnumpy(), np.cumsum(SIZES)[:-1])
 
 
 def theta_of(model):
     return {each.name: each.asnumpy().astype(np.float64) for each in model.theta()}
 
 
-def double(theta, ids, slope):
-    """Logits (2, B) of CoNet, source first."""
+def single(theta, ids, slope):
+    """Logits (1, B) of CoNet-S; theta: its parameters by name, float64."""
+    tables = np.split(theta["table"], np.cumsum(SIZES[:3])[:-1])
+    x = np.concatenate([table[i] for table, i in zip(tables, ids)], axis=1)
+    for name in (name for name in theta if name.startswith("tower")):
+        z = x @ theta[name]
+        x = np.where(z > 0, z, slope * z)
+    return (x @ theta["head.weight"][:, 0] + theta["head.bias"])[None]
+
+
+def conet(theta, ids, slope):
+    """Logits of the source, of the target, and the last target layer of CoNet."""
     tables = np.split(theta["table"], np.cumsum(SIZES)[:-1])
     cross = [value for name, value in theta.items() if name.startswith("cross")]
     layers = [(p[0].T, p[1].T, h.T) for p, h in zip(cross[::2], cross[1::2])]
     w, b = theta["head.weight"][..., 0], theta["head.bias"][:, 0, 0]
-    z_s, z_t, _ = oracle.conet(
-        tables, layers, list(zip(w, b)), ids[0], (ids[1], ids[2]), (ids[3], ids[4]), slope
-    )
-    return np.stack([z_s, z_t])
+    target, source = (ids[1], ids[2]), (ids[3], ids[4])
+    return oracle.conet(tables, layers, list(zip(w, b)), ids[0], target, source, slope)
+
+
+def double(theta, ids, slope):
+    """Logits (2, B) of CoNet, source first."""
+    return np.stack(conet(theta, ids, slope)[:2])
+
+
+KINDS = pytest.mark.parametrize(("kind", "restated"), [(CoNet, double), (CoNetS, single)])
+
+
+@KINDS
+@pytest.mark.parametrize("dim", [4, 10, 16])
+@pytest.mark.parametrize("batch", [1, 2, 64])
+@pytest.mark.parametrize("config", [CoNetConfig(), CoNetConfig.official()])
+def test_logits_equal_the_restatement(config, dim, batch, kind, restated):
+    model = kind(SIZES, CoNetConfig(**{**vars(config), "embed_dim": dim}), seed=3)
+    ids, theta = rows(batch), theta_of(model)
+    arrays = [Tensor(array[2 - model.towers :]) for array in inputs(ids)]
+    expected = restated(theta, ids, config.slope)
+    np.testing.assert_allclose(model.construct(*arrays).asnumpy(), expected, rtol=1e-5, atol=1e-5)
+    if kind is CoNet:
+        last = conet(theta, ids, config.slope)[2]
+        np.testing.assert_allclose(model.features(*arrays).asnumpy(), last, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("slope", [0.05, 0.0])
-@pytest.mark.parametrize(("kind", "restated"), [(CoNet, double), (CoNetS, single)])
+@KINDS
 def test_gradients_equal_central_differences(kind, restated, slope):
     model = kind(SIZES, CoNetConfig(embed_dim=4, slope=slope), seed=3)
     ids = rows(8)

@@ -18,7 +18,7 @@ from hamur.training import Adam, PreferenceOptions, preference_step
 from hamur.training.preference.objective import TaskObjective
 from tests.support import oracle
 from tests.support.networks import randomise
-from tests.support.task_oracle import Oracle, losses, mixture, published_total
+from tests.support.task_oracle import Oracle, losses, published_total
 
 ROWS = 5
 VOCABULARIES = (7, 3, 11)
@@ -46,7 +46,6 @@ VARIANTS = [
     ("pomoe", "pareto", dict(head="shared_score", expert_kind="cross")),
     ("pomoe", "pareto", dict(expert_kind="ple", tower_norm="batch", gate_anchor=4.0)),
 ]
-IDS = [f"{name}-{preset}-{'-'.join(map(str, more.values()))}" for name, preset, more in VARIANTS]
 
 
 def make_schema(tasks=2, vocabularies=VOCABULARIES, num_dense=4) -> Schema:
@@ -79,7 +78,7 @@ def call(model, inputs, preferences=None):
 
 @pytest.mark.parametrize("form", ["plain", "factored"])
 @pytest.mark.parametrize("tasks", [2, 3])
-@pytest.mark.parametrize(("name", "preset", "more"), VARIANTS, ids=IDS)
+@pytest.mark.parametrize(("name", "preset", "more"), VARIANTS)
 def test_logits_equal_the_restatement(eager, name, preset, more, tasks, form):
     if (name, preset, tasks) == ("pomoe", "official", 3):
         pytest.skip("two tasks are built into the published form")
@@ -135,11 +134,6 @@ def gradients_and_losses(model, inputs, labels, preferences, coefficients):
 @pytest.mark.parametrize(
     ("name", "preset", "more"),
     [v for v in VARIANTS if v[2].get("tower_norm") != "batch" and v[0] != "singletask"],
-    ids=[
-        i
-        for i, v in zip(IDS, VARIANTS)
-        if v[2].get("tower_norm") != "batch" and v[0] != "singletask"
-    ],
 )
 def test_gradients_equal_central_differences_of_the_restatement(eager, name, preset, more):
     model = randomise(make_model(name, preset, **more), seed=5)
@@ -161,12 +155,7 @@ def test_gradients_equal_central_differences_of_the_restatement(eager, name, pre
     assert total == pytest.approx(restated(before), abs=1e-5)
     for key, gradient in gradients.items():
         index = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
-        moved = []
-        for sign in (1, -1):
-            values = {k: np.array(v, np.float64) for k, v in before.items()}
-            values[key][index] += sign * 1e-6
-            moved.append(restated(values))
-        expected = (moved[0] - moved[1]) / 2e-6
+        expected = oracle.central_difference(restated, before, key, index)
         assert gradient[index] == pytest.approx(expected, rel=1e-3, abs=2e-6), key
     # All entries at once, along one random direction.
     along = {key: rng.standard_normal(g.shape) for key, g in gradients.items()}
@@ -259,25 +248,12 @@ def test_probabilities_of_metaheac_reach_one_or_a_fifth(eager):
         assert 0.9 * bound < p.max() <= bound + 1e-6
 
 
-def test_a_row_ignores_the_others_and_one_row_works(eager):
-    model = randomise(make_model("pomoe"))
-    model.set_train(False)
-    inputs, r = make_inputs(), PREFERENCES[2]
-    whole = call(model, inputs, r)
-    alone = call(model, [x[2:3] for x in inputs], r)
-    np.testing.assert_allclose(alone[0], whole[2], atol=1e-5)
-
-
-def test_many_preferences_equal_one_at_a_time_and_share_the_experts(eager, monkeypatch):
+def test_many_preferences_equal_one_at_a_time(eager):
     model = randomise(make_model("pomoe"))
     model.set_train(False)
     first = np.linspace(0, 1, 25, dtype=np.float32)
     preferences = np.stack([first, 1 - first], axis=1)
-    calls, real = [], type(model).expert_outputs
-    counted = lambda self, *a: calls.append(1) or real(self, *a)  # noqa: E731
-    monkeypatch.setattr(type(model), "expert_outputs", counted)
     together = call(model, make_inputs(), preferences)
-    assert len(calls) == 1
     apart = [call(model, make_inputs(), r[None])[:, 0] for r in preferences]
     np.testing.assert_allclose(together, np.stack(apart, axis=1), atol=1e-5)
     np.testing.assert_allclose(
@@ -337,7 +313,7 @@ def test_anchors_serve_different_preferences_by_different_experts(eager):
     assert nearest.tolist() == [3, 0]
 
 
-def test_folded_maps_of_the_published_gate_give_the_same_gate_and_logits(eager):
+def test_folded_maps_of_the_published_gate_give_the_same_gate(eager):
     model = randomise(make_model("pomoe", "official"))
     model.set_train(False)
     sparse, dense = (Tensor(x) for x in make_inputs())
@@ -349,10 +325,6 @@ def test_folded_maps_of_the_published_gate_give_the_same_gate_and_logits(eager):
     folded = np.maximum(e @ (w2 @ w1).T + w2 @ b1 + b2, 0)
     found = model.gate(model.embedding, instance, v).asnumpy()[:, 0]
     np.testing.assert_allclose(found, folded, rtol=1e-5, atol=1e-5)
-    restated = Oracle("pomoe", model.schema, model.config, parameters(model))
-    logits = restated.towers([mixture(folded, restated.experts(e))] * 2)
-    found = call(model, make_inputs(), PREFERENCES[2][:1])[:, 0]
-    np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5)
 
 
 def test_wrong_choices_are_refused():

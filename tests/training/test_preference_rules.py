@@ -16,6 +16,7 @@ from hamur.training.preference.samplers import (
     lattice,
     official_preferences,
 )
+from tests.support.oracle import central_difference
 
 DESCENDING = [name for name in scalarise.SCALARISATIONS if name != "official"]
 ALIEXPRESS_US = np.array([[0.1007, 0.00381]])  # published log losses of good models
@@ -109,11 +110,10 @@ def test_cosmos_unclamped_would_ascend_only_near_the_corner():
         assert np.sign(c[0, 0]) == sign
 
 
-@pytest.mark.parametrize("corner", [[1.0, 0.0], [0.0, 1.0]])
 @pytest.mark.parametrize("name", list(scalarise.SCALARISATIONS))
-def test_corners_are_finite(name, corner):
-    weights = scalarise.step_weights(name, np.array([[0.8, 0.9]]), np.array([corner]), np.ones(2))
-    assert np.isfinite(weights).all()
+def test_weights_at_the_corners_are_finite(name):
+    losses = np.array([[0.8, 0.9]] * 2)
+    assert np.isfinite(scalarise.step_weights(name, losses, np.eye(2), np.ones(2))).all()
 
 
 def test_unknown_rules_name_the_choices():
@@ -147,15 +147,6 @@ def test_the_sweep_equals_the_slicing_recursion():
         assert found == pytest.approx(fronts.hypervolume(points, np.ones(2)), abs=1e-12)
 
 
-def test_hypervolume_equals_moocore():
-    moocore = pytest.importorskip("moocore", reason="moocore is an optional check")
-    rng = np.random.default_rng(7)
-    for tasks in (2, 3, 4):
-        points, reference = rng.random((15, tasks)), np.full(tasks, 0.9)
-        expected = moocore.hypervolume(points, ref=reference)
-        assert fronts.hypervolume(points, reference) == pytest.approx(expected, abs=1e-12)
-
-
 @pytest.mark.parametrize("tasks", [2, 3, 4])
 def test_hypervolume_ignores_order_duplicates_and_dominated_points(tasks):
     rng, one = np.random.default_rng(9), np.ones(tasks)
@@ -186,13 +177,12 @@ def test_hypervolume_gradient_equals_central_differences(tasks):
     points = points[~fronts.dominated(points)]
     reference = np.full(tasks, 1.1)
     found = fronts.hypervolume_gradient(points, reference)
+
+    def volume(values):
+        return fronts.hypervolume(values["points"], reference)
+
     for i, k in np.ndindex(*points.shape):
-        moved = [points.copy(), points.copy()]
-        moved[0][i, k] += 1e-6
-        moved[1][i, k] -= 1e-6
-        slope = (
-            fronts.hypervolume(moved[0], reference) - fronts.hypervolume(moved[1], reference)
-        ) / 2e-6
+        slope = central_difference(volume, {"points": points}, "points", (i, k))
         assert found[i, k] == pytest.approx(slope, abs=1e-6)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from hamur import training
 from hamur.training.checkpoint import snapshot
-from tests.conftest import tiny_table
+from tests.conftest import make_tiny_schema, tiny_table
 from tests.support.runs import Drift, assert_equal_arrays, make_model, make_trainer, no_step
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -91,12 +91,15 @@ def other_schema(schema):
     return dataclasses.replace(schema, fields=tuple(fields), domain_names=(*"abcd",))
 
 
+NETWORK, OPTIONS = "belongs to another model", "cannot resume {}: it had"
+FOUR_DOMAINS = dict(schema=other_schema(make_tiny_schema()))
 OTHERS = {
-    "model": (dict(name="dcn_md_adp"), {}),
-    "preset": (dict(preset="best", up_bias=True), {}),
-    "seed": ({}, dict(seed=1)),
-    "batch size": ({}, dict(batch_size=32)),
-    "learning rate": ({}, dict(learning_rate=0.5)),
+    "model": (dict(name="dcn_md_adp"), {}, NETWORK),
+    "preset": (dict(preset="best", up_bias=True), {}, NETWORK),
+    "domains": (FOUR_DOMAINS, {}, "model, preset or number of domains"),
+    "seed": ({}, dict(seed=1), OPTIONS),
+    "batch size": ({}, dict(batch_size=32), OPTIONS),
+    "learning rate": ({}, dict(learning_rate=0.5), OPTIONS),
 }
 
 
@@ -111,17 +114,10 @@ def finished(tiny_schema, tiny_splits, tmp_path_factory):
 
 @pytest.mark.parametrize("case", list(OTHERS))
 def test_resuming_another_run(case, tiny_schema, tiny_splits, finished):
-    network, options = OTHERS[case]
+    network, options, text = OTHERS[case]
     model = make_model(**{"name": "mlp_adp", "schema": tiny_schema, **network})
-    text = "belongs to another model" if network else f"cannot resume {finished}: it had"
     options = dict(epochs=2, save_dir=finished, resume=True) | options
-    assert_refused(model, *tiny_splits[:2], text, **options)
-
-
-def test_resuming_with_another_number_of_domains(tiny_schema, tiny_splits, finished):
-    model = make_model("mlp_adp", other_schema(tiny_schema))
-    options = dict(epochs=2, save_dir=finished, resume=True)
-    assert_refused(model, *tiny_splits[:2], "another model, preset or number of domains", **options)
+    assert_refused(model, *tiny_splits[:2], text.format(finished), **options)
 
 
 def test_resuming_where_nothing_is(tiny_schema, tiny_splits, tmp_path):

@@ -4,10 +4,10 @@
     common    common_feature_index,feature_num,feature_list
     list      field 0x02 id 0x03 value, joined by 0x01, in any order
 
-The CSV reader of pyarrow (see `tests/benchmarks/text_engines.py`) splits the lines, and, with the
-three marks replaced by line ends and commas, the features of all of them.  One pass over the bytes
-catches what it accepts but the format does not allow.  A block with anything odd is diagnosed line
-by line, which names the place, and the sound lines are read again.
+The CSV reader of pyarrow splits the lines, and, with the three marks replaced by line ends and
+commas, the features of all of them.  One pass over the bytes catches what it accepts but the format
+does not allow.  A block with anything odd is diagnosed line by line, which names the place, and the
+sound lines are read again.
 """
 
 import re
