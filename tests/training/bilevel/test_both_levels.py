@@ -300,13 +300,12 @@ def test_the_gate_moves_by_its_own_share_of_the_step(pair):
     gate = {}
     for preset, gate_rate in (("corrected", 1.0), ("corrected", 0.25), ("official", 0.25)):
         upper = Levels(pair, preset=preset, tuning=dict(gate_rate=gate_rate)).upper
-        before = snapshot(list(upper.perceptron.phi))
-        rng = np.random.default_rng(0)
-        upper.move({name: rng.standard_normal(v.shape) for name, v in before.items()})
+        before, rng = snapshot(list(upper.perceptron.phi)), np.random.default_rng(0)
+        gradient = {name: rng.standard_normal(v.shape) for name, v in before.items()}
+        upper.move(gradient)
         after = snapshot(list(upper.perceptron.phi))
-        rng = np.random.default_rng(0)
         for name, value in before.items():
-            step = rng.standard_normal(value.shape)
+            step = gradient[name]
             of_gate = name.startswith(("phi.query", "phi.key", "phi.output", "phi.gate"))
             if preset == "corrected":  # the first step of Adam
                 step = np.sign(step)
@@ -382,24 +381,18 @@ def test_a_new_start_keeps_nothing_of_the_collapsed_model(pair, monkeypatch):
 
 
 def test_the_log_has_the_lines_of_the_public_code(pair, caplog):
+    """Every 100 steps the loss, every 2000 the weights, and the losses of each upper update."""
     caplog.set_level(logging.INFO, "hamur")
-
-    def lines(levels, done):
-        caplog.clear()
-        levels.step.log(levels.batch(), Tensor(np.float32(0.25)), done - 1)
-        return caplog.messages
-
     plain, learned = Levels(pair, model_name="conet"), Levels(pair)
     learned.upper.last_weights = np.linspace(0.5, 1.5, 11)
-    assert lines(plain, 99) == [] == lines(plain, 101)
-    assert lines(plain, 100) == ["iteration 100: target loss 0.25000"]
-    for levels, text in (
-        (plain, "min 0.000 max 1.000"),
-        (learned, "mean 1.000 min 0.500 max 1.500"),
-    ):
-        logged = list(lines(levels, 2000))
-        assert len(logged) == 2 and text in logged[1]
-        assert len(logged[1].split("the first ")[1].split()) == 8
+    texts = "min 0.000 max 1.000", "mean 1.000 min 0.500 max 1.500"
+    for levels, text in zip((plain, learned), texts):
+        caplog.clear()
+        for done in (99, 100, 101, 2000):
+            levels.step.log(levels.batch(), Tensor(np.float32(0.25)), done - 1)
+        *losses, weights = caplog.messages
+        assert losses == [f"iteration {n}: target loss 0.25000" for n in (100, 2000)]
+        assert text in weights and len(weights.split("the first ")[1].split()) == 8
     caplog.clear()
     learned.train(3)
     row = learned.step.records()[0]
