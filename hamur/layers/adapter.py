@@ -136,7 +136,7 @@ class HyperAdapter(nn.Cell):
         are sorted by domain). ``embedded`` must tell the domain; if it does not,
         ``domain_embedding_dim`` appends an embedding of it.
     Outputs: (B, H) float32.
-    Raises:  ValueError: sizes < 1; hidden of another width than declared.
+    Raises:  ValueError: sizes < 1 or no tuple; hidden of another width than declared.
     """
 
     def __init__(
@@ -146,6 +146,8 @@ class HyperAdapter(nn.Cell):
         super().__init__()
         config = config or AdapterConfig.paper()
         rng = np.random.default_rng(seed)
+        if isinstance(hidden_dims, int):
+            raise ValueError(f"HyperAdapter: hidden_dims is a tuple, as ({hidden_dims},).")
         hidden_dims = tuple(hidden_dims)
         for name, sizes in dict(
             input_dim=(input_dim,), hidden_dims=hidden_dims, num_domains=(num_domains,)

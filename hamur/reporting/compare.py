@@ -133,6 +133,14 @@ def load_runs(folders: Sequence[str | Path]) -> Runs:
         config = json.loads(path.with_name("config.json").read_text())
         variant = run.get("arm") or run.get("head") or ""
         key = Key(run["dataset"], run["model"], run["preset"], variant)
+        per_seed = run.get("synthetic") or config.get("options", {}).get("truth")
+        rows = (run["dataset"], run["seed"] if per_seed else None)
+        first, other = data.setdefault(rows, (config["data"]["fingerprint"], path))
+        if config["data"]["fingerprint"] != first:
+            raise ValueError(
+                f"{path} and {other} used different data or splits; name only folders of runs on "
+                "the same data."
+            )
         if run["seed"] in runs.setdefault(key, {}):
             name = ", ".join(filter(None, key))
             raise ValueError(
@@ -140,11 +148,6 @@ def load_runs(folders: Sequence[str | Path]) -> Runs:
                 "each model at a time."
             )
         runs[key][run["seed"]] = run
-        per_seed = run.get("synthetic") or config.get("options", {}).get("truth")
-        rows = (run["dataset"], run["seed"] if per_seed else None)
-        first, other = data.setdefault(rows, (config["data"]["fingerprint"], path))
-        if config["data"]["fingerprint"] != first:
-            raise ValueError(f"{path} and {other} used different data or splits.")
     if not runs:
         raise ValueError(f"no metrics.json of a run below {', '.join(map(str, folders))}.")
     return runs

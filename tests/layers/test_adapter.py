@@ -127,6 +127,7 @@ def test_a_hidden_vector_of_another_width_is_named():
         {"input_dim": 0},
         {"hidden_dims": (4, 0)},
         {"hidden_dims": ()},
+        {"hidden_dims": H},
         {"num_domains": 0},
         {"input_dim": -3},
     ],

@@ -133,11 +133,13 @@ def test_tables_over_seeds(tmp_path, report, capsys):
 
 
 def test_runs_on_different_splits_are_not_compared(tmp_path, report, capsys):
-    write_run(tmp_path, report, model="mlp", seed=1)
-    write_run(tmp_path, report, model="mlp", seed=2, fingerprint="other")
-    assert compare.main([str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert "different data or splits" in error and error.count("\n") == 1
+    write_run(tmp_path / "sample", report, model="mlp", seed=1)
+    for seed in (1, 2):  # told before the seed that is there twice
+        write_run(tmp_path / "real", report, model="mlp", seed=seed, fingerprint="other")
+        assert compare.main([str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert "different data or splits; name only folders" in error and error.count("\n") == 1
+        assert "sample" in error and "real" in error
 
 
 def test_no_runs_is_an_error_of_one_line(tmp_path, capsys):

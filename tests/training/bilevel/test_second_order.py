@@ -10,6 +10,8 @@ import pytest
 from mindspore import Tensor, ops
 
 from hamur.data.cross_domain.collate import stream
+from hamur.layers.primitives import cross_entropies
+from hamur.models.conet import conet_logits, embed
 from hamur.training.bilevel import graphs, hypergradient, second_order_check
 from hamur.training.bilevel.conet_problem import CoNetProblem
 from hamur.training.bilevel.graphs import TowerLoss, compiled_only, second_order
@@ -314,6 +316,41 @@ def test_scopes_are_nested(levels):
         inside = v[smaller] != 0
         np.testing.assert_array_equal(v[smaller][inside], v[larger][inside])
         assert (v[larger] != 0).sum() > inside.sum()
+
+
+class DetachedTowerLoss(graphs.AttachedTowerLoss):
+    """w(phi) inside the lower loss, but constant in theta."""
+
+    def construct(
+        self, rows, weights, ids, known, labels, head_weight, head_bias,
+        category, embedded, real, effect, *rest,
+    ):  # fmt: skip
+        cross, phi = rest[: -graphs.NUM_PHI], rest[-graphs.NUM_PHI :]
+        x = embed(rows, ids, known, True)
+        share = weights[1]
+        w = graphs.attached_weights(
+            self.importance, phi, ops.stop_gradient(x), embedded, real, category, effect, share
+        )
+        logits = conet_logits(x, cross, head_weight, head_bias, self.slope)
+        both = ops.stack((w * self.prior_weight, share))
+        return (cross_entropies(logits, labels) * both).sum()
+
+
+@pytest.mark.slow
+def test_the_influence_form_equals_the_mixed_derivative(levels):
+    """-(dw/dphi)' c against -d/dphi < grad L_low, p > through one graph with w(phi) inside."""
+    problem = problem_of(levels, "all")
+    p = problem.dev_gradient()
+    found = problem.phi_gradient(problem.influence(p), p)
+    importance = levels.upper.perceptron.importance
+    loss = DetachedTowerLoss(levels.model.config.slope, importance, problem.prior_weight)
+    crosses = len(problem.cross)
+    system = (0, *range(11, 11 + crosses))
+    phi = tuple(range(11 + crosses, 24 + crosses))
+    _, mixed = second_order(loss, system, phi)(*problem.vectors(p), *problem.attached_arguments())
+    a = np.concatenate([value.ravel() for value in found.values()])
+    b = np.concatenate([-value.asnumpy().ravel() for value in mixed])
+    assert distance(a, b) <= 1e-6
 
 
 def test_tower_loss_of_the_problem_is_the_model_s(levels):
