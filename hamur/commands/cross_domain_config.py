@@ -131,12 +131,6 @@ class CrossDomainConfig(RunOptions):
         choices=("leave_two_out", "global_time"),
     )
     fit_on: str | None = shared("fit_on", None, help="rows that ids are made of")
-    id_order: str = data_flag(
-        "value",
-        "ids of items and categories ascend with their names, or public: by first appearance, as "
-        "the public code numbers them",
-        choices=("value", "public"),
-    )
     truth: str | None = data_flag(
         None,
         "truth.npz of a generated pair, for the report and --arm oracle; never used in training",

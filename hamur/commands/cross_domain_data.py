@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-_RULES = ("split", "id_order", "on_bad_rows", "max_bad_fraction")
+_RULES = ("split", "on_bad_rows", "max_bad_fraction")
 _SOURCES = ("dataset_path", "source_table", "target_table", "genres", "pair")
 
 

@@ -16,7 +16,6 @@ from hamur.config import (
     shared,
 )
 from hamur.data import cache
-from hamur.data.cross_domain.storage import EXPORT, export_biao_json, open_pair
 from hamur.data.detect import DATASETS
 from hamur.data.streaming.prepare import prepare
 from hamur.data.streaming.statistics import as_table
@@ -48,11 +47,6 @@ class PrepareOptions:
         choices=("none",),
         default_text="compare",
     )
-    export: str | None = data_flag(
-        None,
-        "amazon: also write the files that the public BIAO code reads, to OUT/biao_json",
-        choices=(EXPORT,),
-    )
     workers: int | None = run_flag(
         None, "processes", at_least=1, default_text="by size and cores, up to 4"
     )
@@ -66,10 +60,6 @@ class PrepareOptions:
         for name in ("raw", "out"):
             if getattr(self, name) is None:
                 raise ValueError(f"--{name} is missing: prepare_data needs --raw DIR --out DIR.")
-        if self.export and self.dataset != "amazon":
-            raise ValueError(f"--export does not apply to --dataset {self.dataset}.")
-        if self.export and self.fit_on != "all":
-            raise ValueError(f"--export {EXPORT} needs --vocabulary all: an id for every item.")
 
 
 def flag_name(field: dataclasses.Field) -> str:
@@ -173,8 +163,6 @@ def prepare_data(config) -> None:
     )
     if config.verify:
         cache.open_cache(prepared.folder, verify=True)
-    if config.export:
-        export_biao_json(open_pair(prepared.folder), prepared.folder / EXPORT)
     done, reused = prepared.jobs_done, prepared.jobs_reused
     jobs = f" ({done} jobs done, {reused} done before)" if done else ""
     print(f"{as_table(prepared.stats)}\n\n{prepared.folder}{jobs}")

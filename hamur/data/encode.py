@@ -61,14 +61,14 @@ class Vocabulary:
 def fit_vocabulary(
     column: Codes,
     train: np.ndarray,
-    order: str | np.ndarray = "value",
+    order: str = "value",
     min_count: int = 1,
     fit_on: str = "train",
 ) -> Vocabulary:
     """Ids 1..n for the values that occur in at least `min_count` training rows; 0 = unknown.
 
-    train: positions of the training rows.  order: "value" (ascending), "first" (appearance in
-    the training rows, as the public Ali-CCP files are coded), or a rank (n,) of the values.
+    train: positions of the training rows.  order: "value" (ascending) or "first" (appearance in
+    the training rows, as the public Ali-CCP files are coded).
     fit_on="all" counts every row, orders by value and starts at id 0 without an 'unknown', as the
     public code does; it shows test values to the vocabulary and exists for comparison only.
     """
@@ -83,9 +83,7 @@ def fit_vocabulary(
         codes = codes[train]
     present = codes[codes != MISSING]
     frequent = np.flatnonzero(np.bincount(present, minlength=num_values) >= max(min_count, 1))
-    if not isinstance(order, str):
-        frequent = frequent[np.argsort(order[frequent])]
-    elif order == "first":
+    if order == "first":
         first_row = np.full(num_values, len(present))
         first_row[present[::-1]] = np.arange(len(present))[::-1]  # the earliest write stays
         frequent = frequent[np.argsort(first_row[frequent])]

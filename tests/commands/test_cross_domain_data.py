@@ -75,7 +75,7 @@ def test_a_run_on_tables_without_ratings_ends_with_both_protocols(wide_tables, t
     small = "--epochs 1 --interval 3 --meta_batchsize 4 --t_batchsize 8 --embed_dim 4 --quiet"
     protocols = "--eval_draws 2 --rank_negatives 1000"
     assert main("x.py", "", [*given, *small.split(), *protocols.split()]) == 0
-    metrics = json.loads((tmp_path / "conet_record/s-t/log/debug/metrics.json").read_text())
+    metrics = json.loads((tmp_path / "runs/x/conet_biao-8/metrics.json").read_text())
     assert metrics["test"]["positives"] == 6 < metrics["test"]["rows"]
     assert metrics["test"]["auc"] is not None and metrics["upper"]["count"] > 0
     assert metrics["ranking"]["users"] == 6 and metrics["ranking"]["negatives"] == 8

@@ -37,11 +37,10 @@ def numbered(values):
 class Reference:
     """Leave-two-out pair.
 
-    everything: vocabularies of all rows and not only of those that training may see; public: their
-    ids in the public order.
+    everything: vocabularies of all rows and not only of those that training may see.
     """
 
-    def __init__(self, source, target, *names, everything=False, public=False):
+    def __init__(self, source, target, *names, everything=False):
         """names: item -> category, of the source and of the target."""
         by_user = {}
         for side, rows in enumerate((source, target)):
@@ -70,11 +69,10 @@ class Reference:
         self.item, self.category = [], []
         seen = (self.source, self.target) if everything else (self.pools, self.parts["train"])
         for rows, category in zip(seen, names):
-            items = list(dict.fromkeys(row[1] for row in rows))
+            items = {row[1] for row in rows}
             used = {category[item] for item in items if item in category}
-            categories = [name for name in dict.fromkeys(category.values()) if name in used]
-            self.item.append(numbered(items if public else sorted(items)))
-            self.category.append(numbered(categories if public else sorted(categories)))
+            self.item.append(numbered(sorted(items)))
+            self.category.append(numbered(sorted(used)))
 
     def category_of(self, item, side):
         return self.category[side].get(self.names[side].get(item), 0)
@@ -101,32 +99,6 @@ class Reference:
                     self.positives[id(rows)].setdefault(r[0], []).append(r)
         found = [r for r in self.positives[id(rows)].get(user, []) if r[3] < time]
         return [self.item[side].get(r[1], 0) for r in found[-length:]]
-
-    def public_files(self):
-        """The JSON files of the public BIAO code, by name; of a reference with `everything`."""
-
-        def by_id(values):
-            return {str(number): values.get(user, []) for user, number in self.user.items()}
-
-        pool, liked = {}, ({}, {})
-        for user, item, rating, *_ in self.pools:
-            pool.setdefault(user, []).append([rating, self.item[0][item]])
-        for side, rows in enumerate((self.pools, self.parts["train"])):
-            for user, item, rating, *_ in rows:
-                if rating > 3:
-                    liked[side].setdefault(user, []).append(self.item[side][item])
-        files = {"users": self.user, "source_pos_neg": by_id(pool)}
-        for side, name in enumerate(("source", "target")):
-            files[f"{name}_item"], files[f"{name}_cate2id"] = self.item[side], self.category[side]
-            items = self.item[side].items()
-            files[f"{name}_item_cate"] = {str(n): self.category_of(i, side) for i, n in items}
-            files[f"{name}_user_behavior"] = by_id(liked[side])
-        for part, rows in self.parts.items():
-            files[f"{part}_set"] = [
-                [self.user[u], self.item[1][i], rating, liked[1].get(u, []), liked[0].get(u, [])]
-                for u, i, rating, *_ in rows
-            ]
-        return files
 
 
 def listed(table):

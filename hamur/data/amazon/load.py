@@ -19,13 +19,7 @@ from hamur.data.amazon import reader
 from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.cross_domain import storage
 from hamur.data.cross_domain.dataset import FIELDS, CrossDomainData, Interactions
-from hamur.data.cross_domain.join import (
-    ID_ORDERS,
-    SPLIT_RULES,
-    VOCABULARIES,
-    JoinRules,
-    join_pair,
-)
+from hamur.data.cross_domain.join import SPLIT_RULES, VOCABULARIES, JoinRules, join_pair
 from hamur.data.encode import MISSING, Codes
 from hamur.data.errors import DataError, JoinError
 from hamur.data.schema import SPARSE, FieldSpec, Schema
@@ -37,7 +31,7 @@ from hamur.data.text.bad_rows import BadRows, Policy
 NAME = "amazon"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "amazon-sample"
 MISSING_META = ("unknown", "others", "error")
-_CODES, _COLUMNS = ("user", "item", "category"), ("row_id", "rating", "time", "category_rank")
+_CODES, _COLUMNS = ("user", "item", "category"), ("row_id", "rating", "time")
 
 
 @dataclass(frozen=True)
@@ -57,12 +51,6 @@ class Options:
         choices=VOCABULARIES,
         aliases=("vocab", "fit_on"),
     )
-    id_order: str = encoding_flag(
-        "value",
-        "ids of items and categories ascend with their names (value), or by first appearance, as "
-        "the public BIAO code numbers them (public)",
-        choices=ID_ORDERS,
-    )
     missing_meta: str = encoding_flag(
         "unknown", "category of an item without meta data", choices=MISSING_META
     )
@@ -77,7 +65,7 @@ class Options:
 
     def join(self, domains: list[Interactions], details: dict[str, dict]) -> CrossDomainData:
         """The pair of both domains; details: counts by category."""
-        rules = JoinRules(self.split, vocabulary=self.vocabulary, id_order=self.id_order)
+        rules = JoinRules(self.split, vocabulary=self.vocabulary)
         return join_pair(*domains, rules, {"domains": details})
 
 
@@ -86,7 +74,6 @@ def load_amazon_pair(
     pair: tuple[str, str] | None = None,
     split: str = "leave_two_out",
     vocabulary: str = "train",
-    id_order: str = "value",
     missing_meta: str = "unknown",
     strict_meta: bool = False,
     on_bad_rows: str = "error",
@@ -99,13 +86,13 @@ def load_amazon_pair(
         sample of generated rows.
     pair: (source, target) categories; None takes Books and Toys_and_Games, or else the only two
         that are there, in alphabetical order.
-    split, vocabulary, id_order: see `JoinRules`; the public order parses all meta lines.
+    split, vocabulary: see `JoinRules`.
     missing_meta: what an item without meta data is: "unknown" (id 0), "others" or an "error".
     strict_meta: also parse the meta lines of items without a review.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
     policy = Policy(on_bad_rows, max_bad_fraction)
-    options = Options(pair, split, vocabulary, id_order, missing_meta, strict_meta, policy)
+    options = Options(pair, split, vocabulary, missing_meta, strict_meta, policy)
     folder = SAMPLE if path is None else Path(path).expanduser()
     if storage.is_pair_cache(folder):
         return storage.open_pair(folder)
@@ -143,32 +130,29 @@ def read_domain(
     """
     of_reviews, of_meta = bad_rows
     reviews = reader.read_reviews(of_reviews.path, category, of_reviews)
-    # The public order of categories is that of all lines, also of items without a review.
-    every_line = options.strict_meta or options.id_order == "public"
-    codes, rank = reader.read_categories(of_meta.path, reviews.item.values, of_meta, every_line)
+    items, strict = reviews.item.values, options.strict_meta
+    codes = reader.read_categories(of_meta.path, items, of_meta, strict)
     without = np.flatnonzero(codes.codes == MISSING)
     if len(without) and options.missing_meta == "error":
         raise JoinError(
             f"{len(without)} items have no meta data",
             file=of_meta.path,
             column="asin",
-            value=reviews.item.values[without[:5]].tolist(),
+            value=items[without[:5]].tolist(),
             expected="a line for every reviewed item",
             remedy="fetch the matching meta file, or missing_meta='unknown'",
         )
     if len(without) and options.missing_meta == "others":
-        codes, rank = _without_missing(codes, rank)
-    return replace(reviews, category=codes, category_rank=rank), len(without)
+        codes = _without_missing(codes)
+    return replace(reviews, category=codes), len(without)
 
 
-def _without_missing(category: Codes, rank: np.ndarray) -> tuple[Codes, np.ndarray]:
-    """Codes and ranks in which missing categories are "others"."""
+def _without_missing(category: Codes) -> Codes:
+    """Codes in which missing categories are "others"."""
     values = np.union1d(category.values, [reader.OTHERS])
     others = np.searchsorted(values, reader.OTHERS)
     new = np.append(np.searchsorted(values, category.values), others)  # code -1 is the last
-    if len(values) > len(rank):  # no line says it: the last
-        rank = np.insert(rank, others, len(rank))
-    return Codes(new[category.codes].astype(np.int32), values), rank
+    return Codes(new[category.codes].astype(np.int32), values)
 
 
 def as_splits(pair: CrossDomainData) -> tuple[Splits, Schema]:

@@ -135,13 +135,11 @@ def read_reviews(path: Path, name: str, bad_rows: BadRows) -> Interactions:
 
 def read_categories(
     path: Path, items: np.ndarray, bad_rows: BadRows, strict: bool = False
-) -> tuple[Codes, np.ndarray]:
-    """The category of each of these items: second element of its first path; and the rank (number
-    of categories,) of the categories by their first line.
+) -> Codes:
+    """The category of each of these items: second element of its first path.
 
     items (n,): asins, ascending.  Items whose first path is shorter, or that have none, are
-    "others"; items without a line are missing (-1).  strict: parse the lines of other items too,
-    which then count in the rank.
+    "others"; items without a line are missing (-1).  strict: parse the lines of other items too.
     """
     wanted = {item: position for position, item in enumerate(items.tolist())}
     numbers: dict[str, int] = {}
@@ -155,7 +153,7 @@ def read_categories(
     order = np.argsort(values)
     rank = np.full(len(values) + 1, MISSING, np.int32)
     rank[order] = np.arange(len(values))
-    return Codes(rank[codes], values[order]), order
+    return Codes(rank[codes], values[order])
 
 
 def _review(path: Path, number: int, record: dict) -> tuple[str, str, int, int]:

@@ -4,7 +4,7 @@
     match     common users and the split       join   rows of two domains -> CrossDomainData
     tables    any two csv, tsv or Parquet tables -> CrossDomainData; the checks of such rows
     implicit  the sequence files of ABXI; unobserved items as negative rows
-    storage   CrossDomainData in a prepared cache, and as the files of the public BIAO code
+    storage   CrossDomainData in a prepared cache
 
 Readers of one data set are in its own folder.
 """

@@ -7,7 +7,7 @@ belongs to training, validation or test; time determines which source rows a mod
 see `CrossDomainData.pool`.  `join.join_pair` makes one of the rows of any two domains.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,8 +29,6 @@ class Interactions:
     """N rows of one domain before encoding.
 
     user, item: Codes (N,); category: Codes of the items, (number of item values,), -1 = unknown;
-    category_rank (number of categories,): rank of each category in the public order of ids, None
-    where that is the order of the rows;
     rating (N,) float32, or None where every row is a positive one; time (N,) int64 seconds, or
     None; row_id (N,) int64: position in the file.
     """
@@ -42,7 +40,6 @@ class Interactions:
     row_id: np.ndarray
     rating: np.ndarray | None = None
     time: np.ndarray | None = None
-    category_rank: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.row_id)
@@ -146,8 +143,6 @@ class CrossDomainData:
     valid_time (U,) int64: when a user's validation begins (index: user id); training may use no
         source row from then on.
     timed: False where there is no time; times are then positions, and pools are whole.
-    ratings: "source", "train", "valid", "test" -> (N,) float32 the ratings of these rows, in their
-        order; empty where there are none.
     """
 
     source: Table
@@ -159,7 +154,6 @@ class CrossDomainData:
     names: dict[str, np.ndarray]
     valid_time: np.ndarray
     timed: bool = True
-    ratings: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def num_users(self) -> int:

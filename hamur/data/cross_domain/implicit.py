@@ -42,19 +42,18 @@ def load_abxi_pair(
     split: str = "leave_two_out",
     split_seed: int = 2022,
     vocabulary: str = "train",
-    id_order: str = "value",
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
 ) -> CrossDomainData:
     """The pair of the two domains of the files in `folder`; source_domain: 0 or 1.
 
-    split, split_seed, vocabulary, id_order: see `JoinRules`.  A bad behaviour is a bad row: see
+    split, split_seed, vocabulary: see `JoinRules`.  A bad behaviour is a bad row: see
     `hamur.data.text.bad_rows`.
     Raises:  DataError; EmptySplitError: no behaviour of a domain.
     """
     if source_domain not in (0, 1):
         raise ValueError(f"source_domain is {source_domain}; use 0 or 1")
-    rules = JoinRules(split, split_seed, vocabulary, id_order)
+    rules = JoinRules(split, split_seed, vocabulary)
     folder = Path(folder).expanduser()
     path, items = _only(folder, SEQUENCES), _items(_only(folder, ITEMS))
     has_users = any(folder.glob(USERS))
@@ -192,7 +191,6 @@ def with_negatives(pair: CrossDomainData, number: int, seed: int) -> CrossDomain
         target=Splits(*parts),
         source_schema=_with_details(pair.source_schema, details),
         target_schema=_with_details(pair.target_schema, details),
-        ratings={},  # added rows have none
     )
 
 

@@ -22,7 +22,6 @@ from hamur.data.table import Splits, Table
 
 SPLIT_RULES = ("leave_two_out", "global_time")
 VOCABULARIES = ("train", "all")
-ID_ORDERS = ("value", "public")
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,6 @@ class JoinRules:
         by split_seed where there are no times; "global_time": those of the last times of all.
     vocabulary: "train": what training may see, that is target training rows, and source rows before
         the user's validation row; "all": every row, as the public code does.
-    id_order: "value": ids of items and categories ascend with the names; "public": items are
-        numbered as they first appear in the sorted table, and categories as in the file that tells
-        them, or else in that table.
     positive_above: the label of a row is rating > positive_above.
     Raises:  ValueError: an unknown rule.
     """
@@ -43,15 +39,10 @@ class JoinRules:
     split: str = "leave_two_out"
     split_seed: int = 2022
     vocabulary: str = "train"
-    id_order: str = "value"
     positive_above: float = 3.0
 
     def __post_init__(self):
-        for name, allowed in (
-            ("split", SPLIT_RULES),
-            ("vocabulary", VOCABULARIES),
-            ("id_order", ID_ORDERS),
-        ):
+        for name, allowed in (("split", SPLIT_RULES), ("vocabulary", VOCABULARIES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; use one of {allowed}")
 
@@ -97,7 +88,6 @@ def join_pair(
         | of_target.names("target"),
         valid_time=matched.valid_time,
         timed=matched.timed,
-        ratings=_ratings(matched),
     )
 
 
@@ -109,7 +99,6 @@ def _described(
         "rule": rules.split,
         "seed": None if matched.timed else rules.split_seed,
         "vocabulary": rules.vocabulary,
-        "id_order": rules.id_order,
         "positive_above": rules.positive_above,
         "read": {
             "source": len(source),
@@ -121,16 +110,6 @@ def _described(
     }
 
 
-def _ratings(matched: Matched) -> dict[str, np.ndarray]:
-    """CrossDomainData.ratings; empty where one domain has none."""
-    source, target = matched.source.rating, matched.target.rating
-    if source is None or target is None:
-        return {}
-    return {"source": source} | {
-        name: target[part] for name, part in zip(SPLITS, matched.parts, strict=True)
-    }
-
-
 class _Encoder:
     """One domain's rows, with vocabularies of the rows (N,) bool that training may see."""
 
@@ -138,12 +117,8 @@ class _Encoder:
         self.rows, self.user, self.rules = rows, user, rules
         seen = np.flatnonzero(seen) if rules.vocabulary == "train" else np.arange(len(rows))
         category = rows.category.take(rows.item.codes)  # of the rows
-        item_order = category_order = "value"
-        if rules.id_order == "public":
-            item_order, rank = "first", rows.category_rank
-            category_order = "first" if rank is None else rank
-        self.item: Vocabulary = encode.fit_vocabulary(rows.item, seen, item_order)
-        self.category: Vocabulary = encode.fit_vocabulary(category, seen, category_order)
+        self.item: Vocabulary = encode.fit_vocabulary(rows.item, seen)
+        self.category: Vocabulary = encode.fit_vocabulary(category, seen)
         self.categories = self.category.encode(category)
         # By code and not by value: text ids of numbers ascend otherwise than the numbers do.
         ids = self.item.ids[: len(rows.item.values)]

@@ -96,7 +96,6 @@ def load_pair(
     split: str = "leave_two_out",
     split_seed: int = 2022,
     vocabulary: str = "train",
-    id_order: str = "value",
     positive_above: float = 3.0,
     allow_same: bool = False,
     on_bad_rows: str = "error",
@@ -104,11 +103,11 @@ def load_pair(
 ) -> CrossDomainData:
     """The pair of two tables, which name their users alike.
 
-    split, split_seed, vocabulary, id_order, positive_above: see `JoinRules`.
+    split, split_seed, vocabulary, positive_above: see `JoinRules`.
     allow_same: the same file may be given twice.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
-    rules = JoinRules(split, split_seed, vocabulary, id_order, positive_above)
+    rules = JoinRules(split, split_seed, vocabulary, positive_above)
     policy = Policy(on_bad_rows, max_bad_fraction)
     paths = [Path(path).expanduser() for path in (source_table, target_table)]
     for path in paths:

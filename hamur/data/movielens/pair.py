@@ -33,7 +33,6 @@ def load_movielens_pair(
     split: str = "leave_two_out",
     split_seed: int = 2022,
     vocabulary: str = "train",
-    id_order: str = "value",
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
 ) -> CrossDomainData:
@@ -58,7 +57,7 @@ def load_movielens_pair(
     ]
     return join_pair(
         *domains,
-        JoinRules(split, split_seed, vocabulary, id_order),
+        JoinRules(split, split_seed, vocabulary),
         {"files": {each.path.name: each.counts() for each in bad_rows}},
     )
 

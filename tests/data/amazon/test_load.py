@@ -1,15 +1,13 @@
-"""Amazon pairs: the reference with dictionaries, files that are missing, the cache, the export."""
+"""Amazon pairs: the reference with dictionaries, files that are missing, the cache."""
 
 import ast
 import gzip
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hamur.commands.prepare_data import main_prepare
 from hamur.data import cache, load_amazon, load_amazon_pair
 from hamur.data.amazon.load import DATASET, Options
 from hamur.data.errors import (
@@ -137,7 +135,7 @@ def test_a_prepared_pair_is_the_pair(amazon_generated, tmp_path):
     packed = compressed(raw, tmp_path / "packed")
     again = prepare(DATASET, packed, tmp_path / "two", options, workers=2, quiet=True)
     files = sorted(path.relative_to(found.folder) for path in found.folder.rglob("*.npy"))
-    assert Path("pair/ratings/source.npy") in files and Path("pair/valid_time.npy") in files
+    assert Path("pair/valid_time.npy") in files
     for path in files:
         assert (found.folder / path).read_bytes() == (again.folder / path).read_bytes()
     (tmp_path / "out" / "pair" / "valid_time.npy").write_bytes(b"short")
@@ -156,28 +154,3 @@ def test_preparing_names_the_bad_line_and_lists_what_it_skips(folder, tmp_path):
     assert found.stats["files"][reviews(folder).name]["dropped"] == {"overall": 1}
     listed_rows = lines_of(tmp_path / "out" / "bad_rows.csv")
     assert len(listed_rows) == 2 and listed_rows[1].startswith("reviews_SynToys_5.json,7,overall,")
-
-
-@pytest.mark.parametrize("id_order", ["value", "public"])
-def test_ids_and_the_exported_files_equal_lists_made_by_hand(folder, tmp_path, capsys, id_order):
-    categories = list(dict.fromkeys(read_categories(meta(folder)).values()))
-    assert categories != sorted(categories)
-    # An item that nobody reviewed names the last category first.
-    head = f"{{'asin': 'B0NOBODY', 'categories': [['SynToys', {categories[-1]!r}]]}}\n"
-    meta(folder).write_text(head + meta(folder).read_text())
-    public, out = id_order == "public", tmp_path / "out"
-    pair = load_amazon_pair(folder, id_order=id_order)
-    assert_equal(pair, reference(folder, public=public))
-    flags = ["--dataset", "amazon", "--raw", str(folder), "--out", str(out)]
-    flags += ["--export", "biao_json", "--quiet", "--workers", "1", "--id_order", id_order]
-    with pytest.raises(SystemExit):
-        main_prepare("prepare_data.py", "", flags)
-    assert "--vocabulary all" in capsys.readouterr().err
-    assert main_prepare("prepare_data.py", "", [*flags, "--vocabulary", "all"]) == 0
-    written = {p.stem: json.loads(p.read_text()) for p in (out / "biao_json").iterdir()}
-    expected = reference(folder, everything=True, public=public).public_files()
-    assert len(written) == 13 and written.keys() == expected.keys()
-    for name, content in expected.items():
-        assert written[name] == content, name
-    pools = sum(map(len, written["source_pos_neg"].values()))
-    assert 0 < pools < len(pair.source)  # later behaviours are in no pool

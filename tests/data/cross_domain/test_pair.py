@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hamur.data import load_pair
 from hamur.data.cross_domain import Interactions, JoinRules, TableFormat, join_pair
 from hamur.data.cross_domain.dataset import CATEGORY, USER, UserHistories
-from hamur.data.cross_domain.storage import export_biao_json
 from hamur.data.cross_domain.tables import COLUMNS as PLAIN
 from hamur.data.encode import Codes
 from hamur.data.errors import (
@@ -225,21 +224,6 @@ def test_files_without_header_tabs_parquet_and_milliseconds(tmp_path, small, for
         np.testing.assert_array_equal(table.labels, known.labels)
         np.testing.assert_array_equal(table.time, known.time)
         np.testing.assert_array_equal(table.row_id, known.row_id)
-
-
-def test_what_the_public_files_cannot_say_is_not_exported(tmp_path, files, small):
-    def refused(pair, text):
-        with pytest.raises(ValueError, match=rf"--export biao_json: the pair needs {text}"):
-            export_biao_json(pair, tmp_path / "out")
-
-    refused(small, "an id for every item: prepare it with --vocabulary all")
-    whole = dict(vocabulary="all")
-    refused(load(*files, **whole, split="global_time"), "the split leave_two_out")
-    assert len(export_biao_json(load(*files, **whole), tmp_path / "out")) == 13
-    whole["columns"] = COLUMNS.replace("rating=rating,", "")
-    refused(load(*files, **whole), "the ratings of its rows")
-    whole["columns"] = COLUMNS.replace("=timestamp", "=none")
-    refused(load(*files, **whole), "times")
 
 
 # ---- bad input
