@@ -3,9 +3,16 @@
 import contextlib
 import csv
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from hamur.data.errors import DataFormatError
+
+_KINDS = {dict: "object", list: "list", str: "text", int: "whole number", float: "number"}
+_KINDS |= {bool: "truth value", type(None): "null"}
+Form = type | tuple | list | dict  # see `misfit`
 
 
 @contextlib.contextmanager
@@ -33,6 +40,92 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Mapping) -> None:
     """Indented JSON.  NaN and infinity are errors: nothing but Python would read them."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False))
+
+
+def read_json(
+    path: Path,
+    form: type | dict = dict,
+    remedy: str = "remove the file, or restore it from a copy",
+    error: type[DataFormatError] = DataFormatError,
+) -> dict:
+    """The JSON object in a file, which must be of a form, see `misfit`.
+
+    Raises:  OSError; `error`, of one line with the place: another encoding, no JSON, a key twice, a
+        number that is no finite one or has more than 64 bits, another form.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(
+            path.read_bytes().decode("utf-8"),
+            parse_constant=_finite,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_unique,
+        )
+        json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair cannot be told
+    except json.JSONDecodeError as wrong:
+        problem, line = f"no JSON object: {wrong.msg} at column {wrong.colno}", wrong.lineno
+    except UnicodeError as wrong:
+        problem, line = f"no UTF-8: {wrong.reason} at position {wrong.start:,}", None
+    except RecursionError:
+        problem, line = "no JSON object of ours: it is nested too deep", None
+    except ValueError as wrong:
+        problem, line = str(wrong), None
+    else:
+        problem, line = misfit(content, dict), None
+        problem = misfit(content, form) if problem is None else f"no JSON object: {problem}"
+        if problem is None:
+            return content
+    raise error(problem, file=path, line=line, remedy=remedy)
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or (value := int(text)).bit_length() > 64:
+        raise ValueError(f"the number {text[:24]} has more than 64 bits")
+    return value
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"the number {text[:24]} is not finite")
+    return value
+
+
+def _unique(pairs: list[tuple]) -> dict:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is there twice")
+    return values
+
+
+def misfit(value, form: Form, place: str = "") -> str | None:
+    """What of a JSON value is not of a form, in words; None where all is.
+
+    form: a type (float: any number); a tuple of forms of which one fits; [form] for a list; {name:
+    form} for an object that has at least these keys, where the name `str` is any further one.
+    """
+    if isinstance(form, tuple):
+        found = [misfit(value, each, place) for each in form]
+        return None if None in found else found[0]
+    kind, place = form if isinstance(form, type) else type(form), place or "the content"
+    fits = (int, float) if kind is float else kind
+    if not isinstance(value, fits) or (isinstance(value, bool) and kind is not bool):
+        shown = json.dumps(value)
+        return f"{place} is {shown if len(shown) <= 40 else shown[:37] + '...'}, no {_KINDS[kind]}"
+    inner = []
+    if isinstance(form, list):
+        inner = [(f"{place}[{number}]", each, form[0]) for number, each in enumerate(value)]
+    elif isinstance(form, dict):
+        if missing := [name for name in form if name is not str and name not in value]:
+            return f"{place} lacks {missing[0]!r}"
+        inner = [
+            (f"{place}.{name}", each, form.get(name, form.get(str)))
+            for name, each in value.items()
+            if name in form or str in form
+        ]
+    problems = (misfit(each, its, where.removeprefix("the content.")) for where, each, its in inner)
+    return next(filter(None, problems), None)
 
 
 def write_history(path: Path, rows: Sequence[Mapping]) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from hamur.files import write_json
+from hamur.files import read_json, write_json
 
 # Options that a resumed run may change: they do not alter what an epoch computes.
 CHANGEABLE_ON_RESUME = ("dataset_path", "epochs", "patience", "resume", "device", "save_dir")
@@ -23,7 +23,7 @@ def difference(
     or a plain dict of values.  changeable: names of options that may differ.
     """
     had, now = json.loads(json.dumps(had)), json.loads(json.dumps(now))  # tuples are lists there
-    if had.get("data", {}).get("fingerprint") != now.get("data", {}).get("fingerprint"):
+    if _fingerprint(had) != _fingerprint(now):
         return "other data or another split"
     prefix = "--" if "options" in now else ""
     had, now = had.get("options", had), now.get("options", now)
@@ -31,6 +31,17 @@ def difference(
         if name not in changeable and had.get(name) != value:
             return f"{prefix}{name} {had.get(name)}, this one {value}"
     return None
+
+
+def _fingerprint(description: Mapping) -> str | None:
+    data = description.get("data")
+    return data.get("fingerprint") if isinstance(data, Mapping) else None
+
+
+def read_config(path: Path) -> dict:
+    """The content of a config.json.  Raises DataFormatError, of one line: see `read_json`."""
+    remedy = "choose another folder, or remove this one"
+    return read_json(path, {"options": dict}, remedy)
 
 
 def finished(
@@ -46,9 +57,9 @@ def finished(
     path, config = Path(folder) / "metrics.json", Path(folder) / "config.json"
     if not (path.exists() and config.exists()):
         return None
-    if different := difference(json.loads(config.read_text()), description, changeable):
+    if different := difference(read_config(config), description, changeable):
         raise ValueError(f"{folder} holds a finished run, which had {different}; {remedy}.")
-    return json.loads(path.read_text())
+    return read_json(path, dict, remedy)
 
 
 def load_or_train(
@@ -74,4 +85,4 @@ def load_or_train(
     path.unlink(missing_ok=True)
     write_json(path.with_name("config.json"), description)
     write_json(path, content)  # its presence means: this run is complete
-    return json.loads(path.read_text())
+    return read_json(path)

@@ -1,12 +1,11 @@
 """Options of the cross-domain scripts: flags, presets, and a JSON file in between."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from hamur.config import RunOptions, data_flag, flag, model_flag, run_flag, shared
+from hamur.files import read_json
 from hamur.training.bilevel.hypergradient import ESTIMATORS
 from hamur.training.bilevel.options import SCOPES, VARIANTS, BilevelOptions
 
@@ -407,13 +406,7 @@ def read_options(path: str) -> dict:
 
     Raises:  ValueError: no JSON object, or a key that is none of ours; FileNotFoundError.
     """
-    text = Path(path).read_text(encoding="utf-8")
-    try:
-        options = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--config {path}: no JSON ({error}).") from None
-    if not isinstance(options, dict):
-        raise ValueError(f"--config {path} holds no object but {type(options).__name__}.")
+    options = read_json(path, remedy="write one JSON object of options for --config")
     fields = {}
     for field in dataclasses.fields(CrossDomainConfig):
         fields |= dict.fromkeys((field.name, *field.metadata["aliases"]), field)

@@ -5,7 +5,6 @@ import argparse
 import contextlib
 import dataclasses
 import difflib
-import json
 import logging
 import os
 import sys
@@ -18,7 +17,7 @@ from types import SimpleNamespace
 from hamur.config import parse_device
 from hamur.files import write_json
 from hamur.reporting import results
-from hamur.same_run import difference, finished
+from hamur.same_run import difference, finished, read_config
 
 HEADINGS = ("data", "model", "preferences and front", "training", "lower level", "upper level")
 HEADINGS += ("evaluation", "encoding", "signal", "checks", "run")  # the order in --help
@@ -205,7 +204,7 @@ def check_folder(folder: Path, description: dict, resume: bool, overwrite: bool)
         path = folder / "config.json"
         if not path.exists():
             raise ValueError(f"--resume: no run in {folder}, which has no config.json.")
-        if different := difference(json.loads(path.read_text()), description):
+        if different := difference(read_config(path), description):
             raise ValueError(f"--resume: the run in {folder} had {different}.")
     elif not overwrite:
         remedy = "choose another --save_dir, or --overwrite it"

@@ -8,7 +8,6 @@ by seed.  One seed is no evidence: on MovieLens-1M the standard error of one tes
 1.3e-3, as large as most differences.
 """
 
-import json
 import math
 import re
 import sys
@@ -18,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hamur.files import write_history, write_text
+from hamur.data.errors import DataFormatError
+from hamur.files import misfit, read_json, write_history, write_text
 from hamur.metrics import protocols
 from hamur.reporting.tables import UNDEFINED, markdown_table
 
@@ -112,7 +112,10 @@ class Key(NamedTuple):
 
 
 Runs = dict[Key, dict[int, dict]]
-RUN = {"dataset", "model", "preset", "seed", "test", "train"}  # in metrics.json of every script
+# Of metrics.json of every script, and of its config.json.
+RUN = {"dataset": str, "model": str, "preset": str, "seed": int, "test": dict, "train": dict}
+CONFIG = {"options": dict, "data": {"fingerprint": str}}
+REMEDY = "train the run again, or name only folders of whole ones"
 HEADINGS = {"auc": "AUC", "macro_auc": "mean of domains", "worst_auc": "worst"}
 
 
@@ -127,10 +130,12 @@ def load_runs(folders: Sequence[str | Path]) -> Runs:
     runs: Runs = {}
     data: dict[tuple, tuple[str, Path]] = {}
     for path in paths:
-        run = json.loads(path.read_text())
-        if not run.keys() >= RUN:
+        run = read_json(path, remedy=REMEDY)
+        if not run.keys() >= RUN.keys():
             continue
-        config = json.loads(path.with_name("config.json").read_text())
+        if problem := misfit(run, RUN):
+            raise DataFormatError(problem, file=path, remedy=REMEDY)
+        config = read_json(path.with_name("config.json"), CONFIG, REMEDY)
         variant = run.get("arm") or run.get("head") or ""
         key = Key(run["dataset"], run["model"], run["preset"], variant)
         per_seed = run.get("synthetic") or config.get("options", {}).get("truth")

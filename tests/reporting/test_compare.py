@@ -117,7 +117,7 @@ def write_run(folder, report, *, model, seed, fingerprint="same", shift=0.0):
     run = {"model": model, "preset": "best", "dataset": "tiny", "seed": seed}
     run |= {"test": report, "valid": report, "train": {"parameters": 1234}}
     write_json(folder / f"{model}-{seed}" / "metrics.json", run)
-    description = {"data": {"fingerprint": fingerprint}}
+    description = {"options": {}, "data": {"fingerprint": fingerprint}}
     write_json(folder / f"{model}-{seed}" / "config.json", description)
 
 

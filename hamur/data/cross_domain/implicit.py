@@ -11,7 +11,6 @@ unobserved items as negative rows.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +25,10 @@ from hamur.data.schema import Schema, thaw
 from hamur.data.table import Splits, Table
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
 from hamur.data.text.reader import Rows
+from hamur.files import read_json
 
 SEQUENCES, ITEMS, USERS = "*_preprocessed.txt", "map_item_*.txt", "map_user_*.txt"
+_FETCH = "fetch the file again"
 _ROUNDS = 20  # drawings before a user who took nearly everything gets fewer negatives
 
 
@@ -57,7 +58,11 @@ def load_abxi_pair(
     folder = Path(folder).expanduser()
     path, items = _only(folder, SEQUENCES), _items(_only(folder, ITEMS))
     has_users = any(folder.glob(USERS))
-    users = {str(v): k for k, v in _json(_only(folder, USERS)).items()} if has_users else {}
+    users = (
+        {str(v): k for k, v in read_json(_only(folder, USERS), remedy=_FETCH).items()}
+        if has_users
+        else {}
+    )
     bad_rows = BadRows(path, Policy(on_bad_rows, max_bad_fraction))
     rows = check_times(_behaviours(bad_rows, items), "timestamp", 1, bad_rows)
     rows = without_repeated(rows, "user", bad_rows)
@@ -101,22 +106,10 @@ def _only(folder: Path, pattern: str) -> Path:
     return files[0]
 
 
-def _json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        content = str(error)
-    if not isinstance(content, dict):
-        raise errors.DataFormatError(
-            "no JSON object", file=path, value=str(content)[:80], remedy="fetch the file again"
-        )
-    return content
-
-
 def _items(path: Path) -> dict[str, _Item]:
     """Number as text -> name and domain."""
     items: dict[str, _Item] = {}
-    for name, entry in _json(path).items():
+    for name, entry in read_json(path, remedy=_FETCH).items():
         right = isinstance(entry, list) and len(entry) == 2 and entry[1] in (0, 1)
         if not right or str(entry[0]) in items:
             raise errors.DataFormatError(
