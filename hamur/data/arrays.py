@@ -8,6 +8,7 @@ features of a user, of a search page) stored once.
 import hashlib
 import io
 import mmap
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 ARRAY = "array.npy"  # in the folder of the job that writes it
+# What the arrays of a cache may be: NumPy follows the pointers of a file of objects.
+_NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_NUMBERS += ("float32", "float64")
+_TEXT = re.compile(r"<U[1-9][0-9]{0,6}")
 _VIEWED_ROWS = 1 << 16
 
 
@@ -36,6 +41,13 @@ def array_path(folder: Path, end: str = "") -> Path:
 def narrowest(size: int) -> np.dtype:
     """The smallest integer type for ids 0..size-1; int32 rather than uint32, as in a batch."""
     return np.dtype(np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.int32)
+
+
+def known_dtype(name: str) -> np.dtype:
+    """The type that a manifest names.  Raises ValueError for one that no array of a cache has."""
+    if name not in _NUMBERS and not _TEXT.fullmatch(name):
+        raise ValueError(f"the type {name[:24]!r} is none of an array")
+    return np.dtype(name).newbyteorder("<")
 
 
 def header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
@@ -114,6 +126,10 @@ class Pieces(ArrayView):
         self.pieces = tuple(pieces)
         width = sum(len(piece.columns) for piece in self.pieces)
         super().__init__((len(self.pieces[0]), width), dtype)
+        places = sorted(place for piece in self.pieces for place in piece.columns)
+        widths = [piece.values.shape[1:] == (len(piece.columns),) for piece in self.pieces]
+        if places != list(range(width)) or not all(widths):
+            raise ValueError(f"the pieces of {width} columns hold {places}")
 
     def take(self, indices, axis: int = 0, out=None, mode: str = "raise") -> np.ndarray:
         indices = np.asarray(indices)
@@ -161,6 +177,8 @@ class PieceColumn(ArrayView):
     def __init__(self, piece: Piece, dtype: np.dtype):
         self.piece = piece
         super().__init__((len(piece),), dtype)
+        if piece.columns[0] not in range(piece.values.shape[1]):
+            raise ValueError(f"no column {piece.columns[0]} of {piece.values.shape[1]}")
 
     def __getitem__(self, rows) -> np.ndarray:
         rows = rows if self.piece.rows is None else self.piece.rows[rows]

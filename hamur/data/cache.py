@@ -1,37 +1,65 @@
 """Encoded tables on disk as memory-mapped arrays, so that a second load takes no time.
 
 A cache is a folder: schema.json (format, schema, fingerprint, every file's size and sha256, which
-columns of which file make a column of a table), stats.json, the .npy files, and an empty file
-COMPLETE.  It is written to a temporary folder and renamed, so it is either absent or complete;
-nothing is pickled.
+columns of which file make a column of a table), stats.json, the .npy files, and COMPLETE, the
+sha256 of the two JSON files.  It is written to a temporary folder and renamed, so it is either
+absent or complete; nothing is pickled.
 """
 
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from hamur import __version__
-from hamur.data.arrays import Part, Piece, PieceColumn, Pieces, blocks, header, write_array
+from hamur.data.arrays import (
+    Part,
+    Piece,
+    PieceColumn,
+    Pieces,
+    blocks,
+    header,
+    known_dtype,
+    release,
+    write_array,
+)
 from hamur.data.errors import CacheError
 from hamur.data.multi_valued import MultiValued, weighed
 from hamur.data.schema import Schema
 from hamur.data.splits import SPLITS
 from hamur.data.table import Splits, Table
 from hamur.data.text.bad_rows import BadRows, write_bad_rows
-from hamur.files import sync
+from hamur.files import misfit, read_json, sync
 
 # Raised whenever the same files and options give other tables, so that old caches are built again.
 FORMAT = 3
 WHOLE_DIGEST_BYTES = 1 << 30
 _CHUNK_BYTES = 1 << 20
-_REMEDY = "delete the folder; the next load builds it again"
+_REMEDY = "delete the folder, and load or prepare the source files again"
+# Loader -> how the names of the data sets begin that it reads, and its script.
+READERS = {
+    "load_ali_ccp": ("ali-ccp", "run_ali_ccp_ctr_ranking_multi_domain.py"),
+    "load_aliexpress": ("aliexpress", "run_aliexpress_multi_task.py"),
+    "load_amazon": ("amazon", "run_amazon_cross_domain.py"),
+    "load_amazon_pair": ("amazon", "run_amazon_cross_domain.py"),
+    "load_movielens": ("ml-", "run_movielens_rank_multi_domain.py"),
+}
+_ENTRY = {"bytes": int, "sha256": str, "dtype": str, "shape": [int]}
+_MANIFEST = {
+    "made_from": dict,
+    "schema": dict,
+    "files": {str: _ENTRY},
+    "tables": {split: {str: [[(str, [int], type(None))]]} for split in SPLITS},
+}
+_verified = set()  # files as they were when this process hashed them
 
 Loaded = tuple[Splits, Schema]
 
@@ -77,12 +105,14 @@ def is_cache(folder: Path) -> bool:
     return (folder / "schema.json").is_file()
 
 
-def open_prepared(folder: Path, **asked) -> Loaded:
-    """A cache that `prepare` made, unless options ask for something that it is not.
+def open_prepared(folder: Path, loader: str, **asked) -> Loaded:
+    """A cache that `prepare` made, unless it is of another data set or options ask for something
+    that it is not.
 
-    asked: name, domain_names and labels of the schema, split (its rule) and further entries of its
-    `split`; None for whatever they are.
+    loader: whose data sets they must be, see `READERS`.  asked: name, domain_names and labels of
+    the schema, split (its rule) and further entries of its `split`; None for whatever they are.
     """
+    check_reader(folder, loader)
     splits, schema = open_cache(folder)
     made = {name: getattr(schema, name) for name in ("name", "domain_names", "labels")}
     made |= {**schema.split, "split": schema.split["rule"]}
@@ -92,61 +122,122 @@ def open_prepared(folder: Path, **asked) -> Loaded:
     return splits, schema
 
 
-def open_cache(folder: Path, fingerprint: dict | None = None, verify: bool = False) -> Loaded:
+def check_reader(folder: Path, loader: str) -> None:
+    """Raises CacheError where the folder is a cache that this loader does not read."""
+    if not is_cache(folder):
+        return
+    name = _read_manifest(folder)["schema"]["name"]
+    readers = [each for each, (start, _) in READERS.items() if name.startswith(start)]
+    if loader not in readers:
+        ways = [f"{each}, as examples/{READERS[each][1]} does" for each in readers]
+        problem = f"the cache holds the data set {name!r}, which {loader} does not read"
+        remedy = f"load it by {' or '.join(ways) or 'hamur.data.detect.load'}"
+        raise CacheError(problem, file=folder, remedy=remedy)
+
+
+def open_cache(folder: Path, fingerprint: dict | None = None, verify: bool | None = None) -> Loaded:
     """Memory-mapped tables.  fingerprint: what they must have been made from.
 
-    verify: hash every file again, which reads all of it.
+    verify: see `open_arrays`.
+    Raises:  CacheError: see `open_arrays`; tables that are not made of the files.
+    """
+    manifest, arrays, schema = open_arrays(folder, fingerprint, verify)
+    try:
+        tables = (arrange(manifest["tables"][split], arrays, schema) for split in SPLITS)
+        return Splits(*tables), schema
+    except (LookupError, TypeError, ValueError) as error:
+        problem = f"the tables in schema.json do not fit its files: {_line(error)}"
+        raise CacheError(problem, file=folder, remedy=_REMEDY) from None
+
+
+def open_arrays(
+    folder: Path, fingerprint: dict | None = None, verify: bool | None = None
+) -> tuple[dict, dict[str, np.ndarray], Schema]:
+    """The manifest, file without .npy -> memory-mapped array, and the schema.
+
+    verify: hash every file, which reads all of it: half a second per GB and core.  None: only what
+    this process has not verified yet, and nothing if $HAMUR_VERIFY is off.
     Raises:  CacheError: no COMPLETE, another format version, another source or other options, a
-        file that is missing or of another size or (verify) content.
+        file that is missing or of another size, type or (verify) content.
     """
     if not (folder / "COMPLETE").exists():
         raise CacheError("the cache is incomplete (no COMPLETE)", file=folder, remedy=_REMEDY)
-    try:
-        manifest = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
-        version, files = manifest["format"], manifest["files"]
-    except (OSError, ValueError, KeyError) as error:
-        raise CacheError(f"schema.json: {error}", file=folder, remedy=_REMEDY) from None
-    if version != FORMAT:
-        about = dict(value=version, expected=str(FORMAT))
-        raise CacheError("another format version", file=folder, remedy=_REMEDY, **about)
+    manifest = _read_manifest(folder)
     # Through JSON, as the stored one went.
     if fingerprint is not None and manifest["made_from"] != json.loads(json.dumps(fingerprint)):
         raise CacheError("the source files or options have changed", file=folder, remedy=_REMEDY)
-    schema = Schema.from_json(json.dumps(manifest["schema"]))
-    arrays = {
-        name.removesuffix(".npy"): _open_array(folder / name, entry, verify)
-        for name, entry in files.items()
-    }
-    return Splits(*(arrange(manifest["tables"][s], arrays, schema) for s in SPLITS)), schema
+    if (sums := (folder / "COMPLETE").read_bytes()) and sums != _sums(folder):
+        problem = "schema.json or stats.json is not the one that was written"
+        raise CacheError(problem, file=folder, remedy=_REMEDY)
+    try:
+        schema = Schema.from_json(json.dumps(manifest["schema"]))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        problem = f"the schema in schema.json is none: {_line(error)}"
+        raise CacheError(problem, file=folder, remedy=_REMEDY) from None
+    if verify is None and os.environ.get("HAMUR_VERIFY") == "off":
+        verify = False
+    with ThreadPoolExecutor() as pool:  # hashing needs no lock of the interpreter
+        opened = pool.map(
+            lambda item: _open_array(folder, *item, verify), manifest["files"].items()
+        )
+        return (
+            manifest,
+            dict(zip((n.removesuffix(".npy") for n in manifest["files"]), opened)),
+            schema,
+        )
 
 
 def is_current(folder: Path, fingerprint: dict) -> bool:
     """Whether a complete cache of these files and options is there."""
     try:
-        open_cache(folder, fingerprint)
+        open_cache(folder, fingerprint, verify=False)
     except CacheError:
         return False
     return True
+
+
+def _read_manifest(folder: Path) -> dict:
+    form = {"format": int, "schema": {"name": str}}
+    path = folder / "schema.json"
+    manifest = read_json(path, form, _REMEDY, CacheError)
+    if (version := manifest["format"]) != FORMAT:
+        about = dict(value=version, expected=str(FORMAT))
+        raise CacheError("another format version", file=folder, remedy=_REMEDY, **about)
+    if problem := misfit(manifest, _MANIFEST):
+        raise CacheError(problem, file=path, remedy=_REMEDY)
+    return manifest
+
+
+def _sums(folder: Path) -> bytes:
+    """What COMPLETE holds, in the format of sha256sum.  Older caches have an empty one."""
+    files = (folder / name for name in ("schema.json", "stats.json"))
+    sums = ((hashlib.sha256(f.read_bytes()).hexdigest(), f.name) for f in files if f.exists())
+    return "".join(f"{digest}  {name}\n" for digest, name in sums).encode()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def arrange(columns: dict[str, list], arrays: dict[str, np.ndarray], schema: Schema) -> Table:
     """A table of memory-mapped columns, each of these `Part`s.
 
     The parts of "lists" are the multi-valued fields of the schema, three files each.
+    Raises:  LookupError, TypeError, ValueError: what is there makes no table.
     """
     columns = dict(columns)
     lists = [
         MultiValued(
             *(arrays[f"{file}.{end}"] for end in ("ids", "values", "offsets")),
             max_len=spec.max_len,
-            rows=None if rows is None else arrays[rows],
+            rows=_pointer(arrays, rows, len(arrays[f"{file}.offsets"]) - 1),
         )
         for spec, (file, _, rows) in zip(schema.multi, columns.pop("lists", []), strict=True)
     ]
     values = {"multi_valued": weighed(lists, schema)}
     for name, parts in columns.items():
         pieces = [
-            Piece(arrays[file], tuple(places), None if rows is None else arrays[rows])
+            Piece(arrays[file], tuple(places), _pointer(arrays, rows, len(arrays[file])))
             for file, places, rows in parts
         ]
         if name in ("sparse", "dense") and pieces[0].columns:
@@ -158,23 +249,46 @@ def arrange(columns: dict[str, list], arrays: dict[str, np.ndarray], schema: Sch
     return Table(**values)
 
 
-def _open_array(path: Path, entry: dict, verify: bool) -> np.ndarray:
-    if not path.exists() or path.stat().st_size != entry["bytes"]:
+def _pointer(arrays: dict[str, np.ndarray], file: str | None, end: int) -> np.ndarray | None:
+    """The file with the row of each row, which are 0..end-1."""
+    if file is None:
+        return None
+    rows = arrays[file]
+    if len(rows) and (rows.min() < 0 or rows.max() >= end):
+        raise ValueError(f"{file} points outside of {end} rows")
+    release(rows)
+    return rows
+
+
+def _open_array(folder: Path, name: str, entry: dict, verify: bool | None) -> np.ndarray:
+    path = folder / name
+    try:
+        dtype, shape = known_dtype(entry["dtype"]), tuple(entry["shape"])
+        inside = path.resolve().is_relative_to(folder.resolve()) and name.endswith(".npy")
+        # Not np.load: it parses the header as Python, at which several threads of CPython 3.11
+        # that do so at once can fail with a SystemError.
+        begin = header(dtype, shape)
+        size = len(begin) + math.prod(shape) * dtype.itemsize
+        if not inside or min(shape, default=0) < 0 or size != entry["bytes"]:
+            raise ValueError(f"an entry {entry} cannot be")
+    except ValueError as error:
+        problem = f"schema.json: {name!r}: {_line(error)}"
+        raise CacheError(problem, file=folder, remedy=_REMEDY) from None
+    if not path.is_file() or (state := path.stat()).st_size != size:
         raise CacheError("the file is missing or of another size", file=path, remedy=_REMEDY)
-    # Not np.load: it parses the header as Python, at which several threads of CPython 3.11 that
-    # do so at once can fail with a SystemError.
-    dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
-    expected, digest = header(dtype, shape), hashlib.sha256()
+    mark = (path.resolve(), state.st_ino, state.st_mtime_ns, entry["sha256"])
+    digest, hashed = hashlib.sha256(), verify or (verify is None and mark not in _verified)
     with path.open("rb") as file:
-        begin = file.read(len(expected))
-        if verify:
+        if file.read(len(begin)) != begin:
+            raise CacheError("another type or shape than was written", file=path, remedy=_REMEDY)
+        if hashed:
             digest.update(begin)
             _update(digest, file)
-    if verify and digest.hexdigest() != entry["sha256"]:
+    if hashed and digest.hexdigest() != entry["sha256"]:
         raise CacheError("the file has changed since it was written", file=path, remedy=_REMEDY)
-    if begin != expected:
-        raise CacheError("another type or shape than was written", file=path, remedy=_REMEDY)
-    return np.memmap(path, dtype, "r", len(expected), shape)
+    if hashed:
+        _verified.add(mark)
+    return np.memmap(path, dtype, "r", len(begin), shape)
 
 
 def write_cache(
@@ -250,7 +364,9 @@ def publish(
         write_bad_rows(temporary / "bad_rows.csv", bad_rows)
     for path in temporary.rglob("*"):
         sync(path)
-    (temporary / "COMPLETE").touch()
+    (temporary / "COMPLETE").write_bytes(_sums(temporary))
+    sync(temporary / "COMPLETE")
+    sync(temporary)
     if is_current(folder, fingerprint):
         return
     old = folder.with_name(f"{folder.name}.old-{_writer()}")

@@ -91,6 +91,7 @@ def find_files(
             expected=f"a folder of {expected}",
             remedy=fetch,
         )
+    cache.check_reader(folder, "a reader of source files")
     present = [[name for name in names if (folder / name).is_file()] for names in sets]
     present = [names for names in present if names]
     if len(present) != 1:

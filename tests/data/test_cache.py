@@ -9,9 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hamur.data import cache, load_movielens
+from hamur.data import (
+    cache,
+    load_ali_ccp,
+    load_aliexpress,
+    load_amazon,
+    load_amazon_pair,
+    load_movielens,
+    load_movielens_pair,
+    load_scenarios,
+)
+from hamur.data.amazon.load import DATASET as AMAZON
+from hamur.data.amazon.load import SAMPLE as AMAZON_SAMPLE
 from hamur.data.errors import CacheError
+from hamur.data.streaming.prepare import prepare
 from tests.support.caches import assert_same
+from tests.support.faults import assert_ours
 from tests.support.lines import set_line
 
 
@@ -109,11 +122,16 @@ def test_damaged_cache_is_named_and_then_repaired(built, reason, caplog):
     assert_same(reference, repaired)
 
 
-def test_flipped_byte_is_found_on_request(built):
-    path = built[2] / "train" / "sparse.npy"
+@pytest.mark.parametrize("name", ["sparse", "dense", "labels", "group", "row_id"])
+def test_flipped_byte_is_found_unless_switched_off(built, name, monkeypatch):
+    path = built[2] / "train" / f"{name}.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+    cache.open_cache(built[2], verify=False)
+    with pytest.raises(CacheError, match="has changed since it was written"):
+        cache.open_cache(built[2])
+    monkeypatch.setenv("HAMUR_VERIFY", "off")
     cache.open_cache(built[2])
     with pytest.raises(CacheError, match="has changed since it was written"):
         cache.open_cache(built[2], verify=True)
@@ -155,3 +173,31 @@ def test_digest_of_a_large_file_reads_its_ends_only(tmp_path, monkeypatch):
     content[0] ^= 1
     path.write_bytes(content)
     assert cache.source_digest([path]) != before
+
+
+LOADERS = {
+    "load_movielens": (load_movielens, "run_movielens_rank_multi_domain.py"),
+    "load_ali_ccp": (load_ali_ccp, "run_ali_ccp_ctr_ranking_multi_domain.py"),
+    "load_aliexpress": (load_aliexpress, "run_aliexpress_multi_task.py"),
+    "load_amazon_pair": (load_amazon_pair, "run_amazon_cross_domain.py"),
+}
+OTHERS = (load_amazon, load_movielens_pair, load_scenarios)
+
+
+@pytest.mark.parametrize("made", LOADERS)
+def test_a_cache_of_another_data_set_is_refused_and_its_script_named(made, built, tmp_path):
+    load, script = LOADERS[made]
+    if made == "load_amazon_pair":
+        folder = prepare(AMAZON, AMAZON_SAMPLE, tmp_path / "pair", quiet=True).folder
+    elif load is load_movielens:
+        folder = built[2]
+    else:
+        load(cache_dir=tmp_path / made)
+        (folder,) = (tmp_path / made).iterdir()
+    for other in (*(one for one, _ in LOADERS.values()), *OTHERS):
+        if other is load or {load, other} == {load_amazon, load_amazon_pair}:
+            other(folder)
+            continue
+        with pytest.raises(CacheError, match=f"{made}.*{script}") as told:
+            other(folder)
+        assert_ours(told.value, other.__name__)

@@ -103,7 +103,9 @@ def load_ali_ccp(
     policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
     if cache.is_cache(root):
         fit = None if fit_on == "train" else fit_on
-        loaded = cache.open_prepared(root, split=split, fit_on=fit, multi=multi, max_len=max_len)
+        loaded = cache.open_prepared(
+            root, "load_ali_ccp", split=split, fit_on=fit, multi=multi, max_len=max_len
+        )
     elif is_raw(root):
         if fit_on != "train" or encoding != "train":
             raise ValueError("raw files are encoded by their training rows: fit_on and encoding")

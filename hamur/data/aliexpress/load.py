@@ -89,7 +89,7 @@ def load_aliexpress(
     labels, countries = tuple(labels), None if countries is None else tuple(countries)
     policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
     if cache.is_cache(root):
-        loaded = cache.open_prepared(root, name=NAME, domain_names=countries, labels=labels)
+        loaded = cache.open_prepared(root, "load_aliexpress", domain_names=countries, labels=labels)
     elif holds_raw(root):
         if encoding != "train":
             raise ValueError("raw files are encoded by their training rows: encoding")

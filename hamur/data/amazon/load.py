@@ -94,7 +94,7 @@ def load_amazon_pair(
     policy = Policy(on_bad_rows, max_bad_fraction)
     options = Options(pair, split, vocabulary, missing_meta, strict_meta, policy)
     folder = SAMPLE if path is None else Path(path).expanduser()
-    if storage.is_pair_cache(folder):
+    if cache.is_cache(folder):
         return storage.open_pair(folder)
     domains, details = [], {}
     for category in reader.choose_pair(folder, pair):
@@ -115,8 +115,8 @@ def load_amazon(path: str | Path | None = None, **options) -> tuple[Splits, Sche
     row; validation and test hold target rows.  Item and category ids of the source come after
     those of the target, since the two domains have items of their own.
     """
-    if path is not None and storage.is_pair_cache(Path(path).expanduser()):
-        return cache.open_cache(Path(path).expanduser())
+    if path is not None and cache.is_cache(Path(path).expanduser()):
+        return cache.open_prepared(Path(path).expanduser(), "load_amazon")
     return as_splits(load_amazon_pair(path, **options))
 
 

@@ -32,35 +32,33 @@ def described(pair: CrossDomainData, split: dict) -> dict:
     return {**split, FOLDER: {"source": source, "target": target, "timed": pair.timed}}
 
 
-def open_pair(folder: Path, verify: bool = False) -> CrossDomainData:
+def open_pair(folder: Path, verify: bool | None = None) -> CrossDomainData:
     """The pair that was prepared into this cache, memory-mapped.
 
+    verify: see `cache.open_arrays`.
     Raises:  CacheError: as `cache.open_cache`, and for a cache of no pair.
     """
-    _, schema = cache.open_cache(folder, verify=verify)
-    if FOLDER not in schema.split:
-        raise CacheError(
-            "the cache holds no pair of domains",
-            file=folder,
-            remedy="prepare it with --dataset amazon",
+    cache.check_reader(folder, "load_amazon_pair")
+    _, files, schema = cache.open_arrays(folder, verify=verify)
+    groups: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in files.items():
+        if name.startswith(f"{FOLDER}/"):
+            group, _, column = name.removeprefix(f"{FOLDER}/").rpartition("/")
+            groups.setdefault(group, {})[column] = array
+    try:
+        stored = thaw(schema.split[FOLDER])
+        return CrossDomainData(
+            source=Table(**groups["source"]),
+            target=Splits(*(Table(**groups[part]) for part in SPLITS)),
+            source_schema=Schema.from_json(json.dumps(stored["source"])),
+            target_schema=Schema.from_json(json.dumps(stored["target"])),
+            names=groups["names"],
+            timed=stored["timed"],
+            **groups[""],
         )
-    stored = thaw(schema.split[FOLDER])
-
-    def arrays(part: str = "") -> dict[str, np.ndarray]:
-        files = sorted((folder / FOLDER / part).glob("*.npy"))
-        return {path.stem: np.load(path, mmap_mode="r") for path in files}
-
-    return CrossDomainData(
-        source=Table(**arrays("source")),
-        target=Splits(*(Table(**arrays(part)) for part in SPLITS)),
-        source_schema=Schema.from_json(json.dumps(stored["source"])),
-        target_schema=Schema.from_json(json.dumps(stored["target"])),
-        names=arrays("names"),
-        timed=stored["timed"],
-        **arrays(),
-    )
-
-
-def is_pair_cache(folder: Path) -> bool:
-    """Whether a folder is a prepared cache that holds a pair."""
-    return cache.is_cache(folder) and (folder / FOLDER).is_dir()
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CacheError(
+            f"the cache holds no pair of domains: {error}",
+            file=folder,
+            remedy="prepare it again, with --dataset amazon",
+        ) from None

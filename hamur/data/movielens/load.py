@@ -133,7 +133,7 @@ def load_movielens(
     root = SAMPLE if path is None else Path(path).expanduser()
     if cache.is_cache(root):
         fit = None if fit_on == "train" else fit_on
-        loaded = cache.open_prepared(root, split=split, fit_on=fit, genres=genres)
+        loaded = cache.open_prepared(root, "load_movielens", split=split, fit_on=fit, genres=genres)
     else:
         loaded = load_tables(_source(find_sources(root, source_format), options, root), cache_dir)
     return build_tables.check_classes(*pooled_by(*loaded, pool_weight))
