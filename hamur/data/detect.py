@@ -26,7 +26,7 @@ _SIGNS = {
         *("train.csv", "aliexpress_train_sample.csv", "AliExpress_*", "aliexpress_*_datasets.zip"),
         *("??_item_train.csv", "??_item_train.zip", "??_item_train.csv.gz"),
     ),
-    load_amazon: ("reviews_*_5.json", "reviews_*_5.json.gz"),
+    load_amazon: ("reviews_*.json*", "meta_*.json*"),
     load_scenarios: FILE_NAMES,
 }
 

@@ -1,5 +1,6 @@
 """Raw Amazon files that a test changes line by line."""
 
+import ast
 import json
 
 NAMES = ("SynBooks", "SynToys")
@@ -33,3 +34,33 @@ def with_field(**fields):
         return json.dumps({key: value for key, value in record.items() if value is not None})
 
     return change
+
+
+def of_release(record, year):
+    """A review or meta record of 2014 as another release writes it."""
+    record = dict(record)
+    if year == 2014:
+        return record
+    if "overall" not in record:
+        path = record.pop("categories")[0]
+        if year == 2018:
+            return record | {"category": path, "main_cat": path[0]}
+        return {"parent_asin": record["asin"], "categories": path, "main_category": path[0]}
+    if year == 2018:
+        return record | {"verified": True}
+    time = 1000 * record["unixReviewTime"] + 999
+    ids = {"asin": "B0VARIANT0", "parent_asin": record["asin"], "user_id": record["reviewerID"]}
+    return {"rating": record["overall"], "title": "", **ids, "timestamp": time}
+
+
+PUBLISHED = {2018: ("{}_5.json", "meta_{}.json"), 2023: ("{}.jsonl", "meta_{}.jsonl")}
+
+
+def write_release(folder, target, year, names=NAMES):
+    """The categories of a folder of 2014's plain files as another release publishes them."""
+    target.mkdir(exist_ok=True)
+    for name in names:
+        for path, published in zip((reviews(folder, name), meta(folder, name)), PUBLISHED[year]):
+            records = (of_release(ast.literal_eval(line), year) for line in lines_of(path))
+            write_lines(target / published.format(name), map(json.dumps, records))
+    return target

@@ -1,13 +1,15 @@
-"""Amazon 2014, two categories with common users, as a source and a target domain.
+"""Amazon reviews, two categories with common users, as a source and a target domain.
 
     load_amazon_pair   cross-domain data: see `hamur.data.cross_domain`
     load_amazon        the same rows as one multi-domain table, domain 0 the source, 1 the target
     DATASET            both in one cache, made by one job per category
 
-The label is overall > 3; a review's category is the second element of its item's first path in the
-meta data, "others" where that path is shorter, and unknown where the meta data lack the item.
+The label is rating > 3; a review's category is the second element of its item's (first) path in the
+meta data, "others" where that path is shorter or absent, and unknown where the meta data lack the
+item.
 """
 
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,13 +17,13 @@ import numpy as np
 
 from hamur.config import comma_separated, encoding_flag
 from hamur.data import cache, encode, errors
-from hamur.data.amazon import reader
+from hamur.data.amazon import files, reader
 from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.cross_domain import storage
 from hamur.data.cross_domain.dataset import FIELDS, CrossDomainData, Interactions
 from hamur.data.cross_domain.join import SPLIT_RULES, VOCABULARIES, JoinRules, join_pair
 from hamur.data.encode import MISSING, Codes
-from hamur.data.errors import DataError, JoinError
+from hamur.data.errors import DataError, DataFormatError, JoinError
 from hamur.data.schema import SPARSE, FieldSpec, Schema
 from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.prepare import DataSet
@@ -30,7 +32,8 @@ from hamur.data.text.bad_rows import BadRows, Policy
 
 NAME = "amazon"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "amazon-sample"
-MISSING_META = ("unknown", "others", "error")
+MISSING_META = ("unknown", reader.OTHERS, "error")
+_log = logging.getLogger(__name__)
 _CODES, _COLUMNS = ("user", "item", "category"), ("row_id", "rating", "time")
 
 
@@ -64,7 +67,26 @@ class Options:
             raise ValueError(f"missing_meta is {self.missing_meta!r}; use one of {MISSING_META}")
 
     def join(self, domains: list[Interactions], details: dict[str, dict]) -> CrossDomainData:
-        """The pair of both domains; details: counts by category."""
+        """The pair of both domains; details: counts by category.
+
+        Raises:  DataError, as `join_pair`; DataFormatError: 2023 with an earlier release.
+        """
+        years = {name: counts["release"] for name, counts in details.items()}
+        if len(set(years.values())) > 1 and max(years.values()) > 2018:
+            raise DataFormatError(
+                "two releases that name users differently",
+                value=years,
+                expected="one release, or 2014 and 2018, whose names are the same",
+                remedy="pass both categories of one release",
+            )
+        for name, counts in details.items():
+            if counts["items_without_meta"] or counts["items_without_category"]:
+                _log.warning(
+                    "%s, Amazon %d: %d items, %d without meta data (%s), %d without a category in "
+                    "theirs (others)",
+                    *(name, years[name], counts["items"], counts["items_without_meta"]),
+                    *(self.missing_meta, counts["items_without_category"]),
+                )
         rules = JoinRules(self.split, vocabulary=self.vocabulary)
         return join_pair(*domains, rules, {"domains": details})
 
@@ -81,13 +103,14 @@ def load_amazon_pair(
 ) -> CrossDomainData:
     """Source and target behaviours of the users who have both.
 
-    path: the folder of reviews_<Category>_5.json and meta_<Category>.json of both categories, as
-        .json or .json.gz, or a prepared cache, whose own options then count; None is the bundled
-        sample of generated rows.
+    path: the folder of reviews and meta data of both categories as published in 2014, 2018 or
+        2023, see `files`, plain or .gz; or a prepared cache, whose own options then count; None is
+        the bundled sample of generated rows.
     pair: (source, target) categories; None takes Books and Toys_and_Games, or else the only two
         that are there, in alphabetical order.
     split, vocabulary: see `JoinRules`.
-    missing_meta: what an item without meta data is: "unknown" (id 0), "others" or an "error".
+    missing_meta: what an item without meta data is: "unknown" (id 0), "others" or an "error"; it is
+        one unless "others" where no item has any.
     strict_meta: also parse the meta lines of items without a review.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
@@ -97,12 +120,12 @@ def load_amazon_pair(
     if cache.is_cache(folder):
         return storage.open_pair(folder)
     domains, details = [], {}
-    for category in reader.choose_pair(folder, pair):
-        bad_rows = [BadRows(file, policy) for file in reader.files_of(folder, category)]
-        reviews, without = read_domain(category, bad_rows, options)
+    for category in files.choose_pair(folder, pair):
+        bad_rows = [BadRows(file, policy) for file in files.files_of(folder, category)]
+        reviews, counts = read_domain(category, bad_rows, options)
         domains.append(reviews)
-        counts = {each.path.name: each.counts() for each in bad_rows}
-        details[category] = {"files": counts, "items_without_meta": without}
+        of_files = {each.path.name: each.counts() for each in bad_rows}
+        details[category] = {"files": of_files} | counts
     return options.join(domains, details)
 
 
@@ -122,29 +145,35 @@ def load_amazon(path: str | Path | None = None, **options) -> tuple[Splits, Sche
 
 def read_domain(
     category: str, bad_rows: list[BadRows], options: Options
-) -> tuple[Interactions, int]:
-    """The reviews with the categories of their items, and the number of items without meta data.
+) -> tuple[Interactions, dict[str, int]]:
+    """The reviews with the categories of their items; the release, the number of items, of those
+    without meta data and of those without a category there.
 
     bad_rows: of the two files of the category, which receive what is skipped.
     Raises:  DataError.
     """
     of_reviews, of_meta = bad_rows
-    reviews = reader.read_reviews(of_reviews.path, category, of_reviews)
+    generation = reader.generation_of(of_reviews.path, of_meta.path)
+    reviews = reader.read_reviews(of_reviews.path, category, of_reviews, generation)
     items, strict = reviews.item.values, options.strict_meta
-    codes = reader.read_categories(of_meta.path, items, of_meta, strict)
+    codes = reader.read_categories(of_meta.path, items, of_meta, generation, strict)
     without = np.flatnonzero(codes.codes == MISSING)
-    if len(without) and options.missing_meta == "error":
+    enough = options.missing_meta == "unknown" and len(without) < len(items)
+    if len(without) and not enough and options.missing_meta != reader.OTHERS:
         raise JoinError(
-            f"{len(without)} items have no meta data",
+            f"{len(without)} items have no meta data, of {len(items)} with reviews",
             file=of_meta.path,
-            column="asin",
+            column=generation.meta[0],
             value=items[without[:5]].tolist(),
             expected="a line for every reviewed item",
-            remedy="fetch the matching meta file, or missing_meta='unknown'",
+            remedy="fetch the matching meta file, or missing_meta='others'",
         )
-    if len(without) and options.missing_meta == "others":
+    names = np.append(codes.values, "")[codes.codes]  # code -1 is the last
+    counts = {"release": generation.year, "items": len(items), "items_without_meta": len(without)}
+    counts["items_without_category"] = int((names == reader.OTHERS).sum())
+    if len(without) and options.missing_meta == reader.OTHERS:
         codes = _without_missing(codes)
-    return replace(reviews, category=codes), len(without)
+    return replace(reviews, category=codes), counts
 
 
 def _without_missing(category: Codes) -> Codes:
@@ -189,16 +218,16 @@ def _with_domain(sparse: np.ndarray, rows: Table, file: int) -> Table:
 
 def find(folder: Path) -> list[Path]:
     """Reviews and meta data of all categories that are there."""
-    names = reader.categories_in(folder)
-    return [file for name in names for file in reader.files_of(folder, name)]
+    names = files.categories_in(folder)
+    return [file for name in names for file in files.files_of(folder, name)]
 
 
 def build(space: Workspace, sources: list[Path], options: Options) -> tuple:
     """(splits, schema, bad rows, further arrays of the cache)"""
     folder = sources[0].parent
-    categories = reader.choose_pair(folder, options.pair)
-    files = [reader.files_of(folder, category) for category in categories]
-    bad_rows = [[BadRows(path, options.policy) for path in paths] for paths in files]
+    categories = files.choose_pair(folder, options.pair)
+    of_categories = [files.files_of(folder, category) for category in categories]
+    bad_rows = [[BadRows(path, options.policy) for path in paths] for paths in of_categories]
     details = {}
 
     def settle(number: int, report: dict) -> None:
@@ -207,12 +236,12 @@ def build(space: Workspace, sources: list[Path], options: Options) -> tuple:
             raise getattr(errors, kind)(**parts)
         for of_file, of_job in zip(bad_rows[number], report["bad_rows"]):
             of_file.merge(of_job)
-        details[categories[number]] = {"items_without_meta": report["without"]}
+        details[categories[number]] = report["counts"]
 
     jobs = [
         Job(f"reviews/{name}", save_domain, (paths, name, options),
             sum(path.stat().st_size for path in paths))
-        for name, paths in zip(categories, files)
+        for name, paths in zip(categories, of_categories)
     ]  # fmt: skip
     space.run("reading reviews", jobs, "B", settle)
     domains = [_saved(space.path(job.name), name) for job, name in zip(jobs, categories)]
@@ -226,7 +255,7 @@ def save_domain(folder: Path, paths: list[Path], category: str, options: Options
     """A job: saves what `read_domain` reads."""
     bad_rows = [BadRows(path, options.policy) for path in paths]
     try:
-        rows, without = read_domain(category, bad_rows, options)
+        rows, counts = read_domain(category, bad_rows, options)
     except DataError as error:
         return {"error": [type(error).__name__, error.parts]}
     arrays = {name: getattr(rows, name) for name in _COLUMNS}
@@ -234,7 +263,7 @@ def save_domain(folder: Path, paths: list[Path], category: str, options: Options
         codes = getattr(rows, name)
         arrays |= {name: codes.codes, f"{name}_values": codes.values}
     np.savez(folder / "rows.npz", **arrays)
-    return {"error": None, "bad_rows": [each.report() for each in bad_rows], "without": without}
+    return {"error": None, "bad_rows": [each.report() for each in bad_rows], "counts": counts}
 
 
 def _saved(folder: Path, category: str) -> Interactions:

@@ -1,7 +1,4 @@
-"""Amazon 2014 on disk: reviews, a JSON object per line, and meta data, a Python literal per line.
-
-    reviews_<Category>_5.json[.gz]   reviewerID asin overall unixReviewTime, and texts we leave out
-    meta_<Category>.json[.gz]        asin categories, and much that we leave out
+"""Amazon reviews and meta data, an object per line, of one of three releases, see `GENERATIONS`.
 
 Files are streamed and parsed line by line; nothing in them is ever executed.
 """
@@ -14,6 +11,8 @@ import warnings
 import zlib
 from collections.abc import Callable, Container, Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,80 +32,72 @@ from hamur.data.streaming.jobs import advance
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.reader import Rows
 
-PAGE = "https://jmcauley.ucsd.edu/data/amazon"
-OFFICIAL = ("Books", "Toys_and_Games")
-FILES = ("reviews_{}_5.json", "meta_{}.json")  # plain or .gz
 OTHERS = "others"
 RATINGS = (1, 2, 3, 4, 5)
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_ASIN = re.compile(rb"""['"]asin['"]\s*:\s*['"]([A-Za-z0-9_.-]+)['"]""")
 _ROWS_AT_ONCE = 65_536
 _MAX_LINE = 1 << 24  # bytes: more is no line of such a file
 
 
-def categories_in(folder: Path) -> list[str]:
-    """Categories whose reviews are there.  Raises DataFileNotFoundError, DataFormatError."""
-    if not folder.is_dir():
-        raise errors.DataFileNotFoundError(
-            "no such folder",
-            file=folder,
-            expected="a folder of reviews_<Category>_5.json.gz and meta_<Category>.json.gz",
-            remedy=f"fetch two categories from {PAGE} and pass their folder",
-        )
-    names = {path.name.removesuffix(".gz") for path in folder.glob("reviews_*_5.json*")}
-    if not names:
-        raise _no_pair(folder, "no reviews_<Category>_5.json", f"fetch them from {PAGE}")
-    return sorted(name.removeprefix("reviews_").removesuffix("_5.json") for name in names)
+@dataclass(frozen=True)
+class Generation:
+    """A release by the keys of its objects.
+
+    reviews: keys of user, item, rating and time; meta: of item and categories.
+    per_second: units of the time; nested: the categories are a list of paths, of which the first
+    counts, and not one path; quotes: those around a key.
+    """
+
+    year: int
+    reviews: tuple[str, str, str, str]
+    meta: tuple[str, str]
+    per_second: int = 1
+    nested: bool = False
+    quotes: str = '"'  # JSON has no such quote inside a text
 
 
-def choose_pair(folder: Path, pair: tuple[str, str] | None) -> tuple[str, str]:
-    """The two categories to load.  Raises DataFileNotFoundError, DataFormatError, ValueError."""
-    categories = categories_in(folder)
-    if pair is not None:
-        if len(pair) != 2 or pair[0] == pair[1]:
-            raise ValueError(f"pair is {pair!r}; use two different categories, source first")
-        return tuple(pair)
-    if set(OFFICIAL) <= set(categories):
-        return OFFICIAL
-    if len(categories) != 2:
-        raise _no_pair(folder, ", ".join(categories), "name them: pair=(source, target)")
-    return tuple(categories)
+_EARLY = ("reviewerID", "asin", "overall", "unixReviewTime")
+_LATE = ("user_id", "parent_asin", "rating", "timestamp")
+GENERATIONS = (
+    Generation(2014, _EARLY, ("asin", "categories"), nested=True, quotes="'\""),
+    Generation(2018, _EARLY, ("asin", "category")),
+    Generation(2023, _LATE, ("parent_asin", "categories"), per_second=1000),
+)
 
 
-def _no_pair(folder: Path, value: str, remedy: str) -> errors.DataFormatError:
-    problem, expected = "not one pair of categories", "the reviews of two categories"
-    return errors.DataFormatError(
-        problem, file=folder, value=value, expected=expected, remedy=remedy
+def generation_of(reviews: Path, meta: Path) -> Generation:
+    """The release whose keys both files have; 2014 and 2018 differ in the meta data only.
+
+    Raises:  DataFormatError: a key that no line has; EmptySplitError; TruncatedFileError.
+    """
+    found = _with_keys(reviews, {each: each.reviews for each in GENERATIONS})
+    return _with_keys(meta, {each: each.meta for each in found})[0]
+
+
+def _with_keys(path: Path, keys: dict[Generation, tuple[str, ...]]) -> list[Generation]:
+    """The generations all of whose keys are in the first lines; one line is enough as a rule."""
+    seen, problem = {}, None
+    with closing(read_lines(path)) as lines:
+        for number, line, ended in lines:
+            try:
+                seen |= parse(path, number, line, ended)
+            except errors.DataError as error:  # counted when the file is read
+                problem = problem or error
+            if found := [each for each, names in keys.items() if seen.keys() >= set(names)]:
+                return found
+    if not seen:
+        raise problem
+    expected = [f"{', '.join(names)} ({each.year})" for each, names in keys.items()]
+    raise errors.DataFormatError(
+        "no line has the keys that are needed",
+        file=path,
+        value=", ".join(list(seen)[:20]),
+        expected=" or ".join(expected),
+        remedy="pass the complete reviews and meta data of one release, as published",
     )
 
 
-def files_of(folder: Path, category: str) -> list[Path]:
-    """Reviews and meta data, plain or .gz.  Raises DataFileNotFoundError, DataFormatError."""
-    return [_plain_or_gz(folder, name.format(category)) for name in FILES]
-
-
-def _plain_or_gz(folder: Path, name: str) -> Path:
-    files = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
-    if len(files) == 2:
-        raise errors.DataFormatError(
-            "ambiguous: plain and compressed",
-            file=files[0],
-            value=files[1].name,
-            expected="one of them",
-            remedy="remove one of the two",
-        )
-    if not files:
-        present = sorted(path.name for path in folder.iterdir())[:8]
-        raise errors.DataFileNotFoundError(
-            "no such file, plain or .gz",
-            file=folder / name,
-            value=f"files: {', '.join(present) or 'none'}",
-            remedy=f"fetch it from {PAGE}",
-        )
-    return files[0]
-
-
-def read_reviews(path: Path, name: str, bad_rows: BadRows) -> Interactions:
+def read_reviews(path: Path, name: str, bad_rows: BadRows, generation: Generation) -> Interactions:
     """The reviews of one category in file order; their items have no categories yet.
 
     Raises:  DataFormatError, DataValueError, DuplicateRowError through `bad_rows`.
@@ -114,7 +105,7 @@ def read_reviews(path: Path, name: str, bad_rows: BadRows) -> Interactions:
     users: dict[str, int] = {}  # name -> code, by first appearance
     items: dict[str, int] = {}
     chunks, rows = [], []
-    for number, (user, item, rating, time) in parsed(path, _review, bad_rows):
+    for number, (user, item, rating, time) in parsed(path, partial(_review, generation), bad_rows):
         user, item = users.setdefault(user, len(users)), items.setdefault(item, len(items))
         rows.append((user, item, rating, time, number))
         if len(rows) == _ROWS_AT_ONCE:
@@ -128,23 +119,30 @@ def read_reviews(path: Path, name: str, bad_rows: BadRows) -> Interactions:
         "rating": rating,
         "timestamp": time,
     }
-    rows = without_repeated(Rows(columns, line), "reviewerID", bad_rows)
+    rows = without_repeated(Rows(columns, line), generation.reviews[0], bad_rows)
     bad_rows.raise_if_any()
     return interactions_of(name, rows, first_line=1)
 
 
 def read_categories(
-    path: Path, items: np.ndarray, bad_rows: BadRows, strict: bool = False
+    path: Path,
+    items: np.ndarray,
+    bad_rows: BadRows,
+    generation: Generation,
+    strict: bool = False,
 ) -> Codes:
-    """The category of each of these items: second element of its first path.
+    """The category of each of these items: second element of its (first) path.
 
     items (n,): asins, ascending.  Items whose first path is shorter, or that have none, are
     "others"; items without a line are missing (-1).  strict: parse the lines of other items too.
     """
     wanted = {item: position for position, item in enumerate(items.tolist())}
+    item, quotes = generation.meta[0], generation.quotes
     numbers: dict[str, int] = {}
     codes = np.full(len(items), MISSING, np.int64)
-    for _, (asin, category) in parsed(path, _meta, bad_rows, None if strict else wanted):
+    shown = rf"[{quotes}]{item}[{quotes}]\s*:\s*[{quotes}]([A-Za-z0-9_.-]+)[{quotes}]".encode()
+    unparsed = None if strict else (re.compile(shown), wanted)
+    for _, (asin, category) in parsed(path, partial(_meta, generation), bad_rows, unparsed):
         number = numbers.setdefault(category, len(numbers))
         if asin in wanted and codes[wanted[asin]] == MISSING:
             codes[wanted[asin]] = number
@@ -156,30 +154,41 @@ def read_categories(
     return Codes(rank[codes], values[order])
 
 
-def _review(path: Path, number: int, record: dict) -> tuple[str, str, int, int]:
-    """reviewerID, asin, overall, unixReviewTime."""
-    user, item = record.get("reviewerID"), record.get("asin")
-    for column, value in (("reviewerID", user), ("asin", item)):
+def _review(of: Generation, path: Path, number: int, record: dict) -> tuple[str, str, int, int]:
+    """User, item, rating, time in seconds."""
+    user, item, rating, time = map(record.get, of.reviews)
+    for column, value in zip(of.reviews, (user, item)):
         if not _is_name(value):
             raise _error(path, number, record, column, "a name of letters and digits")
-    rating, time = record.get("overall"), record.get("unixReviewTime")
+    *_, of_rating, of_time = of.reviews
     if type(rating) not in (int, float) or rating not in RATINGS:
-        raise _error(path, number, record, "overall", "one of 1, 2, 3, 4, 5")
-    if type(time) is not int or not EARLIEST <= time <= LATEST:
-        raise _error(path, number, record, "unixReviewTime", expected_time(time))
-    return user, item, int(rating), time
+        raise _error(path, number, record, of_rating, "one of 1, 2, 3, 4, 5")
+    if type(time) is not int or not EARLIEST <= time // of.per_second <= LATEST:
+        raise _error(path, number, record, of_time, _expected_time(time, of.per_second))
+    return user, item, int(rating), time // of.per_second
 
 
-def _meta(path: Path, number: int, record: dict) -> tuple[str, str]:
-    """asin and category."""
-    asin, paths = record.get("asin"), record.get("categories", [])
-    if not _is_name(asin):
-        raise _error(path, number, record, "asin", "a product number")
-    if not isinstance(paths, list) or not all(
-        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in paths
-    ):
-        raise _error(path, number, record, "categories", "a list of lists of names")
-    return asin, paths[0][1] if paths and len(paths[0]) > 1 else OTHERS
+def _expected_time(value, per_second: int) -> str:
+    if per_second == 1:
+        return expected_time(value)
+    return f"whole milliseconds since 1970, {EARLIEST * per_second}..{LATEST * per_second}"
+
+
+def _meta(of: Generation, path: Path, number: int, record: dict) -> tuple[str, str]:
+    """Item and category."""
+    of_item, of_categories = of.meta
+    item, names = record.get(of_item), record.get(of_categories, [])
+    if not _is_name(item):
+        raise _error(path, number, record, of_item, "a product number")
+    paths = names if of.nested else [names]
+    if not isinstance(paths, list) or not all(map(_is_path, paths)):
+        form = "a list of lists of names" if of.nested else "a list of names"
+        raise _error(path, number, record, of_categories, form)
+    return item, paths[0][1] if paths and len(paths[0]) > 1 else OTHERS
+
+
+def _is_path(names) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def _is_name(value) -> bool:
@@ -202,17 +211,21 @@ def _error(
 
 
 def parsed(
-    path: Path, take: Callable, bad_rows: BadRows, wanted: Container[str] | None = None
+    path: Path,
+    take: Callable,
+    bad_rows: BadRows,
+    wanted: tuple[re.Pattern, Container[str]] | None = None,
 ) -> Iterator[tuple[int, tuple]]:
     """(number, what `take` takes from the record) of every usable line.
 
-    wanted: lines that show another asin at once are not parsed.
+    wanted: lines in which the pattern finds another item at once are not parsed.
     """
+    shown, items = wanted or (None, ())
     with closing(read_lines(path)) as lines:
         for number, line, ended in lines:
             bad_rows.rows_read += 1
-            quick = _ASIN.search(line) if wanted is not None and ended else None
-            if quick and quick[1].decode() not in wanted:
+            quick = shown.search(line) if shown and ended else None
+            if quick and quick[1].decode() not in items:
                 continue
             try:
                 values = take(path, number, parse(path, number, line, ended))

@@ -2,13 +2,14 @@
 
 import ast
 import gzip
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hamur.data import cache, load_amazon, load_amazon_pair
+from hamur.data import cache, detect, load_amazon, load_amazon_pair
 from hamur.data.amazon.load import DATASET, Options
 from hamur.data.errors import (
     CacheError,
@@ -20,7 +21,16 @@ from hamur.data.errors import (
 )
 from hamur.data.streaming.prepare import prepare
 from hamur.data.text.bad_rows import Policy
-from tests.support.amazon_raw import NAMES, lines_of, meta, reviews, with_field, write_lines
+from tests.support.amazon_raw import (
+    NAMES,
+    lines_of,
+    meta,
+    reviews,
+    with_field,
+    write_lines,
+    write_release,
+)
+from tests.support.caches import assert_same
 from tests.support.lines import set_line
 from tests.support.pair_reference import (
     Reference,
@@ -57,7 +67,7 @@ def test_the_pair_equals_the_reference_plain_and_compressed(amazon_generated, tm
         assert listed(one) == listed(other)
 
 
-def test_items_without_meta_data_or_path(folder):
+def test_items_without_meta_data_or_path(folder, caplog):
     records = [ast.literal_eval(line) for line in lines_of(meta(folder))][5:]
     records[0]["categories"], records[1]["categories"] = [["SynToys"]], [[]]
     del records[2]["categories"]
@@ -69,8 +79,11 @@ def test_items_without_meta_data_or_path(folder):
     assert {names[of_item[asin]] for asin in special} == {"others"}
     known = {record["asin"] for record in records}
     assert all((of_item[asin] == 0) == (asin not in known) for asin in of_item)
-    without = pair.target_schema.split["domains"]["SynToys"]["items_without_meta"]
-    assert without >= 5
+    counts = pair.target_schema.split["domains"]["SynToys"]
+    without = counts["items_without_meta"]
+    assert without >= 5 and counts["items_without_category"] == 3
+    told = f"SynToys, Amazon 2014: {counts['items']} items, {without} without meta data (unknown)"
+    assert f"{told}, 3 without a category in theirs (others)" in caplog.text
     others = load_amazon_pair(folder, missing_meta="others")
     assert (others.target_categories[1:] > 0).all()
     with pytest.raises(JoinError, match=rf"{without} items have no meta data.*Remedy") as caught:
@@ -78,6 +91,72 @@ def test_items_without_meta_data_or_path(folder):
     assert len(caught.value.value) == 5 and not set(caught.value.value) & known
     with pytest.raises(ValueError, match="missing_meta"):
         load_amazon_pair(folder, missing_meta="maybe")
+
+
+# The same rows as the releases of 2018 and 2023 write them, under the names of either.
+
+
+@pytest.mark.parametrize("year", [2018, 2023])
+@pytest.mark.parametrize("packed", [False, True])
+def test_releases_are_read_as_that_of_2014(amazon_generated, tmp_path, year, packed):
+    expected = load_amazon_pair(amazon_generated[0])
+    folder = write_release(amazon_generated[0], tmp_path / "raw", year)
+    if packed:
+        folder = compressed(folder, tmp_path / "packed")
+    pair = load_amazon_pair(folder)
+    for one, other in zip((pair.source, *pair.target), (expected.source, *expected.target)):
+        assert_same([one], [other])
+    for name, values in expected.names.items():
+        np.testing.assert_array_equal(pair.names[name], values)
+    for domain in NAMES:
+        counts, known = (p.target_schema.split["domains"][domain] for p in (pair, expected))
+        assert counts["release"] == year and known["release"] == 2014
+        assert counts["items_without_meta"] == known["items_without_meta"]
+        assert counts["items_without_category"] == 0
+    assert detect.load(folder)[1].fields == load_amazon(amazon_generated[0])[1].fields
+
+
+def test_files_of_2018_under_the_names_of_2014_and_beside_them(amazon_folder, tmp_path):
+    """What the files hold decides; names of users and items are the same in both releases."""
+    expected = load_amazon_pair(amazon_folder)
+    later = write_release(amazon_folder, tmp_path / "later", 2018)
+    shutil.copy(later / "meta_SynToys.json", meta(amazon_folder))
+    pair = load_amazon_pair(amazon_folder)
+    assert_same([pair.source, *pair.target], [expected.source, *expected.target])
+    domains = pair.target_schema.split["domains"]
+    assert [domains[name]["release"] for name in NAMES] == [2014, 2018]
+
+
+def test_releases_with_other_users_are_refused(amazon_generated, tmp_path):
+    folder = write_release(amazon_generated[0], tmp_path / "raw", 2023, NAMES[:1])
+    write_release(amazon_generated[0], folder, 2018, NAMES[1:])
+    with pytest.raises(DataFormatError, match=r"users differently.*2023.*2018.*Remedy"):
+        load_amazon_pair(folder)
+    with pytest.raises(DataFormatError, match="users differently"):
+        prepare(DATASET, folder, tmp_path / "out", quiet=True, workers=1)
+
+
+def test_a_key_that_no_line_has_and_meta_data_of_other_items(folder, tmp_path):
+    records = [ast.literal_eval(line) for line in lines_of(meta(folder))]
+    bare = [{"asin": record["asin"], "title": "x"} for record in records]
+    write_lines(meta(folder), map(json.dumps, bare))
+    with pytest.raises(DataFormatError, match=r"no line has.*asin, title.*2018.*Remedy") as caught:
+        load_amazon_pair(folder)
+    assert caught.value.file == meta(folder)
+    with pytest.raises(DataFormatError, match="no line has"):
+        prepare(DATASET, folder, tmp_path / "out", quiet=True, workers=1)
+    write_lines(meta(folder), map(json.dumps, bare[:-1] + records[-1:]))  # found in the last line
+    others = load_amazon_pair(folder).target_schema.split["domains"]["SynToys"]
+    assert others["items_without_category"] == others["items"] - others["items_without_meta"]
+    shutil.copy(meta(folder, "SynBooks"), meta(folder))
+    with pytest.raises(JoinError, match=r"(\d+) items have no meta data, of \1 .*'others'"):
+        load_amazon_pair(folder)
+    load_amazon_pair(folder, missing_meta="others")
+    write_release(folder, folder, 2023, NAMES[:1])
+    (folder / "SynBooks.jsonl").rename(reviews(folder, "SynBooks"))
+    (folder / "meta_SynBooks.jsonl").unlink()
+    with pytest.raises(DataFormatError, match=r"no line has.*parent_asin, categories \(2023\)"):
+        load_amazon_pair(folder)
 
 
 def test_one_table_of_both_domains(amazon_generated):

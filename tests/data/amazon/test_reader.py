@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hamur.data import load_amazon_pair
-from hamur.data.amazon.reader import _meta, _review, parse
+from hamur.data.amazon.reader import GENERATIONS, _meta, _review, parse
 from hamur.data.errors import (
     DataError,
     DataFormatError,
@@ -20,7 +20,7 @@ from hamur.data.errors import (
     DuplicateRowError,
     TruncatedFileError,
 )
-from tests.support.amazon_raw import first_asin, lines_of, meta, reviews, with_field
+from tests.support.amazon_raw import first_asin, lines_of, meta, of_release, reviews, with_field
 from tests.support.fuzz import mutated
 from tests.support.lines import set_line
 from tests.support.pair_reference import listed
@@ -161,42 +161,56 @@ def check_names(*names):
     assert all(c.isascii() and (c.isalnum() or c in "_.-") for name in names for c in name)
 
 
-def review_by_hand(record):
-    rating, time = record["overall"], record["unixReviewTime"]
-    check_names(record["reviewerID"], record["asin"])
+# Keys of user, item, rating, time; of the categories; units of a second.
+KEYS = {
+    2014: (("reviewerID", "asin", "overall", "unixReviewTime"), "categories", 1),
+    2018: (("reviewerID", "asin", "overall", "unixReviewTime"), "category", 1),
+    2023: (("user_id", "parent_asin", "rating", "timestamp"), "categories", 1000),
+}
+
+
+def review_by_hand(record, year):
+    keys, _, per_second = KEYS[year]
+    user, item, rating, time = (record[key] for key in keys)
+    check_names(user, item)
     assert type(rating) in (int, float) and rating in (1, 2, 3, 4, 5)
-    assert type(time) is int and 10**8 <= time <= 4 * 10**9
-    return record["reviewerID"], record["asin"], int(rating), time
+    assert type(time) is int and 10**8 <= time // per_second <= 4 * 10**9
+    return user, item, int(rating), time // per_second
 
 
-def meta_by_hand(record):
-    paths = record.get("categories", [])
-    check_names(record["asin"])
+def meta_by_hand(record, year):
+    (_, item, *_), categories, _ = KEYS[year]
+    paths = record.get(categories, [])
+    paths = paths if year == 2014 else [paths]
+    check_names(record[item])
     assert type(paths) is list and all(type(path) is list for path in paths)
     assert all(type(name) is str for path in paths for name in path)
-    return record["asin"], paths[0][1] if paths and len(paths[0]) > 1 else "others"
+    return record[item], paths[0][1] if paths and len(paths[0]) > 1 else "others"
 
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("generation", GENERATIONS, ids=lambda each: each.year)
 @pytest.mark.parametrize(
     ("path_of", "take", "by_hand"),
     [(reviews, _review, review_by_hand), (meta, _meta, meta_by_hand)],
 )
 def test_mutated_lines_are_read_rightly_or_refused(
-    amazon_generated, num_mutated, path_of, take, by_hand
+    amazon_generated, num_mutated, generation, path_of, take, by_hand
 ):
-    rng, path = random.Random(3), path_of(amazon_generated[0])
+    rng, path, year = random.Random(3), path_of(amazon_generated[0]), generation.year
     lines, refused = lines_of(path)[:200], 0
+    if year != 2014:
+        lines = [json.dumps(of_release(ast.literal_eval(line), year)) for line in lines]
     cells = ("NaN,", '"1e3",', "'x'", "1393545600,", "[]", "[[]]", "None", "")
     for number in range(num_mutated):
         text = mutated(rng, rng.choice(lines), "{}[]'\":,.0-e \\xnNT\u01ff", " ", cells)
         try:
-            found = take(path, number, parse(path, number, text.encode(), True))
+            found = take(generation, path, number, parse(path, number, text.encode(), True))
         except DataError as error:
             assert error.line == number and "Remedy: " in str(error)
             found, refused = None, refused + 1
         try:
-            expected = by_hand(record_by_hand(text))
+            expected = by_hand(record_by_hand(text), year)
         except (AssertionError, KeyError, TypeError, ValueError, SyntaxError, MemoryError):
             expected = None
         assert found == expected, text
@@ -209,11 +223,12 @@ def test_memory_does_not_grow_with_the_reviews_read(tmp_path):
     than 20,000."""
     script = (
         "import sys; from pathlib import Path\n"
-        "from hamur.data.amazon.reader import read_reviews\n"
+        "from hamur.data.amazon.reader import GENERATIONS, read_reviews\n"
         "from hamur.data.text.bad_rows import Policy, BadRows\n"
         "from hamur.reporting.results import peak_rss_mib\n"
         "path = Path(sys.argv[1])\n"
-        "print(len(read_reviews(path, 'Books', BadRows(path, Policy()))), peak_rss_mib())"
+        "rows = read_reviews(path, 'Books', BadRows(path, Policy()), GENERATIONS[0])\n"
+        "print(len(rows), peak_rss_mib())"
     )
     peaks = []
     for lines in (20_000, 200_000):
