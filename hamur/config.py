@@ -99,6 +99,9 @@ class RunOptions:
         "cpu, gpu or ascend (only cpu is tested), with a card number as in ascend:1; cuda:0 and "
         "npu:0 are accepted too",
     )
+    verify: bool = run_flag(
+        True, "hash a cache before its first use, half a second per GB; off saves that"
+    )
     quiet: bool = run_flag(False, "print only the table of results")
     debug: bool = run_flag(False, "show the traceback of an error in data or options")
 

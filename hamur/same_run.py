@@ -7,7 +7,15 @@ from pathlib import Path
 from hamur.files import read_json, write_json
 
 # Options that a resumed run may change: they do not alter what an epoch computes.
-CHANGEABLE_ON_RESUME = ("dataset_path", "epochs", "patience", "resume", "device", "save_dir")
+CHANGEABLE_ON_RESUME = (
+    "dataset_path",
+    "epochs",
+    "patience",
+    "resume",
+    "device",
+    "save_dir",
+    "verify",
+)
 CHANGEABLE_ON_RESUME += ("save_predictions", "plot", "quiet", "debug", "overwrite", "export")
 CHANGEABLE_ON_RESUME += ("config", "record", "exp_name")
 # A resumed run may be longer; a finished one of another length is another one.

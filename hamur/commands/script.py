@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from hamur.config import parse_device
+from hamur.config import RunOptions, parse_device
 from hamur.files import write_json
 from hamur.reporting import results
 from hamur.same_run import difference, finished, read_config
@@ -41,9 +41,12 @@ def from_flags(
         names = [name for field in dataclasses.fields(config_class) for name in spellings(field)]
         parser.error(_unknown(unknown[0], names))
     try:
-        return config_class(**vars(values))
+        config = config_class(**vars(values))
     except ValueError as error:
         parser.error(str(error))
+    if isinstance(config, RunOptions) and not config.verify:
+        os.environ["HAMUR_VERIFY"] = "off"  # of `hamur.data.cache`, also in processes of this one
+    return config
 
 
 def make_parser(config_class: type, description: str | None, **defaults):
@@ -109,9 +112,9 @@ def _reader(field: dataclasses.Field, plain: type) -> Callable:
 
 
 def _boolean(text: str) -> bool:
-    if text not in ("0", "1"):
+    if text not in ("0", "1", "off", "on"):
         raise argparse.ArgumentTypeError(f"takes 0 or 1, got {text!r}")
-    return text == "1"
+    return text in ("1", "on")
 
 
 def _plain_type(annotation) -> type:

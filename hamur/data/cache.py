@@ -9,8 +9,9 @@ absent or complete; nothing is pickled.
 import contextlib
 import hashlib
 import json
-import math
 import os
+import platform
+import re
 import shutil
 import threading
 from collections.abc import Iterable
@@ -20,30 +21,26 @@ from pathlib import Path
 import numpy as np
 
 from hamur import __version__
-from hamur.data.arrays import (
-    Part,
-    Piece,
-    PieceColumn,
-    Pieces,
-    blocks,
-    header,
-    known_dtype,
-    release,
-    write_array,
-)
+from hamur.data.arrays import Part, blocks, write_array
 from hamur.data.errors import CacheError
-from hamur.data.multi_valued import MultiValued, weighed
+from hamur.data.manifest import (
+    CHUNK_BYTES,
+    FORMAT,
+    REMEDY,
+    arrange,
+    one_line,
+    open_array,
+    read_manifest,
+    sums_of,
+    update,
+)
 from hamur.data.schema import Schema
 from hamur.data.splits import SPLITS
-from hamur.data.table import Splits, Table
+from hamur.data.table import Splits
 from hamur.data.text.bad_rows import BadRows, write_bad_rows
-from hamur.files import misfit, read_json, sync
+from hamur.files import read_json, sync
 
-# Raised whenever the same files and options give other tables, so that old caches are built again.
-FORMAT = 3
 WHOLE_DIGEST_BYTES = 1 << 30
-_CHUNK_BYTES = 1 << 20
-_REMEDY = "delete the folder, and load or prepare the source files again"
 # Loader -> how the names of the data sets begin that it reads, and its script.
 READERS = {
     "load_ali_ccp": ("ali-ccp", "run_ali_ccp_ctr_ranking_multi_domain.py"),
@@ -52,14 +49,6 @@ READERS = {
     "load_amazon_pair": ("amazon", "run_amazon_cross_domain.py"),
     "load_movielens": ("ml-", "run_movielens_rank_multi_domain.py"),
 }
-_ENTRY = {"bytes": int, "sha256": str, "dtype": str, "shape": [int]}
-_MANIFEST = {
-    "made_from": dict,
-    "schema": dict,
-    "files": {str: _ENTRY},
-    "tables": {split: {str: [[(str, [int], type(None))]]} for split in SPLITS},
-}
-_verified = set()  # files as they were when this process hashed them
 
 Loaded = tuple[Splits, Schema]
 
@@ -71,18 +60,13 @@ def source_digest(paths: Iterable[Path]) -> dict[str, str]:
         size, digest = path.stat().st_size, hashlib.md5(usedforsecurity=False)
         with path.open("rb") as file:
             if size < WHOLE_DIGEST_BYTES:
-                _update(digest, file)
+                update(digest, file)
             else:
-                digest.update(file.read(_CHUNK_BYTES))
-                file.seek(size - _CHUNK_BYTES)
-                digest.update(file.read(_CHUNK_BYTES))
+                digest.update(file.read(CHUNK_BYTES))
+                file.seek(size - CHUNK_BYTES)
+                digest.update(file.read(CHUNK_BYTES))
         digests[path.name] = f"{size}-{digest.hexdigest()}"
     return digests
-
-
-def _update(digest, file) -> None:
-    while chunk := file.read(_CHUNK_BYTES):
-        digest.update(chunk)
 
 
 def folder_for(name: str, source: Path, options: dict, cache_dir: str | Path | None) -> Path:
@@ -126,7 +110,7 @@ def check_reader(folder: Path, loader: str) -> None:
     """Raises CacheError where the folder is a cache that this loader does not read."""
     if not is_cache(folder):
         return
-    name = _read_manifest(folder)["schema"]["name"]
+    name = read_manifest(folder)["schema"]["name"]
     readers = [each for each, (start, _) in READERS.items() if name.startswith(start)]
     if loader not in readers:
         ways = [f"{each}, as examples/{READERS[each][1]} does" for each in readers]
@@ -146,8 +130,8 @@ def open_cache(folder: Path, fingerprint: dict | None = None, verify: bool | Non
         tables = (arrange(manifest["tables"][split], arrays, schema) for split in SPLITS)
         return Splits(*tables), schema
     except (LookupError, TypeError, ValueError) as error:
-        problem = f"the tables in schema.json do not fit its files: {_line(error)}"
-        raise CacheError(problem, file=folder, remedy=_REMEDY) from None
+        problem = f"the tables in schema.json do not fit its files: {one_line(error)}"
+        raise CacheError(problem, file=folder, remedy=REMEDY) from None
 
 
 def open_arrays(
@@ -161,30 +145,25 @@ def open_arrays(
         file that is missing or of another size, type or (verify) content.
     """
     if not (folder / "COMPLETE").exists():
-        raise CacheError("the cache is incomplete (no COMPLETE)", file=folder, remedy=_REMEDY)
-    manifest = _read_manifest(folder)
+        raise CacheError("the cache is incomplete (no COMPLETE)", file=folder, remedy=REMEDY)
+    manifest = read_manifest(folder)
     # Through JSON, as the stored one went.
     if fingerprint is not None and manifest["made_from"] != json.loads(json.dumps(fingerprint)):
-        raise CacheError("the source files or options have changed", file=folder, remedy=_REMEDY)
-    if (sums := (folder / "COMPLETE").read_bytes()) and sums != _sums(folder):
+        raise CacheError("the source files or options have changed", file=folder, remedy=REMEDY)
+    if (sums := (folder / "COMPLETE").read_bytes()) and sums != sums_of(folder):
         problem = "schema.json or stats.json is not the one that was written"
-        raise CacheError(problem, file=folder, remedy=_REMEDY)
+        raise CacheError(problem, file=folder, remedy=REMEDY)
     try:
         schema = Schema.from_json(json.dumps(manifest["schema"]))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        problem = f"the schema in schema.json is none: {_line(error)}"
-        raise CacheError(problem, file=folder, remedy=_REMEDY) from None
+        problem = f"the schema in schema.json is none: {one_line(error)}"
+        raise CacheError(problem, file=folder, remedy=REMEDY) from None
     if verify is None and os.environ.get("HAMUR_VERIFY") == "off":
         verify = False
+    files = manifest["files"]
     with ThreadPoolExecutor() as pool:  # hashing needs no lock of the interpreter
-        opened = pool.map(
-            lambda item: _open_array(folder, *item, verify), manifest["files"].items()
-        )
-        return (
-            manifest,
-            dict(zip((n.removesuffix(".npy") for n in manifest["files"]), opened)),
-            schema,
-        )
+        opened = pool.map(lambda name: open_array(folder, name, files[name], verify), files)
+        return manifest, dict(zip((n.removesuffix(".npy") for n in files), opened)), schema
 
 
 def is_current(folder: Path, fingerprint: dict) -> bool:
@@ -194,101 +173,6 @@ def is_current(folder: Path, fingerprint: dict) -> bool:
     except CacheError:
         return False
     return True
-
-
-def _read_manifest(folder: Path) -> dict:
-    form = {"format": int, "schema": {"name": str}}
-    path = folder / "schema.json"
-    manifest = read_json(path, form, _REMEDY, CacheError)
-    if (version := manifest["format"]) != FORMAT:
-        about = dict(value=version, expected=str(FORMAT))
-        raise CacheError("another format version", file=folder, remedy=_REMEDY, **about)
-    if problem := misfit(manifest, _MANIFEST):
-        raise CacheError(problem, file=path, remedy=_REMEDY)
-    return manifest
-
-
-def _sums(folder: Path) -> bytes:
-    """What COMPLETE holds, in the format of sha256sum.  Older caches have an empty one."""
-    files = (folder / name for name in ("schema.json", "stats.json"))
-    sums = ((hashlib.sha256(f.read_bytes()).hexdigest(), f.name) for f in files if f.exists())
-    return "".join(f"{digest}  {name}\n" for digest, name in sums).encode()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def arrange(columns: dict[str, list], arrays: dict[str, np.ndarray], schema: Schema) -> Table:
-    """A table of memory-mapped columns, each of these `Part`s.
-
-    The parts of "lists" are the multi-valued fields of the schema, three files each.
-    Raises:  LookupError, TypeError, ValueError: what is there makes no table.
-    """
-    columns = dict(columns)
-    lists = [
-        MultiValued(
-            *(arrays[f"{file}.{end}"] for end in ("ids", "values", "offsets")),
-            max_len=spec.max_len,
-            rows=_pointer(arrays, rows, len(arrays[f"{file}.offsets"]) - 1),
-        )
-        for spec, (file, _, rows) in zip(schema.multi, columns.pop("lists", []), strict=True)
-    ]
-    values = {"multi_valued": weighed(lists, schema)}
-    for name, parts in columns.items():
-        pieces = [
-            Piece(arrays[file], tuple(places), _pointer(arrays, rows, len(arrays[file])))
-            for file, places, rows in parts
-        ]
-        if name in ("sparse", "dense") and pieces[0].columns:
-            values[name] = Pieces(pieces, np.int32 if name == "sparse" else np.float32)
-        elif pieces[0].columns:
-            values[name] = PieceColumn(pieces[0], np.int64)
-        else:
-            values[name] = pieces[0].values
-    return Table(**values)
-
-
-def _pointer(arrays: dict[str, np.ndarray], file: str | None, end: int) -> np.ndarray | None:
-    """The file with the row of each row, which are 0..end-1."""
-    if file is None:
-        return None
-    rows = arrays[file]
-    if len(rows) and (rows.min() < 0 or rows.max() >= end):
-        raise ValueError(f"{file} points outside of {end} rows")
-    release(rows)
-    return rows
-
-
-def _open_array(folder: Path, name: str, entry: dict, verify: bool | None) -> np.ndarray:
-    path = folder / name
-    try:
-        dtype, shape = known_dtype(entry["dtype"]), tuple(entry["shape"])
-        inside = path.resolve().is_relative_to(folder.resolve()) and name.endswith(".npy")
-        # Not np.load: it parses the header as Python, at which several threads of CPython 3.11
-        # that do so at once can fail with a SystemError.
-        begin = header(dtype, shape)
-        size = len(begin) + math.prod(shape) * dtype.itemsize
-        if not inside or min(shape, default=0) < 0 or size != entry["bytes"]:
-            raise ValueError(f"an entry {entry} cannot be")
-    except ValueError as error:
-        problem = f"schema.json: {name!r}: {_line(error)}"
-        raise CacheError(problem, file=folder, remedy=_REMEDY) from None
-    if not path.is_file() or (state := path.stat()).st_size != size:
-        raise CacheError("the file is missing or of another size", file=path, remedy=_REMEDY)
-    mark = (path.resolve(), state.st_ino, state.st_mtime_ns, entry["sha256"])
-    digest, hashed = hashlib.sha256(), verify or (verify is None and mark not in _verified)
-    with path.open("rb") as file:
-        if file.read(len(begin)) != begin:
-            raise CacheError("another type or shape than was written", file=path, remedy=_REMEDY)
-        if hashed:
-            digest.update(begin)
-            _update(digest, file)
-    if hashed and digest.hexdigest() != entry["sha256"]:
-        raise CacheError("the file has changed since it was written", file=path, remedy=_REMEDY)
-    if hashed:
-        _verified.add(mark)
-    return np.memmap(path, dtype, "r", len(begin), shape)
 
 
 def write_cache(
@@ -307,6 +191,7 @@ def write_cache(
     """
     temporary = folder.with_name(f"{folder.name}.tmp-{_writer()}")
     shutil.rmtree(temporary, ignore_errors=True)
+    remove_leftovers(folder)
     try:
         files, tables = {}, {}
         for split, table in zip(SPLITS, splits):
@@ -364,16 +249,18 @@ def publish(
         write_bad_rows(temporary / "bad_rows.csv", bad_rows)
     for path in temporary.rglob("*"):
         sync(path)
-    (temporary / "COMPLETE").write_bytes(_sums(temporary))
+    (temporary / "COMPLETE").write_bytes(sums_of(temporary))
     sync(temporary / "COMPLETE")
     sync(temporary)
     if is_current(folder, fingerprint):
         return
+    check_replaceable(folder)
     old = folder.with_name(f"{folder.name}.old-{_writer()}")
     with contextlib.suppress(FileNotFoundError):
         os.replace(folder, old)
     try:
         os.replace(temporary, folder)
+        sync(folder.parent)
     except OSError:
         if not is_current(folder, fingerprint):
             raise
@@ -381,5 +268,34 @@ def publish(
         shutil.rmtree(old, ignore_errors=True)
 
 
+def check_replaceable(folder: Path) -> None:
+    """Raises CacheError, with its name, where the folder holds a file that no cache has there."""
+    try:
+        named = set(read_json(folder / "schema.json", {"files": dict})["files"])
+    except (OSError, ValueError):  # of a damaged cache: what is where arrays are
+        named = {str(p.relative_to(folder)) for p in folder.glob("**/*.npy")}
+    named |= {"schema.json", "stats.json", "bad_rows.csv", "COMPLETE"}
+    for path in folder.rglob("*"):
+        if not path.is_dir() and str(path.relative_to(folder)) not in named:
+            raise CacheError(
+                "the file is none of the cache that is to be replaced",
+                file=path,
+                remedy="move it out of the cache's folder",
+            )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed writers of this cache, on this machine, have left beside it."""
+    name = re.compile(rf"{re.escape(folder.name)}\.(?:tmp|old)-(\d+)-\d+-(.+)")
+    for path in folder.parent.glob("*.*-*"):
+        if (found := name.fullmatch(path.name)) and found[2] == platform.node():
+            try:
+                os.kill(int(found[1]), 0)
+            except ProcessLookupError:
+                shutil.rmtree(path, ignore_errors=True)
+            except OSError:  # the process of somebody else
+                continue
+
+
 def _writer() -> str:
-    return f"{os.getpid()}-{threading.get_ident()}"
+    return f"{os.getpid()}-{threading.get_ident()}-{platform.node()}"

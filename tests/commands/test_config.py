@@ -1,6 +1,7 @@
 """Flags: the public names, clear errors of one line, and --help as documentation."""
 
 import dataclasses
+import os
 import warnings
 from dataclasses import dataclass
 
@@ -31,6 +32,15 @@ def test_public_flags_are_accepted_unchanged(name):
 
 def test_no_flags_equal_the_dataclass_defaults():
     assert flags() == RankingConfig()
+
+
+@pytest.mark.parametrize(
+    ("argv", "value"), [((), "on"), (("--verify", "off"), "off"), (("--no-verify",), "off")]
+)
+def test_caches_are_verified_unless_a_flag_switches_it_off(argv, value, monkeypatch):
+    monkeypatch.setenv("HAMUR_VERIFY", "on")
+    flags(*argv)
+    assert os.environ["HAMUR_VERIFY"] == value
 
 
 def test_defaults_of_a_script_replace_those_of_the_class():

@@ -19,6 +19,7 @@ import os
 import shutil
 import threading
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -28,7 +29,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hamur.data.errors import CacheError, DataError
-from hamur.files import sync, write_json
+from hamur.files import read_json, sync, write_json
 
 REPORT = "report.json"
 MAX_WORKERS = 4
@@ -61,7 +62,9 @@ def run_job(folder: Path, work: Callable[..., dict], args: tuple) -> dict:
     temporary.mkdir(parents=True)
     try:
         report = json.dumps(work(temporary, *args))
-        (temporary / REPORT).write_text(report, encoding="utf-8")
+        files = {str(path.relative_to(temporary)): _sum(path) for path in _files(temporary)}
+        told = {"report": json.loads(report), "files": files}
+        (temporary / REPORT).write_text(json.dumps(told), encoding="utf-8")
         for path in temporary.rglob("*"):
             sync(path)
         try:
@@ -72,6 +75,29 @@ def run_job(folder: Path, work: Callable[..., dict], args: tuple) -> dict:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return json.loads(report)  # as a later run would read it
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != REPORT]
+
+
+def _sum(path: Path) -> list[int]:
+    """Size and CRC-32, which is quick and sees what a dying disk does."""
+    crc, size = 0, 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            crc, size = zlib.crc32(block, crc), size + len(block)
+    return [size, crc]
+
+
+def finished_report(folder: Path) -> dict | None:
+    """The report of the job that finished in this folder; None where it, or a file, is damaged."""
+    try:
+        told = read_json(folder / REPORT, {"report": dict, "files": {str: [int]}})
+        right = all(_sum(folder / name) == sums for name, sums in told["files"].items())
+        return told["report"] if right else None
+    except (OSError, ValueError):
+        return None
 
 
 def _share_progress(progress, parent: int | None = None) -> None:
@@ -140,13 +166,14 @@ class Workspace:
         if not state.exists():
             write_json(state, self.fingerprint)
             return
-        before = json.loads(state.read_text(encoding="utf-8"))
+        remedy = "delete that folder to begin again"
+        before = read_json(state, dict, remedy, CacheError)
         if before != self.fingerprint:
             changed = [k for k, value in self.fingerprint.items() if before.get(k) != value]
             raise CacheError(
                 f"an interrupted preparation with another {' and '.join(changed)} is here",
                 file=self.folder,
-                remedy="delete that folder to begin again, or repeat the old command",
+                remedy=f"{remedy}, or repeat the old command",
             )
         for where, names, _ in os.walk(self.folder):  # rglob fails when a dying worker deletes
             for name in names:
@@ -211,10 +238,11 @@ class Workspace:
     def _start(self, job: Job, bar: tqdm) -> Future | dict | Callable[[], dict]:
         """The report of a finished job, or what will give it."""
         path = self.path(job.name)
-        if (path / REPORT).exists():
+        if (report := finished_report(path)) is not None:
             self.reused += 1
             bar.update(job.size)
-            return json.loads((path / REPORT).read_text(encoding="utf-8"))
+            return report
+        shutil.rmtree(path, ignore_errors=True)
         self.done += 1
         if self.workers == 1:
             return lambda: run_job(path, job.work, job.args)

@@ -27,6 +27,7 @@ from hamur.data.streaming.jobs import Workspace, default_workers
 from hamur.data.streaming.statistics import statistics
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import BadRows
+from hamur.files import read_json
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,12 @@ def prepare(
     made_from = {"dataset": dataset.name, "source": cache.source_digest(sorted(paths))}
     made_from |= {"options": plain(options), "allow_leakage": list(allow_leakage)}
     if out.exists():
-        if cache.is_current(out, made_from):
-            return Prepared(out, json.loads((out / "stats.json").read_text(encoding="utf-8")))
-        _check_replaceable(out, overwrite)
+        try:
+            cache.open_cache(out, made_from)
+            return Prepared(out, read_json(out / "stats.json"))
+        except CacheError as error:
+            _check_replaceable(out, overwrite, error.parts["problem"])
+    cache.remove_leftovers(out)
     size = sum(path.stat().st_size for path in paths)
     workers = default_workers(size) if workers is None else workers
     try:
@@ -170,13 +174,13 @@ def plain(options) -> dict:
     return json.loads(json.dumps(values))
 
 
-def _check_replaceable(out: Path, overwrite: bool) -> None:
+def _check_replaceable(out: Path, overwrite: bool, why: str) -> None:
     if not overwrite:
-        problem = "exists and was made from other files or with other options"
+        problem = f"exists and is another one: {why}"
         remedy = "add --overwrite to replace it, or choose another --out"
     elif any(out.iterdir()) and not cache.is_cache(out):
         problem = "folder holds something that is no cache"
         remedy = "choose another --out: it would be deleted"
     else:
-        return
+        return cache.check_replaceable(out)
     raise CacheError(f"the output {problem}", file=out, remedy=remedy)
