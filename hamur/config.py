@@ -43,6 +43,11 @@ def flag(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def comma_separated(text: str) -> tuple[str, ...]:
+    """The names in a,b,c; a `parse` of flags."""
+    return tuple(name for name in text.split(",") if name)
+
+
 # One function per heading of --help that every family of scripts has.
 data_flag, model_flag, training_flag, run_flag, encoding_flag = (
     partial(flag, group=heading) for heading in ("data", "model", "training", "run", "encoding")
@@ -127,6 +132,9 @@ class CommonOptions(RunOptions):
     max_bad_fraction: float = data_flag(
         0.05, "share of skipped rows above which a file is unusable", at_least=0
     )
+    allow_leakage: tuple[str, ...] = data_flag(
+        (), "columns, comma separated, that the leakage guard lets pass", parse=comma_separated
+    )
     split_seed: int = data_flag(
         2022, "seed of a random split; no other seed moves a row", at_least=0
     )
@@ -194,11 +202,6 @@ def parse_device(text: str) -> tuple[str, int | None]:
             f"--device is {text!r}; known are cpu, gpu and ascend, with a card as in ascend:1."
         )
     return targets[match[1]], int(match[2]) if match[2] else None
-
-
-def comma_separated(text: str) -> tuple[str, ...]:
-    """The names in a,b,c; a `parse` of flags."""
-    return tuple(name for name in text.split(",") if name)
 
 
 def _check(field: dataclasses.Field, value):

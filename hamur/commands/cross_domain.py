@@ -60,7 +60,7 @@ def main(script: str, description: str, argv: Sequence[str] | None = None) -> in
     """Run the script; returns the exit code: 0 results are on disk, 2 wrong usage or data, 130
     Ctrl-C, after the first epoch with the results of the best one on disk."""
     config = from_flags(CrossDomainConfig, argv, description)
-    with command(script, config.debug) as outcome:
+    with command(script, config) as outcome:
         run(config, Path(script).stem)
     return outcome.code
 

@@ -61,7 +61,7 @@ def main(load: Callable, script: str, description: str, argv: Sequence[str] | No
     load: load_aliexpress or a function of its signature.
     """
     config = from_flags(TaskConfig, argv, description)
-    with command(script, config.debug) as outcome:
+    with command(script, config) as outcome:
         stop_if_interrupted(run_tasks(config, load, Path(script).stem))
     return outcome.code
 
@@ -143,6 +143,8 @@ def load_data(config: TaskConfig, load: Callable) -> tuple:
             countries=(country,),
             valid_fraction=config.valid_fraction,
             on_bad_rows=config.on_bad_rows,
+            max_bad_fraction=config.max_bad_fraction,
+            allow_leakage=config.allow_leakage,
         )
     if config.tasks is not None:
         splits, schema = choose_labels(splits, schema, config.tasks.split(","))

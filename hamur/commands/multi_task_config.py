@@ -99,6 +99,8 @@ class TaskConfig(RunOptions):
         None, "train on the first rows only, whole search pages", at_least=200, default_text="all"
     )
     on_bad_rows: str = shared("on_bad_rows")
+    max_bad_fraction: float = shared("max_bad_fraction")
+    allow_leakage: tuple[str, ...] = shared("allow_leakage")
     synthetic_rows: int = data_flag(40_000, "rows of --dataset_name Synthetic", at_least=1000)
     conflict: float = data_flag(
         0.25, "disagreement of the tasks of --dataset_name Synthetic, 0 to 0.5", at_least=0

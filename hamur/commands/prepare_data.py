@@ -9,9 +9,7 @@ from hamur.commands.script import command, from_flags
 from hamur.config import (
     CommonOptions,
     check_fields,
-    comma_separated,
     data_flag,
-    encoding_flag,
     run_flag,
     shared,
 )
@@ -36,9 +34,7 @@ class PrepareOptions:
     )
     on_bad_rows: str = shared("on_bad_rows")
     max_bad_fraction: float = shared("max_bad_fraction")
-    allow_leakage: tuple[str, ...] = encoding_flag(
-        (), "columns, comma separated, that the leakage guard lets pass", parse=comma_separated
-    )
+    allow_leakage: tuple[str, ...] = shared("allow_leakage", group="encoding")
     download: bool = data_flag(False, "ml-1m: fetch it from its official address into --raw first")
     zip: str | None = data_flag(None, "ml-1m: unpack this archive into --raw first")
     expect: str | None = data_flag(
@@ -172,6 +168,6 @@ def main_prepare(script: str, description: str, argv: Sequence[str] | None = Non
     """The exit code: 0 when the cache is complete."""
     config = from_flags(PrepareConfig, argv, description)
     resume_hint = "the same command continues after the last finished part"
-    with command(script, config.debug, resume_hint) as outcome:
+    with command(script, config, resume_hint) as outcome:
         prepare_data(config)
     return outcome.code

@@ -29,7 +29,8 @@ from hamur.files import write_json
 from hamur.models import RANKING
 from hamur.reporting import results, tables
 
-DATA_OPTIONS = ("split", "split_seed", "fit_on", "on_bad_rows", "genres", "multi", "pool_weight")
+DATA_OPTIONS = ("split", "split_seed", "fit_on", "on_bad_rows", "max_bad_fraction")
+DATA_OPTIONS += ("allow_leakage", "genres", "multi", "pool_weight")
 
 # What each preset trains with where no flag says otherwise.
 OFFICIAL = dict(
@@ -63,6 +64,8 @@ class RankingConfig(RunOptions):
     split_seed: int = shared("split_seed")
     fit_on: str = shared("fit_on")
     on_bad_rows: str = shared("on_bad_rows")
+    max_bad_fraction: float = shared("max_bad_fraction")
+    allow_leakage: tuple[str, ...] = shared("allow_leakage")
     genres: str | None = data_flag(
         None,
         "MovieLens: use the first genre of a movie, or average the embeddings of all (multi)",
@@ -153,7 +156,7 @@ def main(
     After Ctrl-C the results on disk are those of the best epoch so far, once there is one.
     """
     config = from_flags(RankingConfig, argv, description, **defaults)
-    with command(script, config.debug) as outcome:
+    with command(script, config) as outcome:
         stop_if_interrupted(run_ranking(config, load, Path(script).stem))
     return outcome.code
 

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import logging
 import os
+import re
 import sys
 import typing
 import warnings
@@ -21,6 +22,10 @@ from hamur.same_run import difference, finished, read_config
 
 HEADINGS = ("data", "model", "preferences and front", "training", "lower level", "upper level")
 HEADINGS += ("evaluation", "encoding", "signal", "checks", "run")  # the order in --help
+OPTION = r"`((?:[A-Z]\w*\.)?(\w+)(?:=([^`]*))?)`"  # an argument in a text of the library
+# Arguments whose flag has another name.
+RENAMED = {"num_experts": "expert_num", "check_statistics=False": "expect none", "form": "format"}
+RENAMED |= {"variant": "arm", "harmful": "truth", "resamples": "bootstrap"}
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
@@ -149,28 +154,57 @@ def _by_preset(name: str, presets: Mapping[str, Mapping]) -> str:
     return ", ".join(f"{preset} {value}" for preset, value in values.items())
 
 
+def as_flags(text: str, config_class: type) -> str:
+    """An error text of the library as the command line spells it.
+
+    The library names an argument as `name` or `name=value`, between backticks; here that is the
+    flag.  An alternative, which begins with 'or', is left out where it has none.
+    """
+    fields = dataclasses.fields(config_class)
+    flags = {name[2:]: field.name for field in fields for name in spellings(field)}
+    flags |= {name: flag for name, flag in RENAMED.items() if flag.split()[0] in flags}
+
+    def alternative(match: re.Match) -> str:
+        return match[0] if flags.keys() & {match[1], match[2]} else ""
+
+    def flag(match: re.Match) -> str:
+        whole, name, value = match.groups()
+        if whole in flags or name not in flags:
+            return f"--{flags[whole]}" if whole in flags else match[0]
+        if value in (None, "True", "False"):
+            return f"--{'no-' if value == 'False' else ''}{flags[name]}"
+        return f"--{flags[name]} " + re.sub(r"[(){}' ]", "", value).replace(":", "=").rstrip(",")
+
+    return re.sub(OPTION, flag, re.sub(rf",? or [^,.;`]*{OPTION}[^,.;`]*", alternative, text))
+
+
 @contextlib.contextmanager
 def command(
-    script: str, debug: bool, resume_hint: str = "--resume continues from the last epoch"
+    script: str, config, resume_hint: str = "--resume continues from the last epoch"
 ) -> Iterator[SimpleNamespace]:
     """Turn the errors of a block into one line on stderr and an exit code: `code` of what the
     block is given is 0 when results are on disk, 2 for wrong usage or data, 130 after Ctrl-C.
 
-    debug: raise errors with their traceback.  resume_hint: printed after Ctrl-C.
+    config: its `debug` raises errors with their traceback; texts name its flags, see `as_flags`.
+    resume_hint: printed after Ctrl-C.
     """
     os.environ.setdefault("GLOG_v", "3")  # MindSpore's C++ log, unless the user wants it
     name, outcome = Path(script).name, SimpleNamespace(code=0)
+
+    def spelled(text: object) -> str:
+        return as_flags(" ".join(str(text).split()), type(config))
+
     long_format = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda text, *_, **__: f"warning: {spelled(text)}\n"
     try:
         yield outcome
     except KeyboardInterrupt:
         print(f"{name}: interrupted; {resume_hint}", file=sys.stderr)
         outcome.code = INTERRUPTED
     except (ValueError, OSError) as error:
-        if debug:
+        if config.debug:
             raise
-        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{name}: error: {spelled(error)}", file=sys.stderr)
         outcome.code = 2
     finally:
         warnings.formatwarning = long_format

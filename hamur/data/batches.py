@@ -212,7 +212,7 @@ def _count(domain: np.ndarray, least: int) -> np.ndarray:
 def _steps(table: Table, batch_size: int) -> int:
     if batch_size < 1 or len(table) < 1:
         raise ValueError(
-            f"batch_size is {batch_size} and the table has {len(table)} rows; both must be >= 1"
+            f"`batch_size` is {batch_size} and the table has {len(table)} rows; both must be >= 1"
         )
     return -(-len(table) // batch_size)
 

@@ -227,7 +227,7 @@ def _check_training(
         raise EmptySplitError(
             text,
             expected="at least one row in every domain",
-            remedy="use more rows, or drop require_all_domains",
+            remedy="use more rows, or leave out `require_all_domains`",
         )
     warnings.warn(
         f"{text}: a domain without any is predicted by untrained parameters",

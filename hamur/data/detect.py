@@ -9,7 +9,7 @@ from hamur.data.aliexpress.load import load_aliexpress
 from hamur.data.aliexpress.raw import DATASET as ALIEXPRESS
 from hamur.data.amazon import load_amazon
 from hamur.data.amazon.load import DATASET as AMAZON
-from hamur.data.errors import DataFileNotFoundError, DataFormatError
+from hamur.data.errors import DataFileNotFoundError, DataFormatError, no_folder
 from hamur.data.movielens.load import DATASET as MOVIELENS
 from hamur.data.movielens.load import load_movielens
 from hamur.data.scenarios import FILE_NAMES, load_scenarios
@@ -41,7 +41,7 @@ def load(path: str | Path, cache_dir: str | Path | None = None) -> tuple[Splits,
     source = Path(path).expanduser()
     if not source.is_dir():
         raise DataFileNotFoundError(
-            "no such folder", file=source, remedy="pass the folder of a data set"
+            no_folder(source), file=source, remedy="pass the folder of a data set"
         )
     if cache.is_cache(source):
         return cache.open_cache(source)
@@ -57,7 +57,9 @@ def load(path: str | Path, cache_dir: str | Path | None = None) -> tuple[Splits,
             file=source,
             value=", ".join((present or sorted(p.name for p in source.iterdir()))[:8]),
             expected="the files of one data set",
-            remedy="pass the folder of one data set, or call its own loader",
+            remedy="keep the sets in folders of their own, or call the loader of one"
+            if matches
+            else "pass the folder that holds the files of a set",
         )
     (loader,) = matches
     return loader(source) if loader is load_amazon else loader(source, cache_dir=cache_dir)

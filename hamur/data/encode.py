@@ -73,7 +73,7 @@ def fit_vocabulary(
     public code does; it shows test values to the vocabulary and exists for comparison only.
     """
     if fit_on not in FIT_ON:
-        raise ValueError(f"fit_on is {fit_on!r}; use one of {FIT_ON}")
+        raise ValueError(f"`fit_on` is {fit_on!r}; use one of {FIT_ON}")
     num_values, first_id = len(column.values), 1
     codes = column.codes
     if fit_on == "all":

@@ -50,6 +50,11 @@ class DataFileNotFoundError(DataError, FileNotFoundError):
     """A file or folder does not exist."""
 
 
+def no_folder(path: Path) -> str:
+    """What is wrong with a path that should be a folder."""
+    return "a file, not a folder" if path.exists() else "no such folder"
+
+
 class DataFormatError(DataError):
     """The shape of a file is wrong: separator, header, number of fields, encoding."""
 

@@ -68,7 +68,7 @@ def check_features(train: Table, schema: Schema, allow: tuple[str, ...] = ()) ->
             raise LeakageError(
                 "an outcome cannot be a feature",
                 column=name,
-                remedy=f"drop the column, or allow_leakage=({name!r},)",
+                remedy=f"drop the column, or `allow_leakage=({name!r},)`",
             )
     if len(train) < MIN_ROWS:
         return
@@ -133,5 +133,5 @@ def _check(name: str, label_name: str, label: np.ndarray, scores: np.ndarray, al
             f"{len(label)} training rows",
             column=name,
             expected=f"below {LIMIT}",
-            remedy=f"drop the column, or allow_leakage=({name!r},)",
+            remedy=f"drop the column, or `allow_leakage=({name!r},)`",
         )

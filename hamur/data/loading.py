@@ -14,7 +14,7 @@ import numpy as np
 from hamur.data import build_tables, cache, splits
 from hamur.data.build_tables import Encoding, RawColumns
 from hamur.data.columns import Columns, Join, raw_columns, read_file
-from hamur.data.errors import CacheError, DataFileNotFoundError, DataFormatError
+from hamur.data.errors import CacheError, DataFileNotFoundError, DataFormatError, no_folder
 from hamur.data.schema import Schema
 from hamur.data.streaming.prepare import DataSet, plain, prepare
 from hamur.data.table import Splits
@@ -85,7 +85,7 @@ def find_files(
     if not folder.is_dir():
         beside = sorted(p.name for p in folder.parent.glob("*"))[:8]
         raise DataFileNotFoundError(
-            "no such file or folder",
+            no_folder(folder) if folder.exists() else "no such file or folder",
             file=folder,
             value=f"beside it: {', '.join(beside) or 'nothing'}",
             expected=f"a folder of {expected}",

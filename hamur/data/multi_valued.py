@@ -16,7 +16,7 @@ from hamur.data.encode import UNKNOWN, Codes, Vocabulary
 from hamur.data.errors import DataValueError
 from hamur.data.schema import MULTI, FieldSpec, Schema
 
-_REMEDY = "encode the lists with the schema's own vocabularies and max_len, or correct the table"
+_REMEDY = "encode the lists with the schema's own vocabularies and lengths, or correct the table"
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,8 +195,8 @@ def pooled_by(splits, schema: Schema, pool_weight: str | None):
         return splits, schema
     if not schema.multi:
         raise ValueError(
-            f"pool_weight is {pool_weight!r}, but no field holds lists: use multi='mean' "
-            "(Ali-CCP) or genres='multi' (MovieLens)"
+            f"`pool_weight` is {pool_weight!r}, but no field holds lists: use `multi='mean'` "
+            "(Ali-CCP) or `genres='multi'` (MovieLens)"
         )
     fields = tuple(
         dataclasses.replace(spec, pool_weight=pool_weight) if spec.kind == MULTI else spec

@@ -78,12 +78,12 @@ class FieldSpec:
             )
         if (self.kind == MULTI) != (self.max_len > 0):
             raise ValueError(
-                f"field {self.name!r}: max_len is {self.max_len}; a multi field needs room for at "
-                "least 1 id, other kinds have none"
+                f"field {self.name!r}: FieldSpec.max_len is {self.max_len}; a multi field needs "
+                "room for at least 1 id, other kinds have none"
             )
         if self.pool_weight not in POOL_WEIGHTS:
             raise ValueError(
-                f"field {self.name!r}: pool_weight is {self.pool_weight!r}; use one of "
+                f"field {self.name!r}: FieldSpec.pool_weight is {self.pool_weight!r}; use one of "
                 f"{POOL_WEIGHTS}"
             )
 

@@ -124,22 +124,22 @@ class Splits(NamedTuple):
     test: Table
 
 
-def drop_fields(splits: Splits, schema: Schema, names: Iterable[str]) -> tuple[Splits, Schema]:
+def drop_fields(splits: Splits, schema: Schema, drop: Iterable[str]) -> tuple[Splits, Schema]:
     """The same rows without some features, for ablations; nothing is copied.
 
     Without the domain field the model does not see the domain; reports still do.
     Raises:  ValueError: no such feature, or no sparse feature left.
     """
-    names = tuple(names)
+    names = tuple(drop)
     features = [spec.name for spec in schema.fields]
     for name in names:
         if name not in features:
-            raise ValueError(f"--drop: no feature {name!r}; there are {', '.join(features)}.")
+            raise ValueError(f"`drop`: no feature {name!r}; there are {', '.join(features)}.")
     fields = tuple(spec for spec in schema.fields if spec.name not in names)
     domain_field = None if schema.domain_field in names else schema.domain_field
     smaller = dataclasses.replace(schema, fields=fields, domain_field=domain_field)
     if not smaller.num_sparse:
-        raise ValueError("--drop leaves no sparse feature; a model needs at least one.")
+        raise ValueError("`drop` leaves no sparse feature; a model needs at least one.")
     sparse = [f for f, name in enumerate(schema.sparse_names) if name not in names]
     dense = [c for c, name in enumerate(schema.dense_names) if name not in names]
     lists = [m for m, spec in enumerate(schema.multi) if spec.name not in names]
@@ -155,17 +155,17 @@ def drop_fields(splits: Splits, schema: Schema, names: Iterable[str]) -> tuple[S
     return Splits(*tables), smaller
 
 
-def choose_labels(splits: Splits, schema: Schema, names: Sequence[str]) -> tuple[Splits, Schema]:
+def choose_labels(splits: Splits, schema: Schema, tasks: Sequence[str]) -> tuple[Splits, Schema]:
     """The same rows with these label columns, in this order.
 
     Raises:  ValueError: no such label.
     """
-    for name in names:
+    for name in tasks:
         if name not in schema.labels:
-            raise ValueError(f"--tasks names {name!r}; the data have {', '.join(schema.labels)}.")
-    columns = [schema.labels.index(name) for name in names]
+            raise ValueError(f"`tasks` names {name!r}; the data have {', '.join(schema.labels)}.")
+    columns = [schema.labels.index(name) for name in tasks]
     tables = (dataclasses.replace(t, labels=np.asarray(t.labels)[:, columns]) for t in splits)
-    return Splits(*tables), dataclasses.replace(schema, labels=tuple(names))
+    return Splits(*tables), dataclasses.replace(schema, labels=tuple(tasks))
 
 
 def first_rows(table: Table, rows: int) -> Table:

@@ -48,7 +48,7 @@ class InstanceEmbedding(nn.Cell):
         if rows > INT32_MAX:
             raise ValueError(
                 f"the joined embedding table would have {rows} rows; ids are int32, so at most "
-                f"{INT32_MAX}. Raise min_count to shorten the vocabularies."
+                f"{INT32_MAX}. Prepare the data with shorter vocabularies, or raise `min_count`."
             )
         self.table = table(rng.standard_normal((rows, embed_dim), np.float32) * np.float32(std))
         offsets = np.cumsum((0, *vocab_sizes[:-1])).astype(np.int32).reshape(1, -1)

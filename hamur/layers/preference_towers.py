@@ -80,7 +80,7 @@ class PreferenceNorm(nn.Cell):
     def __init__(self, width, kind):
         super().__init__()
         if kind not in TOWER_NORMS:
-            raise ValueError(f"tower_norm is {kind!r}; known are {', '.join(TOWER_NORMS)}.")
+            raise ValueError(f"`tower_norm` is {kind!r}; known are {', '.join(TOWER_NORMS)}.")
         self.kind, self.width = kind, width
         self.by_row = kind != "batch"
         if not self.by_row:

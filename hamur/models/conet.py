@@ -42,12 +42,13 @@ class CoNetConfig:
     def __post_init__(self):
         if min(self.embed_dim, *self.hidden) < 1:
             raise ValueError(
-                f"embed_dim and hidden must be at least 1, got {self.embed_dim} and {self.hidden}."
+                f"`embed_dim` and hidden must be at least 1, got {self.embed_dim} and "
+                f"{self.hidden}."
             )
         if not 0.0 <= self.slope < 1.0:
             raise ValueError(f"slope must lie in [0, 1), got {self.slope}.")
         if not self.embed_std >= 0.0:
-            raise ValueError(f"embed_std must be at least 0, got {self.embed_std}.")
+            raise ValueError(f"`embed_std` must be at least 0, got {self.embed_std}.")
 
     @classmethod
     def official(cls, **changes) -> "CoNetConfig":

@@ -87,7 +87,7 @@ class MetaHeac(MultiTaskModel):
         config = self.config
         if config.meta_order not in META_ORDERS:
             raise ValueError(
-                f"meta_order is {config.meta_order!r}; known are {', '.join(META_ORDERS)}."
+                f"`meta_order` is {config.meta_order!r}; known are {', '.join(META_ORDERS)}."
             )
         dims, rate = config.tower_dims, config.dropout
         tasks = rng.standard_normal((self.num_tasks, config.embed_dim)).astype(np.float32)

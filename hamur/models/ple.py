@@ -21,7 +21,7 @@ class ProgressiveLayeredExtraction(MultiTaskModel):
         config, tasks, width = self.config, self.num_tasks, self.instance_width
         if config.num_experts < 2:
             raise ValueError(
-                f"--expert_num must be at least 2 for ple (half of them are shared), got "
+                f"`num_experts` must be at least 2 for ple (half of them are shared), got "
                 f"{config.num_experts}."
             )
         half = self.half = config.num_experts // 2

@@ -41,7 +41,7 @@ class OfficialMixture(MultiTaskModel):
         if self.num_tasks != 2:
             raise ValueError(
                 f"preset 'official' of pomoe has two tasks built in, the data have "
-                f"{self.num_tasks}; use --preset pareto."
+                f"{self.num_tasks}; use `preset='pareto'`."
             )
         self.experts = self.make_experts(rng, config.num_experts)
         self.trunk = PreferenceTrunk(rng, self.num_tasks, norm=False)
@@ -143,7 +143,9 @@ class ParetoMixture(MultiTaskModel):
         number, self.barred = config.num_experts, None
         if config.expert_kind == "ple":
             if number < 2:
-                raise ValueError(f"--expert_kind ple needs --expert_num >= 2, got {number}.")
+                raise ValueError(
+                    f"`expert_kind='ple'` needs at least 2 experts, `num_experts` is {number}."
+                )
             half = number // 2
             number = half * (gates + 1)
             barred = np.full((gates, number), MASKED, np.float32)

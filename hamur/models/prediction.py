@@ -113,7 +113,7 @@ class RankingPredictor:
             raise ValueError(
                 "norm_inference='batch' normalises with the rows of the prediction batch, but the "
                 f"last batch of {rows} rows by {self.batch_size} has one row. Use "
-                "norm_inference='running', or another batch_size."
+                "another `batch_size`, or `norm_inference='running'`."
             )
         if not self.warned:
             self.warned = True

@@ -63,7 +63,7 @@ def bootstrap(preferences, logits, table, entropy, resamples, seed) -> dict:
     Raises:  ValueError: rows without groups.
     """
     if table.group is None:
-        raise ValueError("--bootstrap resamples search pages, but these rows have no group.")
+        raise ValueError("`resamples` draws search pages again, but these rows have no group.")
     rng = np.random.default_rng(seed)
     _, page = np.unique(table.group, return_inverse=True)
     order = np.argsort(page, kind="stable")

@@ -47,6 +47,6 @@ def run_script(
 ) -> int:
     """Read the flags of a study and call study(options); returns the exit code."""
     config = from_flags(options, argv, description)
-    with command(script, config.debug, "started again, it trains only what is missing") as outcome:
+    with command(script, config, "started again, it trains only what is missing") as outcome:
         study(config)
     return outcome.code

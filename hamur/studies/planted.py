@@ -62,7 +62,7 @@ class PlantedConfig(CrossDomainConfig):
 def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """Run the study; returns the exit code."""
     config = from_flags(PlantedConfig, argv, description, **DEFAULTS)
-    with command(script, config.debug) as outcome:
+    with command(script, config) as outcome:
         study(config, Path(script).stem)
     return outcome.code
 

@@ -21,7 +21,7 @@ class WeightAverage(nn.Cell):
     def __init__(self, model, decay):
         super().__init__(auto_prefix=False)
         if not 0.0 < decay < 1.0:
-            raise ValueError(f"averaging must lie in (0, 1), got {decay}.")
+            raise ValueError(f"`averaging` must lie in (0, 1), got {decay}.")
         self.weights = ParameterTuple(list(model.get_parameters()))
         self.average = self.weights.clone(prefix="average", init="same")
         self.updates = Parameter(Tensor(0.0, ms.float32), name="updates", requires_grad=False)

@@ -175,7 +175,7 @@ class CrossDomainEvaluation:
             f"logits {spread:.1e}, validation AUC {'undefined' if auc is None else f'{auc:.3f}'})"
         )
         if self.on_collapse == "error":
-            raise CollapseError(text + "; try another --seed, or --on_collapse restart.")
+            raise CollapseError(text + "; try another `seed`, or `on_collapse='restart'`.")
         if self.on_collapse == "restart" and run.restarts < MAX_RESTARTS:
             logger.warning("%s; beginning again with other initial weights", text)
             return self.initial_weights(run.restarts + 1)

@@ -241,8 +241,8 @@ def table_batches(model, table, batch_size, seed):
         least = len(table) - (batches.steps - 1) * batches.batch_rows
     if least < 2:
         raise ValueError(
-            f"a batch of {len(table)} training rows by batch_size {batch_size} would hold {least} "
-            "real row; batch norm needs at least 2. Choose another batch_size."
+            f"a batch of {len(table)} training rows by `batch_size={batch_size}` would hold "
+            f"{least} real row; batch norm needs at least 2. Choose another `batch_size`."
         )
     return batches
 
@@ -257,6 +257,6 @@ def set_lazy(model, lazy):
         embedding.lazy = lazy
     elif lazy:
         raise ValueError(
-            "Trainer.embeddings lazy needs a model whose `embedding` is an InstanceEmbedding; "
+            "`embeddings='lazy'` needs a model with an InstanceEmbedding as its embedding; "
             f"{type(model).__name__} has none."
         )

@@ -97,7 +97,7 @@ class Trainer:
         if not 0 <= self.averaging < 1:
             raise ValueError(f"Trainer.averaging must lie in [0, 1), got {self.averaging}.")
         if self.resume and self.save_dir is None:
-            raise ValueError("Trainer.resume needs the save_dir of the interrupted run.")
+            raise ValueError("Trainer.resume needs the `save_dir` of the interrupted run.")
 
     def fit(self, model, train, valid):
         """Train on one table, choose on the other; returns a Run.

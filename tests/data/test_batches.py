@@ -130,7 +130,7 @@ def test_quotas_without_room_are_refused():
         DomainBatches(numbered([0, 1]), 2, seed=0, quotas=(2, 0))
     with pytest.raises(ValueError, match="leave no room"):
         DomainBatches(numbered([0, 2]), 2, seed=0, quotas=(2, 2))
-    with pytest.raises(ValueError, match="batch_size is 0"):
+    with pytest.raises(ValueError, match="`batch_size` is 0"):
         DomainBatches(numbered([0]), 0, seed=0)
     with pytest.raises(ValueError, match="0 rows"):
         ShuffledBatches(numbered([0]).take(np.arange(0)), 4, seed=0)

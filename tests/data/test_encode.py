@@ -65,7 +65,7 @@ def test_fit_on_all_has_no_unknown():
     with_gap = factorise(np.array([4, -1, 8]))
     vocabulary = fit_vocabulary(with_gap, np.array([0]), fit_on="all")
     assert (vocabulary.size, vocabulary.encode(with_gap).tolist()) == (3, [1, 0, 2])
-    with pytest.raises(ValueError, match="fit_on is 'test'"):
+    with pytest.raises(ValueError, match="`fit_on` is 'test'"):
         fit_vocabulary(column, np.array([0]), fit_on="test")
 
 

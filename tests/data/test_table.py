@@ -83,5 +83,5 @@ def test_dropped_fields_are_gone_and_nothing_else_changes(tiny_splits, tiny_sche
 
 @pytest.mark.parametrize("names", [["rating"], ["user", "item", "domain"]])
 def test_dropping_an_unknown_or_the_last_sparse_field_is_refused(tiny_splits, tiny_schema, names):
-    with pytest.raises(ValueError, match="--drop"):
+    with pytest.raises(ValueError, match="`drop`"):
         drop_fields(tiny_splits, tiny_schema, names)

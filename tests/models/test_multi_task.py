@@ -221,7 +221,7 @@ def test_ple_has_no_parameter_without_gradient(eager):
     # A dense layer's bias before a batch norm has none by mathematics.
     dead = [k for k, g in gradients.items() if not np.abs(g).max() > 0]
     assert all(re.fullmatch(r"(first|later\.\d+|towers\.mlp.*)\.bias", k) for k in dead), dead
-    with pytest.raises(ValueError, match="--expert_num must be at least 2 for ple"):
+    with pytest.raises(ValueError, match="`num_experts` must be at least 2 for ple"):
         make_model("ple", num_experts=1)
 
 
@@ -335,7 +335,7 @@ def test_wrong_choices_are_refused():
         make_model("pomoe", "official", tasks=3)
     with pytest.raises(ValueError, match="unknown preset 'best'"):
         MultiTaskConfig(preset="best")
-    with pytest.raises(ValueError, match="meta_order is 'third'"):
+    with pytest.raises(ValueError, match="`meta_order` is 'third'"):
         make_model("metaheac", meta_order="third")
-    with pytest.raises(ValueError, match="--expert_kind ple needs"):
+    with pytest.raises(ValueError, match="`expert_kind='ple'` needs"):
         make_model("pomoe", expert_kind="ple", num_experts=1)

@@ -68,5 +68,5 @@ def test_exchange_swaps_and_a_second_one_swaps_back():
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, -0.1])
 def test_decay_lies_between_zero_and_one(decay):
-    with pytest.raises(ValueError, match=r"averaging must lie in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"`averaging` must lie in \(0, 1\)"):
         WeightAverage(Weights(), decay)

@@ -117,11 +117,11 @@ def test_weights_at_the_corners_are_finite(name):
 
 
 def test_unknown_rules_name_the_choices():
-    with pytest.raises(ValueError, match="--scalarisation is 'sum'; known are linear, tchebycheff"):
+    with pytest.raises(ValueError, match="`scalarisation` is 'sum'; known are linear, tchebycheff"):
         scalarise.scalarise("sum", np.ones((1, 2)), np.ones((1, 2)))
-    with pytest.raises(ValueError, match="--sampler is 'sum'; known are angles, annealed"):
+    with pytest.raises(ValueError, match="`sampler` is 'sum'; known are angles, annealed"):
         Sampler("sum", 2, 4)
-    with pytest.raises(ValueError, match="--dirichlet_alpha needs 2 positive numbers"):
+    with pytest.raises(ValueError, match="`dirichlet_alpha` needs 2 positive numbers"):
         Sampler("dirichlet", 2, 4, alpha=(1, 2, 3))
 
 

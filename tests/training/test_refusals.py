@@ -79,7 +79,7 @@ def test_a_last_shuffled_batch_of_one_row(tiny_schema, tiny_splits):
     model = make_model("mlp", tiny_schema, "official")
     train = tiny_splits.train.take(np.arange(129))
     assert_refused(
-        model, train, tiny_splits.valid, "129 training rows by batch_size 64 would hold 1"
+        model, train, tiny_splits.valid, "129 training rows by `batch_size=64` would hold 1"
     )
 
 

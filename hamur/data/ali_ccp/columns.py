@@ -87,15 +87,15 @@ class Options:
 
     def __post_init__(self):
         if self.multi not in MULTI:
-            raise ValueError(f"multi is {self.multi!r}; use one of {MULTI}")
+            raise ValueError(f"`multi` is {self.multi!r}; use one of {MULTI}")
         if self.max_len is not None and (self.multi == "last" or self.max_len < 1):
             raise ValueError(
-                f"max_len is {self.max_len}; it is the length >= 1 of the lists of multi='mean'"
+                f"`max_len` is {self.max_len}; it is the length >= 1 of the lists of `multi='mean'`"
             )
         if self.split not in SPLITS:
-            raise ValueError(f"split is {self.split!r}; raw Ali-CCP has {', '.join(SPLITS)}")
+            raise ValueError(f"`split` is {self.split!r}; raw Ali-CCP has {', '.join(SPLITS)}")
         if self.labels not in (LABELS[:1], LABELS):
-            raise ValueError(f"labels is {self.labels!r}; use {LABELS[:1]} or both")
+            raise ValueError(f"`labels` is {self.labels!r}; use {LABELS[:1]} or both")
         domains = sorted((self.domain_map or {0: 0, 1: 1, 2: 2}).values())
         if sorted(set(domains)) != list(range(NUM_DOMAINS)):
-            raise ValueError(f"domain_map is {self.domain_map}; its domains must be 0, 1 and 2")
+            raise ValueError(f"`domain_map` is {self.domain_map}; its domains must be 0, 1 and 2")

@@ -48,7 +48,7 @@ COLUMNS = Columns(
 _SPLITS = ("files", "halves")
 _FETCH = (
     f"fetch the data from {PAGE} and pass the folder of the raw files, or of the three processed "
-    "ones; split='halves' takes a missing val file from test"
+    "ones; `split='halves'` takes a missing val file from test"
 )
 _FILE_SETS = tuple(
     tuple(f"ali_ccp_{part}{end}.csv" for part in ("train", "val", "test"))
@@ -107,8 +107,9 @@ def load_ali_ccp(
             root, "load_ali_ccp", split=split, fit_on=fit, multi=multi, max_len=max_len
         )
     elif is_raw(root):
-        if fit_on != "train" or encoding != "train":
-            raise ValueError("raw files are encoded by their training rows: fit_on and encoding")
+        for name, value in (("fit_on", fit_on), ("encoding", encoding)):
+            if value != "train":
+                raise ValueError(f"`{name}` is {value!r}; raw files are encoded by training rows")
         values = dict(split=split, split_seed=split_seed, labels=tuple(labels), policy=policy)
         values |= dict(domain_map=domain_map, min_count=min_count, multi=multi, max_len=max_len)
         options = raw.Options(**{k: v for k, v in values.items() if v is not None})
@@ -116,7 +117,7 @@ def load_ali_ccp(
     else:
         if multi not in (None, "last") or max_len:
             raise ValueError(
-                "processed files hold the last entry of a list: only raw ones have means"
+                "`multi='mean'` needs raw files: processed ones hold the last entry of a list"
             )
         rules = build_tables.Encoding(
             fit_on, "first", min_count or 1, encoding == "identity", True, allow
@@ -138,9 +139,9 @@ def _source(
     policy: Policy,
 ) -> TableSource:
     if split.rule not in _SPLITS:
-        raise ValueError(f"split is {split.rule!r}; use one of {_SPLITS}")
+        raise ValueError(f"`split` is {split.rule!r}; use one of {_SPLITS}")
     if tuple(labels) not in (LABELS[:1], LABELS):
-        raise ValueError(f"labels is {labels!r}; use {LABELS[:1]} or {LABELS}")
+        raise ValueError(f"`labels` is {labels!r}; use {LABELS[:1]} or {LABELS}")
     files = find_files(root, _FILE_SETS, _FETCH, () if split.rule == "files" else _VALS)
     options = dict(split=split.rule, split_seed=split.seed, labels=list(labels))
     options["domain_map"] = sorted(domain_map.items())
@@ -166,12 +167,12 @@ def _domain(domain_map: dict[int, int]) -> Domain:
     """A name per domain, from the codes of column 301 that it is made of."""
     domains = sorted(set(domain_map.values()))
     if domains != list(range(len(domains))) or not domains:
-        raise ValueError(f"domain_map is {domain_map}; its domains must be 0..D-1")
+        raise ValueError(f"`domain_map` is {domain_map}; its domains must be 0..D-1")
     groups = [tuple(code for code, d in domain_map.items() if d == domain) for domain in domains]
     return Domain(
         DOMAIN_COLUMN,
         {f"{DOMAIN_COLUMN}={'|'.join(map(str, codes))}": codes for codes in groups},
-        remedy="name its domain in domain_map, or leave such rows out with --on_bad_rows skip",
+        remedy="leave such rows out with `on_bad_rows='skip'`, or name its domain in `domain_map`",
     )
 
 

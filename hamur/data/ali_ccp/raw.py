@@ -35,7 +35,7 @@ from hamur.data.streaming.prepare import CachePlan, DataSet
 from hamur.data.streaming.read import RawFormat
 from hamur.data.streaming.sources import Source, sources_in, take
 from hamur.data.streaming.vocabulary import IdCounts
-from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
+from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.checks import allowed, first_of_each
 from hamur.data.text.reader import Rows
 
@@ -180,7 +180,7 @@ def _check_feature_num(file: RawFile, strict: bool) -> None:
             file=file.bad_rows.path,
             column="feature_num",
             expected="the number of features",
-            remedy="fetch the file again, or leave out --check_feature_num",
+            remedy="fetch the file again, or leave out `check_feature_num`",
         )
     if differing:
         _log.warning("%s: %s", file.bad_rows.path, text)
@@ -205,7 +205,7 @@ def _find_domains(file: RawFile) -> dict[int, int]:
             column=DOMAIN_COLUMN,
             value=", ".join(f"{raw} ({rows} rows)" for raw, rows in ids_and_rows[:20]),
             expected=f"{NUM_DOMAINS} domains",
-            remedy="say which are the domains: --domain_map RAW=0,RAW=1,RAW=2",
+            remedy="check the files, or name the domains: `domain_map={RAW: 0, RAW: 1, RAW: 2}`",
         )
     return {raw: number for number, raw in enumerate(domains)}
 
@@ -238,7 +238,7 @@ def divide(
         seen += len(batch)
         advance(len(batch))
     unknown = Rows({DOMAIN_COLUMN: np.concatenate(unknown_raw)}, np.concatenate(unknown_lines))
-    remedy = "name its domain with --domain_map, or " + SKIP_REMEDY.partition("or ")[2]
+    remedy = "leave such rows out with `on_bad_rows='skip'`, or name its domain in `domain_map`"
     about = UnknownDomainError, "no domain", remedy, "no domain"
     allowed(unknown, DOMAIN_COLUMN, domains, bad_rows, *about)
     keep &= domain >= 0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hamur.config import comma_separated, encoding_flag
 from hamur.data import table
-from hamur.data.errors import DataFileNotFoundError, DataFormatError
+from hamur.data.errors import DataFileNotFoundError, DataFormatError, no_folder
 from hamur.data.streaming.sources import Source, sources_in, take
 from hamur.data.text.bad_rows import Policy
 from hamur.data.text.lines import FileFormat
@@ -92,7 +92,7 @@ def check_found(folder: Path, files: Collection) -> None:
     """Raises DataFileNotFoundError without the folder, DataFormatError without any country."""
     if not folder.is_dir():
         raise DataFileNotFoundError(
-            "no such folder",
+            no_folder(folder),
             file=folder,
             expected="a folder of train.csv and test.csv, or of nl_user_train.csv and so on",
             remedy=f"fetch AliExpress from {PAGE} (login needed) and pass its folder",

@@ -80,11 +80,11 @@ def load_aliexpress(
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
     if tuple(labels) not in (LABELS, LABELS[:1]):
-        raise ValueError(f"labels is {labels!r}; use {LABELS} or {LABELS[:1]}")
+        raise ValueError(f"`labels` is {labels!r}; use {LABELS} or {LABELS[:1]}")
     if encoding not in ("train", "identity"):
         raise ValueError(f"encoding is {encoding!r}; use 'train' or 'identity'")
     if not 0.0 < valid_fraction < 1.0:
-        raise ValueError(f"valid_fraction is {valid_fraction}; use a share between 0 and 1")
+        raise ValueError(f"`valid_fraction` is {valid_fraction}; use a share between 0 and 1")
     root = SAMPLE if path is None else Path(path).expanduser()
     labels, countries = tuple(labels), None if countries is None else tuple(countries)
     policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
@@ -92,7 +92,7 @@ def load_aliexpress(
         loaded = cache.open_prepared(root, "load_aliexpress", domain_names=countries, labels=labels)
     elif holds_raw(root):
         if encoding != "train":
-            raise ValueError("raw files are encoded by their training rows: encoding")
+            raise ValueError(f"encoding is {encoding!r}; raw files are encoded by training rows")
         options = raw.Options(countries, labels, valid_fraction, min_count, policy)
         loaded = load_raw(raw.DATASET, root, options, allow, cache_dir)
     else:

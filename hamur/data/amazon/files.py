@@ -22,7 +22,7 @@ def categories_in(folder: Path) -> list[str]:
     """Categories whose reviews are there.  Raises DataFileNotFoundError, DataFormatError."""
     if not folder.is_dir():
         raise errors.DataFileNotFoundError(
-            "no such folder",
+            errors.no_folder(folder),
             file=folder,
             expected="a folder of reviews_<Category>_5.json.gz and meta_<Category>.json.gz",
             remedy=f"fetch two categories from {PAGE} and pass their folder",
@@ -50,12 +50,12 @@ def choose_pair(folder: Path, pair: tuple[str, str] | None) -> tuple[str, str]:
     categories = categories_in(folder)
     if pair is not None:
         if len(pair) != 2 or pair[0] == pair[1]:
-            raise ValueError(f"pair is {pair!r}; use two different categories, source first")
+            raise ValueError(f"`pair` is {pair!r}; use two different categories, source first")
         return tuple(pair)
     if set(OFFICIAL) <= set(categories):
         return OFFICIAL
     if len(categories) != 2:
-        raise _no_pair(folder, ", ".join(categories), "name them: pair=(source, target)")
+        raise _no_pair(folder, ", ".join(categories), "name them: `pair=(SOURCE, TARGET)`")
     return tuple(categories)
 
 

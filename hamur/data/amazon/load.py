@@ -64,7 +64,7 @@ class Options:
 
     def __post_init__(self):
         if self.missing_meta not in MISSING_META:
-            raise ValueError(f"missing_meta is {self.missing_meta!r}; use one of {MISSING_META}")
+            raise ValueError(f"`missing_meta` is {self.missing_meta!r}; use one of {MISSING_META}")
 
     def join(self, domains: list[Interactions], details: dict[str, dict]) -> CrossDomainData:
         """The pair of both domains; details: counts by category.
@@ -166,7 +166,7 @@ def read_domain(
             column=generation.meta[0],
             value=items[without[:5]].tolist(),
             expected="a line for every reviewed item",
-            remedy="fetch the matching meta file, or missing_meta='others'",
+            remedy="fetch the matching meta file, or `missing_meta='others'`",
         )
     names = np.append(codes.values, "")[codes.codes]  # code -1 is the last
     counts = {"release": generation.year, "items": len(items), "items_without_meta": len(without)}

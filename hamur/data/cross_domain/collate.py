@@ -178,8 +178,8 @@ class CrossDomainRows:
             raise EmptySplitError(
                 "no development row: a row can be held out of users with 4 target rows only, one "
                 f"each for test, validation and training besides; {len(eligible)} have them",
-                expected="dev_mode holdout needs some such users",
-                remedy="use --dev_mode reuse, or a pair with more rows",
+                expected="`dev_mode='holdout'` needs some such users",
+                remedy="use `dev_mode='reuse'`, or a pair with more rows",
             )
         dev = np.sort(stream(self.rules.seed, HOLD_OUT).permutation(eligible)[:number])
         held_out = np.isin(train.row_id, train.row_id[dev])  # with the negatives of a row

@@ -53,7 +53,7 @@ def load_abxi_pair(
     Raises:  DataError; EmptySplitError: no behaviour of a domain.
     """
     if source_domain not in (0, 1):
-        raise ValueError(f"source_domain is {source_domain}; use 0 or 1")
+        raise ValueError(f"`source_domain` is {source_domain}; use 0 or 1")
     rules = JoinRules(split, split_seed, vocabulary)
     folder = Path(folder).expanduser()
     path, items = _only(folder, SEQUENCES), _items(_only(folder, ITEMS))
@@ -210,7 +210,7 @@ def _extended(
     if len(positive) and not len(behind):
         raise ValueError(
             f"no user lacks an item: {len(categories) - 1} items in the vocabulary, and nothing to "
-            "draw negatives from. Use a table of more items, or train_negatives 0."
+            "draw negatives from. Use a table of more items, or `train_negatives=0`."
         )
     rows = np.concatenate([np.arange(len(table)), behind])
     order = np.argsort(rows, kind="stable")  # a negative follows its positive

@@ -128,7 +128,7 @@ def _divide(
     """Positions of train, valid and test, and how many users the rule left out and why."""
     if split == "global_time":
         if not timed:
-            raise ValueError("split 'global_time' needs a timestamp column")
+            raise ValueError("`split='global_time'` needs a timestamp column")
         parts = splits.temporal_split(target.time)
         return parts, {"without_training_row": len(np.setdiff1d(user, user[parts[0]]))}
     order = np.arange(len(user))
@@ -142,7 +142,7 @@ def _divide(
             f"no user has {MIN_ROWS} rows in {target.name}",
             value=int(counts.max(initial=0)),
             expected="one row each for training, validation and test",
-            remedy="use more rows, or split='global_time'",
+            remedy="use more rows, or `split='global_time'`",
         )
     long_enough = np.repeat(counts >= MIN_ROWS, counts)
     from_end = np.repeat(first + counts, counts) - np.arange(len(user))  # 1 = last

@@ -60,5 +60,5 @@ def open_pair(folder: Path, verify: bool | None = None) -> CrossDomainData:
         raise CacheError(
             f"the cache holds no pair of domains: {error}",
             file=folder,
-            remedy="prepare it again, with --dataset amazon",
+            remedy="prepare one with prepare_data.py --dataset amazon",
         ) from None

@@ -53,9 +53,9 @@ class TableFormat:
     def __post_init__(self):
         named = {role for role, column in self._parts().items() if column != NONE}
         if set(self._parts()) - set(_KINDS) or not named >= {"user", "item"}:
-            raise ValueError(f"columns is {self.columns!r}; use {COLUMNS}[,category=category]")
+            raise ValueError(f"`columns` is {self.columns!r}; use {COLUMNS}[,category=category]")
         if self.time_unit not in TIME_UNITS:
-            raise ValueError(f"time_unit is {self.time_unit!r}; use one of {tuple(TIME_UNITS)}")
+            raise ValueError(f"`time_unit` is {self.time_unit!r}; use one of {tuple(TIME_UNITS)}")
 
     def _parts(self) -> dict[str, str]:
         return dict(part.split("=", 1) for part in self.columns.split(",") if "=" in part)
@@ -117,7 +117,7 @@ def load_pair(
         raise errors.DataFormatError(
             "the same file for both domains",
             file=paths[0],
-            remedy="give two files, or allow_same=True",
+            remedy="give two files, or `allow_same=True`",
         )
     domains, files = [], {}
     for name, path in zip(_names(paths), paths):
@@ -166,7 +166,7 @@ def _check_ratings(rows: Rows, column: str, rating_max: float, bad_rows: BadRows
             column=column,
             value=different[:4].tolist(),
             expected=f"ratings 0..{rating_max:g}",
-            remedy="name the rating column, or rating=none",
+            remedy="name the rating column, or none: `columns='...,rating=none'`",
         )
     bad, expected = (rating < 0) | (rating > rating_max), f"0..{rating_max:g}; see rating_max"
     return _with_values(rows, bad, "rating", column, expected, bad_rows)
@@ -235,7 +235,7 @@ def _check_exchanged(path: Path, rows: Rows, roles: dict[str, str]) -> None:
             column=roles["user"],
             value=str(rows.columns["user"][0]),
             expected=f"user={roles['item']},item={roles['user']}",
-            remedy="exchange the two in columns",
+            remedy="exchange the two in `columns`",
         )
 
 

@@ -162,9 +162,9 @@ class Options:
 
     def __post_init__(self):
         if self.genres not in GENRES:
-            raise ValueError(f"genres is {self.genres!r}; use one of {GENRES}")
+            raise ValueError(f"`genres` is {self.genres!r}; use one of {GENRES}")
         if self.split not in SPLITS:
-            raise ValueError(f"split is {self.split!r}; use one of {SPLITS}")
+            raise ValueError(f"`split` is {self.split!r}; use one of {SPLITS}")
 
 
 def _source(files: list[Path], options: Options, root: Path) -> TableSource:
@@ -210,7 +210,7 @@ def find_sources(source: Path, source_format: str | None = None) -> list[Path]:
     tables = {*CSV_NAMES, *(file.name for file in source.glob("*.csv") if _has_columns(file))}
     sets = [tuple(RAW_FILES)] if source_format != "csv" else []
     sets += [(name,) for name in sorted(tables)] if source_format != "raw" else []
-    choose = "pass the right folder or file, or say source_format='raw' or 'csv'"
+    choose = "pass the right folder or file, or `source_format='raw'`"
     fetch = f"fetch MovieLens-1M from {PAGE} and pass its folder"
     return find_files(source, sets, fetch, choose=choose)
 
@@ -240,5 +240,5 @@ def _check_statistics(folder: Path, raw: RawColumns) -> None:
                 file=folder,
                 value=counts,
                 expected=str(expected),
-                remedy="fetch the files again, or check_statistics=False for an edited copy",
+                remedy="fetch the files again, or `check_statistics=False` for an edited copy",
             )

@@ -155,7 +155,7 @@ class Workspace:
             raise CacheError(
                 f"process {self._lock.read().strip()} is preparing the same output",
                 file=self.folder,
-                remedy="wait for it, or choose another output folder",
+                remedy="wait for it, or choose another `out` or another `cache_dir`",
             ) from None
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))

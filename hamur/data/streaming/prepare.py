@@ -92,7 +92,7 @@ def prepare(
     raw, out = Path(raw).expanduser(), Path(out).expanduser().absolute()
     if not raw.exists():
         raise DataFileNotFoundError(
-            "no such folder", file=raw, remedy="pass the folder of the raw files with --raw"
+            "no such folder", file=raw, remedy="pass the folder of the raw files as `raw`"
         )
     sources = dataset.find(raw)
     paths = {getattr(source, "path", source) for source in sources}
@@ -118,7 +118,7 @@ def prepare(
             error.errno,
             f"{error.strerror} at {out}; about {size:,} bytes are needed, as many as the raw files "
             "have. What was written has been removed, an older cache is as it was. Remedy: make "
-            "room, or choose another --out",
+            "room, or choose another `out` or another `cache_dir`",
         ) from None
 
 
@@ -177,10 +177,10 @@ def plain(options) -> dict:
 def _check_replaceable(out: Path, overwrite: bool, why: str) -> None:
     if not overwrite:
         problem = f"exists and is another one: {why}"
-        remedy = "add --overwrite to replace it, or choose another --out"
+        remedy = "choose another `out`, or replace it with `overwrite=True`"
     elif any(out.iterdir()) and not cache.is_cache(out):
-        problem = "folder holds something that is no cache"
-        remedy = "choose another --out: it would be deleted"
+        problem = "folder holds something that is no cache and would be deleted"
+        remedy = "move it away, or choose another `out` or another `cache_dir`"
     else:
         return cache.check_replaceable(out)
     raise CacheError(f"the output {problem}", file=out, remedy=remedy)

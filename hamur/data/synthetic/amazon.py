@@ -90,10 +90,10 @@ class Options:
 
     def __post_init__(self):
         if self.plant not in PLANTS:
-            raise ValueError(f"plant is {self.plant!r}; use one of {PLANTS}")
+            raise ValueError(f"`plant` is {self.plant!r}; use one of {PLANTS}")
         number, most = self.harmful_categories, self.categories[0]
         if not 0 <= number <= most:
-            raise ValueError(f"harmful_categories is {number} of {most}")
+            raise ValueError(f"`harmful_categories` is {number} of {most}")
 
 
 def make_amazon_pair(

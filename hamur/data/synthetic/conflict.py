@@ -151,11 +151,13 @@ def task_names(tasks: int) -> tuple[str, ...]:
 
 def _check(num_rows, tasks, conflict, rates):
     if num_rows < 200:
-        raise ValueError(f"num_rows must be at least 200, got {num_rows}.")
+        raise ValueError(f"at least 200 rows must be generated, got {num_rows}.")
     if tasks < 2 or len(rates) != tasks:
-        raise ValueError(f"tasks is {tasks} with {len(rates)} rates; give at least 2, a rate each.")
+        raise ValueError(
+            f"{tasks} tasks with {len(rates)} rates; give at least 2 tasks, a rate each."
+        )
     if not 0.0 <= conflict <= 0.5:
-        raise ValueError(f"conflict must lie in [0, 0.5], got {conflict}.")
+        raise ValueError(f"`conflict` must lie in [0, 0.5], got {conflict}.")
     if not all(0.0 < rate < 1.0 for rate in rates):
         raise ValueError(f"rates must lie in (0, 1), got {rates}.")
 

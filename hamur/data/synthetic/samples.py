@@ -104,9 +104,9 @@ def generate(
     """
     forms = GENERATORS[dataset]
     if form not in forms:
-        raise ValueError(f"--format {form} does not apply to {dataset}; it has {', '.join(forms)}.")
+        raise ValueError(f"`form={form!r}` does not apply to {dataset}; it has {', '.join(forms)}.")
     try:
         report = forms[form](Path(out), rows, seed, **options)
     except TypeError as error:
-        raise ValueError(f"--dataset {dataset} --format {form}: {error}") from None
+        raise ValueError(f"`dataset={dataset!r}`, `form={form!r}`: {error}") from None
     return {part: figures for part, figures in report.items() if part != "options"}

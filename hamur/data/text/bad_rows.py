@@ -17,7 +17,7 @@ from hamur.data.errors import DataError, DataFormatError
 MODES = ("error", "skip")
 LISTED_PER_REASON = 1000
 SHOWN_CHARACTERS = 200
-SKIP_REMEDY = "correct the row, or leave such rows out with --on_bad_rows skip"
+SKIP_REMEDY = "correct the row, or leave such rows out with `on_bad_rows='skip'`"
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +33,7 @@ class Policy:
 
     def __post_init__(self):
         if self.on_bad_rows not in MODES:
-            raise ValueError(f"on_bad_rows is {self.on_bad_rows!r}; use one of {MODES}")
+            raise ValueError(f"`on_bad_rows` is {self.on_bad_rows!r}; use one of {MODES}")
 
 
 class BadRows:
@@ -91,7 +91,7 @@ class BadRows:
                 f"{total} of {self.rows_read} rows are bad ({counts}); the first one: {first}",
                 file=self.path,
                 expected=f"at most {self.policy.max_fraction:.1%}",
-                remedy="correct the file, or allow more with max_bad_fraction",
+                remedy="correct the file, or allow more with `max_bad_fraction`",
             )
         _log.warning("%s: left out %d of %d rows: %s", self.path, total, self.rows_read, counts)
 

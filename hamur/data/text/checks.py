@@ -68,7 +68,7 @@ def first_of_each(
 
     def describe(row: int) -> tuple:
         first = rows.lines[np.argmax(group == group[row])]
-        remedy = "remove one of the rows, or keep the first with --on_bad_rows skip"
+        remedy = "remove one of the rows, or keep the first with `on_bad_rows='skip'`"
         return problem.format(column, first), value(row), expected, remedy
 
     bad, reason = pd.Series(group).duplicated().to_numpy(), reason or f"repeated {column}"
@@ -90,7 +90,7 @@ def without_partner(
     JoinError for them.  show: key -> what the error shows of it."""
     keys = pd.unique(rows.columns[key][alone])
     problem = f"{alone.sum()} rows of {len(keys)} keys have no partner in {name}"
-    remedy = f"fetch the matching {name}, or leave such rows out with --on_bad_rows skip"
+    remedy = f"fetch the matching {name}, or leave such rows out with `on_bad_rows='skip'`"
     why = problem, list(map(show, keys[:5].tolist())), f"only keys of {name}", remedy
     return without(rows, alone, reason, bad_rows, JoinError, key, lambda row: why)
 

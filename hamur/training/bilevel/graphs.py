@@ -27,7 +27,7 @@ def compiled_only():
     if ms.get_context("mode") != ms.GRAPH_MODE:
         raise RuntimeError(
             "bi-level training needs compiled code: second derivatives outside of it are zero "
-            "without an error. Call mindspore.set_context(mode=mindspore.GRAPH_MODE)."
+            "without an error. Call mindspore.set_context with mindspore.GRAPH_MODE."
         )
 
 

@@ -69,16 +69,18 @@ class HyperOptions:
 
     def __post_init__(self):
         if self.estimator not in ESTIMATORS:
-            raise ValueError(f"estimator is {self.estimator!r}; known are {', '.join(ESTIMATORS)}.")
+            raise ValueError(
+                f"`estimator` is {self.estimator!r}; known are {', '.join(ESTIMATORS)}."
+            )
         if self.terms < 0 or self.cg_iters < 1:
             raise ValueError(
-                f"terms must be at least 0 and cg_iters at least 1, got {self.terms} and "
+                f"terms must be at least 0 and `cg_iters` at least 1, got {self.terms} and "
                 f"{self.cg_iters}."
             )
         if not self.alpha > 0 or not self.damping >= 0:
             raise ValueError(
-                f"alpha must be positive and damping not negative, got {self.alpha} and "
-                f"{self.damping}."
+                "HyperOptions: alpha must be positive and damping not negative, got "
+                f"{self.alpha} and {self.damping}."
             )
 
 

@@ -104,7 +104,9 @@ class BilevelStep:
         self.upper_rows, self.upper = [], None
         self.cell = CompiledStep(LowerLoss(model), optimizer, has_aux=True)
         if options.variant == "oracle" and rows.harmful is None:
-            raise ValueError("--arm oracle needs --truth, which only a generated pair has.")
+            raise ValueError(
+                "`variant='oracle'` needs `harmful`, which is known of generated pairs only."
+            )
         if options.learns:
             attached = not options.detach_weights
             if not options.skip_self_test and (attached or not options.first_order):
@@ -223,7 +225,7 @@ def cross_domain_trainer(
     if options.learns and updates < MIN_UPDATES:
         enough = max(1, int(updates * interval / MIN_UPDATES))
         logger.warning(
-            "phi gets at most %d updates with --interval %d; --interval %d gives %d",
+            "phi gets at most %d updates at an interval of %d steps; one of %d gives %d",
             updates, interval, enough, MIN_UPDATES,
         )  # fmt: skip
     return Trainer(

@@ -83,7 +83,7 @@ class MetaStep:
         if steps_per_epoch < BATCHES_PER_UPDATE:
             raise ValueError(
                 "metaheac updates once every 2 batches, but an epoch has one; use a smaller "
-                "--batch_size or --meta_order none."
+                "`batch_size` or `meta_order='none'`."
             )
         self.model, self.seed, self.steps = model, seed, steps_per_epoch
         loss = OuterLoss(model, model.config.meta_order)

@@ -48,7 +48,7 @@ class Sampler:
 
     def __init__(self, name, num_tasks, number, seed=0, anneal_power=2.0, alpha=None):
         if name not in SAMPLERS:
-            raise ValueError(f"--sampler is {name!r}; known are {', '.join(SAMPLERS)}.")
+            raise ValueError(f"`sampler` is {name!r}; known are {', '.join(SAMPLERS)}.")
         self.name, self.seed, self.power = name, seed, anneal_power
         if num_tasks == 2:
             ends = (GRID_ENDS, 1.0 - GRID_ENDS) if number > 1 else (0.5, 0.5)
@@ -62,7 +62,7 @@ class Sampler:
         self.alpha = np.ones(num_tasks) if alpha is None else np.asarray(alpha, np.float64)
         if len(self.alpha) != num_tasks or not (self.alpha > 0).all():
             raise ValueError(
-                f"--dirichlet_alpha needs {num_tasks} positive numbers, got {self.alpha.tolist()}."
+                f"`dirichlet_alpha` needs {num_tasks} positive numbers, got {self.alpha.tolist()}."
             )
 
     def __call__(self, step, total_steps):

@@ -95,7 +95,7 @@ def scalarise(name: str, losses: np.ndarray, preferences: np.ndarray) -> np.ndar
     Raises:  ValueError: an unknown name.
     """
     if name not in SCALARISATIONS:
-        raise ValueError(f"--scalarisation is {name!r}; known are {', '.join(SCALARISATIONS)}.")
+        raise ValueError(f"`scalarisation` is {name!r}; known are {', '.join(SCALARISATIONS)}.")
     losses, preferences = np.asarray(losses, np.float64), np.asarray(preferences, np.float64)
     coefficients = SCALARISATIONS[name](losses, preferences)
     return coefficients if name in RAW else np.maximum(coefficients, 0.0)

@@ -151,11 +151,11 @@ def test_options_that_cannot_be_met_are_named(raw, mean, tmp_path):
         load_ali_ccp(mean[2].folder, multi="last")
     with pytest.raises(ValueError, match=r"prepared with.*max_len 5"):
         load_ali_ccp(mean[2].folder, max_len=6)
-    with pytest.raises(ValueError, match="max_len is 5"):
+    with pytest.raises(ValueError, match="`max_len` is 5"):
         load_ali_ccp(raw, multi="last", max_len=5, cache_dir=tmp_path)
-    with pytest.raises(ValueError, match="multi is 'sum'"):
+    with pytest.raises(ValueError, match="`multi` is 'sum'"):
         load_ali_ccp(raw, multi="sum", cache_dir=tmp_path)
-    with pytest.raises(ValueError, match="only raw ones have means"):
+    with pytest.raises(ValueError, match="needs raw files"):
         load_ali_ccp(multi="mean", cache_dir=tmp_path)
 
 

@@ -80,7 +80,7 @@ def test_purchase_is_a_second_label_and_never_a_feature(ali_folder, tmp_path):
     assert not {"click", "purchase"} & {*schema.sparse_names, *schema.dense_names}
     bought = read(parts(ali_folder)[0])["purchase"].astype(int)
     np.testing.assert_array_equal(splits.train.labels[:, 1], bought)
-    with pytest.raises(ValueError, match="labels is"):
+    with pytest.raises(ValueError, match="`labels` is"):
         load_ali_ccp(ali_folder, labels=("purchase",))
 
 
@@ -106,7 +106,7 @@ def test_domain_without_training_rows_is_a_warning(ali_copy, tmp_path):
     assert schema.num_domains == 3 and (splits.train.domain == 0).all()
     with pytest.warns(MissingDomainWarning):  # a cached load warns as well
         load_ali_ccp(ali_copy, cache_dir=tmp_path / "c")
-    with pytest.raises(EmptySplitError, match="drop require_all_domains"):
+    with pytest.raises(EmptySplitError, match="leave out `require_all_domains`"):
         load_ali_ccp(ali_copy, cache_dir=tmp_path / "c", require_all_domains=True)
 
 
@@ -160,7 +160,7 @@ def test_halves_divide_the_held_out_rows_by_the_split_seed(ali_copy, tmp_path):
     assert list(map(len, without)) == [1200, 200, 200]
     with pytest.raises(DataFileNotFoundError, match=r"ali_ccp_val\.csv.*split='halves'"):
         load_ali_ccp(ali_copy, cache_dir=tmp_path / "c")
-    with pytest.raises(ValueError, match="split is 'random'"):
+    with pytest.raises(ValueError, match="`split` is 'random'"):
         load_ali_ccp(ali_copy, split="random")
 
 

@@ -258,7 +258,7 @@ def test_feature_num_is_counted_and_an_error_on_request(copy, tmp_path, caplog):
 def test_domains_of_other_ids_need_a_map(copy, tmp_path):
     for path in copy.glob("sample_skeleton_*"):
         path.write_bytes(path.read_bytes().replace(b"301\x029351666", b"301\x029351665"))
-    with pytest.raises(UnknownDomainError, match=r"2 ids of field 301.*--domain_map"):
+    with pytest.raises(UnknownDomainError, match=r"2 ids of field 301.*`domain_map="):
         prepared(copy, tmp_path / "out")
 
 

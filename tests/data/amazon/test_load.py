@@ -177,7 +177,7 @@ def test_missing_ambiguous_and_empty_files(folder, tmp_path):
     with pytest.raises(DataFileNotFoundError, match="no such folder"):
         load_amazon_pair(tmp_path / "nowhere")
     shutil.copy(reviews(folder), reviews(folder, "Third"))
-    with pytest.raises(DataFormatError, match=r"SynBooks, SynToys, Third.*Remedy: name them: pair"):
+    with pytest.raises(DataFormatError, match=r"SynBooks, SynToys, Third.*name them: `pair="):
         load_amazon_pair(folder)
     pair = load_amazon_pair(folder, pair=("SynToys", "SynBooks"))
     assert pair.target_schema.domain_names == ("SynToys", "SynBooks")

@@ -95,7 +95,7 @@ def test_files_that_are_no_pair_are_refused(folder):
     items.unlink()
     with pytest.raises(DataFileNotFoundError, match="0 files map_item"):
         load_abxi_pair(folder)
-    with pytest.raises(ValueError, match="source_domain is 2"):
+    with pytest.raises(ValueError, match="`source_domain` is 2"):
         load_abxi_pair(folder, 2)
 
 

@@ -205,7 +205,7 @@ def test_nothing_or_a_part_of_it_found(movielens_copy, tmp_path):
 def test_unknown_options_are_refused(movielens_folder):
     for name, value in {"split": "by_day", "on_bad_rows": "ignore", "fit_on": "test",
                         "genres": "all"}.items():  # fmt: skip
-        with pytest.raises(ValueError, match=f"{name} is '{value}'; use one of"):
+        with pytest.raises(ValueError, match=f"{name}`? is '{value}'; use one of"):
             load_movielens(movielens_folder, **{name: value})
 
 

@@ -129,7 +129,7 @@ def test_other_options_need_overwrite_and_replace_only_when_complete(raw, tmp_pa
     out = tmp_path / "out"
     run(raw, out)
     old = content(out)
-    with pytest.raises(CacheError, match=r"--overwrite"):
+    with pytest.raises(CacheError, match="`overwrite=True`"):
         run(raw, out, split="hash")
     with pytest.raises(DataError):
         run(raw, out, overwrite=True, split="hash", domain_map={1: 0, 2: 1, 3: 2})

@@ -401,7 +401,7 @@ def test_the_log_has_the_lines_of_the_public_code(pair, caplog):
 
 
 def test_the_oracle_arm_needs_the_truth(pair):
-    with pytest.raises(ValueError, match="--truth"):
+    with pytest.raises(ValueError, match="`harmful`"):
         Levels(pair, arm="oracle")
     harmful = np.arange(len(pair.source)) % 2 == 0
     levels = Levels(pair, harmful, arm="oracle")
