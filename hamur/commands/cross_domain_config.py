@@ -86,7 +86,9 @@ class CrossDomainConfig(RunOptions):
         default_text="an Amazon pair",
     )
     source_table: str | None = data_flag(
-        None, "csv, tsv or parquet of source behaviours", default_text="an Amazon pair"
+        None,
+        "csv or tsv, also .gz, or parquet, also a folder of parts, of source behaviours",
+        default_text="an Amazon pair",
     )
     target_table: str | None = data_flag(
         None, "the same of target behaviours, which names its users alike", default_text="as above"
@@ -97,10 +99,15 @@ class CrossDomainConfig(RunOptions):
         "timestamp=none and rating=none where there is none",
     )
     sep: str | None = data_flag(
-        None, "separator of both tables", default_text="comma, or tab in .tsv and .dat"
+        None, "separator of both tables", default_text="comma, or tab in .tsv, .dat and .inter"
     )
     no_header: bool = data_flag(False, "the tables begin with a row of data")
-    time_unit: str = data_flag("s", "unit of the timestamps", choices=("s", "ms"))
+    time_unit: str | None = data_flag(
+        None,
+        "unit of the timestamps, where they are numbers",
+        choices=("s", "ms", "us", "ns"),
+        default_text="by their magnitude",
+    )
     rating_max: float = data_flag(5.0, "highest rating of the tables", above=0)
     positive_above: float = data_flag(3.0, "ratings of the tables above this are positive")
     train_negatives: int = data_flag(

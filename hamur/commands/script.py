@@ -25,7 +25,7 @@ HEADINGS += ("evaluation", "encoding", "signal", "checks", "run")  # the order i
 OPTION = r"`((?:[A-Z]\w*\.)?(\w+)(?:=([^`]*))?)`"  # an argument in a text of the library
 # Arguments whose flag has another name.
 RENAMED = {"num_experts": "expert_num", "check_statistics=False": "expect none", "form": "format"}
-RENAMED |= {"variant": "arm", "harmful": "truth", "resamples": "bootstrap"}
+RENAMED |= {"separator": "sep", "variant": "arm", "harmful": "truth", "resamples": "bootstrap"}
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
 

@@ -60,8 +60,8 @@ class Domain:
 
 @dataclass(frozen=True)
 class MultiColumn:
-    """A field from a text column of several values, "Action|Comedy": all of them up to max_len, or
-    the first one alone as a sparse field."""
+    """A field from a text column of several values, "Action|Comedy", or of lists in Parquet: all of
+    them up to max_len, or the first one alone as a sparse field."""
 
     name: str
     column: str
@@ -134,7 +134,9 @@ def read_file(
     Raises:  DataError: the first bad row of a file, see `BadRows.raise_if_any`.
     """
     partners = [_read_joined(join, columns) for join in joins]
-    rows = read_rows(bad_rows.path, file_format or FileFormat(columns.kinds), bad_rows)
+    separators = {spec.column: spec.separator for spec in columns.multi}
+    file_format = file_format or FileFormat(columns.kinds, separators=separators)
+    rows = read_rows(bad_rows.path, file_format, bad_rows)
     for column, values in columns.allowed.items():
         rows = checks.allowed(rows, column, values, bad_rows)
     if columns.key:

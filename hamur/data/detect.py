@@ -48,7 +48,7 @@ def load(path: str | Path, cache_dir: str | Path | None = None) -> tuple[Splits,
     matches = {
         loader: names
         for loader, patterns in _SIGNS.items()
-        if (names := [p.name for pattern in patterns for p in source.glob(pattern)])
+        if (names := [file.name for pattern in patterns for file in _files(source, pattern)])
     }
     if len(matches) != 1:
         present = [name for names in matches.values() for name in names]
@@ -63,3 +63,7 @@ def load(path: str | Path, cache_dir: str | Path | None = None) -> tuple[Splits,
         )
     (loader,) = matches
     return loader(source) if loader is load_amazon else loader(source, cache_dir=cache_dir)
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return [*folder.glob(pattern), *folder.glob(pattern + ".gz")]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.data import build_tables, cache, splits
+from hamur.data import build_tables, cache, parquet, splits
 from hamur.data.build_tables import Encoding, RawColumns
 from hamur.data.columns import Columns, Join, raw_columns, read_file
 from hamur.data.errors import CacheError, DataFileNotFoundError, DataFormatError, no_folder
@@ -63,8 +63,9 @@ class TableSource:
         """Path below the root -> size and md5 of each file."""
         folder = self.root if self.root.is_dir() else self.root.parent
         return {
-            str(file.relative_to(folder)): cache.source_digest([file])[file.name]
+            str(part.relative_to(folder)): cache.source_digest([part])[part.name]
             for file in self.files
+            for part in parquet.parts(file)
         }
 
 
@@ -75,7 +76,8 @@ def find_files(
     optional: Collection[str] = (),
     choose: str = "pass one of the files, or a folder of its own",
 ) -> list[Path]:
-    """The files of the one set of names that is in the folder, without `optional` if that lacks.
+    """The files of the one set of names that is in the folder, each plain or as .gz, without
+    `optional` if that lacks.
 
     fetch: the remedy where files are missing; choose: where files of several sets are there.
     Raises:  DataFileNotFoundError: no folder, or a part of a set; DataFormatError: not one set.
@@ -92,7 +94,7 @@ def find_files(
             remedy=fetch,
         )
     cache.check_reader(folder, "a reader of source files")
-    present = [[name for name in names if (folder / name).is_file()] for names in sets]
+    present = [[name for name in names if _plain_or_packed(folder / name)] for names in sets]
     present = [names for names in present if names]
     if len(present) != 1:
         names = " and ".join(" + ".join(names) for names in present)
@@ -110,7 +112,13 @@ def find_files(
                 file=folder / name,
                 remedy=fetch,
             )
-    return [folder / name for name in present[0]]
+    return [_plain_or_packed(folder / name) for name in present[0]]
+
+
+def _plain_or_packed(path: Path) -> Path | None:
+    """The file, or the one with .gz added; None without either."""
+    packed = path.with_name(path.name + ".gz")
+    return path if path.is_file() else packed if packed.is_file() else None
 
 
 def load_tables(source: TableSource, cache_dir: str | Path | None) -> cache.Loaded:

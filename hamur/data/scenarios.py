@@ -10,11 +10,12 @@ from pathlib import Path
 from hamur.data.build_tables import Encoding, check_classes
 from hamur.data.columns import Columns, Domain
 from hamur.data.loading import TableSource, find_files, load_tables
+from hamur.data.parquet import is_parquet
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import Policy
-from hamur.data.text.lines import read_header
+from hamur.data.text.reader import column_names
 
 
 def _columns(
@@ -95,13 +96,15 @@ def load_scenarios(
     """The three splits (8:1:1 by split_seed) and the schema of one of the processed files.
 
     path: kuairand.csv, douban.csv, mind_all.csv, amazon.csv or their ..._sample.csv, or the folder
-        of one of them.  The header says which set it is, not the name.
+        of one of them; or the same as Parquet, a file or a folder of parts.  The header says which
+        set it is, not the name.
     The other arguments are those of `load_movielens` and `load_ali_ccp`.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
     root = Path(path).expanduser()
     fetch = "pass one of the processed CSV files of Scenario-Wise-Rec, or its folder"
-    (file,) = [root] if root.is_file() else find_files(root, zip(FILE_NAMES), fetch)
+    table = root.is_file() or is_parquet(root)
+    (file,) = [root] if table else find_files(root, zip(FILE_NAMES), fetch)
     name, columns = recognise(file)
     rules = Encoding(min_count=min_count, allow_leakage=tuple(allow_leakage))
     policy = Policy(on_bad_rows, max_bad_fraction)
@@ -117,12 +120,13 @@ def load_scenarios(
         | dataclasses.asdict(rules)
         | dataclasses.asdict(policy),
         notes={"encoding": "train"},
+        first_row_id=(-1 if is_parquet(file) else -2,),
     )
     return check_classes(*load_tables(source, cache_dir), require_all_domains)
 
 
 def recognise(file: Path) -> tuple[str, Columns]:
     """The set whose columns are most like those in the header."""
-    header = set(read_header(file))
+    header = set(column_names(file))
     described = [(name, columns) for name, (sets, _) in SETS.items() for columns in sets]
     return max(described, key=lambda pair: len(set(pair[1].names) & header))

@@ -84,10 +84,11 @@ def test_a_run_on_tables_without_ratings_ends_with_both_protocols(wide_tables, t
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ([], ["s.csv:2", "time_unit"]),
+        (["--time_unit", "s"], ["s.csv:2", "milliseconds", "--time_unit ms, or leave it out"]),
+        (["--time_unit", "ns"], ["s.csv:2", "milliseconds", "--time_unit ms, or leave it out"]),
         (["--time_unit", "ms", "--rating_max", "3"], ["s.csv:3", "rating_max", "4"]),
         (["--time_unit", "ms", "--target_table", "s.csv"], ["the same file for both domains"]),
-        (["--time_unit", "ms", "--sep", ","], ["s.csv"]),
+        (["--sep", ","], ["s.csv:1", "separated by ';'", "what separates them with --sep"]),
         (["--time_unit", "ms", "--train_negatives", "1"], ["no user lacks an item", "t"]),
         (["--time_unit", "ms", "--source_table", "other.csv"], ["0 users in both files"]),
     ],

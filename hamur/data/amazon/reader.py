@@ -20,15 +20,10 @@ import pandas as pd
 
 from hamur.data import errors
 from hamur.data.cross_domain.dataset import Interactions
-from hamur.data.cross_domain.tables import (
-    EARLIEST,
-    LATEST,
-    expected_time,
-    interactions_of,
-    without_repeated,
-)
+from hamur.data.cross_domain.tables import interactions_of, without_repeated
 from hamur.data.encode import MISSING, Codes
 from hamur.data.streaming.jobs import advance
+from hamur.data.text import times
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.reader import Rows
 
@@ -163,15 +158,10 @@ def _review(of: Generation, path: Path, number: int, record: dict) -> tuple[str,
     *_, of_rating, of_time = of.reviews
     if type(rating) not in (int, float) or rating not in RATINGS:
         raise _error(path, number, record, of_rating, "one of 1, 2, 3, 4, 5")
-    if type(time) is not int or not EARLIEST <= time // of.per_second <= LATEST:
-        raise _error(path, number, record, of_time, _expected_time(time, of.per_second))
+    if type(time) is not int or not times.EARLIEST <= time // of.per_second <= times.LATEST:
+        unit = "s" if of.per_second == 1 else "ms"
+        raise _error(path, number, record, of_time, times.expected(time, unit))
     return user, item, int(rating), time // of.per_second
-
-
-def _expected_time(value, per_second: int) -> str:
-    if per_second == 1:
-        return expected_time(value)
-    return f"whole milliseconds since 1970, {EARLIEST * per_second}..{LATEST * per_second}"
 
 
 def _meta(of: Generation, path: Path, number: int, record: dict) -> tuple[str, str]:

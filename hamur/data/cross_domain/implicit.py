@@ -64,7 +64,7 @@ def load_abxi_pair(
         else {}
     )
     bad_rows = BadRows(path, Policy(on_bad_rows, max_bad_fraction))
-    rows = check_times(_behaviours(bad_rows, items), "timestamp", 1, bad_rows)
+    rows = check_times(_behaviours(bad_rows, items), "timestamp", "s", bad_rows)
     rows = without_repeated(rows, "user", bad_rows)
     bad_rows.raise_if_any()
     domains = [

@@ -1,9 +1,10 @@
 """Any two tables of (user, item, rating, timestamp[, category]), csv, tsv or Parquet, as a pair.
 
-What looks like exchanged columns, milliseconds or no ratings at all is refused before it can make a
-model of nonsense.  The same checks serve the readers of one data set.
+What looks like exchanged columns or no ratings at all is refused before it can make a model of
+nonsense.  The same checks serve the readers of one data set.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +16,23 @@ from hamur.data import errors
 from hamur.data.cross_domain.dataset import CrossDomainData, Interactions
 from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.encode import MISSING, Codes, factorise
-from hamur.data.text import checks, reader
+from hamur.data.parquet import is_parquet
+from hamur.data.text import checks, reader, times
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
-from hamur.data.text.lines import FileFormat
-from hamur.data.text.reader import PARQUET, Rows
+from hamur.data.text.lines import SEPARATORS, FileFormat
+from hamur.data.text.reader import Rows
 
 COLUMNS = "user=user,item=item,rating=rating,timestamp=timestamp"
 NONE = "none"
-TIME_UNITS = {"s": 1, "ms": 1000}
 UNKNOWN_CATEGORY = "unknown"
-EARLIEST, LATEST, MILLISECONDS = 10**8, 4 * 10**9, 10**11  # of plausible times, in seconds
-_KINDS = {"user": "text", "item": "text", "rating": "float", "timestamp": "int", "category": "text"}
+_KINDS = {"user": "id", "item": "id", "rating": "float", "timestamp": "time", "category": "code"}
+_SEPARATOR = re.compile(r"\\t|[\t -~]+")
+_TABS = (".tsv", ".dat", ".inter")
 _MAX_RATINGS = 21  # different ones
 _ASIN = re.compile(r"B0[A-Z0-9]{8}|\d{9}[\dX]")
 _REVIEWER = re.compile(r"A[A-Z0-9]{9,20}")
 _INSPECTED, _MIN_SHARE = 10_000, 0.95  # first rows, and the share of them that decides
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,22 +43,25 @@ class TableFormat:
         from 1 in a file without one.  timestamp=none: the order of the file is that of time in
         histories, two rows of each user are drawn by split_seed for validation and test, and every
         source row may be used.  rating=none: every row is a positive one.
-    separator: None is a comma, or a tab in .tsv and .dat files.  time_unit: "s" or "ms".
+    separator: None is a comma, or a tab in .tsv, .dat and .inter files.  time_unit: "s", "ms", "us"
+        or "ns"; None: each table's own, by the magnitude of its times.
     Raises:  ValueError: columns that name no user or item; another time_unit.
     """
 
     columns: str = COLUMNS
     separator: str | None = None
     header: bool = True
-    time_unit: str = "s"
+    time_unit: str | None = None
     rating_max: float = 5.0
 
     def __post_init__(self):
         named = {role for role, column in self._parts().items() if column != NONE}
         if set(self._parts()) - set(_KINDS) or not named >= {"user", "item"}:
             raise ValueError(f"`columns` is {self.columns!r}; use {COLUMNS}[,category=category]")
-        if self.time_unit not in TIME_UNITS:
-            raise ValueError(f"`time_unit` is {self.time_unit!r}; use one of {tuple(TIME_UNITS)}")
+        if self.time_unit not in (None, *times.UNITS):
+            raise ValueError(f"`time_unit` is {self.time_unit!r}; use one of {tuple(times.UNITS)}")
+        if self.separator is not None and not _SEPARATOR.fullmatch(self.separator):
+            raise ValueError(f"`separator` is {self.separator!r}; use , ; | :: or \\t, a tab")
 
     def _parts(self) -> dict[str, str]:
         return dict(part.split("=", 1) for part in self.columns.split(",") if "=" in part)
@@ -63,17 +69,29 @@ class TableFormat:
     @property
     def roles(self) -> dict[str, str]:
         """role -> column, without the roles that are none."""
-        return {role: column for role, column in self._parts().items() if column != NONE}
+        named = {role: column for role, column in self._parts().items() if column != NONE}
+        return {role: reader.plain_name(column) for role, column in named.items()}
 
     def first_line(self, path: Path) -> int:
         """The line of a file's first row."""
-        return 2 if self.header and path.suffix != PARQUET else 1
+        return 2 if self.header and not is_parquet(path) else 1
 
     def of_file(self, path: Path) -> FileFormat:
         """Raises:  DataFormatError: the file lacks a column."""
-        separator = self.separator or ("\t" if path.suffix in (".tsv", ".dat") else ",")
+        tabs = path.name.removesuffix(".gz").endswith(_TABS)
+        separator = (self.separator or ("\t" if tabs else ",")).replace("\\t", "\t")
         present, names = reader.column_names(path, separator), None
-        if not self.header and path.suffix != PARQUET:
+        seen = [mark for mark in SEPARATORS if mark in present[0]] if len(present) == 1 else []
+        if seen and not is_parquet(path):
+            raise errors.DataFormatError(
+                f"one column only, which looks separated by {seen[0]!r}",
+                file=path,
+                line=1,
+                value=present[0],
+                expected=f"columns separated by {separator!r}",
+                remedy="name what separates them with `separator`",
+            )
+        if not self.header and not is_parquet(path):
             present = names = tuple(str(n + 1) for n in range(len(present)))
         for role, column in self.roles.items():
             if column not in present:
@@ -86,7 +104,7 @@ class TableFormat:
                     remedy="name the columns: " + COLUMNS,
                 )
         kinds = {column: _KINDS[role] for role, column in self.roles.items()}
-        return FileFormat(kinds, separator, names)
+        return FileFormat(kinds, separator, names, time_unit=self.time_unit)
 
 
 def load_pair(
@@ -111,8 +129,9 @@ def load_pair(
     policy = Policy(on_bad_rows, max_bad_fraction)
     paths = [Path(path).expanduser() for path in (source_table, target_table)]
     for path in paths:
-        if not path.is_file():
-            raise errors.DataFileNotFoundError("no such file", file=path, remedy="check the path")
+        if not (path.is_file() or is_parquet(path)):
+            problem = "no .parquet file in the folder" if path.is_dir() else "no such file"
+            raise errors.DataFileNotFoundError(problem, file=path, remedy="check the path")
     if paths[0].samefile(paths[1]) and not allow_same:
         raise errors.DataFormatError(
             "the same file for both domains",
@@ -144,12 +163,9 @@ def _read(table_format: TableFormat, bad_rows: BadRows) -> Rows:
     if "rating" in roles:
         rows = _check_ratings(rows, roles["rating"], table_format.rating_max, bad_rows)
     if "timestamp" in roles:
-        per_second = TIME_UNITS[table_format.time_unit]
-        rows = check_times(rows, roles["timestamp"], per_second, bad_rows)
-    for role in ("user", "item"):
-        cells = rows.columns[role]
-        empty = np.isin(cells.codes, np.flatnonzero(np.asarray(cells.categories) == ""))
-        rows = _with_values(rows, empty, role, role, "a name", bad_rows)
+        given = table_format.time_unit
+        unit = given or _detected_unit(rows, roles["timestamp"], path)
+        rows = check_times(rows, roles["timestamp"], unit, bad_rows, bool(given))
     rows = without_repeated(rows, roles["user"], bad_rows)
     bad_rows.raise_if_any()
     return rows
@@ -186,23 +202,26 @@ def _with_values(
     return checks.without(rows, bad, reason, bad_rows, errors.DataValueError, column, describe)
 
 
-def expected_time(value) -> str:
-    """What a time should have been, with a guess at what it is."""
-    looks = isinstance(value, (int, np.integer)) and value > MILLISECONDS
-    hint = "; these look like milliseconds, see time_unit" if looks else ""
-    return f"whole seconds since 1970, {EARLIEST}..{LATEST}{hint}"
+def _detected_unit(rows: Rows, column: str, path: Path) -> str:
+    unit = times.unit_of(rows.columns["timestamp"]) or "s"
+    if unit != "s":
+        text = "%s: the times in column %r are read as %s, which they look like"
+        _log.warning(text, path, column, times.UNITS[unit])
+    return unit
 
 
-def check_times(rows: Rows, column: str, per_second: int, bad_rows: BadRows) -> Rows:
-    """The rows with a possible timestamp, which is in seconds afterwards; column: its name."""
+def check_times(rows: Rows, column: str, unit: str, bad_rows: BadRows, given: bool = False) -> Rows:
+    """The rows with a possible timestamp, which is in seconds afterwards; column: its name; unit:
+    of the times until then; given: by the user."""
     raw = rows.columns["timestamp"]
-    time = raw // per_second
 
     def describe(row: int) -> tuple:
-        return "not a usable time", int(raw[row]), expected_time(time[row]), SKIP_REMEDY
+        looks = times.unit_of(raw[row : row + 1]) if given else None
+        remedy = SKIP_REMEDY if looks is None else f"use `time_unit={looks!r}`, or leave it out"
+        return "not a usable time", int(raw[row]), times.expected(raw[row], unit), remedy
 
-    bad, reason = (time < EARLIEST) | (time > LATEST), f"bad value in {column}"
-    rows = Rows(rows.columns | {"timestamp": time}, rows.lines)
+    bad, reason = ~times.is_plausible(raw, unit), f"bad value in {column}"
+    rows = Rows(rows.columns | {"timestamp": raw // times.PER_SECOND[unit]}, rows.lines)
     return checks.without(rows, bad, reason, bad_rows, errors.DataValueError, column, describe)
 
 

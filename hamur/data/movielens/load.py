@@ -207,7 +207,9 @@ def find_sources(source: Path, source_format: str | None = None) -> list[Path]:
         raise ValueError(f"source_format is {source_format!r}; use 'raw' or 'csv'")
     if source.is_file():
         return [source]
-    tables = {*CSV_NAMES, *(file.name for file in source.glob("*.csv") if _has_columns(file))}
+    csv = [*source.glob("*.csv"), *source.glob("*.csv.gz")]
+    found = (file.name.removesuffix(".gz") for file in csv if _has_columns(file))
+    tables = {*CSV_NAMES, *found}
     sets = [tuple(RAW_FILES)] if source_format != "csv" else []
     sets += [(name,) for name in sorted(tables)] if source_format != "raw" else []
     choose = "pass the right folder or file, or `source_format='raw'`"

@@ -6,7 +6,7 @@ short line silently.
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +16,7 @@ from hamur.data.errors import DataFormatError, EmptySplitError, TruncatedFileErr
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 
 BLOCK_BYTES = 16 << 20
-_SEPARATORS = ("::", ",", "\t", ";", "|")
+SEPARATORS = ("::", ",", "\t", ";", "|")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Stands for a separator of several characters, which a C reader cannot take.
 _UNIT = b"\x1f"
@@ -29,8 +29,11 @@ class FileFormat:
 
     kinds: column -> kind, for the columns to read.  "int" and "float" are required; "category" is
         a whole number that may be missing; "text" is any text, "code" any text in which 1.0 and 1
-        are the same.
+        are the same and words like NaN are missing, "id" the same for required names; "time" is a
+        whole number of any unit, or an ISO date or time.
     names: all columns of a file without header; None takes them from the header.
+    time_unit: "s", "ms", "us" or "ns" of the times; None: of any, ISO times become seconds.
+    separators: column of "text" -> what joins the values of its lists, where it may hold lists.
     """
 
     kinds: dict[str, str]
@@ -38,6 +41,8 @@ class FileFormat:
     names: tuple[str, ...] | None = None
     encoding: str = "utf-8"
     quoted: bool = True
+    time_unit: str | None = None
+    separators: dict[str, str] = field(default_factory=dict)
 
     @property
     def mark(self) -> bytes:
@@ -244,7 +249,7 @@ def _encoding_error(path: Path, what: str, at: int) -> DataFormatError:
 
 
 def _raise_separator(path: Path, first: str, separator: str, fields: int) -> None:
-    seen = [mark for mark in _SEPARATORS if mark in first]
+    seen = [mark for mark in SEPARATORS if mark in first]
     raise DataFormatError(
         "wrong separator" + (f": {seen[0]!r} seen" if seen else ""),
         file=path,

@@ -7,34 +7,39 @@ slower path look for the row, the column and the value to name.
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hamur.data.errors import DataFormatError, DataValueError, EmptySplitError
+from hamur.data.errors import DataValueError, EmptySplitError
 from hamur.data.text import lines as text_lines
+from hamur.data.text import times
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.lines import FileFormat
 
 MISSING = -1
-PARQUET = ".parquet"
-_DTYPES = {"int": "int64", "category": "int64", "float": "float64"}
-_DTYPES |= {"text": "category", "code": "category"}
+MISSING_WORDS = ("", "NA", "NaN", "nan", "null", "NULL", "None", r"\N")
+NAMES = ("id", "text", "code")  # kinds of which cells are names
+_DTYPES = {"int": "int64", "category": "int64", "float": "float64", "time": "int64"}
+_DTYPES |= dict.fromkeys(NAMES, "category")
 _PATTERNS = {
     "int": r"\d{1,18}(\.0*)?",
     "category": r"(\d{1,18}(\.0*)?)?",
     "float": r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?",
 }
-_EXPECTED = {
+EXPECTED = {
     "int": "a whole number >= 0",
     "category": "a whole number >= 0 or nothing",
     "float": "a finite number",
+    "time": times.EXPECTED,
+    "id": "a name: text or a whole number, and not " + ", ".join(MISSING_WORDS[1:]),
 }
+EXPECTED |= dict.fromkeys(("text", "code"), "text, or a number that a float holds exactly")
 
+_TYPE = re.compile(r":(token|float)(_seq)?$")
 _WHOLE = re.compile(r"(-?\d+)\.0*")
 
 Column = np.ndarray | pd.Categorical
@@ -42,8 +47,8 @@ Column = np.ndarray | pd.Categorical
 
 @dataclass(frozen=True)
 class Rows:
-    """columns: name -> (N,) int64 ("int"), int32 or int64 ("category"), float64 ("float") or
-    pandas Categorical ("text", "code"); lines (N,), their numbers in the file."""
+    """columns: name -> (N,) int64 ("int", "time"), int32 or int64 ("category"), float64 ("float")
+    or pandas Categorical (NAMES); lines (N,), their numbers in the file, in Parquet from 1."""
 
     columns: dict[str, Column]
     lines: np.ndarray
@@ -59,14 +64,27 @@ class Rows:
         return Rows(columns, self.lines[good])
 
 
-def column_names(path: Path, separator: str = ",") -> list[str]:
-    """The columns of a Parquet file, or in the header of a text table."""
-    if path.suffix != PARQUET:
-        return text_lines.read_header(path, separator)
-    import pyarrow.parquet
+@dataclass(frozen=True)
+class Cells:
+    """A column: values (N,); right (N,) bool, whether the cell may be; show: row -> the cell."""
 
-    with _named_errors(path):
-        return pyarrow.parquet.read_schema(path).names
+    values: Column
+    right: np.ndarray
+    show: Callable[[int], object]
+
+
+def column_names(path: Path, separator: str = ",") -> list[str]:
+    """The columns of a Parquet file, or in the header of a text table, without their types."""
+    from hamur.data import parquet
+
+    if parquet.is_parquet(path):
+        return parquet.column_names(path)
+    return [plain_name(name) for name in text_lines.read_header(path, separator)]
+
+
+def plain_name(name: str) -> str:
+    """A column's name without the type that RecBole's files add, as in "user_id:token"."""
+    return _TYPE.sub("", name)
 
 
 def read_rows(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Rows:
@@ -81,19 +99,27 @@ def read_rows(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Rows:
     if not blocks:
         raise EmptySplitError("the file has no row", file=path, remedy="check how it was made")
     columns = {name: concatenate([b.columns[name] for b in blocks]) for name in file_format.kinds}
-    for name, kind in file_format.kinds.items():
-        if kind == "code":
-            columns[name] = _plain(columns[name])
     rows = Rows(columns, np.concatenate([block.lines for block in blocks]))
+    for name, kind in file_format.kinds.items():
+        if kind in ("code", "id"):
+            rows = _plain(rows, name, kind, bad_rows)
     bad_rows.rows_read = len(rows) + sum(bad_rows.dropped.values())
     return rows
 
 
 def _blocks(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[Rows]:
-    if path.suffix == PARQUET:
-        yield from _parquet_rows(path, file_format, bad_rows)
+    from hamur.data import parquet
+
+    if parquet.is_parquet(path):
+        last, names = 0, parquet.column_names(path)
+        for columns in parquet.read_blocks(path, file_format):
+            first, last = last + 1, last + len(next(iter(columns.values())).right)
+            lines = np.arange(first, last + 1)
+            yield _usable(columns, lines, file_format, names, bad_rows)
+            if bad_rows and bad_rows.policy.on_bad_rows == "error":
+                return
         return
-    names = file_format.names or tuple(text_lines.read_header(path, file_format.separator))
+    names = file_format.names or tuple(column_names(path, file_format.separator))
     checked = False
     for block, first_line in text_lines.whole_lines(path, skip_header=file_format.names is None):
         if not checked:
@@ -102,29 +128,6 @@ def _blocks(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[
         yield parse_block(block, first_line, file_format, names, bad_rows)
         if bad_rows and bad_rows.policy.on_bad_rows == "error":
             return  # a later line cannot be the first bad one
-
-
-def _parquet_rows(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[Rows]:
-    """Rows of a Parquet file; their lines count from 1."""
-    import pyarrow.parquet
-
-    with _named_errors(path):
-        frame = pyarrow.parquet.read_table(path, columns=list(file_format.kinds)).to_pandas()
-    if len(frame):
-        lines = np.arange(1, len(frame) + 1)
-        yield _parse_cells(frame, lines, file_format, column_names(path), bad_rows)
-
-
-@contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    import pyarrow
-
-    try:
-        yield
-    except pyarrow.ArrowInvalid as error:
-        raise DataFormatError(
-            f"no Parquet file ({str(error).splitlines()[0]})", file=path, remedy="write it again"
-        ) from None
 
 
 def parse_block(
@@ -169,7 +172,11 @@ def _parse(
     if sound:
         return Rows(columns, numbers)
     frame = pd.read_csv(io.BytesIO(block), dtype=str, **reader)
-    return _parse_cells(frame, numbers, file_format, names, bad_rows)
+    columns = {
+        name: _parse_cells(frame[name], kind, file_format.time_unit)
+        for name, kind in file_format.kinds.items()
+    }
+    return _usable(columns, numbers, file_format, names, bad_rows)
 
 
 def _empty(kind: str) -> Column:
@@ -179,10 +186,14 @@ def _empty(kind: str) -> Column:
 def _values(series: pd.Series, kind: str) -> Column:
     if _DTYPES[kind] == "category":
         return series.array
-    values = series.to_numpy()
-    # Data sets of many id columns are large: half the memory wherever the ids fit.
-    small = kind == "category" and values.max(initial=0) < 2**31
-    return values.astype(np.int32) if small else values
+    return small(series.to_numpy(), kind)
+
+
+def small(values: np.ndarray, kind: str) -> np.ndarray:
+    """Data sets of many id columns are large: half the memory wherever the ids fit."""
+    return (
+        values.astype(np.int32) if kind == "category" and values.max(initial=0) < 2**31 else values
+    )
 
 
 def _is_sound(column: Column, kind: str) -> bool:
@@ -191,67 +202,89 @@ def _is_sound(column: Column, kind: str) -> bool:
     return bool(np.isfinite(column).all() if kind == "float" else (column >= 0).all())
 
 
-def _parse_cells(
-    frame: pd.DataFrame,
+def _parse_cells(texts: pd.Series, kind: str, unit: str | None) -> Cells:
+    """A column of a block with a bad or a missing cell."""
+    if kind in NAMES:
+        values, right = pd.Categorical(texts.fillna("")), np.ones(len(texts), bool)
+    else:
+        values, right = numbers(texts, kind, unit)
+    return Cells(small(values, kind), right, lambda row: texts.iloc[row])
+
+
+def _usable(
+    columns: dict[str, Cells],
     lines: np.ndarray,
     file_format: FileFormat,
     names: Sequence[str],
     bad_rows: BadRows,
 ) -> Rows:
-    """The rows of a block with a bad or a missing cell, all cells as text; or of Parquet."""
-    good, columns = np.ones(len(frame), bool), {}
+    """The rows of a block without a bad cell."""
+    good = np.ones(len(lines), bool)
     for name, kind in file_format.kinds.items():
-        cells = frame[name]
-        if _DTYPES[kind] == "category":
-            columns[name] = pd.Categorical(cells.astype(str).where(cells.notna(), ""))
-            continue
-        numbers = isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "iuf"
-        values, right = (_check_numbers if numbers else _check_text)(cells, kind)
-        columns[name] = _values(pd.Series(values, dtype=_DTYPES[kind]), kind)
 
-        def error(row: int, name=name, kind=kind, cells=cells) -> DataValueError:
-            return DataValueError(
-                "not a usable value",
-                file=bad_rows.path,
-                line=int(lines[row]),
-                column=name,
-                column_number=names.index(name) + 1,
-                value=cells.iloc[row : row + 1].tolist()[0],
-                expected=_EXPECTED[kind],
-                remedy=SKIP_REMEDY,
-            )
+        def error(row: int, name=name, kind=kind) -> DataValueError:
+            value, number = columns[name].show(row), names.index(name) + 1
+            return _bad_value(bad_rows, lines[row], name, kind, value, number)
 
-        good &= bad_rows.add_where(~right & good, lines, f"bad value in {name}", error)
-    return Rows(columns, lines).keep(good)
+        bad = ~columns[name].right & good
+        good &= bad_rows.add_where(bad, lines, f"bad value in {name}", error)
+    return Rows({name: column.values for name, column in columns.items()}, lines).keep(good)
 
 
-def _check_text(cells: pd.Series, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Text as numbers, MISSING where it is none or empty; and (N,) bool whether the cell may be."""
-    cells = cells.astype(str).where(cells.notna(), "").str.strip()
-    right = cells.str.fullmatch(_PATTERNS[kind]).to_numpy(bool)
-    cells = cells.where(right, "0").replace("", str(MISSING))
+def _bad_value(
+    bad_rows: BadRows, line: int, name: str, kind: str, value: object, number: int | None = None
+) -> DataValueError:
+    return DataValueError(
+        "not a usable value",
+        file=bad_rows.path,
+        line=int(line),
+        column=name,
+        column_number=number,
+        value=value,
+        expected=EXPECTED[kind],
+        remedy=SKIP_REMEDY,
+    )
+
+
+def numbers(texts: pd.Series, kind: str, unit: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Text as numbers, MISSING where it is none or missing; and (N,) bool whether the cell may be.
+
+    unit: of times, see `FileFormat`.
+    """
+    texts = texts.astype(str).str.strip()
+    if kind == "time":
+        return times.numbers_of(texts, unit)
+    right = texts.str.fullmatch(_PATTERNS[kind]).to_numpy(bool)
+    texts = texts.where(right, "0").replace("", str(MISSING))
     if kind != "float":
-        return cells.str.replace(r"\.0*$", "", regex=True).astype(np.int64).to_numpy(), right
-    values = cells.astype(np.float64).to_numpy()
+        return texts.str.replace(r"\.0*$", "", regex=True).astype(np.int64).to_numpy(), right
+    values = texts.astype(np.float64).to_numpy()
     return values, right & np.isfinite(values)  # 1e400 looks like a number and is none
 
 
-def _check_numbers(cells: pd.Series, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """The same of cells that are numbers already, NaN for missing ones."""
-    values = cells.to_numpy()
-    right = np.isfinite(values)
-    if kind != "float":
-        right &= (values >= 0) & (values == np.floor(values))
-    values = np.where(right, values, MISSING)
-    return values, right | (cells.isna().to_numpy() & (kind == "category"))
+def _plain(rows: Rows, name: str, kind: str, bad_rows: BadRows) -> Rows:
+    """The rows with plain names in this column: those that print a whole number as 1.0 are the
+    number, words like NaN are missing.  A missing id is a bad row."""
+    column = rows.columns[name]
+    names = pd.Series(column.categories, dtype=object).astype(str)
+    missing = names.isin(MISSING_WORDS).to_numpy()
+    odd = names.str.fullmatch(_WHOLE.pattern).to_numpy(bool) | missing
+    if not odd.any():
+        return rows
+    plain = names.to_numpy(object)
+    plain[missing] = ""
+    plain[odd & ~missing] = [_WHOLE.fullmatch(text)[1] for text in names[odd & ~missing]]
+    place, distinct = pd.factorize(plain)
+    plain = pd.Categorical.from_codes(place[column.codes], distinct)
+    rows = Rows(rows.columns | {name: plain}, rows.lines)
+    if kind == "code":
+        return rows
 
+    def error(row: int) -> DataValueError:
+        return _bad_value(bad_rows, rows.lines[row], name, kind, column[row])
 
-def _plain(column: pd.Categorical) -> pd.Categorical:
-    """Cells that print a whole number as 1.0 are the number."""
-    names = [str(name) for name in column.categories]
-    names = [match[1] if (match := _WHOLE.fullmatch(name)) else name for name in names]
-    distinct, place = np.unique(np.array(names, dtype=str), return_inverse=True)
-    return pd.Categorical.from_codes(place[column.codes], distinct)
+    empty = missing[column.codes]
+    return rows.keep(bad_rows.add_where(empty, rows.lines, f"bad value in {name}", error))
 
 
 def concatenate(parts: list[Column]) -> Column:
