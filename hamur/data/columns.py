@@ -6,7 +6,7 @@
 
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -115,11 +115,15 @@ class Columns:
 
 @dataclass(frozen=True)
 class Join:
-    """A further file whose row of the same key (unique there) gives its columns to a row."""
+    """A further file whose row of the same key (unique there) gives its columns to a row.
+
+    derive: (its rows, bad_rows) -> rows with the columns to give, None if they have them.
+    """
 
     bad_rows: BadRows
     key: str
     file_format: FileFormat
+    derive: Callable[[Rows, BadRows], Rows] | None = None
 
 
 def read_file(
@@ -161,6 +165,7 @@ def read_file(
 
 def _read_joined(join: Join, columns: Columns) -> Rows:
     rows = read_rows(join.bad_rows.path, join.file_format, join.bad_rows)
+    rows = rows if join.derive is None else join.derive(rows, join.bad_rows)
     rows = _known_domain(rows, columns.domain, join.bad_rows)
     rows = checks.unique(rows, (join.key,), join.bad_rows)
     join.bad_rows.raise_if_any()

@@ -21,7 +21,7 @@ DATASETS = {dataset.name: dataset for dataset in (ALI_CCP, ALIEXPRESS, AMAZON, M
 # Loader -> patterns of files, one of which is enough.
 _SIGNS = {
     load_ali_ccp: ("ali_ccp_train*.csv", "sample_skeleton_*", "sample_*.t*gz"),
-    load_movielens: ("ratings.dat", "ml-1m*.csv"),
+    load_movielens: ("ratings.dat", "u.data", "movies.csv", "ml-1m*.csv"),
     load_aliexpress: (
         *("train.csv", "aliexpress_train_sample.csv", "AliExpress_*", "aliexpress_*_datasets.zip"),
         *("??_item_train.csv", "??_item_train.zip", "??_item_train.csv.gz"),

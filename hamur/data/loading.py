@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,8 @@ class TableSource:
     """Files that are tables already, and all that their tables depend on.
 
     root: the folder or file that the user named.  files: of one format, their rows one after the
-        other; with `joins` (key, format) the first has the rows, the others their features.
+        other; with `joins` (see `Join`: all but its first) the first has the rows, the others their
+        features.
     options: what names the cache beside the files, JSON values; None: all fields below.
     notes: further entries of the schema's `split`.
     first_row_id, file_domains: of each file, see `raw_columns`.
@@ -49,7 +50,7 @@ class TableSource:
     first_row_id: tuple[int, ...] = (-2,)  # after a header, the first row is line 2
     file_domains: tuple[str, ...] = ()
     file_format: FileFormat | None = None
-    joins: tuple[tuple[str, FileFormat], ...] = ()
+    joins: Sequence[tuple] = ()
     check: Callable[[RawColumns], None] | None = None
 
     def key(self) -> dict:

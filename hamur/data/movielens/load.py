@@ -1,6 +1,6 @@
-"""MovieLens-1M: does a user like a movie?  Domains are age groups.
+"""MovieLens-1M and -100K: does a user like a movie?  Domains are age groups.
 
-    label   rating > 3                      domain  age {1, 18} -> 0, {25} -> 1, {35, ..., 56} -> 2
+    label   rating > 3                      domain  age up to 24 -> 0, 25 to 34 -> 1, from 35 -> 2
     sparse  user_id movie_id gender occupation zip cate_id (first genre) domain_indicator
             or, with genres="multi", all genres of the movie in the place of cate_id
     dense   age, scaled to [0, 1]
@@ -19,63 +19,21 @@ import numpy as np
 from hamur.config import encoding_flag
 from hamur.data import build_tables, cache
 from hamur.data.build_tables import Encoding, RawColumns
-from hamur.data.columns import Columns, Domain, MultiColumn
-from hamur.data.errors import DataError, StatsMismatchError
-from hamur.data.loading import TableSource, find_files, load_tables, read_tables
+from hamur.data.columns import MultiColumn
+from hamur.data.errors import DataFileNotFoundError, StatsMismatchError
+from hamur.data.loading import TableSource, load_tables, read_tables
+from hamur.data.movielens import releases
 from hamur.data.multi_valued import pooled_by
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import Policy
-from hamur.data.text.lines import FileFormat, read_header
 
-NAME = "ml-1m"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "ml-1m-sample"
-PAGE = "https://grouplens.org/datasets/movielens/1m"
-DOMAINS = {"age up to 24": (1, 18), "age 25 to 34": (25,), "age 35 and over": (35, 45, 50, 56)}
-DOMAIN_OF_AGE = {age: d for d, ages in enumerate(DOMAINS.values()) for age in ages}
 SPLITS = ("random", "temporal", "user_temporal")
 GENRES = ("first", "multi")
-MAX_GENRES = 6  # of a movie of MovieLens-1M
-
-COLUMNS = Columns(
-    kinds={
-        "user_id": "int",
-        "movie_id": "int",
-        "rating": "int",
-        "timestamp": "int",
-        "genres": "text",
-        "gender": "text",
-        "age": "int",
-        "occupation": "category",
-        "zip": "text",  # 662 start with 0 and 66 hold a dash: as numbers they would merge
-    },
-    ignore=("title",),
-    values={"rating": range(1, 6)},
-    key=("user_id", "movie_id"),
-    labels={"like": "rating > 3"},
-    sparse=("user_id", "movie_id", "gender", "occupation", "zip"),
-    multi=(MultiColumn("cate_id", "genres", first_only=True),),
-    dense=("age",),
-    domain=Domain("age", DOMAINS),
-    group="user_id",
-    time="timestamp",
-)
-HEADER = "user_id,movie_id,rating,timestamp,title,genres,gender,age,occupation,zip"
-CSV_COLUMNS = tuple(HEADER.split(","))
-CSV_NAMES = ("ml-1m.csv", "ml-1m-sample.csv")
-
-
-def _raw(*names: str, encoding: str = "utf-8") -> FileFormat:
-    kinds = {name: COLUMNS.kinds[name] for name in names if name in COLUMNS.kinds}
-    return FileFormat(kinds, "::", names, encoding, quoted=False)
-
-
-RATINGS = _raw("user_id", "movie_id", "rating", "timestamp")
-USERS = _raw("user_id", "gender", "age", "occupation", "zip")
-MOVIES = _raw("movie_id", "title", "genres", encoding="latin-1")
-RAW_FILES = {"ratings.dat": RATINGS, "users.dat": USERS, "movies.dat": MOVIES}
+MAX_GENRES = 6  # of a movie of MovieLens-1M and -100K
 
 # Of the complete official files.  domain -> rows, rows with rating > 3, users, movies.
 OFFICIAL_ROWS, OFFICIAL_USERS = 1_000_209, 6_040
@@ -102,9 +60,9 @@ def load_movielens(
 ) -> tuple[Splits, Schema]:
     """The three splits and their schema, memory-mapped from a cache that is built when needed.
 
-    path: the folder of ratings.dat, users.dat and movies.dat, or of ml-1m.csv or
-        ml-1m-sample.csv, or such a CSV file, or a cache that examples/prepare_data.py made; None is
-        the bundled sample of generated rows.
+    path: the folder of ratings.dat, users.dat and movies.dat, of u.data, u.user and u.item
+        (MovieLens-100K), or of ml-1m.csv or ml-1m-sample.csv, or such a CSV file, or a cache that
+        examples/prepare_data.py made; None is the bundled sample of generated rows.
     split: "random" (default, 8:1:1 by split_seed), "temporal" (8:1:1 by time; mostly users never
         seen before) or "user_temporal" (the last tenth of each user's ratings, and the one
         before).
@@ -169,22 +127,23 @@ class Options:
 
 def _source(files: list[Path], options: Options, root: Path) -> TableSource:
     """The three raw files, of which users and movies are joined to the ratings, or one CSV."""
-    raw, multi = len(files) > 1, COLUMNS.multi
+    release, raw = releases.release_of(files), len(files) > 1
+    multi = release.columns.multi
     if options.genres == "multi":
         multi = (MultiColumn("genres", "genres", max_len=MAX_GENRES),)
     return TableSource(
-        NAME,
+        release.name,
         root,
         tuple(files),
-        dataclasses.replace(COLUMNS, multi=multi),
+        dataclasses.replace(release.columns, multi=multi),
         Split(options.split, options.split_seed if options.split == "random" else None),
         Encoding(fit_on=options.fit_on, allow_leakage=options.allow_leakage),
         options.policy,
         options=dataclasses.asdict(options) | {"source_format": [file.suffix for file in files]},
         notes={"source": None, "genres": options.genres},
         first_row_id=(-1 if raw else -2,),
-        file_format=RATINGS if raw else None,
-        joins=(("user_id", USERS), ("movie_id", MOVIES)) if raw else (),
+        file_format=release.format_of(files[0]),
+        joins=release.joins(files),
         check=partial(_check_statistics, files[0].parent) if options.check_statistics else None,
     )
 
@@ -198,33 +157,29 @@ def build(space, files: list[Path], options: Options) -> tuple:
 
 
 def find_sources(source: Path, source_format: str | None = None) -> list[Path]:
-    """The three raw files in the order ratings, users, movies, or one CSV file, known by its name
-    or its header.
+    """The three raw files in the order ratings, users, movies, or one CSV file.
 
-    Raises:  DataFileNotFoundError; DataFormatError: nothing is recognised, or two things are.
+    Raises:  DataFileNotFoundError: a file is missing, or the release has no ages of its users;
+        DataFormatError: nothing is recognised, or two things are.
     """
-    if source_format not in (None, "raw", "csv"):
-        raise ValueError(f"source_format is {source_format!r}; use 'raw' or 'csv'")
-    if source.is_file():
-        return [source]
-    csv = [*source.glob("*.csv"), *source.glob("*.csv.gz")]
-    found = (file.name.removesuffix(".gz") for file in csv if _has_columns(file))
-    tables = {*CSV_NAMES, *found}
-    sets = [tuple(RAW_FILES)] if source_format != "csv" else []
-    sets += [(name,) for name in sorted(tables)] if source_format != "raw" else []
-    choose = "pass the right folder or file, or `source_format='raw'`"
-    fetch = f"fetch MovieLens-1M from {PAGE} and pass its folder"
-    return find_files(source, sets, fetch, choose=choose)
+    files = releases.find(source, source_format)
+    if len(files) == 2:
+        ratings, movies = (file.name for file in files)
+        users = {"ratings.dat": "users.dat", "u.data": "u.user"}.get(ratings)
+        problem = f"{users} is missing" if users else "there are no users' ages"
+        raise DataFileNotFoundError(
+            f"{problem} beside {ratings}, {movies}",
+            file=source,
+            expected="the users' ages, which make the domains, as in MovieLens-1M and -100K",
+            remedy="cut the set by genre instead, as examples/run_amazon_cross_domain.py --genres "
+            f"Drama,Comedy does, or fetch MovieLens-1M from {releases.PAGE}",
+        )
+    return files
 
 
-DATASET = DataSet(NAME, Options, find_sources, build, user="user_id", item="movie_id")
-
-
-def _has_columns(file: Path) -> bool:
-    try:
-        return set(read_header(file)) == set(CSV_COLUMNS)
-    except DataError:
-        return False  # somebody else's file
+DATASET = DataSet(
+    releases.ML_1M.name, Options, find_sources, build, user="user_id", item="movie_id"
+)
 
 
 def _check_statistics(folder: Path, raw: RawColumns) -> None:

@@ -1,4 +1,4 @@
-"""MovieLens-1M cut by the first genre of its movies into a pair of domains, e.g. Drama -> Comedy.
+"""MovieLens cut by the first genre of its movies into a pair of domains, e.g. Drama -> Comedy.
 
 A pair of real data that everybody can have; see `hamur.data.cross_domain` for what a pair is.
 """
@@ -13,18 +13,10 @@ from hamur.data.cross_domain.dataset import CrossDomainData, Interactions
 from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.cross_domain.tables import interactions_of
 from hamur.data.errors import EmptySplitError
-from hamur.data.movielens import load as movielens
+from hamur.data.movielens import releases
+from hamur.data.movielens.load import SAMPLE
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.reader import Rows
-
-_ROLES = {"user": "user_id", "item": "movie_id", "rating": "rating", "timestamp": "timestamp"}
-_COLUMNS = Columns(
-    kinds={name: movielens.COLUMNS.kinds[name] for name in (*_ROLES.values(), "genres")},
-    labels={},
-    sparse=(),
-    values=movielens.COLUMNS.values,
-    key=movielens.COLUMNS.key,
-)
 
 
 def load_movielens_pair(
@@ -36,23 +28,27 @@ def load_movielens_pair(
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
 ) -> CrossDomainData:
-    """MovieLens-1M cut in two by the first genre of the movies: (source, target).
+    """MovieLens cut in two by the first genre of the movies: (source, target).
 
     Users are those who rated movies of both; a movie's category is its second genre, "others" if
-    it has one only.  path: as in `load_movielens`.  The label is rating > 3.
+    it has one only.  path: the folder of any release, see `releases`, or as in `load_movielens`.
+    The label is rating > 3.
     Raises:  DataError; EmptySplitError: no rating of a genre.
     """
     policy = Policy(on_bad_rows, max_bad_fraction)
-    source = movielens.SAMPLE if path is None else Path(path).expanduser()
-    bad_rows = [BadRows(file, policy) for file in movielens.find_sources(source)]
-    joins = [Join(bad_rows[-1], "movie_id", movielens.MOVIES)] if len(bad_rows) > 1 else []
-    rows = read_file(bad_rows[0], _COLUMNS, movielens.RATINGS if joins else None, joins)
+    source = SAMPLE if path is None else Path(path).expanduser()
+    files = releases.find(source)
+    release, bad_rows = releases.release_of(files), [BadRows(file, policy) for file in files]
+    file_format = release.format_of(files[0])
+    joins = [Join(bad_rows[-1], *join) for join in release.joins(files)[-1:]]
+    rows = read_file(bad_rows[0], _described(release.columns), file_format, joins)
+    first_line = 1 if file_format and file_format.names else 2
     names = rows.columns["genres"]
     parts = [name.split("|") for name in names.categories]
     first = np.array([part[0] for part in parts])[names.codes]
     second = np.array([part[1] if len(part) > 1 else "others" for part in parts])[names.codes]
     domains = [
-        _domain(source, rows, genre, first, second, first_line=2 if len(bad_rows) == 1 else 1)
+        _domain(source, rows, release.columns.key, genre, first, second, first_line)
         for genre in genres
     ]
     return join_pair(
@@ -62,10 +58,24 @@ def load_movielens_pair(
     )
 
 
+def _described(columns: Columns) -> Columns:
+    """What a pair takes of the columns of a release."""
+    names = *columns.key, "rating", "timestamp", "genres"
+    kinds = {name: columns.kinds[name] for name in names}
+    return Columns(kinds, {}, (), values=columns.values, key=columns.key)
+
+
 def _domain(
-    source: Path, rows: Rows, genre: str, first: np.ndarray, second: np.ndarray, first_line: int
+    source: Path,
+    rows: Rows,
+    key: tuple[str, str],
+    genre: str,
+    first: np.ndarray,
+    second: np.ndarray,
+    first_line: int,
 ) -> Interactions:
-    """The ratings of movies whose first genre it is; first, second (N,): genres of the rows."""
+    """The ratings of movies whose first genre it is; first, second (N,): genres of the rows; key:
+    columns of user and movie."""
     of_genre = np.flatnonzero(first == genre)
     if not len(of_genre):
         raise EmptySplitError(
@@ -74,6 +84,7 @@ def _domain(
             expected="one of " + ", ".join(np.unique(first)),
             remedy="name two of these genres",
         )
-    columns = {role: rows.columns[name][of_genre] for role, name in _ROLES.items()}
+    roles = zip(("user", "item", "rating", "timestamp"), (*key, "rating", "timestamp"))
+    columns = {role: rows.columns[name][of_genre] for role, name in roles}
     columns["category"] = pd.Categorical(second[of_genre])
     return interactions_of(genre, Rows(columns, rows.lines[of_genre]), first_line)

@@ -30,7 +30,8 @@ def allowed(
 
     def describe(row: int) -> tuple:
         cell = cells[row]
-        value = cell if isinstance(cell, str) else "" if cell == MISSING else int(cell)
+        value = cell if isinstance(cell, str) else cell.item()
+        value = "" if type(value) is int and value == MISSING else value
         text = f"{problem}; {(cells == cell).sum()} rows have it"
         return text, value, "one of " + ", ".join(map(str, values)), remedy
 

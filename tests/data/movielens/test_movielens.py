@@ -1,5 +1,6 @@
 """MovieLens: encoding, domains, splits, and the equality of its file formats."""
 
+import math
 import random
 import re
 
@@ -14,12 +15,13 @@ from hamur.data.errors import (
     EmptySplitError,
     StatsMismatchError,
 )
-from hamur.data.movielens.load import CSV_COLUMNS, DOMAIN_OF_AGE, MOVIES, RATINGS, USERS
+from hamur.data.movielens.releases import CSV_COLUMNS, DOMAIN_OF_AGE, RELEASES
 from hamur.data.table import Table
 from hamur.data.text import reader
 from hamur.data.text.bad_rows import BadRows, Policy
 from tests.support.caches import assert_same
 from tests.support.fuzz import mutated
+from tests.support.movielens_raw import write_release
 
 FIELDS = ("user_id", "movie_id", "gender", "occupation", "zip", "cate_id", "domain_indicator")
 
@@ -227,13 +229,14 @@ def test_complete_file_with_other_counts_is_refused(movielens_folder, tmp_path, 
 # ---- mutated lines: read as by hand, or left out and named
 
 WHOLE = re.compile(r"\d{1,18}(\.0*)?")
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 MARKS = "::||,.-+eE0189 \t\"'xé"
-FILES = {"ratings.dat": RATINGS, "users.dat": USERS, "movies.dat": MOVIES}
+FILES = [(each, name) for each in RELEASES for name, form in each.formats.items() if form.names]
 
 
 def by_hand(line, file_format):
     """The cells that are read, by name, or None for a bad line."""
-    cells = line.split("::")
+    cells = line.split(file_format.separator)
     if len(cells) != len(file_format.names):
         return None
     found = {}
@@ -247,16 +250,25 @@ def by_hand(line, file_format):
                 found[name] = int(cell.split(".")[0])
             else:
                 return None
+        elif kind == "float":
+            cell = cell.strip()
+            if not DECIMAL.fullmatch(cell) or not math.isfinite(float(cell)):
+                return None
+            found[name] = float(cell)
         elif kind == "text":
             found[name] = cell
     return found
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_mutated_lines_are_read_rightly_or_left_out(movielens_folder, tmp_path, name, num_mutated):
-    file_format, rng = FILES[name], random.Random(7)
-    lines = (movielens_folder / name).read_text(encoding=file_format.encoding).splitlines()
-    changed = [mutated(rng, rng.choice(lines), MARKS, "::") for _ in range(num_mutated)]
+@pytest.mark.parametrize(("release", "name"), FILES, ids=[name for _, name in FILES])
+def test_mutated_lines_are_read_rightly_or_left_out(
+    movielens_folder, tmp_path, release, name, num_mutated
+):
+    file_format, rng = release.formats[name], random.Random(7)
+    folder = write_release(movielens_folder, tmp_path / "raw", release.name)
+    lines = (folder / name).read_text(encoding=file_format.encoding).splitlines()
+    separator = file_format.separator
+    changed = [mutated(rng, rng.choice(lines), MARKS, separator) for _ in range(num_mutated)]
     path = tmp_path / name
     path.write_text("".join(line + "\n" for line in changed), encoding=file_format.encoding)
     bad_rows = BadRows(path, Policy("skip", 1.0))
