@@ -3,7 +3,8 @@
   python examples/run_movielens_rank_multi_domain.py --plot
       the generated sample that comes with the repository: about a minute, synthetic rows
   python examples/run_movielens_rank_multi_domain.py --dataset_path path/to/ml-1m --epoch 20
-      the real data: the folder with ratings.dat, users.dat and movies.dat, or a joined ml-1m.csv
+      the real data: the folder with ratings.dat, users.dat and movies.dat, or a joined ml-1m.csv;
+      or that of MovieLens-100K, with u.data, u.user and u.item
 
 Domains are the ages up to 24, 25 to 34, and from 35 on; the label is rating > 3.  Results are
 written to --save_dir; the table of the test split is printed last.

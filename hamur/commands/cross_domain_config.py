@@ -64,9 +64,8 @@ class CrossDomainConfig(RunOptions):
     presets = PRESETS
     dataset_path: str | None = shared(
         "dataset_path",
-        help="folder of raw Amazon files (reviews_<Category>_5.json[.gz], "
-        "meta_<Category>.json[.gz]), of MovieLens-1M with --genres, or of an ABXI pair with "
-        "--format abxi",
+        help="folder of raw Amazon files (reviews and meta data, as published in 2014, 2018 or "
+        "2023), of a MovieLens release with --genres, or of an ABXI pair with --format abxi",
     )
     format: str = data_flag(
         "amazon",
@@ -82,7 +81,7 @@ class CrossDomainConfig(RunOptions):
     )
     genres: str | None = data_flag(
         None,
-        "MovieLens-1M cut by the first genre of a movie: source and target genre, as Drama,Comedy",
+        "MovieLens cut by the first genre of a movie: source and target genre, as Drama,Comedy",
         default_text="an Amazon pair",
     )
     source_table: str | None = data_flag(

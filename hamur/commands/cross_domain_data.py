@@ -1,5 +1,5 @@
-"""The cross-domain data that the flags of a script name: Amazon categories, MovieLens-1M cut in
-two, an ABXI pair, or any two tables."""
+"""The cross-domain data that the flags of a script name: Amazon categories, MovieLens cut in two,
+an ABXI pair, or any two tables."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def _load_movielens(config, flags, rules):
     from hamur.data import load_movielens_pair
 
     if "pair" in flags:
-        raise ValueError("--genres is a cut of MovieLens-1M, --pair names Amazon files; use one.")
+        raise ValueError("--genres is a cut of MovieLens, --pair names Amazon files; use one.")
     genres = two_names("genres", config.genres, "Drama,Comedy")
     return load_movielens_pair(config.dataset_path, genres, **rules)
 

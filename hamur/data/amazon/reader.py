@@ -151,11 +151,12 @@ def read_categories(
 
 def _review(of: Generation, path: Path, number: int, record: dict) -> tuple[str, str, int, int]:
     """User, item, rating, time in seconds."""
-    user, item, rating, time = map(record.get, of.reviews)
-    for column, value in zip(of.reviews, (user, item)):
+    of_user, of_item, of_rating, of_time = of.reviews
+    user, item = record.get(of_user), record.get(of_item)
+    for column, value in ((of_user, user), (of_item, item)):
         if not _is_name(value):
             raise _error(path, number, record, column, "a name of letters and digits")
-    *_, of_rating, of_time = of.reviews
+    rating, time = record.get(of_rating), record.get(of_time)
     if type(rating) not in (int, float) or rating not in RATINGS:
         raise _error(path, number, record, of_rating, "one of 1, 2, 3, 4, 5")
     if type(time) is not int or not times.EARLIEST <= time // of.per_second <= times.LATEST:

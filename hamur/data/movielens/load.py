@@ -164,7 +164,7 @@ def find_sources(source: Path, source_format: str | None = None) -> list[Path]:
     """
     files = releases.find(source, source_format)
     if len(files) == 2:
-        ratings, movies = (file.name for file in files)
+        ratings, movies = (file.name.removesuffix(".gz") for file in files)
         users = {"ratings.dat": "users.dat", "u.data": "u.user"}.get(ratings)
         problem = f"{users} is missing" if users else "there are no users' ages"
         raise DataFileNotFoundError(
