@@ -2,16 +2,23 @@
 
 import contextlib
 import csv
+import errno
+import hashlib
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import UnionType
+from typing import get_args
+
+import numpy as np
 
 from hamur.data.errors import DataFormatError
 
 _KINDS = {dict: "object", list: "list", str: "text", int: "whole number", float: "number"}
 _KINDS |= {bool: "truth value", type(None): "null"}
+SEAL = "sha256"
 Form = type | tuple | list | dict  # see `misfit`
 
 
@@ -37,9 +44,17 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def write_json(path: Path, content: Mapping) -> None:
-    """Indented JSON.  NaN and infinity are errors: nothing but Python would read them."""
+def write_json(path: Path, content: Mapping, sealed: bool = False) -> None:
+    """Indented JSON.  NaN and infinity are errors: nothing but Python would read them.
+
+    sealed: with a checksum, which `read_json` compares and leaves out.
+    """
+    content = {**content, SEAL: _seal(content)} if sealed else content
     write_text(path, json.dumps(content, indent=2, allow_nan=False))
+
+
+def _seal(content: Mapping) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def read_json(
@@ -51,7 +66,7 @@ def read_json(
     """The JSON object in a file, which must be of a form, see `misfit`.
 
     Raises:  OSError; `error`, of one line with the place: another encoding, no JSON, a key twice, a
-        number that is no finite one or has more than 64 bits, another form.
+        number that is no finite one or has more than 64 bits, another form, another seal.
     """
     path = Path(path)
     try:
@@ -74,6 +89,8 @@ def read_json(
     else:
         problem, line = misfit(content, dict), None
         problem = misfit(content, form) if problem is None else f"no JSON object: {problem}"
+        if problem is None and content.pop(SEAL, None) not in (None, _seal(content)):
+            problem = "the content has changed since it was written"
         if problem is None:
             return content
     raise error(problem, file=path, line=line, remedy=remedy)
@@ -99,12 +116,29 @@ def _unique(pairs: list[tuple]) -> dict:
     return values
 
 
+def read_numpy(path: Path, remedy: str) -> np.ndarray | dict[str, np.ndarray]:
+    """The array of a .npy file, or those of a .npz file by name.
+
+    Raises:  OSError; DataFormatError: no such file, pickled objects.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    except Exception as error:  # of a zip file alone, seven modules raise their own
+        problem = f"no NumPy file: {' '.join(str(error).split()) or type(error).__name__}"
+        raise DataFormatError(problem, file=path, remedy=remedy) from None
+
+
 def misfit(value, form: Form, place: str = "") -> str | None:
     """What of a JSON value is not of a form, in words; None where all is.
 
     form: a type (float: any number); a tuple of forms of which one fits; [form] for a list; {name:
     form} for an object that has at least these keys, where the name `str` is any further one.
     """
+    if isinstance(form, UnionType):  # of a dataclass
+        form = get_args(form)
     if isinstance(form, tuple):
         found = [misfit(value, each, place) for each in form]
         return None if None in found else found[0]

@@ -92,5 +92,5 @@ def load_or_train(
     content, path = train(), Path(folder) / "metrics.json"
     path.unlink(missing_ok=True)
     write_json(path.with_name("config.json"), description)
-    write_json(path, content)  # its presence means: this run is complete
+    write_json(path, content, sealed=True)  # its presence means: this run is complete
     return read_json(path)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -21,11 +22,13 @@ from hamur.commands.script import (
     train_block,
     trainer_options,
 )
-from hamur.files import write_json
+from hamur.data.errors import DataFormatError
+from hamur.files import read_numpy, write_json
 from hamur.reporting import results
 from hamur.same_run import finished
 from hamur.training.bilevel.options import VARIANTS, BilevelOptions
 
+PROBABILITIES = "test_probabilities.npy"  # in a run's folder
 RESTART_SEEDS = 1000  # between the initial weights of a run and of its restarts
 logger = logging.getLogger("hamur")
 
@@ -325,8 +328,9 @@ def train_and_report(config, rows, model, options, description, place: Place, fi
     if config.export:
         path = place.checkpoint / "target_scorer"
         say(f"target scorer: {training.export(model, path)}")
-    np.save(folder / "test_probabilities.npy", probabilities)
-    write_json(folder / "metrics.json", content)
+    np.save(folder / PROBABILITIES, probabilities)
+    content["probabilities_sha256"] = hashlib.sha256(probabilities.tobytes()).hexdigest()
+    write_json(folder / "metrics.json", content, sealed=True)
     table = reporting.results_table(content)
     say(table)
     auc = content["test"]["auc"]
@@ -340,7 +344,13 @@ def with_test_rows(content: dict, folder: Path, pair) -> dict:
     """What the comparison of runs reads beside metrics.json."""
     test = pair.target.test
     rows = {"labels": np.asarray(test.labels[:, 0]), "users": np.asarray(test.sparse[:, 0])}
-    return {**content, **rows, "probabilities": np.load(folder / "test_probabilities.npy")}
+    path, remedy = folder / PROBABILITIES, "remove the run's folder and train it again"
+    probabilities = read_numpy(path, remedy)
+    digest = hashlib.sha256(probabilities.tobytes()).hexdigest()
+    if content.get("probabilities_sha256", digest) != digest or len(probabilities) != len(test):
+        problem = "these are not the probabilities of the run"
+        raise DataFormatError(problem, file=path, remedy=remedy)
+    return {**content, **rows, "probabilities": probabilities}
 
 
 def source_of(config) -> str:

@@ -1,9 +1,9 @@
 """The cross-domain data that the flags of a script name: Amazon categories, MovieLens cut in two,
 an ABXI pair, or any two tables."""
 
-from pathlib import Path
-
 import numpy as np
+
+from hamur.files import read_numpy
 
 _RULES = ("split", "on_bad_rows", "max_bad_fraction")
 _SOURCES = ("dataset_path", "source_table", "target_table", "genres", "pair")
@@ -103,11 +103,12 @@ def read_truth(path: str | None, pair) -> np.ndarray | None:
     if path is None:
         return None
     source = pair.source_schema.domain_names[0]
-    with np.load(Path(path), allow_pickle=False) as arrays:
-        name = f"harmful_{source}"
-        if name not in arrays:
-            raise ValueError(f"--truth {path}: no {name!r}; it holds {', '.join(arrays)}.")
-        harmful = arrays[name]
+    arrays = read_numpy(path, "name the .truth.npz file of the data with --truth")
+    name = f"harmful_{source}"
+    if not isinstance(arrays, dict) or name not in arrays:
+        held = ", ".join(arrays) if isinstance(arrays, dict) else "one array"
+        raise ValueError(f"--truth {path}: no {name!r}; it holds {held}.")
+    harmful = arrays[name]
     last = int(pair.source.row_id.max())
     if len(harmful) <= last:
         raise ValueError(f"--truth {path}: {len(harmful)} rows, but the source has row {last}.")

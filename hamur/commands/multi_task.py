@@ -357,7 +357,7 @@ def write(folder: Path, content: dict, problem: Problem, say: Callable) -> None:
         from hamur.reporting import plots
 
         plots.front_plot(folder / "front.png", sources, names, title)
-    write_json(folder / "metrics.json", content)
+    write_json(folder / "metrics.json", content, sealed=True)
     say(
         f"\nresults in {folder}; weights of epoch {run['best_epoch']} of {run['epochs']}, the best "
         f"on {config.select_on}\ntest split{note}:\n"

@@ -204,7 +204,7 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
         )
     if config.plot:
         draw(folder, config, schema, run, reports)
-    write_json(folder / "metrics.json", content)
+    write_json(folder / "metrics.json", content, sealed=True)
     say(
         f"\nresults in {folder}; weights of epoch {run.best_epoch} of {run.epochs}, the best on "
         "validation; test split:\n"

@@ -1,16 +1,26 @@
 """Weights on disk as safetensors, and the folder that an interrupted run resumes from."""
 
-import json
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from hamur.files import replacing, write_json
+from hamur.data.errors import DataFormatError
+from hamur.files import read_json, replacing, write_json
 
 STATE, PROGRESS = "state-{}.safetensors", "progress.json"
+_FORM = {"epoch": int, "state": str, "averages": bool, "course": dict, "run": dict}
+_BEGIN = "remove the folder of the file, and train from the beginning, without `resume`"
+_DIGEST = "sha256"  # in the metadata of a file, of its arrays
 
 
 class RunFiles(NamedTuple):
@@ -44,11 +54,23 @@ def _parameters(cell):
 def restore(cell, arrays, source="the checkpoint"):
     """Write the arrays of a ``snapshot`` back.
 
-    Raises:  ValueError: a parameter is missing, surplus or of another shape (another model, preset
-        or number of domains); names it.
+    Raises:  ValueError: see `check_fits`; nothing has been written then.
     """
     if hasattr(cell, "arrays"):
         return cell.load(arrays)
+    check_fits(cell, arrays, source)
+    for parameter in _parameters(cell):
+        parameter.set_data(Tensor(arrays[parameter.name]))
+
+
+def check_fits(cell, arrays, source="the checkpoint"):
+    """That ``restore`` can write these arrays.
+
+    Raises:  ValueError: a parameter is missing, surplus, or of another shape or type (another
+        model, preset or number of domains); names it.
+    """
+    if hasattr(cell, "arrays"):
+        return
     parameters = {parameter.name: parameter for parameter in _parameters(cell)}
     surplus = sorted(arrays.keys() - parameters.keys())
     missing = sorted(parameters.keys() - arrays.keys())
@@ -64,21 +86,70 @@ def restore(cell, arrays, source="the checkpoint"):
                 f"{source} belongs to another model, preset or number of domains: {name!r} has "
                 f"shape {arrays[name].shape}, this model needs {tuple(parameter.shape)}."
             )
-    for name, parameter in parameters.items():
-        parameter.set_data(Tensor(arrays[name]))
+        if (kind := arrays[name].dtype) != ms.dtype_to_nptype(parameter.dtype):
+            raise ValueError(
+                f"{source} holds {name!r} as {kind}, this model needs {parameter.dtype}."
+            )
 
 
 def save_weights(path, arrays):
-    """{name: array} as one safetensors file, written aside and renamed."""
+    """{name: array} as one safetensors file with a checksum, written aside and renamed.
+
+    Returns the checksum.  Raises:  OSError, such as a full disk.
+    """
+    # Not np.ascontiguousarray, which turns a scalar into an array of one.
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    digest = _digest(contiguous)
     with replacing(Path(path)) as temporary:
-        # Not np.ascontiguousarray, which turns a scalar into an array of one.
-        contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-        save_file(contiguous, temporary)
+        try:
+            save_file(contiguous, temporary, {_DIGEST: digest})
+        except SafetensorError as error:
+            number = re.search(r"(?:os error |code: )(\d+)", str(error))
+            number = int(number[1]) if number else errno.EIO
+            raise OSError(number, os.strerror(number), str(path)) from None
+    return digest
 
 
 def load_weights(path):
-    """{name: array} of a safetensors file."""
-    return load_file(path)
+    """{name: array} of a safetensors file.
+
+    Raises:  FileNotFoundError; DataFormatError: no whole safetensors file, other arrays than were
+        saved, or a value that is not finite.
+    """
+    arrays, _ = _load(Path(path), "fetch or train the weights again")
+    _check_finite(path, arrays, "train them again, with a lower learning rate")
+    return arrays
+
+
+def _load(path: Path, remedy: str) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays of a file, as they were saved, and their checksum; an older file has none."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    try:
+        with safe_open(path, "np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            told = (file.metadata() or {}).get(_DIGEST)
+    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
+        problem = f"no whole safetensors file: {' '.join(str(error).split())}"
+        raise DataFormatError(problem, file=path, remedy=remedy) from None
+    if told not in (None, digest := _digest(arrays)):
+        problem = "the arrays have changed since they were written"
+        raise DataFormatError(problem, file=path, remedy=remedy)
+    return arrays, digest
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _check_finite(path: Path, arrays: Mapping[str, np.ndarray], remedy: str) -> None:
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise DataFormatError(f"{name!r} is not finite", file=path, remedy=remedy)
 
 
 def save_state(folder, parts, progress):
@@ -92,8 +163,8 @@ def save_state(folder, parts, progress):
     arrays = {
         f"{part}/{key}": array for part, values in parts.items() for key, array in values.items()
     }
-    save_weights(folder / name, arrays)
-    write_json(folder / PROGRESS, {**progress, "state": name})
+    digest = save_weights(folder / name, arrays)
+    write_json(folder / PROGRESS, {**progress, "state": name, "state_sha256": digest}, sealed=True)
     for old in folder.glob(STATE.format("*")):
         if old.name != name:
             old.unlink()
@@ -105,13 +176,26 @@ def clear_state(folder):
 
 
 def load_state(folder):
-    """(parts, progress) of the last complete state, or None where there is none."""
+    """(parts, progress) of the last complete state, or None where there is none.
+
+    Raises:  DataFormatError: either file is damaged, or belongs to another state.
+    """
     folder = Path(folder)
     if not (folder / PROGRESS).exists():
         return None
-    progress = json.loads((folder / PROGRESS).read_text())
+    progress = read_json(folder / PROGRESS, _FORM, _BEGIN)
+    path = folder / STATE.format(progress["epoch"])
+    if progress.pop("state") != path.name or not path.is_file():
+        problem = f"the state of epoch {progress['epoch']} is not here"
+        raise DataFormatError(problem, file=folder / PROGRESS, remedy=_BEGIN)
+    arrays, digest = _load(path, _BEGIN)
+    if progress.pop("state_sha256", digest) != digest:  # older ones lack it
+        raise DataFormatError(f"not the state that {PROGRESS} names", file=path, remedy=_BEGIN)
+    # What a step keeps may be undefined.
+    weights = {name: array for name, array in arrays.items() if not name.startswith("step/")}
+    _check_finite(path, weights, _BEGIN)
     parts = {}
-    for name, array in load_file(folder / progress.pop("state")).items():
-        part, key = name.split("/", 1)
+    for name, array in arrays.items():
+        part, _, key = name.partition("/")
         parts.setdefault(part, {})[key] = array
     return parts, progress

@@ -3,18 +3,19 @@
 import logging
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import numpy as np
 from tqdm import tqdm
 
 from hamur.data.batches import DomainBatches, ShuffledBatches
-from hamur.files import write_history
+from hamur.files import misfit, write_history
 from hamur.layers import InstanceEmbedding
 from hamur.same_run import difference
 from hamur.training.averaging import EVERY, WeightAverage
 from hamur.training.checkpoint import (
     RunFiles,
+    check_fits,
     clear_state,
     load_state,
     restore,
@@ -214,11 +215,21 @@ class TrainingLoop:
         arrays, progress = state
         if different := difference(progress["course"], self.signature(), changeable=()):
             raise ValueError(f"cannot resume {folder.parent}: it had {different}.")
-        self.best_weights = arrays.pop("best")
+        kinds = {field.name: field.type for field in fields(self.run)}
+        known = {name: kind for name, kind in kinds.items() if name in progress["run"]}
+        problem = misfit(progress["run"], known, "run")
+        if problem or len(known) < len(progress["run"]):
+            raise ValueError(
+                f"cannot resume {folder.parent}: {problem or 'another version made it'}."
+            )
         self.averages = progress["averages"]
+        parts = {**self.parts(), "best": self.model}
+        for name, part in parts.items():  # all are judged before any is written
+            check_fits(part, arrays.setdefault(name, {}), f"{folder} ({name})")  # may be empty
+        self.best_weights = arrays["best"]
         self.run = type(self.run)(**progress["run"])
         for name, part in self.parts().items():
-            restore(part, arrays.get(name, {}), f"{folder} ({name})")  # a part may be empty
+            restore(part, arrays[name], f"{folder} ({name})")
 
     def close(self):
         """Leave the best weights in the model; returns the Run."""

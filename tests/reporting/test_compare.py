@@ -12,7 +12,7 @@ from scipy import stats
 
 from hamur.commands import cross_domain, multi_task, ranking
 from hamur.data import load_aliexpress, load_movielens
-from hamur.files import write_json
+from hamur.files import read_json, write_json
 from hamur.reporting import compare
 from hamur.reporting.compare import comparison_row
 
@@ -83,7 +83,7 @@ def copied(run, folder, **changes):
     """A run again with another seed or model."""
     shutil.copytree(run, folder)
     path = folder / "metrics.json"
-    write_json(path, json.loads(path.read_text()) | changes)
+    write_json(path, read_json(path) | changes, sealed=True)
 
 
 def test_runs_of_all_families_are_compared_each_with_its_baseline(trained, tmp_path):
