@@ -90,7 +90,7 @@ class SyntheticConfig(GeneratorOptions):
     """Generated files in the raw formats of the real data sets."""
 
     dataset: str = data_flag("ali-ccp", "the data set", choices=DATASETS)
-    rows: int = data_flag(100_000, "rows of the (training) file", at_least=1)
+    rows: int = data_flag(100_000, "rows of the (training) file", at_least=100)
     out: str | None = data_flag(None, "folder to write into", default_text="none: required")
     format: str = data_flag(
         "raw",

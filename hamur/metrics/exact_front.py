@@ -6,6 +6,8 @@ probabilities of a trained model in place of the true ones this is the post-hoc 
 needs no model of its own.
 """
 
+import math
+
 import numpy as np
 
 from hamur.metrics.classification import base_entropy
@@ -22,7 +24,7 @@ def soft_auc(scores: np.ndarray, probability: np.ndarray) -> float:
     """Expected AUC of scores (N,) over labels drawn from probability (N,); ties count half.
 
     sum over pairs q_i (1 - q_j) ([s_i > s_j] + [s_i = s_j] / 2) over sum of q_i (1 - q_j), i != j;
-    O(N log N).  Of 0/1 probabilities it is the AUC.
+    O(N log N).  Of 0/1 probabilities it is the AUC.  NaN: no pair can have two classes.
     """
     order = np.argsort(scores, kind="stable")
     s, q = scores[order], probability[order]
@@ -30,7 +32,8 @@ def soft_auc(scores: np.ndarray, probability: np.ndarray) -> float:
     below = np.concatenate(([0.0], np.cumsum(1.0 - q)))
     tied = below[ends] - below[starts] - (1.0 - q)  # without the row itself
     won = q @ (below[starts] + 0.5 * tied)
-    return float(won / (q.sum() * (1.0 - q).sum() - q @ (1.0 - q)))
+    pairs = q.sum() * (1.0 - q).sum() - q @ (1.0 - q)
+    return float(won / pairs) if pairs > 0 else math.nan
 
 
 def soft_entropy(logits: np.ndarray, probability: np.ndarray) -> float:

@@ -114,6 +114,7 @@ class Key(NamedTuple):
 Runs = dict[Key, dict[int, dict]]
 # Of metrics.json of every script, and of its config.json.
 RUN = {"dataset": str, "model": str, "preset": str, "seed": int, "test": dict, "train": dict}
+VARIANTS = ("arm", "head")
 CONFIG = {"options": dict, "data": {"fingerprint": str}}
 REMEDY = "train the run again, or name only folders of whole ones"
 HEADINGS = {"auc": "AUC", "macro_auc": "mean of domains", "worst_auc": "worst"}
@@ -133,10 +134,10 @@ def load_runs(folders: Sequence[str | Path]) -> Runs:
         run = read_json(path, remedy=REMEDY)
         if not run.keys() >= RUN.keys():
             continue
-        if problem := misfit(run, RUN):
+        if problem := _problem(run):
             raise DataFormatError(problem, file=path, remedy=REMEDY)
         config = read_json(path.with_name("config.json"), CONFIG, REMEDY)
-        variant = run.get("arm") or run.get("head") or ""
+        variant = next(filter(None, map(run.get, VARIANTS)), "")
         key = Key(run["dataset"], run["model"], run["preset"], variant)
         per_seed = run.get("synthetic") or config.get("options", {}).get("truth")
         rows = (run["dataset"], run["seed"] if per_seed else None)
@@ -156,6 +157,17 @@ def load_runs(folders: Sequence[str | Path]) -> Runs:
     if not runs:
         raise ValueError(f"no metrics.json of a run below {', '.join(map(str, folders))}.")
     return runs
+
+
+def _problem(run: dict) -> str | None:
+    """Why a metrics.json of this content cannot be compared; None: it can."""
+    if problem := misfit(run, RUN | {name: (str, type(None)) for name in VARIANTS if name in run}):
+        return problem
+    try:
+        values = {split: figures(run, split) for split in ("valid", "test")}
+    except (KeyError, TypeError, AttributeError):  # another object in the place of a report
+        return "the reports of the splits are none of a training"
+    return misfit(values, {str: {str: (float, type(None))}})
 
 
 def figures(run: Mapping, split: str = "test") -> dict[str, float | None]:
@@ -202,7 +214,7 @@ def summary_table(runs: Runs, split: str = "test") -> str:
     for key, reports in values.items():
         parameters = next(iter(runs[key].values()))["train"].get("parameters")
         row = [*key[: 3 + variants], str(len(reports))]
-        row.append(UNDEFINED if parameters is None else f"{parameters:,}")
+        row.append(f"{parameters:,}" if isinstance(parameters, int) else UNDEFINED)
         rows.append(row + [str(spread(r.get(name) for r in reports)) for name in names])
     return markdown_table(header, rows)
 

@@ -137,8 +137,8 @@ def run_study(config: AblationConfig, load: Callable) -> list[dict]:
             )
             runs[arm.name][seed] = run
             if not config.quiet:
-                auc = run["test"]["auc"]
-                print(f"seed {seed}  {arm.name}: test auc {auc:.4f}", flush=True)
+                auc = tables.number_text(run["test"]["auc"])
+                print(f"seed {seed}  {arm.name}: test auc {auc}", flush=True)
     rows = [summary(arm, runs) for arm in arms]
     write_table(folder, rows, config, schema)
     return rows

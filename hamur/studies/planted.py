@@ -18,6 +18,7 @@ from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.cross_domain_data import read_truth
 from hamur.commands.script import command, from_flags, select_device
 from hamur.config import data_flag
+from hamur.data.errors import DataFormatError
 from hamur.reporting.compare import write_comparison
 
 ALL_ARMS = "conet_s,uniform,annealed,scalar,item,perceptron,oracle"
@@ -118,7 +119,17 @@ def one_seed(arms: list, number: int | None, place: cross_domain.Place, script: 
 
 
 def stuck(history: Path) -> bool:
-    """Whether the model of a run still predicted a constant after half of the epochs."""
-    with history.open(encoding="utf-8", newline="") as file:
-        losses = [float(row["loss"]) for row in csv.DictReader(file) if row["kind"] == "epoch"]
-    return losses[min(STUCK_EPOCH, len(losses)) - 1] > STUCK_LOSS
+    """Whether the model of a run still predicted a constant after half of the epochs.
+
+    Raises:  DataFormatError: not the file that the run wrote.
+    """
+    try:
+        with history.open(encoding="utf-8", newline="") as file:
+            losses = [float(row["loss"]) for row in csv.DictReader(file) if row["kind"] == "epoch"]
+        return losses[min(STUCK_EPOCH, len(losses)) - 1] > STUCK_LOSS
+    except (KeyError, ValueError, TypeError, IndexError, csv.Error):
+        raise DataFormatError(
+            "no history of a run",
+            file=history,
+            remedy="remove the run's folder; the study trains it again",
+        ) from None

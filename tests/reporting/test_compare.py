@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from hamur.data import load_aliexpress, load_movielens
 from hamur.files import read_json, write_json
 from hamur.reporting import compare
 from hamur.reporting.compare import comparison_row
+from tests.support.faults import assert_ours
 
 
 def test_spread_uses_the_sample_deviation():
@@ -148,3 +150,52 @@ def test_no_runs_is_an_error_of_one_line(tmp_path, capsys):
     assert compare.main([str(tmp_path)]) == 2
     assert "no metrics.json of a run below" in capsys.readouterr().err
     assert compare.main([]) == 2
+
+
+ODD = (None, 7, -1.5, "text", [], {}, [{"auc": 0.5}], {"auc": "high"}, True, 10**400, float("nan"))
+
+
+def changed(content, rng, value):
+    """The content with one of its values, at any depth, replaced."""
+    content = json.loads(json.dumps(content))
+    place = content
+    while True:
+        key = rng.choice(sorted(place))
+        if not isinstance(place[key], dict) or not place[key] or rng.random() < 0.3:
+            place[key] = value
+            return content
+        place = place[key]
+
+
+@pytest.mark.parametrize("number", [150, pytest.param(3000, marks=pytest.mark.slow)])
+def test_damaged_results_are_refused_in_one_line_or_told(number, tmp_path, report, capsys):
+    print("seed", number)
+    rng = random.Random(number)
+    for model in ("mlp", "mlp_adp"):
+        write_run(tmp_path, report, model=model, seed=0)
+    folder = tmp_path / "mlp-0"
+    tasks = {"tasks": {"click": {"auc": 0.7, "ne": 0.9, "gauc": None}}}
+    whole = {
+        name: json.loads((folder / name).read_text()) for name in ("metrics.json", "config.json")
+    }
+    refused = 0
+    for _ in range(number):
+        name, value = rng.choice(sorted(whole)), rng.choice(ODD)
+        content = whole[name] | ({"arm": "item"} if rng.random() < 0.3 else {})
+        if name == "metrics.json" and rng.random() < 0.3:
+            content |= {"test": tasks, "valid": tasks, "front_measures": {"hv_ne": 0.1}}
+        text = json.dumps(changed(content, rng, value))
+        if rng.random() < 0.2:
+            text = text[: rng.randrange(len(text))]
+        (folder / name).write_text(text)
+        code, told = compare.main([str(tmp_path)]), capsys.readouterr().err
+        assert code in (0, 2) and told.count("\n") == (code == 2), (name, text)
+        if code == 2:
+            refused += 1
+            with pytest.raises(ValueError) as error:
+                compare.load_runs([tmp_path])
+            assert_ours(error.value, text)
+        write_json(folder / name, whole[name])
+    (folder / "config.json").unlink()
+    assert compare.main([str(tmp_path)]) == 2 and "config.json" in capsys.readouterr().err
+    assert refused > number / 3

@@ -1,5 +1,6 @@
 """The generators by data set and file format, and the samples under data/."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -80,12 +81,14 @@ def _amazon(
     users = max(20, rows // 20) if users is None else users
     growth = (users / 2_000) ** (0.6 if users > 2_000 else 1.0)
     items = tuple(max(least, round(growth * n)) for n, least in ((600, 30), (400, 20)))
-    truths = amazon.make_amazon_pair(
-        out, users, seed, pair=tuple(pair.split(",")), items=items, **options
-    )
+    names = tuple(pair.split(","))
+    if len(set(names)) != 2 or len(names) != 2 or not all(map(_NAME.fullmatch, names)):
+        raise ValueError(f"`pair` is {pair!r}; use two different names, as SynBooks,SynToys.")
+    truths = amazon.make_amazon_pair(out, users, seed, pair=names, items=items, **options)
     return {name: truth.report() for name, truth in truths.items()}
 
 
+_NAME = re.compile(r"\w+")  # of a category, in a file's name
 # data set -> format -> (out, rows, seed, **options) -> content of truth.json
 GENERATORS = {
     "ml-1m": {"raw": partial(_with_truth, make_movielens)},
@@ -108,5 +111,8 @@ def generate(
     try:
         report = forms[form](Path(out), rows, seed, **options)
     except TypeError as error:
-        raise ValueError(f"`dataset={dataset!r}`, `form={form!r}`: {error}") from None
+        if "unexpected keyword argument" not in str(error):
+            raise
+        name = str(error).split("'")[1]
+        raise ValueError(f"`{name}` does not apply to {dataset}, format {form}.") from None
     return {part: figures for part, figures in report.items() if part != "options"}
