@@ -63,9 +63,7 @@ def main(script: str, description: str, argv: Sequence[str] | None = None) -> in
     """Run the script; returns the exit code: 0 results are on disk, 2 wrong usage or data, 130
     Ctrl-C, after the first epoch with the results of the best one on disk."""
     config = from_flags(CrossDomainConfig, argv, description)
-    with command(script, config) as outcome:
-        run(config, Path(script).stem)
-    return outcome.code
+    return command(script, config, partial(run, config, Path(script).stem))
 
 
 def run(config: CrossDomainConfig, script: str) -> None:
@@ -260,7 +258,6 @@ def run_one(config, pair, harmful, place: Place, script: str, in_study: bool = F
         )
     with logging_to(place.folder / "logging.txt" if place.is_record else None, config.resume):
         content = train_and_report(config, rows, model, options, description, place, files)
-    stop_if_interrupted(content)
     return with_test_rows(content, place.folder, pair)
 
 
@@ -337,6 +334,7 @@ def train_and_report(config, rows, model, options, description, place: Place, fi
     say("auc: undefined" if auc is None else f"auc: {auc:.6f}")
     if config.quiet:
         print(table)
+    stop_if_interrupted(run)
     return content
 
 

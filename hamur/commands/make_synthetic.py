@@ -130,6 +130,6 @@ def make_synthetic(config: SyntheticConfig) -> None:
 def main_synthetic(script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """The exit code: 0 when the files are written."""
     config = from_flags(SyntheticConfig, argv, description)
-    with command(script, config, "run it again with --overwrite") as outcome:
-        make_synthetic(config)
-    return outcome.code
+    work = partial(make_synthetic, config)
+    hint = "run it again with --overwrite"
+    return command(script, config, work, hint, compiles=False)

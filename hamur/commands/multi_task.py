@@ -61,9 +61,7 @@ def main(load: Callable, script: str, description: str, argv: Sequence[str] | No
     load: load_aliexpress or a function of its signature.
     """
     config = from_flags(TaskConfig, argv, description)
-    with command(script, config) as outcome:
-        stop_if_interrupted(run_tasks(config, load, Path(script).stem))
-    return outcome.code
+    return command(script, config, partial(run_tasks, config, load, Path(script).stem))
 
 
 def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:
@@ -96,9 +94,10 @@ def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:
         "selected_on": config.select_on,
     }
     content |= {"head": config.head} if config.head else {}
-    content |= evaluate(problem, model)
+    content |= evaluate(problem, model, alone=run.interrupted)
     content |= {"train": train_block(run) | counts, "unknown": unknown_counts(problem)}
     write(Path(config.save_dir), content, problem, say)
+    stop_if_interrupted(run)
     return content
 
 
@@ -245,9 +244,10 @@ def logits_of(model, table, preferences) -> np.ndarray:
         return predictor_of(model).logits(table, preferences)
 
 
-def evaluate(problem: Problem, model) -> dict:
+def evaluate(problem: Problem, model, alone: bool = False) -> dict:
     """The entries "valid" to "front_measures" of metrics.json; front_valid: the front on validation
-    rows, from which `front.preference_for` picks a preference."""
+    rows, from which `front.preference_for` picks a preference.  alone: train nothing to compare the
+    front with."""
     config, splits, names = problem.config, problem.splits, problem.schema.labels
     preferences = preferences_of(config, len(names))
     content = {}
@@ -263,7 +263,7 @@ def evaluate(problem: Problem, model) -> dict:
     content["entropy"] = {name: float(h) for name, h in zip(names, problem.entropy)}
     if config.model_name != "pomoe":
         return content | {"hv_published": published_volume(entries, names)}
-    content |= compared_fronts(problem, preferences)
+    content |= compared_fronts(problem, preferences, alone)
     measures = front.measures(
         entries, names, [*content["posthoc"], *content["reference"]], config.numbers("ideal")
     )
@@ -288,7 +288,7 @@ def published_volume(entries, names) -> float | None:
     return None if np.isnan(volume) else volume
 
 
-def compared_fronts(problem: Problem, preferences) -> dict:
+def compared_fronts(problem: Problem, preferences, alone: bool) -> dict:
     """Entries of the fronts that a preference model is compared with, [] of those not asked for.
 
     posthoc: the shared score that the probabilities of an mmoe imply; reference: one model per
@@ -296,6 +296,8 @@ def compared_fronts(problem: Problem, preferences) -> dict:
     """
     config = problem.config
     entries = {"posthoc": [], "reference": [], "exact": []}
+    if alone:
+        return entries
     if config.posthoc and len(problem.schema.labels) == 2:
         logits = train_per_task(problem)[:, 0]
         logits = front.posthoc_logits(logits, preferences, problem.offsets, problem.entropy)
@@ -313,7 +315,8 @@ def train_compared(problem: Problem, fixed: tuple | None = None, **changes) -> n
     config = dataclasses.replace(problem.config, save_dir=None, resume=False, **changes)
     problem = problem._replace(config=config)
     model = build(problem)
-    task_trainer(problem, model, fixed).fit(model, problem.splits.train, problem.splits.valid)
+    run = task_trainer(problem, model, fixed).fit(model, problem.splits.train, problem.splits.valid)
+    stop_if_interrupted(run)
     return logits_of(model, problem.splits.test, fixed and np.array([fixed]))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hamur.commands.script import command, from_flags
@@ -168,6 +169,5 @@ def main_prepare(script: str, description: str, argv: Sequence[str] | None = Non
     """The exit code: 0 when the cache is complete."""
     config = from_flags(PrepareConfig, argv, description)
     resume_hint = "the same command continues after the last finished part"
-    with command(script, config, resume_hint) as outcome:
-        prepare_data(config)
-    return outcome.code
+    work = partial(prepare_data, config)
+    return command(script, config, work, resume_hint, compiles=False)

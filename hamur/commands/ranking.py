@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hamur.commands.script import (
@@ -156,15 +157,15 @@ def main(
     After Ctrl-C the results on disk are those of the best epoch so far, once there is one.
     """
     config = from_flags(RankingConfig, argv, description, **defaults)
-    with command(script, config) as outcome:
-        stop_if_interrupted(run_ranking(config, load, Path(script).stem))
-    return outcome.code
+    work = partial(run_ranking, config, load, Path(script).stem)
+    return command(script, config, work)
 
 
 def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     """Load, build, train, predict, and write everything to --save_dir; returns metrics.json.
 
     Raises:  ValueError: an option, the data or the device cannot be used; nothing was trained.
+        KeyboardInterrupt: after a signal, see `script.command`.
     """
     from hamur import metrics, models, training
 
@@ -210,6 +211,7 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
         "validation; test split:\n"
     )
     print(tables.metrics_table(reports["test"], schema.domain_names))
+    stop_if_interrupted(run)
     return content
 
 

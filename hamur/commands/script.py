@@ -2,7 +2,6 @@
 run."""
 
 import argparse
-import contextlib
 import dataclasses
 import difflib
 import logging
@@ -11,10 +10,10 @@ import re
 import sys
 import typing
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
+from hamur import interrupts
 from hamur.config import RunOptions, parse_device
 from hamur.files import write_json
 from hamur.reporting import results
@@ -26,7 +25,7 @@ OPTION = r"`((?:[A-Z]\w*\.)?(\w+)(?:=([^`]*))?)`"  # an argument in a text of th
 # Arguments whose flag has another name.
 RENAMED = {"num_experts": "expert_num", "check_statistics=False": "expect none", "form": "format"}
 RENAMED |= {"separator": "sep", "variant": "arm", "harmful": "truth", "resamples": "bootstrap"}
-INTERRUPTED = 130  # what shells report for Ctrl-C
+INTERRUPTED = 130  # of a KeyboardInterrupt that no signal made
 
 
 def from_flags(
@@ -178,18 +177,22 @@ def as_flags(text: str, config_class: type) -> str:
     return re.sub(OPTION, flag, re.sub(rf",? or [^,.;`]*{OPTION}[^,.;`]*", alternative, text))
 
 
-@contextlib.contextmanager
 def command(
-    script: str, config, resume_hint: str = "--resume continues from the last epoch"
-) -> Iterator[SimpleNamespace]:
-    """Turn the errors of a block into one line on stderr and an exit code: `code` of what the
-    block is given is 0 when results are on disk, 2 for wrong usage or data, 130 after Ctrl-C.
+    script: str,
+    config,
+    work: Callable[[], object],
+    resume_hint: str = "--resume continues from the last epoch",
+    compiles: bool = True,
+) -> int:
+    """Call work(), and turn its errors into one line on stderr; returns the exit code: 0 when
+    results are on disk, 2 for wrong usage or data, 130 after SIGINT (Ctrl-C), 143 after SIGTERM.
 
     config: its `debug` raises errors with their traceback; texts name its flags, see `as_flags`.
-    resume_hint: printed after Ctrl-C.
+    resume_hint: printed after a signal.  compiles: whether MindSpore may run, see `interrupts.run`.
     """
     os.environ.setdefault("GLOG_v", "3")  # MindSpore's C++ log, unless the user wants it
-    name, outcome = Path(script).name, SimpleNamespace(code=0)
+    name = Path(script).name
+    interrupted = f"{name}: interrupted; {resume_hint}"
 
     def spelled(text: object) -> str:
         return as_flags(" ".join(str(text).split()), type(config))
@@ -197,17 +200,18 @@ def command(
     long_format = warnings.formatwarning
     warnings.formatwarning = lambda text, *_, **__: f"warning: {spelled(text)}\n"
     try:
-        yield outcome
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; {resume_hint}", file=sys.stderr)
-        outcome.code = INTERRUPTED
+        interrupts.run(work, name, interrupted, compiles)
+    except KeyboardInterrupt as stop:
+        print(interrupted, file=sys.stderr)
+        return getattr(stop, "exit_code", INTERRUPTED)
     except (ValueError, OSError) as error:
         if config.debug:
             raise
         print(f"{name}: error: {spelled(error)}", file=sys.stderr)
-        outcome.code = 2
+        return 2
     finally:
         warnings.formatwarning = long_format
+    return 0
 
 
 def select_device(text: str) -> None:
@@ -298,7 +302,7 @@ def train_block(run) -> dict:
     return block | ({"interrupted": True} if run.interrupted else {})
 
 
-def stop_if_interrupted(content: dict) -> None:
-    """KeyboardInterrupt, for the exit code, after the results of an interrupted run are on disk."""
-    if "interrupted" in content["train"]:
+def stop_if_interrupted(run) -> None:
+    """KeyboardInterrupt, for the exit code, when all that an interrupted training gives is done."""
+    if run.interrupted:
         raise KeyboardInterrupt

@@ -9,6 +9,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from hamur.data.batches import DomainBatches, ShuffledBatches
+from hamur.interrupts import keyboard
 from hamur.models.protocol import ServingGraph
 
 BATCH_SIZE = 16384
@@ -20,7 +21,8 @@ def graph_mode() -> Iterator[None]:
     before = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE)
     try:
-        yield
+        with keyboard():
+            yield
     finally:
         ms.set_context(mode=before)
 

@@ -7,6 +7,7 @@ A study that is started again trains only what is missing; a single training is 
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from hamur.commands.script import command, from_flags
 from hamur.config import check_fields, shared, training_flag
@@ -47,6 +48,5 @@ def run_script(
 ) -> int:
     """Read the flags of a study and call study(options); returns the exit code."""
     config = from_flags(options, argv, description)
-    with command(script, config, "started again, it trains only what is missing") as outcome:
-        study(config)
-    return outcome.code
+    hint = "started again, it trains only what is missing"
+    return command(script, config, partial(study, config), hint)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from hamur.commands.script import select_device
+from hamur.commands.script import select_device, stop_if_interrupted
 from hamur.config import data_flag, model_flag, shared
 from hamur.files import write_history, write_json, write_text
 from hamur.reporting import compare, results, tables
@@ -169,8 +169,7 @@ def run_arm(arm: Arm, config: AblationConfig, splits, schema, seed: int) -> dict
         quiet=True,
     )
     run = trainer.fit(model, splits.train, splits.valid)
-    if run.interrupted:  # half an arm is no result
-        raise KeyboardInterrupt
+    stop_if_interrupted(run)  # half an arm is no result
     content = {"arm": arm.name, "model": config.backbone, "seed": seed}
     content |= {"epochs": run.epochs, "best_epoch": run.best_epoch, "seconds": run.seconds}
     content |= models.parameter_counts(model)

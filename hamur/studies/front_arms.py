@@ -8,6 +8,7 @@ from mindspore import Tensor
 from hamur import metrics, models, training
 from hamur.commands.multi_task import score_offsets
 from hamur.commands.multi_task_config import AVERAGING
+from hamur.commands.script import stop_if_interrupted
 from hamur.data.synthetic.conflict import make_task_conflict
 from hamur.metrics import fronts
 from hamur.metrics.exact_front import exact_front, oracle_losses
@@ -138,7 +139,7 @@ class SeedStudy:
             ),
             quiet=True,
         )
-        trainer.fit(model, self.splits.train, self.splits.valid)
+        stop_if_interrupted(trainer.fit(model, self.splits.train, self.splits.valid))
         with graph_mode():
             return predictor_of(model).logits(self.splits.test, points)
 

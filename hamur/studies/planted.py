@@ -11,6 +11,7 @@ import csv
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hamur.commands import cross_domain
@@ -63,9 +64,7 @@ class PlantedConfig(CrossDomainConfig):
 def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """Run the study; returns the exit code."""
     config = from_flags(PlantedConfig, argv, description, **DEFAULTS)
-    with command(script, config) as outcome:
-        study(config, Path(script).stem)
-    return outcome.code
+    return command(script, config, partial(study, config, Path(script).stem))
 
 
 def study(config: PlantedConfig, script: str) -> None:

@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingLoop:
-    """The training of one model; ``run`` is an empty Run, after ``load`` the interrupted one's.
+    """The training of one model; ``run`` is an empty Run, after ``load`` the interrupted one's;
+    ``check_signals()`` is called before each step and may raise.
 
     The step is a function (batch, learning rate, number of the step) -> loss, or None where it
     updates every second batch.  It may have ``state()``, what resuming needs of it (parameters, or
@@ -39,8 +40,9 @@ class TrainingLoop:
     Raises:  ValueError: data that cannot be trained or validated on.
     """
 
-    def __init__(self, trainer, model, train, valid, run):
+    def __init__(self, trainer, model, train, valid, run, check_signals):
         self.trainer, self.model, self.run = trainer, model, run
+        self.check_signals = check_signals
         self.files = None if trainer.save_dir is None else RunFiles.of(trainer.save_dir)
         self.evaluation = trainer.evaluation(model, valid)
         for name, table in (("training", train), ("validation", valid)):
@@ -139,6 +141,7 @@ class TrainingLoop:
         )
         with bar:
             for index, batch in enumerate(self.batches.epoch(number)):
+                self.check_signals()
                 done = (number - 1) * steps + index
                 loss = self.step(batch, trainer.learning_rate, done)
                 if loss is not None:  # some schemes update every second batch

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hamur.interrupts import ending_loop
 from hamur.training.checkpoint import RunFiles
 from hamur.training.evaluation import RankingEvaluation
 from hamur.training.loop import TrainingLoop, table_batches
@@ -102,10 +103,12 @@ class Trainer:
     def fit(self, model, train, valid):
         """Train on one table, choose on the other; returns a Run.
 
-        Ctrl-C ends the training as early stopping does, once there is an epoch to go back to.
+        Ctrl-C, and SIGTERM, end the training at its next step as early stopping does, once there is
+        an epoch to go back to; before, and at the second Ctrl-C, they are a KeyboardInterrupt.  In
+        another thread than Python's first, signals stay the program's own affair.
         """
-        with graph_mode():
-            loop = TrainingLoop(self, model, train, valid, Run())
+        with graph_mode(), ending_loop() as check_signals:
+            loop = TrainingLoop(self, model, train, valid, Run(), check_signals)
             loop.load() if self.resume else loop.start()
             try:
                 while not loop.finished():

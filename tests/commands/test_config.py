@@ -145,16 +145,20 @@ def test_a_flag_needs_a_help_text_and_a_group():
 
 def test_errors_and_warnings_of_a_command_are_one_line_each(capsys):
     long_format = warnings.formatwarning
-    with command("folder/x.py", RankingConfig()) as outcome:
+
+    def odd():
         assert warnings.formatwarning("odd", UserWarning, "f.py", 3) == "warning: odd\n"
         raise ValueError("too\nodd")
-    assert outcome.code == 2 and capsys.readouterr().err == "x.py: error: too odd\n"
-    with command("x.py", RankingConfig(), resume_hint="start it again") as outcome:
+
+    def interrupt():
         raise KeyboardInterrupt
-    assert outcome.code == 130
+
+    assert command("folder/x.py", RankingConfig(), odd) == 2
+    assert capsys.readouterr().err == "x.py: error: too odd\n"
+    assert command("x.py", RankingConfig(), interrupt, resume_hint="start it again") == 130
     assert capsys.readouterr().err == "x.py: interrupted; start it again\n"
-    with pytest.raises(ValueError, match="odd"), command("x.py", RankingConfig(debug=True)):
-        raise ValueError("odd")
+    with pytest.raises(ValueError, match="odd"):
+        command("x.py", RankingConfig(debug=True), odd)
     assert warnings.formatwarning is long_format
 
 

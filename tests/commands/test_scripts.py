@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -107,6 +108,32 @@ def test_all_results_of_a_longer_run(folder, capsys):
     words = ["had --weight_decay 1e-05, this one 0.1"]
     assert_refused(capsys, words, run, *other, "--resume", "--weight_decay", "0.1")
     assert run(*other, "--resume") == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_script_with_the_best_epoch_on_disk(number, folder):
+    """A real one, in a compiled step: MindSpore makes a SIGTERM of every SIGINT there."""
+    script = next(path for path in SCRIPTS if path.stem == "run_movielens_rank_multi_domain")
+    flags = ["--model_name", "mlp", "--epochs", "900", "--patience", "900", "--save_dir", "here"]
+    process = subprocess.Popen(
+        [sys.executable, str(script), *flags],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not process.stdout.readline().startswith("epoch   1"):
+        assert process.poll() is None, process.communicate()
+    process.send_signal(number)
+    output, error = process.communicate(timeout=240)
+    assert process.returncode == 128 + number, error
+    assert error.splitlines() == [
+        f"{script.name}: {number.name}; a second signal ends it at once",
+        f"{script.name}: interrupted; --resume continues from the last epoch",
+    ]
+    content = read(folder / "here" / "metrics.json")
+    assert content["train"]["interrupted"] and content["train"]["best_epoch"] >= 1
+    assert output.splitlines()[-1].startswith("worst domain")
 
 
 @pytest.mark.slow  # for every part of the state: training/test_resume.py

@@ -1,6 +1,8 @@
 """What is left of an interrupted run, and what a resumed one goes on from; see tests/contract."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -30,6 +32,37 @@ def test_ctrl_c_later_keeps_the_best_weights_without_a_folder(tiny_schema, tiny_
     assert run.interrupted and (run.epochs, run.best_epoch) == (1, 1)
     np.testing.assert_allclose(model.output.bias.asnumpy(), start + STEPS / 64, atol=1e-5)
     assert not model.training
+
+
+@uncompiled
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_fit_at_the_next_step(number, tiny_schema, tiny_splits):
+    """In the first thread of a program, such as a notebook's; its own handlers come back."""
+
+    def handler(*_):
+        raise AssertionError("fit has its own")
+
+    before, step, seen = signal.signal(number, handler), Drift(), []
+
+    def stopping(*arguments):
+        inner = step(*arguments)
+
+        def signalled(batch, rate, done):
+            if done == STEPS + 3:
+                os.kill(os.getpid(), number)
+                seen.append(done)
+            return inner(batch, rate, done)
+
+        return signalled
+
+    model = make_model("mlp", tiny_schema)
+    try:
+        run = make_trainer(stopping, epochs=3).fit(model, *tiny_splits[:2])
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
+    assert run.interrupted and (run.epochs, run.best_epoch) == (1, 1)
+    assert seen == step.numbers[-1:] == [STEPS + 3]  # the step was ended
 
 
 @uncompiled

@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import threading
 import time
 import zlib
@@ -105,6 +106,7 @@ def _share_progress(progress, parent: int | None = None) -> None:
     global _progress
     _progress = progress
     if parent is not None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends it without a word; the parent speaks
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

@@ -35,18 +35,23 @@ if __name__ == "__main__":
     from hamur.data.ali_ccp.raw import DATASET, Options
     from hamur.data.streaming.jobs import Workspace
     from hamur.data.streaming.prepare import prepare
-    raw, out, workers, moment = sys.argv[1:]
+    from hamur.interrupts import Interrupted, run
+    raw, out, workers, moment, number = sys.argv[1:]
     known, wait = [], Workspace._wait
 
     def until_the_moment(self, task, bar):
         known.append(wait(self, task, bar))
         if len(known) == int(moment):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), int(number))
         return known[-1]
 
     Workspace._wait = until_the_moment
     options = Options(range_bytes={RANGE_BYTES})
-    prepare(DATASET, raw, out, options, workers=int(workers), quiet=True)
+    options = dict(options=options, workers=int(workers), quiet=True)
+    try:
+        run(lambda: prepare(DATASET, raw, out, **options), "child.py", "", compiles=False)
+    except Interrupted as stop:
+        sys.exit(stop.exit_code)
 """
 
 
@@ -91,24 +96,26 @@ def alive(group: int) -> bool:
     return False
 
 
-def killed_at(moment: int, workers: int, tmp_path: Path, raw: Path) -> None:
-    """A preparation that SIGKILL ends once it knows of so many finished jobs; its workers, busy
-    with others, are left to themselves and end too."""
+def killed_at(moment: int, workers: int, number: int, tmp_path: Path, raw: Path) -> None:
+    """A preparation that a signal ends once it knows of so many finished jobs; its workers, busy
+    with others, end too, after SIGKILL left to themselves."""
     child = tmp_path / "child.py"
     child.write_text(CHILD)
     command = [sys.executable, str(child), str(raw), str(tmp_path / "out")]
-    process = subprocess.Popen([*command, str(workers), str(moment)], start_new_session=True)
-    assert process.wait() == -signal.SIGKILL
+    command += [str(workers), str(moment), str(int(number))]
+    process = subprocess.Popen(command, start_new_session=True)
+    assert process.wait() == (-number if number == signal.SIGKILL else 128 + number)
     while alive(process.pid):
         time.sleep(0.05)
 
 
 def test_killed_runs_continue_to_the_same_bytes(raw, reference, tmp_path):
-    """SIGKILL at three moments: nothing half-made appears, nothing finished is done again."""
+    """Signals at four moments: nothing half-made appears, nothing finished is done again."""
     total = reference.jobs_done
     before: dict[Path, int] = {}
-    for share, workers in ((0.1, 1), (0.4, 2), (0.7, 1)):
-        killed_at(int(share * total), workers, tmp_path, raw)
+    kill, term = signal.SIGKILL, signal.SIGTERM
+    for share, workers, number in ((0.1, 1, kill), (0.4, 2, kill), (0.5, 2, term), (0.7, 1, kill)):
+        killed_at(int(share * total), workers, number, tmp_path, raw)
         assert not (tmp_path / "out").exists()
         stamps = {path: path.stat().st_mtime_ns for path in finished(tmp_path)}
         assert len(stamps) >= int(share * total)
