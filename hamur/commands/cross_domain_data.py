@@ -109,6 +109,8 @@ def read_truth(path: str | None, pair) -> np.ndarray | None:
         held = ", ".join(arrays) if isinstance(arrays, dict) else "one array"
         raise ValueError(f"--truth {path}: no {name!r}; it holds {held}.")
     harmful = arrays[name]
+    if harmful.ndim != 1 or harmful.dtype.kind not in "biu":
+        raise ValueError(f"--truth {path}: {name!r} is no column of 0 and 1.")
     last = int(pair.source.row_id.max())
     if len(harmful) <= last:
         raise ValueError(f"--truth {path}: {len(harmful)} rows, but the source has row {last}.")

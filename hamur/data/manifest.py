@@ -111,8 +111,10 @@ def open_array(folder: Path, name: str, entry: dict, verify: bool | None) -> np.
     except ValueError as error:
         problem = f"schema.json: {name!r}: {one_line(error)}"
         raise CacheError(problem, file=folder, remedy=REMEDY) from None
-    if not path.is_file() or (state := path.stat()).st_size != size:
-        raise CacheError("the file is missing or of another size", file=path, remedy=REMEDY)
+    if not path.is_file():
+        raise CacheError("the file is missing", file=path, remedy=REMEDY)
+    if (state := path.stat()).st_size != size:
+        raise CacheError("another size than was written", file=path, remedy=REMEDY)
     mark = (path.resolve(), state.st_ino, state.st_mtime_ns, entry["sha256"])
     digest, hashed = hashlib.sha256(), verify or (verify is None and mark not in _verified)
     with path.open("rb") as file:

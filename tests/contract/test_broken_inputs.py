@@ -208,3 +208,15 @@ def test_a_file_of_options(text, tmp_path, capsys):
     (tmp_path / "config.json").write_text(text)
     stop = ("--dataset_path", tmp_path / "nowhere")
     assert_refused(capsys, "run_amazon_cross_domain", "--config", tmp_path / "config.json", *stop)
+
+
+def test_a_ground_truth_of_other_data(tmp_path, capsys):
+    name = "run_amazon_cross_domain"
+    (tmp_path / "noise.npz").write_bytes(b"noise")
+    np.save(tmp_path / "array.npy", np.arange(3))
+    np.savez(tmp_path / "other.npz", other=np.arange(3))
+    np.savez(tmp_path / "short.npz", harmful_SynBooks=np.arange(3))
+    np.savez(tmp_path / "text.npz", harmful_SynBooks=np.array(["a"] * 10_000))
+    np.savez(tmp_path / "objects.npz", harmful_SynBooks=np.array([None] * 10_000))
+    for path in (tmp_path, tmp_path / "nowhere", *sorted(tmp_path.iterdir())):
+        assert_refused(capsys, name, *SMALL[name], "--truth", path)

@@ -102,8 +102,8 @@ def change_version(folder):
 DAMAGE = {
     "incomplete": lambda folder: (folder / "COMPLETE").unlink(),
     "another format version": change_version,
-    "of another size": lambda folder: (folder / "train" / "sparse.npy").write_bytes(b"short"),
-    "missing or of another": lambda folder: (folder / "test" / "dense.npy").unlink(),
+    "another size": lambda folder: (folder / "train" / "sparse.npy").write_bytes(b"short"),
+    "the file is missing": lambda folder: (folder / "test" / "dense.npy").unlink(),
     "schema.json": lambda folder: (folder / "schema.json").write_text("{"),
 }
 
