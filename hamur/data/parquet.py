@@ -76,7 +76,7 @@ def read_blocks(path: Path, file_format: FileFormat) -> Iterator[dict[str, Cells
     for part in files:
         schema = _schema(part)
         for name, kind in file_format.kinds.items():
-            held = _held(part, schema.field(name), kind, name in file_format.separators)
+            held = _held(part, schema, name, kind, name in file_format.separators)
             if held != "nothing":
                 _check_part(part, {name: held}, {name: known.setdefault(name, held)}, files[0])
     for part in files:
@@ -121,9 +121,18 @@ def _schema(path: Path) -> pa.Schema:
     return schema
 
 
-def _held(path: Path, field: pa.Field, kind: str, lists: bool) -> str:
-    """What the column holds, "lists" only where there may be; DataFormatError: a type that the kind
-    cannot have."""
+def _held(path: Path, schema: pa.Schema, name: str, kind: str, lists: bool) -> str:
+    """What the column holds, "lists" only where there may be; DataFormatError: no such column, or
+    a type that the kind cannot have."""
+    if name not in schema.names:
+        raise DataFormatError(
+            "no such column",
+            file=path,
+            column=name,
+            expected="one of " + ", ".join(schema.names),
+            remedy="name a column of the file, or add this one",
+        )
+    field = schema.field(name)
     held = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     for content, types in _TYPES.items():
         if _is(held, types) and kind in _KINDS.get(content, (kind,)):
@@ -219,7 +228,8 @@ def _names(array: pa.Array, kind: str) -> tuple[pd.Categorical, np.ndarray]:
     elif pa.types.is_boolean(values.type):
         names = np.char.capitalize(names.astype(str))  # as pandas and Python write them
     else:
-        right = np.fromiter(map(len, names), int, len(names)) <= MAX_CHARACTERS
+        longest = len("9999-12-31") if pa.types.is_date(values.type) else MAX_CHARACTERS
+        right = np.array([len(name) <= longest and "\0" not in name for name in names], bool)
         names[~right] = ""
     return _categorical(codes, names), np.append(right, True)[codes]
 
@@ -240,7 +250,8 @@ def _numbers(array: pa.Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
     else:
         right = (values >= 0) & (values < _EXACT[array.type.bit_width])
         right &= values == np.floor(values)
-    values = np.where(right & ~missing, values, MISSING).astype(np.int64)
+    values = np.where(right & ~missing, values, 0).astype(np.int64)
+    values[missing] = MISSING
     return values, (right | missing) if kind == "category" else right & ~missing
 
 

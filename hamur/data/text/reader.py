@@ -26,8 +26,8 @@ NAMES = ("id", "text", "code")  # kinds of which cells are names
 _DTYPES = {"int": "int64", "category": "int64", "float": "float64", "time": "int64"}
 _DTYPES |= dict.fromkeys(NAMES, "category")
 _PATTERNS = {
-    "int": r"\d{1,18}(\.0*)?",
-    "category": r"(\d{1,18}(\.0*)?)?",
+    "int": r"[1-8]?\d{1,18}(\.0*)?",
+    "category": r"([1-8]?\d{1,18}(\.0*)?)?",
     "float": r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?",
 }
 EXPECTED = {
