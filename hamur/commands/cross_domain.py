@@ -4,9 +4,10 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -326,7 +327,7 @@ def train_and_report(config, rows, model, options, description, place: Place, fi
         path = place.checkpoint / "target_scorer"
         say(f"target scorer: {training.export(model, path)}")
     np.save(folder / PROBABILITIES, probabilities)
-    content["probabilities_sha256"] = hashlib.sha256(probabilities.tobytes()).hexdigest()
+    content["probabilities_sha256"] = probabilities_of(folder, len(test))[1]
     write_json(folder / "metrics.json", content, sealed=True)
     table = reporting.results_table(content)
     say(table)
@@ -342,13 +343,20 @@ def with_test_rows(content: dict, folder: Path, pair) -> dict:
     """What the comparison of runs reads beside metrics.json."""
     test = pair.target.test
     rows = {"labels": np.asarray(test.labels[:, 0]), "users": np.asarray(test.sparse[:, 0])}
+    return {**content, **rows, "probabilities": probabilities_of(folder, len(test), content)[0]}
+
+
+def probabilities_of(folder: Path, rows: int, content: Mapping = MappingProxyType({})) -> tuple:
+    """(N,) of the test rows of a run, and their checksum, which content, its metrics.json, tells.
+
+    Raises:  FileNotFoundError; DataFormatError: other ones.
+    """
     path, remedy = folder / PROBABILITIES, "remove the run's folder and train it again"
     probabilities = read_numpy(path, remedy)
-    digest = hashlib.sha256(probabilities.tobytes()).hexdigest()
-    if content.get("probabilities_sha256", digest) != digest or len(probabilities) != len(test):
-        problem = "these are not the probabilities of the run"
-        raise DataFormatError(problem, file=path, remedy=remedy)
-    return {**content, **rows, "probabilities": probabilities}
+    digest = hashlib.sha256(np.asarray(probabilities).tobytes()).hexdigest()
+    if np.shape(probabilities) != (rows,) or content.get("probabilities_sha256", digest) != digest:
+        raise DataFormatError("not the probabilities of the run", file=path, remedy=remedy)
+    return probabilities, digest
 
 
 def source_of(config) -> str:
