@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hamur.commands.script import OPTION
 from tests.contract.test_remedies import FLAG
 from tests.support.caches import content
 from tests.support.faults import assert_ours
@@ -72,6 +73,8 @@ def assert_refused(capsys, name: str, *argv: object) -> None:
     assert errors == told.splitlines()[-1:] and "Traceback" not in told, context
     for flag in re.findall(FLAG, errors[0].replace("--name value", "")):
         assert f"--{flag}" in flags_of(name) or f"--{flag}" in argv, context
+    for whole, *_ in re.findall(OPTION, errors[0]):  # an argument that is no flag here
+        assert f"`{whole}`" in argv, context
     try:
         assert run(name, *argv, "--debug") == 2, context  # argparse's own error has no traceback
     except Exception as error:

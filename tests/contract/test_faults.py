@@ -1,0 +1,125 @@
+"""The table of injected faults: what each must end with, and which test injects it.
+
+Columns: the fault; the door it comes through; the exit code (or what Python sees); words of the
+message, each of which is in a text of the package; what remains on disk; the tests.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.contract.test_broken_inputs import assert_refused
+
+TESTS = Path(__file__).resolve().parents[1]
+SCRIPT, PYTHON, BOTH = "script", "Python", "script and Python"
+ERROR, SAME = "DataError or ValueError", "the right value"
+
+FAULTS = {
+    "signals": [
+        ("SIGINT or SIGTERM in an epoch loop", SCRIPT, "130, 143", "interrupted", "best epoch",
+         "commands/test_scripts.py::test_a_signal_ends_a_script_with_the_best_epoch_on_disk"),
+        ("the same to fit", PYTHON, SAME, "", "state of the last epoch",
+         "training/test_resume.py::test_a_signal_ends_fit_at_the_next_step"),
+        ("a second signal", SCRIPT, "130, 143", "a second signal ends it at once", "last epoch",
+         "test_interrupts.py::test_a_second_signal_ends_a_loop_at_once"),
+    ],
+    "damaged caches, runs, weights": [
+        ("a byte of a cached array flipped", BOTH, "2", "the file has changed since it was written",
+         "as it was", "data/test_cache.py::test_flipped_byte_is_found_unless_switched_off"),
+        ("a cache file missing, short, or of another version", BOTH, "2",
+         "another size than was written", "made again by a loader",
+         "data/test_cache.py::test_damaged_cache_is_named_and_then_repaired"),
+        ("the cache of another data set", BOTH, "2", "", "as it was",
+         "data/test_cache.py::test_a_cache_of_another_data_set_is_refused_and_its_script_named"),
+        ("weights cut, changed, not finite", PYTHON, ERROR, "", "as it was",
+         "training/test_checkpoint.py::test_damaged_weights_are_one_line"),
+        ("weights of another type or shape", PYTHON, ERROR, "belongs to another model",
+         "nothing is half restored",
+         "training/test_checkpoint.py::test_nothing_is_restored_where_one_array_does_not_fit"),
+        ("a torn state of last/", BOTH, "2", "", "as it was",
+         "training/test_checkpoint.py::test_a_damaged_state_is_one_line"),
+        ("JSON torn, of another form, with NaN", BOTH, "2", "no JSON object", "as it was",
+         "test_files.py::test_damaged_json_is_told_with_its_place_and_a_remedy"),
+        ("results that are compared, damaged", SCRIPT, "2", "train the run again", "as it was",
+         "reporting/test_compare.py::test_damaged_results_are_refused_in_one_line_or_told"),
+    ],
+    "raw files": [
+        ("a folder of no data set, of empty files, noise, NUL, words, folders", SCRIPT, "2",
+         "not recognised", "no cache, no run",
+         "contract/test_broken_inputs.py::test_data_that_cannot_be_read"),
+        ("the sample of another data set", SCRIPT, "2", "not recognised", "no cache, no run",
+         "contract/test_broken_inputs.py::test_the_sample_of_another_data_set"),
+        ("ids of Parquet with a null, beyond 2**53", BOTH, "2 or skipped", "", "-",
+         "data/test_parquet.py::test_whole_numbers_of_every_type_are_the_same_cells"),
+        ("a Parquet type that a column cannot have", BOTH, "2", "", "-",
+         "data/test_parquet.py::test_types_that_a_column_cannot_have_are_refused_by_name"),
+        ("a folder of Parquet parts", BOTH, SAME, "", "-",
+         "data/test_parquet.py::test_a_folder_of_parts_is_a_table"),
+        ("Amazon 2018 and 2023", BOTH, SAME, "", "-",
+         "data/amazon/test_load.py::test_releases_are_read_as_that_of_2014"),
+        ("a key that no Amazon line has", BOTH, "2", "no line has the keys that are needed", "-",
+         "data/amazon/test_load.py::test_a_key_that_no_line_has_and_meta_data_of_other_items"),
+        ("MovieLens 100K, 10M, latest", BOTH, SAME, "", "-",
+         "data/movielens/test_releases.py::test_a_pair_of_genres_is_the_same_from_every_release"),
+    ],
+    "prepared caches": [
+        ("--overwrite where other files are", SCRIPT, "2", "", "the other files",
+         "data/streaming/test_occupied.py::test_overwrite_removes_nothing_that_it_did_not_write"),
+        ("a writer killed in a save", SCRIPT, "0", "", "no temporary file",
+         "data/streaming/test_occupied.py::test_what_killed_writers_left_is_removed_by_the_next"),
+        ("a finished job of a preparation damaged", SCRIPT, "0", "", "done again",
+         "data/streaming/test_occupied.py::test_a_finished_job_whose_files_are_damaged_is_done_again"),
+        ("a torn workspace", SCRIPT, "2", "", "as it was",
+         "data/streaming/test_occupied.py::test_a_torn_workspace_is_one_line"),
+    ],
+    "flags and folders of results": [
+        ("an odd value of every flag, an unknown flag", SCRIPT, "2", "no flag", "nothing",
+         "contract/test_broken_inputs.py::test_values_that_a_flag_does_not_take"),
+        ("--save_dir in the place of a file, or of damaged results", SCRIPT, "2", "", "as it was",
+         "contract/test_broken_inputs.py::test_a_folder_of_results_that_cannot_be_one"),
+        ("a file of options", SCRIPT, "2", "unknown key", "nothing",
+         "contract/test_broken_inputs.py::test_a_file_of_options"),
+        ("the ground truth of other data", SCRIPT, "2", "is no column of 0 and 1", "nothing",
+         "contract/test_broken_inputs.py::test_a_ground_truth_of_other_data"),
+        ("a full disk in a save", BOTH, "2", "", "the older weights",
+         "training/test_checkpoint.py::test_a_full_disk_is_one_line_and_leaves_the_old_weights"),
+        ("a text that names what is not there", BOTH, "-", "", "-",
+         "contract/test_remedies.py::test_every_flag_that_a_text_names_is_one_of_a_script"),
+        ("an argument in the place of a flag", SCRIPT, "2", "", "-",
+         "contract/test_remedies.py::test_the_library_marks_every_argument"),
+    ],
+}  # fmt: skip
+ROWS = [pytest.param(*row, id=row[0]) for rows in FAULTS.values() for row in rows]
+
+
+@pytest.fixture(scope="module")
+def texts():
+    """All texts of the package."""
+    found = []
+    for path in sorted((TESTS.parent / "hamur").rglob("*.py")):
+        nodes = ast.walk(ast.parse(path.read_text()))
+        found += [
+            n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)
+        ]
+    return found
+
+
+@pytest.mark.parametrize(("fault", "door", "code", "words", "left", "test"), ROWS)
+def test_the_table_names_tests_and_texts_that_exist(fault, door, code, words, left, test, texts):
+    assert fault and left and door in (SCRIPT, PYTHON, BOTH)
+    assert code in (ERROR, SAME, "-") or code[0] in "0123"
+    assert not words or any(words in text for text in texts)
+    file, _, name = test.partition("::")
+    body = ast.parse((TESTS / file).read_text()).body
+    assert name in {node.name for node in body if isinstance(node, ast.FunctionDef)}
+
+
+def test_no_fault_is_there_twice():
+    names = [row[0] for rows in FAULTS.values() for row in rows]
+    assert len(set(names)) == len(names)
+
+
+def test_a_dropped_flag_is_unknown(tmp_path, capsys):
+    where = ("--raw", tmp_path, "--out", tmp_path / "out")
+    assert_refused(capsys, "prepare_data", *where, "--export", "biao_json")
