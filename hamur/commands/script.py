@@ -207,7 +207,8 @@ def command(
     except (ValueError, OSError) as error:
         if config.debug:
             raise
-        print(f"{name}: error: {spelled(error)}", file=sys.stderr)
+        text = re.sub(r"^\[Errno \d+\] ", "", str(error))  # a number of the operating system
+        print(f"{name}: error: {spelled(text)}", file=sys.stderr)
         return 2
     finally:
         warnings.formatwarning = long_format

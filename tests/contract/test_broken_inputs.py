@@ -94,7 +94,8 @@ def readers():
     yield "run_amazon_cross_domain", ("--genres", "Drama,Comedy", "--dataset_path")
     abxi = ("--format", "abxi", "--train_negatives", "2")
     yield "run_amazon_cross_domain", (*abxi, "--dataset_path")
-    table = ("--target_table", DATA / "ml-1m-sample" / "ml-1m-sample.csv")
+    table = ("--sep", "::", "--no_header", "--columns", "user=1,item=2,rating=3,timestamp=4")
+    table += ("--target_table", DATA / "ml-1m-sample" / "ratings.dat")
     yield "run_amazon_cross_domain", (*table, "--source_table")
 
 
@@ -160,7 +161,8 @@ def test_a_folder_of_results_that_cannot_be_one(name, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         assert_refused(capsys, name, *SMALL[name], "--save_dir", folder, "--quiet")
-    for kind, data in RUNS.items():
+    kinds = RUNS if name == "run_movielens_rank_multi_domain" else ("half",)  # one code for all
+    for kind, data in ((kind, RUNS[kind]) for kind in kinds):
         (tmp_path / kind / "last").mkdir(parents=True)
         for file in ("config.json", "metrics.json", "last/progress.json", "model.safetensors"):
             (tmp_path / kind / file).write_bytes(data)
@@ -201,6 +203,72 @@ def test_values_that_a_flag_does_not_take(name, tmp_path, capsys):
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_every_odd_value_of_every_flag(name, tmp_path, capsys):
     check_flags(name, len(VALUES), tmp_path, capsys)
+
+
+OPTIONS = {
+    "run_movielens_rank_multi_domain": [
+        ("--split", "x"),
+        ("--split", "halves"),
+        ("--drop", "x"),
+        ("--multi", "mean"),
+        ("--pool_weight", "value"),
+        ("--embeddings", "lazy", "--embedding_decay", "1"),
+    ],
+    "run_ali_ccp_ctr_ranking_multi_domain": [
+        ("--split", "temporal"),
+        ("--multi", "mean"),
+        ("--genres", "multi"),
+        ("--dataset_path", DATA / "ali-ccp-raw-sample", "--fit_on", "all"),
+        ("--dataset_path", DATA / "ali-ccp-raw-sample", "--split", "halves"),
+    ],
+    "run_aliexpress_multi_task": [
+        ("--tasks", "x"),
+        ("--task_num", "3"),
+        ("--dataset_name", "AliExpress_FR"),
+        ("--dataset_name", "Synthetic", "--task_num", "1"),
+        ("--model_name", "pomoe", "--sampler", "dirichlet", "--dirichlet_alpha", "1"),
+        ("--model_name", "ple", "--expert_num", "1"),
+        ("--model_name", "mmoe", "--ideal", "1,2"),
+    ],
+    "run_amazon_cross_domain": [
+        ("--pair", "A,B"),
+        ("--pair", "A"),
+        ("--genres", "Drama,Comedy"),
+        ("--genres", "X,Y", "--dataset_path", DATA / "ml-1m-sample"),
+        ("--arm", "oracle"),
+        ("--arms", "x"),
+        ("--seeds", "x"),
+        ("--eval_draws", "0"),
+        ("--use_meta", "1", "--arm", "uniform"),
+    ],
+    "run_ablation": [("--arms", "("), ("--arms", "zzz", "--rows", "1000")],
+    "run_front_study": [("--arms", "x"), ("--arms", "official", "--task_num", "3")],
+    "run_planted_study": [("--arms", "x"), ("--pairs", "x")],
+    "make_synthetic": [
+        ("--dataset", "amazon", "--pair", "A"),
+        ("--dataset", "aliexpress", "--countries", "XX"),
+        ("--dataset", "ml-1m", "--format", "processed"),
+        ("--dataset", "ml-1m", "--pair", "A,B"),
+        ("--rows", "1"),
+    ],
+    "prepare_data": [
+        ("--dataset", "amazon", "--countries", "NL"),
+        ("--expect", "none"),
+        ("--zip", "x"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_that_the_data_or_the_model_do_not_have(name, tmp_path, capsys):
+    out = (
+        "--out" if name in ("make_synthetic", "prepare_data") else "--save_dir",
+        tmp_path / "out",
+    )
+    raw = ("--raw", tmp_path) if name == "prepare_data" else ()
+    for flags in OPTIONS[name]:
+        assert_refused(capsys, name, *out, *raw, *flags)
+        assert not list(tmp_path.rglob("metrics.json"))
 
 
 @pytest.mark.parametrize(
