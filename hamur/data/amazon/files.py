@@ -30,7 +30,8 @@ def categories_in(folder: Path) -> list[str]:
     names = [name for name, (reviews, meta) in _files_in(folder).items()
              if reviews and (meta or reviews[0].name.startswith("reviews_"))]  # fmt: skip
     if not names:
-        raise _no_pair(folder, "no reviews_<Category>_5.json", f"fetch them from {PAGE}")
+        fetch = f"fetch them from {PAGE}, with the meta data"
+        raise _no_pair(folder, f"files: {_present(folder)}", fetch)
     return sorted(names)
 
 
@@ -60,7 +61,8 @@ def choose_pair(folder: Path, pair: tuple[str, str] | None) -> tuple[str, str]:
 
 
 def _no_pair(folder: Path, value: str, remedy: str) -> errors.DataFormatError:
-    problem, expected = "not one pair of categories", "the reviews of two categories"
+    problem = "not one pair of categories"
+    expected = "the reviews and meta data of two categories, under their published names"
     return errors.DataFormatError(
         problem, file=folder, value=value, expected=expected, remedy=remedy
     )
@@ -83,11 +85,14 @@ def _only(folder: Path, files: list[Path], name: str) -> Path:
             remedy="keep one of them in the folder",
         )
     if not files:
-        present = sorted(path.name for path in folder.iterdir())[:8]
         raise errors.DataFileNotFoundError(
             "no such file, plain or .gz",
             file=folder / name,
-            value=f"files: {', '.join(present) or 'none'}",
+            value=f"files: {_present(folder)}",
             remedy=f"fetch it from {PAGE}",
         )
     return files[0]
+
+
+def _present(folder: Path) -> str:
+    return ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "none"

@@ -127,6 +127,23 @@ def test_files_of_2018_under_the_names_of_2014_and_beside_them(amazon_folder, tm
     assert [domains[name]["release"] for name in NAMES] == [2014, 2018]
 
 
+def test_complete_files_are_taken_where_the_core_is_missing(amazon_generated, tmp_path):
+    folder = write_release(amazon_generated[0], tmp_path / "raw", 2018)
+    expected = load_amazon_pair(folder)
+    for name in NAMES:  # beside the core
+        (folder / f"{name}.json").write_text("no reviews\n")
+        (folder / f"reviews_{name}.json").write_text("no reviews\n")
+    assert_same(load_amazon_pair(folder).target, expected.target)
+    for name in NAMES:
+        (folder / f"reviews_{name}.json").unlink()
+        (folder / f"{name}_5.json").replace(folder / f"{name}.json")
+    assert_same(load_amazon_pair(folder).target, expected.target)
+    for path in folder.glob("meta_*"):
+        path.unlink()
+    with pytest.raises(DataFormatError, match=r"SynBooks\.json.*expected the reviews and meta"):
+        load_amazon_pair(folder)
+
+
 def test_releases_with_other_users_are_refused(amazon_generated, tmp_path):
     folder = write_release(amazon_generated[0], tmp_path / "raw", 2023, NAMES[:1])
     write_release(amazon_generated[0], folder, 2018, NAMES[1:])
