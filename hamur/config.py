@@ -135,6 +135,9 @@ class CommonOptions(RunOptions):
     allow_leakage: tuple[str, ...] = data_flag(
         (), "columns, comma separated, that the leakage guard lets pass", parse=comma_separated
     )
+    max_line_mib: int = data_flag(
+        8, "longest line of text, in MiB; a longer one makes the file unusable", at_least=1
+    )
     split_seed: int = data_flag(
         2022, "seed of a random split; no other seed moves a row", at_least=0
     )

@@ -9,6 +9,7 @@ from hamur.files import read_json, write_json
 # Options that a resumed run may change: they do not alter what an epoch computes.
 CHANGEABLE_ON_RESUME = (
     "dataset_path",
+    "max_line_mib",
     "epochs",
     "patience",
     "resume",

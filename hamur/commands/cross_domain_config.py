@@ -127,6 +127,7 @@ class CrossDomainConfig(RunOptions):
     strict_meta: bool = data_flag(False, "also check the meta lines of items without review")
     on_bad_rows: str = shared("on_bad_rows")
     max_bad_fraction: float = shared("max_bad_fraction")
+    max_line_mib: int = shared("max_line_mib")
     dataname: str | None = data_flag(
         None, "name of the pair in the folders of --record", default_text="from the pair"
     )

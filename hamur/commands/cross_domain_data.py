@@ -5,7 +5,7 @@ import numpy as np
 
 from hamur.files import read_numpy
 
-_RULES = ("split", "on_bad_rows", "max_bad_fraction")
+_RULES = ("split", "on_bad_rows", "max_bad_fraction", "max_line_mib")
 _SOURCES = ("dataset_path", "source_table", "target_table", "genres", "pair")
 
 

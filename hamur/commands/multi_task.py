@@ -144,6 +144,7 @@ def load_data(config: TaskConfig, load: Callable) -> tuple:
             on_bad_rows=config.on_bad_rows,
             max_bad_fraction=config.max_bad_fraction,
             allow_leakage=config.allow_leakage,
+            max_line_mib=config.max_line_mib,
         )
     if config.tasks is not None:
         splits, schema = choose_labels(splits, schema, config.tasks.split(","))

@@ -101,6 +101,7 @@ class TaskConfig(RunOptions):
     on_bad_rows: str = shared("on_bad_rows")
     max_bad_fraction: float = shared("max_bad_fraction")
     allow_leakage: tuple[str, ...] = shared("allow_leakage")
+    max_line_mib: int = shared("max_line_mib")
     synthetic_rows: int = data_flag(40_000, "rows of --dataset_name Synthetic", at_least=1000)
     conflict: float = data_flag(
         0.25, "disagreement of the tasks of --dataset_name Synthetic, 0 to 0.5", at_least=0

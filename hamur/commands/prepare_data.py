@@ -35,6 +35,7 @@ class PrepareOptions:
     )
     on_bad_rows: str = shared("on_bad_rows")
     max_bad_fraction: float = shared("max_bad_fraction")
+    max_line_mib: int = shared("max_line_mib")
     allow_leakage: tuple[str, ...] = shared("allow_leakage", group="encoding")
     download: bool = data_flag(False, "ml-1m: fetch it from its official address into --raw first")
     zip: str | None = data_flag(None, "ml-1m: unpack this archive into --raw first")
@@ -116,7 +117,7 @@ def data_set_options(config):
     """The data set's own Options; ValueError for a flag that it does not have."""
     flags, kind = DATA_SET_FLAGS[config.dataset], DATASETS[config.dataset].options
     names = {field.name for field in dataclasses.fields(kind)}
-    options = {"policy": Policy(config.on_bad_rows, config.max_bad_fraction)}
+    options = {"policy": Policy(config.on_bad_rows, config.max_bad_fraction, config.max_line_mib)}
     for flag in {flag for others in DATA_SET_FLAGS.values() for flag in others}:
         if (value := getattr(config, flag)) is not None:
             if flag not in flags:

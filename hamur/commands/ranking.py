@@ -31,7 +31,7 @@ from hamur.models import RANKING
 from hamur.reporting import results, tables
 
 DATA_OPTIONS = ("split", "split_seed", "fit_on", "on_bad_rows", "max_bad_fraction")
-DATA_OPTIONS += ("allow_leakage", "genres", "multi", "pool_weight")
+DATA_OPTIONS += ("max_line_mib", "allow_leakage", "genres", "multi", "pool_weight")
 
 # What each preset trains with where no flag says otherwise.
 OFFICIAL = dict(
@@ -67,6 +67,7 @@ class RankingConfig(RunOptions):
     on_bad_rows: str = shared("on_bad_rows")
     max_bad_fraction: float = shared("max_bad_fraction")
     allow_leakage: tuple[str, ...] = shared("allow_leakage")
+    max_line_mib: int = shared("max_line_mib")
     genres: str | None = data_flag(
         None,
         "MovieLens: use the first genre of a movie, or average the embeddings of all (multi)",

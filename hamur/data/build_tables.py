@@ -18,7 +18,7 @@ from hamur.data.errors import (
 from hamur.data.multi_valued import MultiValued, RawMultiValued, spans
 from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.table import Splits, Table
-from hamur.data.text.bad_rows import BadRows
+from hamur.data.text.bad_rows import BadRows, counts_by_file
 
 DOMAIN_FIELD = "domain_indicator"
 
@@ -91,7 +91,7 @@ def build(
         "unknown": _unknown(tables, raw) if encoding.fit_on == "train" else {},
         "clipped": {n: [s.outside(raw.dense[n][part]) for part in index] for n, s in scalers},
         "constant": [name for name, scaler in scalers if scaler.low == scaler.high],
-        "files": {file.path.name: file.counts() for file in bad_rows},
+        "files": counts_by_file(bad_rows),
     }
     schema = Schema(
         name=name,

@@ -13,6 +13,7 @@ from hamur.data.errors import DataValueError
 from hamur.data.text.reader import MISSING
 
 UNKNOWN = 0
+_ARRAY_BYTES = 1 << 30
 FIT_ON = ("train", "all")
 
 
@@ -32,6 +33,7 @@ def factorise(column: np.ndarray | pd.Categorical, missing: int = MISSING) -> Co
     """The codes of a column of text, where "" is missing, or of whole numbers, where all up to
     `missing` are."""
     if isinstance(column, pd.Categorical):
+        _check_lengths(column.categories)
         values, codes = np.asarray(column.categories, dtype=str), column.codes
         missing = ""
     else:
@@ -41,6 +43,20 @@ def factorise(column: np.ndarray | pd.Categorical, missing: int = MISSING) -> Co
     rank[order], rank[-1] = np.arange(len(values)), MISSING  # code -1 stays -1
     gap = int(np.searchsorted(values[order], missing, side="right"))  # missing values sort first
     return Codes(np.maximum(rank - gap, MISSING)[codes], values[order][gap:])
+
+
+def _check_lengths(texts: pd.Index) -> None:
+    """Raises DataValueError where an array of these texts, all as long as the longest, would need
+    far more memory than they do."""
+    lengths = texts.str.len().to_numpy() if len(texts) else np.zeros(1)
+    longest = int(lengths.max())
+    if 4 * longest * len(texts) > max(_ARRAY_BYTES, 256 * lengths.sum()):
+        raise DataValueError(
+            f"a text of {longest:,} characters among {len(texts):,} different ones",
+            value=texts[int(lengths.argmax())],
+            expected="texts of similar length",
+            remedy="shorten it, or leave its column out",
+        )
 
 
 @dataclass(frozen=True)

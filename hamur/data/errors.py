@@ -3,6 +3,7 @@
 from pathlib import Path
 
 _ABSENT = object()
+_MAX_VALUE = 1000  # characters of a value that an error keeps
 
 
 class DataError(ValueError):
@@ -23,6 +24,12 @@ class DataError(ValueError):
         value=_ABSENT,
         expected: str | None = None,
     ):
+        try:
+            shown = repr(value)
+        except RecursionError:
+            value = shown = f"a {type(value).__name__} of many levels"
+        if len(shown) > _MAX_VALUE:
+            value = (value if isinstance(value, str) else shown)[:_MAX_VALUE]
         self.file, self.line, self.column = file, line, column
         self.value = None if value is _ABSENT else value
         self.remedy = remedy
@@ -35,7 +42,6 @@ class DataError(ValueError):
             place += f" column {number}{column!r}:"
         text = f"{place} {problem}".strip()
         if value is not _ABSENT:
-            shown = repr(value)
             text += f", got {shown if len(shown) <= 80 else shown[:77] + '...'}"
         if expected is not None:
             text += f"; expected {expected}"

@@ -14,7 +14,7 @@ from hamur.data.parquet import is_parquet
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
-from hamur.data.text.bad_rows import Policy
+from hamur.data.text.bad_rows import MAX_LINE_MIB, Policy
 from hamur.data.text.reader import column_names
 
 
@@ -89,6 +89,7 @@ def load_scenarios(
     min_count: int = 1,
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
+    max_line_mib: int = MAX_LINE_MIB,
     allow_leakage: tuple[str, ...] = (),
     require_all_domains: bool = False,
     cache_dir: str | Path | None = None,
@@ -107,7 +108,7 @@ def load_scenarios(
     (file,) = [root] if table else find_files(root, zip(FILE_NAMES), fetch)
     name, columns = recognise(file)
     rules = Encoding(min_count=min_count, allow_leakage=tuple(allow_leakage))
-    policy = Policy(on_bad_rows, max_bad_fraction)
+    policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)
     source = TableSource(
         name,
         file.parent,

@@ -1,18 +1,45 @@
-"""Damaged lines for the readers of text files, and damaged files for all others."""
+"""Damaged lines of text files, read as an oracle says or refused, and damaged files of others."""
 
 import json
+import math
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from hamur.data.errors import DataError
+from hamur.data.text.bad_rows import BadRows, Policy
+from tests.support.faults import assert_ours
 
-def mutated(
-    rng: random.Random,
-    line: str,
-    marks: str,
-    separator: str = ",",
-    cells: tuple[str, ...] = ("", "nan", "-3", "1e4", "1e400", "0x1", "2.0", "0", "0.", "1"),
-) -> str:
+ODD = "\0\x1f\x1c\r\x85\ufeff\u2028\u0661"  # of lines that are read alone
+CELLS = ("", "nan", "-3", "1e4", "1e400", "0x1", "2.0", "0", "0.", "1", "True", ".0", "+7", "inf")
+CELLS += ("9007199254740993.0", "9223372036854775807", "9223372036854775808", "0" * 20 + "1")
+CELLS += ("0." + "0" * 15 + "12345", "1_0", '"1"', '"', '1"', "\ud800", "9" * 400, "-0", " 3 ")
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """lines: sound ones; read: path, bad rows -> (line, values) of every row that is read; by_hand:
+    the values in a line, or None where it is no row; marks: characters of the format; header: of a
+    file; alone: how many lines are also read in a file with one sound line, by a faster path."""
+
+    lines: list[str]
+    read: Callable[[Path, BadRows], Iterable[tuple[int, tuple]]]
+    by_hand: Callable[[str], tuple | None]
+    marks: str
+    separator: str = ","
+    header: str | None = None
+    encoding: str = "utf-8"
+    name: str = "lines.csv"
+
+    def encode(self, texts: Iterable[str]) -> bytes:
+        head = [] if self.header is None else [self.header]
+        text = "".join(f"{line}\n" for line in (*head, *texts))
+        return text.encode(self.encoding, "replace")
+
+
+def mutated(rng: random.Random, line: str, marks: str, separator: str, cells=CELLS) -> str:
     """The line after one or two changes: characters left out, repeated or inserted from `marks`, or
     a cell that is replaced by one of `cells`."""
     for _ in range(rng.randint(1, 2)):
@@ -86,3 +113,62 @@ def damage(rng: random.Random, path: Path, others: Sequence[Path]) -> None:
         else:
             content = damaged(rng, before, [other.read_bytes() for other in others])
     path.write_bytes(content)
+
+
+def check_mutated(of: TextFormat, folder: Path, number: int, seed: int) -> dict[str, int]:
+    """Reads `number` damaged lines in one file, and a tenth of as many others one by one."""
+    rng, began = random.Random(seed), time.perf_counter()
+    path, first = folder / of.name, 1 if of.header is None else 2
+    texts = [mutated(rng, rng.choice(of.lines), of.marks, of.separator) for _ in range(number)]
+    texts = [_as_read(of, text) for text in (*texts, of.lines[0])]
+    path.write_bytes(of.encode(texts))
+    expected = {n: values for n, t in enumerate(texts, first) if (values := of.by_hand(t))}
+    bad_rows = BadRows(path, Policy("skip", 1.0))
+    found = dict(of.read(path, bad_rows))
+    bad_rows.raise_if_any()
+    for line in found.keys() | expected.keys():
+        text = texts[line - first]
+        assert _equal(found.get(line), expected.get(line)), (seed, line, text)
+    refused = sum(bad_rows.dropped.values())
+    assert refused == len(texts) - len(found) and 0.1 < refused / number < 0.97
+    try:
+        strict = BadRows(path, Policy())
+        list(of.read(path, strict))
+        strict.raise_if_any()
+    except DataError as error:
+        assert_ours(error)
+        assert error.line == next(n for n in range(first, len(texts)) if n not in expected)
+    counts = {"lines": number, "refused": refused, "agreed": len(found), "alone": number // 10}
+    for _ in range(number // 10):
+        text = mutated(rng, rng.choice(of.lines), of.marks + ODD, of.separator)
+        text = _as_read(of, text)
+        path.write_bytes(of.encode([of.lines[0], text, of.lines[0]]))
+        bad_rows = BadRows(path, Policy())
+        try:
+            found = dict(of.read(path, bad_rows))
+            bad_rows.raise_if_any()
+        except Exception as error:
+            assert_ours(error, (seed, text))
+            assert of.by_hand(text) is None or not text.isprintable(), (seed, text, error)
+            counts["refused"] += 1
+        else:
+            assert _equal(found.get(first + 1), of.by_hand(text)), (seed, text)
+            counts["agreed"] += 1
+    return counts | {"seed": seed, "seconds": round(time.perf_counter() - began, 1)}
+
+
+def _as_read(of: TextFormat, text: str) -> str:
+    """The text as its encoding can write it, without a CR before the line end."""
+    return text.encode(of.encoding, "replace").decode(of.encoding).removesuffix("\r")
+
+
+def _equal(found: tuple | None, expected: tuple | None) -> bool:
+    if found is None or expected is None:
+        return found is expected
+    return len(found) == len(expected) and all(map(_same, found, expected))
+
+
+def _same(found, expected) -> bool:
+    if isinstance(expected, float):  # a parser may leave out digits that a float32 has not
+        return math.isclose(found, expected, rel_tol=1e-8, abs_tol=1e-300)
+    return type(found) is type(expected) and found == expected

@@ -30,7 +30,7 @@ from hamur.data.multi_valued import pooled_by
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
-from hamur.data.text.bad_rows import Policy
+from hamur.data.text.bad_rows import MAX_LINE_MIB, Policy
 
 COLUMNS = Columns(
     kinds=dict.fromkeys(LABELS, "int")
@@ -68,6 +68,7 @@ def load_ali_ccp(
     min_count: int | None = None,
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
+    max_line_mib: int = MAX_LINE_MIB,
     allow_leakage: tuple[str, ...] = (),
     require_all_domains: bool = False,
     cache_dir: str | Path | None = None,
@@ -90,8 +91,9 @@ def load_ali_ccp(
     encoding: "identity" keeps the ids of the files; above the training maximum they are unknown.
     min_count: ids of fewer training rows are unknown; None is 10 for raw files and 1 for processed
         ones, which were cut at 10 already.
-    on_bad_rows, max_bad_fraction, cache_dir: as in `load_movielens`.  Rows of a purchase without
-        a click cannot be and are always left out, counted as dropped_click0_conversion1.
+    on_bad_rows, max_bad_fraction, max_line_mib, cache_dir: as in `load_movielens`.  Rows of a
+        purchase without a click cannot be and are always left out, counted as
+        dropped_click0_conversion1.
     multi: of raw files "last" (default) takes the last entry of a multi-valued field, as the
         processed files have it; "mean" keeps all entries of 210, 853, 109_14, 110_14, 127_14 and
         150_14, up to max_len (50) known ones of largest value, for the mean of their embeddings,
@@ -100,7 +102,7 @@ def load_ali_ccp(
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
     root = SAMPLE if path is None else Path(path).expanduser()
-    policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
+    policy, allow = Policy(on_bad_rows, max_bad_fraction, max_line_mib), tuple(allow_leakage)
     if cache.is_cache(root):
         fit = None if fit_on == "train" else fit_on
         loaded = cache.open_prepared(

@@ -155,9 +155,14 @@ def find_raw(folder: Path) -> list[Source]:
     Raises:  DataFileNotFoundError: a country's file is missing; DataFormatError: no country, or
         one file in two folders.
     """
+    names_of = {
+        country: [raw_name(country, side, part) for part in PARTS for side in ("user", "item")]
+        for country in COUNTRIES
+    }
+    every_name = [name for names in names_of.values() for name in names]
     sources: dict[str, Source] = {}
     for place in _folders(folder):
-        inside = sources_in(place)
+        inside = sources_in(place, every_name)
         for name in sorted(sources.keys() & inside.keys()):
             raise DataFormatError(
                 f"ambiguous: {name} is present twice",
@@ -168,8 +173,7 @@ def find_raw(folder: Path) -> list[Source]:
             )
         sources |= inside
     needed: list[Source] = []
-    for country in COUNTRIES:
-        names = [raw_name(country, side, part) for part in PARTS for side in ("user", "item")]
+    for country, names in names_of.items():
         if any(name in sources for name in names):
             remedy = f"fetch aliexpress_{country}_datasets.zip from {PAGE} into this folder"
             needed += take(sources, names, folder, remedy)

@@ -33,7 +33,7 @@ from hamur.data.loading import TableSource, find_files, load_raw, load_tables
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import DOMAIN_SHIFT, Splits
-from hamur.data.text.bad_rows import Policy
+from hamur.data.text.bad_rows import MAX_LINE_MIB, Policy
 
 COLUMNS = Columns(
     kinds={GROUP: "int"}
@@ -62,6 +62,7 @@ def load_aliexpress(
     min_count: int = 1,
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
+    max_line_mib: int = MAX_LINE_MIB,
     allow_leakage: tuple[str, ...] = (),
     cache_dir: str | Path | None = None,
 ) -> tuple[Splits, Schema]:
@@ -76,7 +77,7 @@ def load_aliexpress(
     labels: ("click", "conversion") or ("click",).
     encoding: "identity" keeps the category numbers of the files as ids; above the training maximum
         they are unknown; of processed files only.
-    on_bad_rows, max_bad_fraction, cache_dir: as in `load_movielens`.
+    on_bad_rows, max_bad_fraction, max_line_mib, cache_dir: as in `load_movielens`.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
     if tuple(labels) not in (LABELS, LABELS[:1]):
@@ -87,7 +88,7 @@ def load_aliexpress(
         raise ValueError(f"`valid_fraction` is {valid_fraction}; use a share between 0 and 1")
     root = SAMPLE if path is None else Path(path).expanduser()
     labels, countries = tuple(labels), None if countries is None else tuple(countries)
-    policy, allow = Policy(on_bad_rows, max_bad_fraction), tuple(allow_leakage)
+    policy, allow = Policy(on_bad_rows, max_bad_fraction, max_line_mib), tuple(allow_leakage)
     if cache.is_cache(root):
         loaded = cache.open_prepared(root, "load_aliexpress", domain_names=countries, labels=labels)
     elif holds_raw(root):

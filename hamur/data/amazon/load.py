@@ -28,7 +28,7 @@ from hamur.data.schema import SPARSE, FieldSpec, Schema
 from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.table import Splits, Table
-from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.text.bad_rows import MAX_LINE_MIB, BadRows, Policy
 
 NAME = "amazon"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "amazon-sample"
@@ -100,6 +100,7 @@ def load_amazon_pair(
     strict_meta: bool = False,
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
+    max_line_mib: int = MAX_LINE_MIB,
 ) -> CrossDomainData:
     """Source and target behaviours of the users who have both.
 
@@ -114,7 +115,7 @@ def load_amazon_pair(
     strict_meta: also parse the meta lines of items without a review.
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
-    policy = Policy(on_bad_rows, max_bad_fraction)
+    policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)
     options = Options(pair, split, vocabulary, missing_meta, strict_meta, policy)
     folder = SAMPLE if path is None else Path(path).expanduser()
     if cache.is_cache(folder):
@@ -153,7 +154,7 @@ def read_domain(
     Raises:  DataError.
     """
     of_reviews, of_meta = bad_rows
-    generation = reader.generation_of(of_reviews.path, of_meta.path)
+    generation = reader.generation_of(of_reviews.path, of_meta.path, options.policy.max_line)
     reviews = reader.read_reviews(of_reviews.path, category, of_reviews, generation)
     items, strict = reviews.item.values, options.strict_meta
     codes = reader.read_categories(of_meta.path, items, of_meta, generation, strict)

@@ -8,7 +8,6 @@ import gzip
 import json
 import re
 import warnings
-import zlib
 from collections.abc import Callable, Container, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,14 +23,15 @@ from hamur.data.cross_domain.tables import interactions_of, without_repeated
 from hamur.data.encode import MISSING, Codes
 from hamur.data.streaming.jobs import advance
 from hamur.data.text import times
-from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
-from hamur.data.text.reader import Rows
+from hamur.data.text.bad_rows import MAX_LINE_BYTES, SKIP_REMEDY, BadRows
+from hamur.data.text.blocks import TORN, check_expansion, check_line_lengths
+from hamur.data.text.reader import MAX_CELL, Rows
 
 OTHERS = "others"
 RATINGS = (1, 2, 3, 4, 5)
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ROWS_AT_ONCE = 65_536
-_MAX_LINE = 1 << 24  # bytes: more is no line of such a file
+_LITERAL = 16  # parsing a Python literal needs up to 500 bytes for each of its own
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,25 @@ GENERATIONS = (
 )
 
 
-def generation_of(reviews: Path, meta: Path) -> Generation:
+def generation_of(reviews: Path, meta: Path, max_line: int) -> Generation:
     """The release whose keys both files have; 2014 and 2018 differ in the meta data only.
 
-    Raises:  DataFormatError: a key that no line has; EmptySplitError; TruncatedFileError.
+    Raises:  DataFormatError: a key that no line has, or a line of more than max_line bytes;
+        EmptySplitError; TruncatedFileError.
     """
-    found = _with_keys(reviews, {each: each.reviews for each in GENERATIONS})
-    return _with_keys(meta, {each: each.meta for each in found})[0]
+    found = _with_keys(reviews, {each: each.reviews for each in GENERATIONS}, max_line)
+    return _with_keys(meta, {each: each.meta for each in found}, max_line)[0]
 
 
-def _with_keys(path: Path, keys: dict[Generation, tuple[str, ...]]) -> list[Generation]:
+def _with_keys(
+    path: Path, keys: dict[Generation, tuple[str, ...]], max_line: int
+) -> list[Generation]:
     """The generations all of whose keys are in the first lines; one line is enough as a rule."""
     seen, problem = {}, None
-    with closing(read_lines(path)) as lines:
+    with closing(read_lines(path, max_line)) as lines:
         for number, line, ended in lines:
             try:
-                seen |= parse(path, number, line, ended)
+                seen |= parse(path, number, line, ended, max_line)
             except errors.DataError as error:  # counted when the file is read
                 problem = problem or error
             if found := [each for each, names in keys.items() if seen.keys() >= set(names)]:
@@ -179,7 +182,15 @@ def _meta(of: Generation, path: Path, number: int, record: dict) -> tuple[str, s
 
 
 def _is_path(names) -> bool:
-    return isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return isinstance(names, list) and all(map(_is_text, names))
+
+
+def _is_text(value) -> bool:
+    """Whether it is a text, not too long, that can be written: no NUL, no half of a surrogate."""
+    try:
+        return isinstance(value, str) and len(value) <= MAX_CELL and b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_name(value) -> bool:
@@ -212,14 +223,15 @@ def parsed(
     wanted: lines in which the pattern finds another item at once are not parsed.
     """
     shown, items = wanted or (None, ())
-    with closing(read_lines(path)) as lines:
+    max_line = bad_rows.policy.max_line
+    with closing(read_lines(path, max_line)) as lines:
         for number, line, ended in lines:
             bad_rows.rows_read += 1
             quick = shown.search(line) if shown and ended else None
             if quick and quick[1].decode() not in items:
                 continue
             try:
-                values = take(path, number, parse(path, number, line, ended))
+                values = take(path, number, parse(path, number, line, ended, max_line))
             except errors.TruncatedFileError:
                 raise
             except errors.DataError as error:
@@ -230,17 +242,19 @@ def parsed(
             yield number, values
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
+def read_lines(path: Path, max_line: int) -> Iterator[tuple[int, bytes, bool]]:
     """(number from 1, line without line end, whether it had one); a blank last line is left out.
 
-    Raises:  TruncatedFileError: a .gz that ends early or is damaged; EmptySplitError.
+    Raises:  TruncatedFileError: a .gz that ends early or is damaged; EmptySplitError;
+        DataFormatError: a line of more than max_line bytes, a .gz that expands to no data.
     """
     number = moved = 0
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    packed = path.stat().st_size if path.suffix == ".gz" else None
+    with gzip.open(path) if packed is not None else path.open("rb") as file:
         while True:
             try:
-                line = file.readline(_MAX_LINE)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                line = file.readline(max_line + 2)
+            except TORN as error:
                 raise errors.TruncatedFileError(
                     f"the compressed file ends early or is damaged ({error}); the last complete "
                     f"line is {number}",
@@ -250,12 +264,15 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
                 ) from None
             if not line:
                 break
+            text = line.rstrip(b"\r\n")
+            if len(text) > max_line:
+                check_line_lengths(path, text, number, max_line)
             number += 1
             if number % _ROWS_AT_ONCE == 0:
-                at = file.fileobj.tell() if path.suffix == ".gz" else file.tell()
+                check_expansion(path, file.tell(), packed)
+                at = file.tell() if packed is None else file.fileobj.tell()
                 advance(at - moved)
                 moved = at
-            text = line.rstrip(b"\r\n")
             if number == 1:
                 text = text.removeprefix(b"\xef\xbb\xbf")
             if not text and not file.peek(1):
@@ -265,8 +282,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
         raise errors.EmptySplitError("the file is empty", file=path, remedy="fetch it again")
 
 
-def parse(path: Path, number: int, line: bytes, ended: bool) -> dict:
-    """The record of a line: JSON, or else a Python literal.
+def parse(
+    path: Path, number: int, line: bytes, ended: bool, max_line: int = MAX_LINE_BYTES
+) -> dict:
+    """The record of a line: JSON, or else a Python literal, which may be a part of max_line long.
 
     Raises:  DataFormatError; TruncatedFileError: the last line, which has no line end.
     """
@@ -275,10 +294,20 @@ def parse(path: Path, number: int, line: bytes, ended: bool) -> dict:
         text = line.decode()
         try:
             record = json.loads(text)
-        except ValueError:
+        except ValueError as error:
+            if len(line) > max_line // _LITERAL:
+                raise errors.DataFormatError(
+                    f"no JSON ({error}), and too long for a Python literal: {len(line):,} bytes",
+                    file=path,
+                    line=number,
+                    expected=f"JSON, or a literal of at most {max_line // _LITERAL:,} bytes",
+                    remedy="correct the row, or allow longer lines with `max_line_mib`",
+                ) from None
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of odd escapes in product texts
                 record = ast.literal_eval(text.strip())
+    except errors.DataError:
+        raise
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
         reason = str(error).splitlines()[0][:60] if str(error) else type(error).__name__
         raise (errors.DataFormatError if ended else errors.TruncatedFileError)(

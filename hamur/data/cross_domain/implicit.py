@@ -23,7 +23,8 @@ from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.cross_domain.tables import check_times, interactions_of, without_repeated
 from hamur.data.schema import Schema, thaw
 from hamur.data.table import Splits, Table
-from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
+from hamur.data.text.bad_rows import MAX_LINE_MIB, SKIP_REMEDY, BadRows, Policy
+from hamur.data.text.lines import text_lines
 from hamur.data.text.reader import Rows
 from hamur.files import read_json
 
@@ -45,6 +46,7 @@ def load_abxi_pair(
     vocabulary: str = "train",
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
+    max_line_mib: int = MAX_LINE_MIB,
 ) -> CrossDomainData:
     """The pair of the two domains of the files in `folder`; source_domain: 0 or 1.
 
@@ -63,7 +65,7 @@ def load_abxi_pair(
         if has_users
         else {}
     )
-    bad_rows = BadRows(path, Policy(on_bad_rows, max_bad_fraction))
+    bad_rows = BadRows(path, Policy(on_bad_rows, max_bad_fraction, max_line_mib))
     rows = check_times(_behaviours(bad_rows, items), "timestamp", "s", bad_rows)
     rows = without_repeated(rows, "user", bad_rows)
     bad_rows.raise_if_any()
@@ -127,16 +129,15 @@ def _items(path: Path) -> dict[str, _Item]:
 def _behaviours(bad_rows: BadRows, items: dict[str, _Item]) -> Rows:
     """user, item (numbers as text) and timestamp of every behaviour; lines: of the users."""
     cells: list[tuple[str, str, int, int]] = []
-    with bad_rows.path.open(encoding="utf-8", errors="replace") as file:
-        for line, text in enumerate(file, 1):
-            user, *behaviours = text.split() or [""]
-            for behaviour in behaviours:
-                item, _, time = behaviour.partition("|")
-                bad_rows.rows_read += 1
-                if item in items and time.isascii() and time.isdigit() and len(time) < 19:
-                    cells.append((user, item, int(time), line))
-                else:
-                    bad_rows.add(line, "bad behaviour", _error(bad_rows.path, line, behaviour))
+    for line, text in text_lines(bad_rows.path, bad_rows.policy.max_line):
+        user, *behaviours = text.split() or [""]
+        for behaviour in behaviours:
+            item, _, time = behaviour.partition("|")
+            bad_rows.rows_read += 1
+            if item in items and time.isascii() and time.isdigit() and len(time) < 19:
+                cells.append((user, item, int(time), line))
+            else:
+                bad_rows.add(line, "bad behaviour", _error(bad_rows.path, line, behaviour))
     user, item, time, line = zip(*cells) if cells else ((), (), (), ())
     columns = {"user": pd.Categorical(user), "item": pd.Categorical(item)}
     return Rows(columns | {"timestamp": np.array(time, np.int64)}, np.array(line, int))

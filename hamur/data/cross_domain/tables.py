@@ -18,7 +18,7 @@ from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.encode import MISSING, Codes, factorise
 from hamur.data.parquet import is_parquet
 from hamur.data.text import checks, reader, times
-from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
+from hamur.data.text.bad_rows import MAX_LINE_MIB, SKIP_REMEDY, BadRows, Policy
 from hamur.data.text.lines import SEPARATORS, FileFormat
 from hamur.data.text.reader import Rows
 
@@ -118,6 +118,7 @@ def load_pair(
     allow_same: bool = False,
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
+    max_line_mib: int = MAX_LINE_MIB,
 ) -> CrossDomainData:
     """The pair of two tables, which name their users alike.
 
@@ -126,7 +127,7 @@ def load_pair(
     Raises:  DataError, of the kind that `hamur.data.errors` names.
     """
     rules = JoinRules(split, split_seed, vocabulary, positive_above)
-    policy = Policy(on_bad_rows, max_bad_fraction)
+    policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)
     paths = [Path(path).expanduser() for path in (source_table, target_table)]
     for path in paths:
         if not (path.is_file() or is_parquet(path)):

@@ -28,7 +28,7 @@ from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.table import Splits
-from hamur.data.text.bad_rows import Policy
+from hamur.data.text.bad_rows import MAX_LINE_MIB, Policy
 
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "ml-1m-sample"
 SPLITS = ("random", "temporal", "user_temporal")
@@ -52,6 +52,7 @@ def load_movielens(
     source_format: str | None = None,
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
+    max_line_mib: int = MAX_LINE_MIB,
     allow_leakage: tuple[str, ...] = (),
     check_statistics: bool = True,
     cache_dir: str | Path | None = None,
@@ -70,7 +71,7 @@ def load_movielens(
         with the public code only.
     source_format: "raw" or "csv", needed where a folder holds both.
     on_bad_rows: "error" stops at the first bad row, "skip" leaves bad rows out and counts them in
-        schema.split["files"].
+        schema.split["files"].  max_line_mib: a longer line of text makes a file unusable.
     check_statistics: a complete official file must have the published counts.
     cache_dir: None is $HAMUR_CACHE or the user's cache folder.
     genres: "first" (default) makes a movie's first genre the field cate_id, "multi" takes all of
@@ -83,7 +84,7 @@ def load_movielens(
         split or "random",
         split_seed,
         fit_on,
-        Policy(on_bad_rows, max_bad_fraction),
+        Policy(on_bad_rows, max_bad_fraction, max_line_mib),
         tuple(allow_leakage),
         check_statistics,
         genres or "first",

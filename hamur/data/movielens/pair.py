@@ -15,7 +15,7 @@ from hamur.data.cross_domain.tables import interactions_of
 from hamur.data.errors import EmptySplitError
 from hamur.data.movielens import releases
 from hamur.data.movielens.load import SAMPLE
-from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.text.bad_rows import MAX_LINE_MIB, BadRows, Policy, counts_by_file
 from hamur.data.text.reader import Rows
 
 
@@ -27,6 +27,7 @@ def load_movielens_pair(
     vocabulary: str = "train",
     on_bad_rows: str = "error",
     max_bad_fraction: float = 0.05,
+    max_line_mib: int = MAX_LINE_MIB,
 ) -> CrossDomainData:
     """MovieLens cut in two by the first genre of the movies: (source, target).
 
@@ -35,7 +36,7 @@ def load_movielens_pair(
     The label is rating > 3.
     Raises:  DataError; EmptySplitError: no rating of a genre.
     """
-    policy = Policy(on_bad_rows, max_bad_fraction)
+    policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)
     source = SAMPLE if path is None else Path(path).expanduser()
     files = releases.find(source)
     release, bad_rows = releases.release_of(files), [BadRows(file, policy) for file in files]
@@ -54,7 +55,7 @@ def load_movielens_pair(
     return join_pair(
         *domains,
         JoinRules(split, split_seed, vocabulary),
-        {"files": {each.path.name: each.counts() for each in bad_rows}},
+        {"files": counts_by_file(bad_rows)},
     )
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hamur.data.errors import DataFormatError, TruncatedFileError
 from hamur.data.streaming.chunks import CHUNK, POINTER, Chunk, batches, column
-from hamur.data.streaming.sources import blocks_of_lines, count_lines
+from hamur.data.streaming.sources import blocks_of_lines
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.checks import first_of_each, without_partner
 from hamur.data.text.reader import Rows
@@ -73,7 +73,7 @@ def read_range(
     longest: dict[str, int] = {}
     with pa.OSFile(str(folder / CHUNK), "wb") as file:
         try:
-            for block in blocks_of_lines(source, start, stop):
+            for block, lines_by_then in blocks_of_lines(source, start, stop, policy.max_line):
                 at_start = start == 0 and lines == 0
                 columns = file_format.parse(block, lines + 1, bad_rows, at_start)
                 if partners is None:
@@ -87,7 +87,7 @@ def read_range(
                     field = name.removesuffix(".ids")
                     longest[field] = max(longest.get(field, 1), length)
                 rows += batch.num_rows
-                lines += count_lines(block)
+                lines = lines_by_then
                 if bad_rows and policy.on_bad_rows == "error":
                     break  # a later line cannot be the first bad one
         except DataFormatError as error:  # of the file, not of a row: no skipping helps

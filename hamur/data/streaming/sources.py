@@ -4,22 +4,21 @@ A plain file can be read in ranges by several processes; a packed one only from 
 """
 
 import gzip
-import itertools
+import stat
+import struct
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from hamur.data.errors import DataFileNotFoundError, TruncatedFileError
+from hamur.data.errors import DataFileNotFoundError, DataFormatError
 from hamur.data.streaming.jobs import advance
-from hamur.data.text.lines import line_blocks
+from hamur.data.text.blocks import TORN, line_blocks, open_text, refuse_damaged
 
 BLOCK_BYTES = 8 << 20
-_TORN = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.ReadError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,11 @@ class Source:
             return [(0, None)]
         total = self.size
         if lines is not None:
+            total = 0
             with self.path.open("rb") as file:
-                total = sum(map(len, itertools.islice(file, lines)))
+                while lines and (piece := file.readline(BLOCK_BYTES)):
+                    total += len(piece)
+                    lines -= piece.endswith(b"\n")
         return [(at, min(at + size, total)) for at in range(0, total, size)] or [(0, None)]
 
     @contextmanager
@@ -75,11 +77,12 @@ class Source:
         """The unpacked bytes.  Raises TruncatedFileError where they end early."""
         with refuse_damaged(self.name), ExitStack() as stack:
             if not self.members:
-                yield stack.enter_context((Path.open if self.plain else gzip.open)(self.path, "rb"))
+                yield stack.enter_context(open_text(self.path))
                 return
-            archive = self._archive(stack)
-            tar = isinstance(archive, tarfile.TarFile)
-            member = (archive.extractfile if tar else archive.open)(self.members[-1])
+            with _refuse_unreadable(self.name):
+                archive = self._archive(stack)
+                tar = isinstance(archive, tarfile.TarFile)
+                member = (archive.extractfile if tar else archive.open)(self.members[-1])
             yield stack.enter_context(member)
 
     def _archive(self, stack: ExitStack) -> tarfile.TarFile | zipfile.ZipFile:
@@ -93,49 +96,82 @@ class Source:
 
 
 @contextmanager
-def refuse_damaged(name: str) -> Iterator[None]:
-    """Raises TruncatedFileError where a packed file cannot be read."""
+def _refuse_unreadable(name: str) -> Iterator[None]:
+    """Raises DataFormatError where an archive cannot be opened for another reason than damage that
+    its library has an error for: it is encrypted, or its header says what cannot be."""
     try:
         yield
-    except _TORN as error:
-        raise TruncatedFileError(
-            f"the compressed file is damaged or ends early ({error})",
+    except (DataFormatError, FileNotFoundError, PermissionError, *TORN):
+        raise
+    except (OSError, ValueError, RuntimeError, LookupError, ArithmeticError, struct.error) as error:
+        raise DataFormatError(
+            f"the archive cannot be read ({(str(error).splitlines() or [repr(error)])[0]})",
             file=name,
-            expected="a complete archive",
-            remedy="fetch the file again and compare its size with the page's",
+            expected="plain files in a .tar.gz or .zip, without a password",
+            remedy="fetch the archive again, or unpack it and pass the folder",
         ) from None
 
 
-def sources_in(folder: Path, needed: Sequence[str] = ()) -> dict[str, Source]:
+def sources_in(folder: Path, names: Collection[str]) -> dict[str, Source]:
     """Base name -> the .csv file in a folder: plain, else .gz, else a member of an archive.
 
-    needed: archives are opened only where one of these is missing.
+    names: of the files that are looked for; archives are opened only where one is missing.
+    Raises:  TruncatedFileError, DataFormatError: an archive that cannot be read, or holds one of
+        these names twice, or as something else than a plain file.
     """
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     plain_last = (p for p in reversed(paths) if p.name.endswith((".csv", ".csv.gz")))
     sources = {path.name.removesuffix(".gz"): Source(path) for path in plain_last}
-    if needed and all(name in sources for name in needed):
+    if all(name in sources for name in names):
         return sources
     for path in paths:
         if path.name.endswith((".tar.gz", ".tgz", ".zip")):
-            with refuse_damaged(str(path)):
-                for members in _members(path):
-                    sources.setdefault(Path(members[-1]).name, Source(path, members))
+            with refuse_damaged(path), _refuse_unreadable(str(path)):
+                sources = _members_of(path, names) | sources
     return sources
 
 
-def _members(path: Path) -> Iterator[tuple[str, ...]]:
+def _members_of(path: Path, names: Collection[str]) -> dict[str, Source]:
+    """Base name -> the member of an archive, for those with these base names."""
+    found: dict[str, Source] = {}
+    for members, plain in _members(path):
+        source, inside = Source(path, members), PurePosixPath(members[-1])
+        if inside.name not in names:
+            continue
+        problem = None if plain else "a folder, a link or a device"
+        if inside.is_absolute() or ".." in inside.parts:
+            problem = "outside of the archive by its path"
+        if inside.name in found:
+            problem = f"in the archive twice, also as {found[inside.name].members[-1]}"
+        if problem:
+            raise DataFormatError(
+                f"the member is {problem}",
+                file=source.name,
+                expected="one plain file of this name",
+                remedy="fetch the archive again, or unpack it and pass the folder",
+            )
+        found[inside.name] = source
+    return found
+
+
+def _members(path: Path) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """The names on the way to each member of an archive, and whether it is a plain file."""
     if path.suffix != ".zip":
         with tarfile.open(path, "r:*") as archive:
-            yield from ((member.name,) for member in archive.getmembers())
+            yield from (((member.name,), member.isfile()) for member in archive)
         return
     with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.endswith(".csv"):
-                yield (name,)
-            elif name.endswith(".zip"):
-                with archive.open(name) as file, zipfile.ZipFile(file) as inner:
-                    yield from ((name, each) for each in inner.namelist() if each.endswith(".csv"))
+        for info in archive.infolist():
+            if info.filename.endswith(".zip"):
+                with archive.open(info) as file, zipfile.ZipFile(file) as inner:
+                    for each in inner.infolist():
+                        yield (info.filename, each.filename), _is_plain(each)
+            else:
+                yield (info.filename,), _is_plain(info)
+
+
+def _is_plain(info: zipfile.ZipInfo) -> bool:
+    return not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16)
 
 
 def take(files: dict[str, Source], names: Sequence[str], folder: Path, remedy: str) -> list[Source]:
@@ -153,26 +189,21 @@ def take(files: dict[str, Source], names: Sequence[str], folder: Path, remedy: s
     return [files[name] for name in names]
 
 
-def count_lines(block: bytes) -> int:
-    """The lines of a block, of which the last may lack its line end."""
-    return block.count(b"\n") + (not block.endswith(b"\n"))
-
-
 def blocks_of_lines(
-    source: Source, start: int = 0, stop: int | None = None, size: int = BLOCK_BYTES
-) -> Iterator[bytes]:
-    """Blocks of the whole lines that begin in [start, stop).
-
-    Without byte order mark and CR; only the file's last line may lack its line end, and one blank
-    line at the end of the file is left out.  Moves the progress of the running job.
-    """
+    source: Source, start: int, stop: int | None, max_line: int
+) -> Iterator[tuple[bytes, int]]:
+    """Blocks of the whole lines that begin in [start, stop), see `line_blocks`, and the lines by
+    then.  Moves the progress of the running job."""
+    packed = None if source.plain else source.path.stat().st_size
     with source.open() as file:
-        read = 0
-        for block, position in line_blocks(file, Path(source.name), size, start, stop):
+        read, path = 0, Path(source.name)
+        for block, position, lines in line_blocks(
+            file, path, BLOCK_BYTES, start, stop, max_line, packed
+        ):
             before, read = read, position - start if source.plain else _packed(file, position)
             advance(read - before)
             if block:
-                yield block
+                yield block, lines
 
 
 def _packed(file: BinaryIO, position: int) -> int:

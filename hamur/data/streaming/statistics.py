@@ -9,7 +9,7 @@ from hamur.data.encode import UNKNOWN
 from hamur.data.schema import Schema
 from hamur.data.splits import SPLITS, fingerprint
 from hamur.data.table import Splits, Table
-from hamur.data.text.bad_rows import BadRows
+from hamur.data.text.bad_rows import BadRows, counts_by_file
 
 
 def statistics(
@@ -30,7 +30,7 @@ def statistics(
         "labels": list(schema.labels),
         "domains": list(schema.domain_names),
         "vocabularies": {spec.name: spec.vocab_size for spec in schema.fields if spec.vocab_size},
-        "files": {each.path.name: each.counts() for each in bad_rows},
+        "files": counts_by_file(bad_rows),
         "splits": {part: _split(table, schema, counted) for part, table in zip(SPLITS, splits)},
     }
 

@@ -4,7 +4,7 @@ import csv
 import gzip
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,8 @@ from hamur.data import errors
 from hamur.data.errors import DataError, DataFormatError
 
 MODES = ("error", "skip")
+MAX_LINE_MIB = 8
+MAX_LINE_BYTES = MAX_LINE_MIB << 20
 LISTED_PER_REASON = 1000
 SHOWN_CHARACTERS = 200
 SKIP_REMEDY = "correct the row, or leave such rows out with `on_bad_rows='skip'`"
@@ -26,14 +28,23 @@ class Policy:
     """on_bad_rows: "error" raises for the first bad row of a file, "skip" leaves bad rows out.
 
     max_fraction: above this share of skipped rows the file counts as unusable all the same.
+    max_line_mib: a longer line of text makes the file unusable.
     """
 
     on_bad_rows: str = "error"
     max_fraction: float = 0.05
+    max_line_mib: int = MAX_LINE_MIB
 
     def __post_init__(self):
         if self.on_bad_rows not in MODES:
             raise ValueError(f"`on_bad_rows` is {self.on_bad_rows!r}; use one of {MODES}")
+        if self.max_line_mib < 1:
+            raise ValueError(f"`max_line_mib` is {self.max_line_mib}; it must be at least 1")
+
+    @property
+    def max_line(self) -> int:
+        """Bytes."""
+        return self.max_line_mib << 20
 
 
 class BadRows:
@@ -138,13 +149,28 @@ class BadRows:
             return {number: _shown(line) for number, line in lines if number in self._errors}
 
 
-def write_bad_rows(path: Path, bad_rows: list[BadRows]) -> None:
+def by_file(bad_rows: Sequence[BadRows]) -> dict[str, BadRows]:
+    """The bad rows by the names of their files, with as many folders as make the names differ."""
+    paths = [each.path for each in bad_rows]
+    for depth in range(1, max((len(path.parts) for path in paths), default=0) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return dict(zip(names, bad_rows)) if paths else {}
+
+
+def counts_by_file(bad_rows: Sequence[BadRows]) -> dict[str, dict]:
+    """The counts of each file, see `by_file`."""
+    return {name: each.counts() for name, each in by_file(bad_rows).items()}
+
+
+def write_bad_rows(path: Path, bad_rows: Sequence[BadRows]) -> None:
     """All listings as CSV: file, line, reason, text."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "line", "reason", "text"])
-        for file_rows in bad_rows:
-            writer.writerows(file_rows.listing())
+        for name, rows in by_file(bad_rows).items():
+            writer.writerows((name, *row) for _, *row in rows.listing())
 
 
 def _shown(line: bytes) -> str:

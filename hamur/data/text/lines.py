@@ -8,19 +8,23 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from hamur.data.errors import DataFormatError, EmptySplitError, TruncatedFileError
-from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
+from hamur.data.text.bad_rows import MAX_LINE_BYTES, SKIP_REMEDY, BadRows
+from hamur.data.text.blocks import (
+    ENCODING_REMEDY,
+    check_line_lengths,
+    checked_begin,
+    line_blocks,
+    open_text,
+)
 
 BLOCK_BYTES = 16 << 20
 SEPARATORS = ("::", ",", "\t", ";", "|")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Stands for a separator of several characters, which a C reader cannot take.
 _UNIT = b"\x1f"
-_ENCODING_REMEDY = "convert the file to UTF-8 (movies.dat: latin-1), or fetch it again"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class FileFormat:
     kinds: column -> kind, for the columns to read.  "int" and "float" are required; "category" is
         a whole number that may be missing; "text" is any text, "code" any text in which 1.0 and 1
         are the same and words like NaN are missing, "id" the same for required names; "time" is a
-        whole number of any unit, or an ISO date or time.
+        whole number of any unit, or an ISO date or time.  Whole numbers may be written as 1.0, and
+        True and False are 1 and 0.
     names: all columns of a file without header; None takes them from the header.
     time_unit: "s", "ms", "us" or "ns" of the times; None: of any, ISO times become seconds.
     separators: column of "text" -> what joins the values of its lists, where it may hold lists.
@@ -52,14 +57,25 @@ class FileFormat:
 
 def read_header(path: Path, separator: str = ",") -> list[str]:
     """The column names in the first line of a text table; a byte order mark is ignored."""
-    with path.open("rb") as file:
-        first = file.readline(1 << 16)
+    with open_text(path) as file:
+        first = file.readline(MAX_LINE_BYTES + 1)
     if not first.strip():
         raise EmptySplitError("the file is empty", file=path, remedy="check how it was made")
-    first = _checked_begin(path, first).rstrip(b"\r\n")
+    check_line_lengths(path, first, 0, MAX_LINE_BYTES)
+    first = checked_begin(path, first).rstrip(b"\r\n")
     if len(separator) > 1:
         return _shown(first).split(separator)
-    return next(csv.reader([_shown(first)], delimiter=separator), [])
+    try:
+        return next(csv.reader([_shown(first)], delimiter=separator), [])
+    except csv.Error:
+        raise DataFormatError(
+            "no header: a column name too long, or a CR in the line",
+            file=path,
+            line=1,
+            value=_shown(first),
+            expected="column names, and LF or CR LF at the end of every line",
+            remedy="write the file again with LF line ends",
+        ) from None
 
 
 def check_header(path: Path, header: list[str], expected: tuple[str, ...]) -> None:
@@ -85,56 +101,28 @@ def check_header(path: Path, header: list[str], expected: tuple[str, ...]) -> No
         )
 
 
-def whole_lines(path: Path, skip_header: bool) -> Iterator[tuple[bytes, int]]:
+def whole_lines(path: Path, skip_header: bool, max_line: int) -> Iterator[tuple[bytes, int]]:
     """Blocks of whole lines, see `line_blocks`, and the number of their first line.
 
-    Raises:  DataFormatError: UTF-16 or NUL bytes.
+    Raises:  DataFormatError: UTF-16 or NUL bytes; a line too long.
     """
-    line = 1
-    with path.open("rb") as file:
-        for block, _ in line_blocks(file, path, BLOCK_BYTES):
-            lines = block.count(b"\n")
+    packed, line = path.stat().st_size if path.suffix == ".gz" else None, 1
+    with open_text(path) as file:
+        blocks = line_blocks(file, path, BLOCK_BYTES, max_line=max_line, packed=packed)
+        for block, _, lines in blocks:
             if line == 1 and skip_header:
                 block = block.partition(b"\n")[2]
             if block:
                 yield block, 2 if line == 1 and skip_header else line
-            line += lines
+            line = lines + 1
 
 
-def line_blocks(
-    file: BinaryIO, path: Path, size: int, start: int = 0, stop: int | None = None
-) -> Iterator[tuple[bytes, int]]:
-    """Blocks of the whole lines that begin in [start, stop), and the position in the file by then.
-
-    Without byte order mark and CR; only the file's last line may lack its line end, and one blank
-    line at the end of the file is left out.  A block may be empty.
-    """
-    position, rest = start, b""
-    if start:
-        file.seek(start - 1)
-        position = start - 1 + len(file.readline())
-    while stop is None or position < stop:
-        wanted = size if stop is None else min(size, stop - position)
-        chunk = file.read(wanted)
-        at_begin, at_end = position == 0, len(chunk) < wanted
-        if len(chunk) == wanted == (stop or 0) - position and not chunk.endswith(b"\n"):
-            chunk += file.readline()  # the last line that begins before `stop`
-        position += len(chunk)
-        if at_begin:
-            chunk = _checked_begin(path, chunk)
-        whole, newline, rest = (rest + chunk).rpartition(b"\n")
-        at_end = at_end or (stop is not None and position >= stop)
-        block, rest = (whole + newline + rest, b"") if at_end else (whole + newline, rest)
-        if b"\r" in block:
-            block = block.replace(b"\r\n", b"\n")
-        if block.endswith(b"\n\n") or block == b"\n":  # is the blank line the last one?
-            if not at_end:
-                block, rest = block[:-1], b"\n" + rest
-            elif not file.read(1):
-                block = block[:-1]
-        yield block, position
-        if at_end:
-            return
+def text_lines(path: Path, max_line: int) -> Iterator[tuple[int, str]]:
+    """(number from 1, text without line end) of every line of a file in UTF-8."""
+    for block, number in whole_lines(path, False, max_line):
+        texts = block.removesuffix(b"\n").split(b"\n")
+        check_encoding(path, block, np.arange(number, number + len(texts)), "utf-8")
+        yield from enumerate((text.decode() for text in texts), number)
 
 
 def check_separator(path: Path, block: bytes, file_format: FileFormat, fields: int) -> None:
@@ -176,8 +164,9 @@ def well_formed(
             remedy="fetch or write the file again",
         )
     for row in np.flatnonzero(wrong):
+        fields = f"{separators[row] + 1 if texts[row] else 0} fields"
         error = DataFormatError(
-            f"{separators[row] + 1 if texts[row] else 0} fields",
+            fields if separators[row] >= 0 else "a quote that does not end with its cell",
             file=bad_rows.path,
             line=int(numbers[row]),
             value=original(row),
@@ -190,17 +179,41 @@ def well_formed(
 
 
 def _separators_per_line(block: bytes, file_format: FileFormat) -> np.ndarray:
-    """Separators outside quotes in every line, (lines,)."""
+    """Separators outside quotes in every line, (lines,); -1: quotes that are not closed in it."""
     data = np.frombuffer(block, np.uint8)
     marks = np.flatnonzero(data == file_format.mark[0])
     ends = np.flatnonzero(data == ord("\n"))
     if not block.endswith(b"\n"):
         ends = np.append(ends, len(data))
-    if file_format.quoted and b'"' in block:
-        # Inside quotes the number of quotes so far is odd; a doubled quote does not change that.
-        quotes = np.flatnonzero(data == ord('"'))
-        marks = marks[np.searchsorted(quotes, marks) % 2 == 0]
-    return np.diff(np.searchsorted(marks, ends), prepend=0)
+    if not file_format.quoted or b'"' not in block:
+        return np.diff(np.searchsorted(marks, ends), prepend=0)
+    quotes = np.flatnonzero(data == ord('"'))
+    line = np.searchsorted(ends, quotes)
+    first = np.searchsorted(line, line)  # of the same line
+    opening = (np.arange(len(quotes)) - first) % 2 == 0
+    # As CSV writers set them: at both ends of a cell, doubled inside.  Then the number of quotes so
+    # far is odd inside a quoted cell and even outside, and even at the end of the line.
+    beside = np.where(opening, quotes - 1, np.minimum(quotes + 1, len(data) - 1))
+    usual = (beside < 0) | (beside == quotes) | np.isin(data[beside], [*file_format.mark, 34, 10])
+    last = np.append(line[1:] != line[:-1], True)
+    odd = np.unique(line[~usual | (last & opening)])
+    closed = quotes[~np.isin(line, odd)]
+    separators = marks[np.searchsorted(closed, marks) % 2 == 0]
+    separators = np.diff(np.searchsorted(separators, ends), prepend=0)
+    starts = np.append(0, ends + 1)
+    for row in odd:
+        text = block[starts[row] : ends[row]].decode("latin-1")
+        separators[row] = _strict_separators(text, file_format.mark.decode())
+    return separators
+
+
+def _strict_separators(text: str, mark: str) -> int:
+    """The separators of a line with unusual quotes; -1: not closed, or followed by text."""
+    try:
+        rows = list(csv.reader([text, ""], delimiter=mark, strict=True))
+    except csv.Error:
+        return -1
+    return len(rows[0]) - 1 if len(rows) == 2 else -1
 
 
 def check_encoding(path: Path, block: bytes, numbers: np.ndarray, encoding: str) -> None:
@@ -216,36 +229,21 @@ def check_encoding(path: Path, block: bytes, numbers: np.ndarray, encoding: str)
             line=int(numbers[block.count(b"\n", 0, error.start)]),
             value=block[error.start : error.start + 1],
             expected=f"{encoding} text",
-            remedy=_ENCODING_REMEDY,
+            remedy=ENCODING_REMEDY,
         ) from None
 
 
-def check_no_nul(path: Path, block: bytes, first_line: int) -> None:
-    """Raises DataFormatError naming the line of a NUL byte."""
-    if b"\0" in block:
-        at = block.index(b"\0")
-        raise DataFormatError(
-            "a NUL byte",
-            file=path,
-            line=first_line + block.count(b"\n", 0, at),
-            expected="plain text",
-            remedy=_ENCODING_REMEDY,
-        )
-
-
-def _checked_begin(path: Path, start: bytes) -> bytes:
-    """The beginning of a file without its byte order mark."""
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise _encoding_error(path, "a UTF-16 byte order mark", 0)
-    if b"\0" in start[:4096]:
-        raise _encoding_error(path, "a NUL byte", start.index(0))
-    return start.removeprefix(_BYTE_ORDER_MARK)
-
-
-def _encoding_error(path: Path, what: str, at: int) -> DataFormatError:
-    return DataFormatError(
-        f"{what} at byte {at}", file=path, expected="plain text", remedy=_ENCODING_REMEDY
-    )
+def check_bytes(path: Path, block: bytes, first_line: int, file_format: FileFormat) -> None:
+    """Raises DataFormatError naming the line of a NUL byte, or of the mark of a long separator."""
+    for byte, name in ((b"\0", "a NUL byte"), (_UNIT, "the control character 0x1F")):
+        if byte in block and (byte != _UNIT or file_format.mark == _UNIT):
+            raise DataFormatError(
+                name,
+                file=path,
+                line=first_line + block.count(b"\n", 0, block.index(byte)),
+                expected="plain text",
+                remedy=ENCODING_REMEDY,
+            )
 
 
 def _raise_separator(path: Path, first: str, separator: str, fields: int) -> None:

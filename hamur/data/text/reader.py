@@ -9,6 +9,8 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from hamur.data.errors import DataValueError, EmptySplitError
 from hamur.data.text import lines as text_lines
 from hamur.data.text import times
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
+from hamur.data.text.blocks import long_line
 from hamur.data.text.lines import FileFormat
 
 MISSING = -1
@@ -25,10 +28,12 @@ MISSING_WORDS = ("", "NA", "NaN", "nan", "null", "NULL", "None", r"\N")
 NAMES = ("id", "text", "code")  # kinds of which cells are names
 _DTYPES = {"int": "int64", "category": "int64", "float": "float64", "time": "int64"}
 _DTYPES |= dict.fromkeys(NAMES, "category")
+MAX_CELL = 1 << 16  # characters of a text
+_WHOLE_NUMBER = r"[+-]?(0*[0-9]{1,19}(\.0*)?|\.0+)"
 _PATTERNS = {
-    "int": r"[1-8]?\d{1,18}(\.0*)?",
-    "category": r"([1-8]?\d{1,18}(\.0*)?)?",
-    "float": r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?",
+    "int": _WHOLE_NUMBER,
+    "category": f"({_WHOLE_NUMBER})?",
+    "float": r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?",
 }
 EXPECTED = {
     "int": "a whole number >= 0",
@@ -37,7 +42,11 @@ EXPECTED = {
     "time": times.EXPECTED,
     "id": "a name: text or a whole number, and not " + ", ".join(MISSING_WORDS[1:]),
 }
-EXPECTED |= dict.fromkeys(("text", "code"), "text, or a number that a float holds exactly")
+_TEXT = f"text of at most {MAX_CELL:,} characters, or a number that a float holds exactly"
+EXPECTED |= dict.fromkeys(("text", "code"), _TEXT)
+_FLAGS = {"True": "1", "TRUE": "1", "true": "1", "False": "0", "FALSE": "0", "false": "0"}
+_SMALL, _EXACT = 1e-8, 2**53
+_EXPONENT = re.compile(rb"[0-9.][eE][+-]?[0-9]")
 
 _TYPE = re.compile(r":(token|float)(_seq)?$")
 _WHOLE = re.compile(r"(-?\d+)\.0*")
@@ -121,7 +130,8 @@ def _blocks(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[
         return
     names = file_format.names or tuple(column_names(path, file_format.separator))
     checked = False
-    for block, first_line in text_lines.whole_lines(path, skip_header=file_format.names is None):
+    skip_header, max_line = file_format.names is None, bad_rows.policy.max_line
+    for block, first_line in text_lines.whole_lines(path, skip_header, max_line):
         if not checked:
             text_lines.check_separator(path, block, file_format, len(names))
             checked = True
@@ -134,7 +144,7 @@ def parse_block(
     block: bytes, first_line: int, file_format: FileFormat, names: Sequence[str], bad_rows: BadRows
 ) -> Rows:
     """The rows of a block of whole lines; those that cannot be used go to `bad_rows`."""
-    text_lines.check_no_nul(bad_rows.path, block, first_line)
+    text_lines.check_bytes(bad_rows.path, block, first_line, file_format)
     block, numbers = text_lines.well_formed(block, first_line, file_format, names, bad_rows)
     text_lines.check_encoding(bad_rows.path, block, numbers, file_format.encoding)
     return _parse(block, numbers, file_format, names, bad_rows)
@@ -157,24 +167,24 @@ def _parse(
         encoding=file_format.encoding,
         na_filter=False,
         skip_blank_lines=False,
+        lineterminator="\n",
+        low_memory=False,
     )
+    kinds = file_format.kinds
     if not block:
-        return Rows({name: _empty(kind) for name, kind in file_format.kinds.items()}, numbers)
-    dtypes = {name: _DTYPES[kind] for name, kind in file_format.kinds.items()}
+        return Rows({name: _empty(kind) for name, kind in kinds.items()}, numbers)
+    # Without a type pandas says what it has read: whole numbers, or what might have lost digits.
+    dtypes = {n: _DTYPES[kind] for n, kind in kinds.items() if _DTYPES[kind] != "int64"}
     try:
-        with np.errstate(invalid="ignore"):  # "inf" where a whole number has to be
-            frame = pd.read_csv(io.BytesIO(block), dtype=dtypes, **reader)
+        frame = pd.read_csv(io.BytesIO(block), dtype=dtypes, **reader)
     except (ValueError, OverflowError):
-        sound = False
-    else:
-        columns = {name: _values(frame[name], kind) for name, kind in file_format.kinds.items()}
-        sound = all(_is_sound(columns[name], kind) for name, kind in file_format.kinds.items())
-    if sound:
-        return Rows(columns, numbers)
+        frame = None
+    doubts = _Doubts(block, file_format.mark)
+    if frame is not None and all(doubts.sound(frame[n], kind) for n, kind in kinds.items()):
+        return Rows({name: _values(frame[name], kind) for name, kind in kinds.items()}, numbers)
     frame = pd.read_csv(io.BytesIO(block), dtype=str, **reader)
     columns = {
-        name: _parse_cells(frame[name], kind, file_format.time_unit)
-        for name, kind in file_format.kinds.items()
+        name: _parse_cells(frame[name], kind, file_format.time_unit) for name, kind in kinds.items()
     }
     return _usable(columns, numbers, file_format, names, bad_rows)
 
@@ -186,7 +196,7 @@ def _empty(kind: str) -> Column:
 def _values(series: pd.Series, kind: str) -> Column:
     if _DTYPES[kind] == "category":
         return series.array
-    return small(series.to_numpy(), kind)
+    return small(series.to_numpy(_DTYPES[kind]), kind)
 
 
 def small(values: np.ndarray, kind: str) -> np.ndarray:
@@ -196,16 +206,62 @@ def small(values: np.ndarray, kind: str) -> np.ndarray:
     )
 
 
-def _is_sound(column: Column, kind: str) -> bool:
-    if _DTYPES[kind] == "category":
-        return True
-    return bool(np.isfinite(column).all() if kind == "float" else (column >= 0).all())
+class _Doubts:
+    """What a block holds that a fast parser may have read otherwise; looked for once at most."""
+
+    def __init__(self, block: bytes, mark: bytes):
+        self.block, self.mark = block, mark
+
+    @cached_property
+    def exponent(self) -> bool:
+        return bool(_EXPONENT.search(self.block))
+
+    @cached_property
+    def long_line(self) -> bool:
+        return long_line(self.block, MAX_CELL) >= 0
+
+    # pandas counts leading zeros among the 17 digits that it looks at; a float32 has 8.
+    @cached_property
+    def small(self) -> bool:
+        return b"." + 8 * b"0" in self.block
+
+    @cached_property
+    def padded(self) -> bool:
+        zeros = 9 * b"0"
+        starts = (self.mark + zeros, b"\n" + zeros)
+        return self.block.startswith(zeros) or any(start in self.block for start in starts)
+
+    @cached_property
+    def zeros(self) -> bool:
+        return 16 * b"0" in self.block
+
+    def sound(self, series: pd.Series, kind: str) -> bool:
+        """Whether the column holds what its text says; if not, a slower reader has to tell."""
+        if _DTYPES[kind] == "category":
+            return not self.long_line or int(series.cat.categories.str.len().max()) <= MAX_CELL
+        values = series.to_numpy()
+        if kind != "float" and values.dtype in (np.int64, bool):
+            return bool((values >= 0).all())
+        if values.dtype != np.float64:
+            return False
+        size = np.abs(values)
+        if kind != "float":
+            whole = (values >= 0) & (size < _EXACT) & (values == np.floor(values))
+            return bool(whole.all()) and not self.exponent
+        least = size.min(initial=np.inf, where=size > 0)
+        return (
+            bool(np.isfinite(size).all())
+            and not self.padded
+            and not (least < _SMALL and self.small)
+            and not (self.zeros and (size == 0).any())
+        )
 
 
 def _parse_cells(texts: pd.Series, kind: str, unit: str | None) -> Cells:
     """A column of a block with a bad or a missing cell."""
     if kind in NAMES:
-        values, right = pd.Categorical(texts.fillna("")), np.ones(len(texts), bool)
+        texts = texts.fillna("")
+        values, right = pd.Categorical(texts), (texts.str.len() <= MAX_CELL).to_numpy(bool)
     else:
         values, right = numbers(texts, kind, unit)
     return Cells(small(values, kind), right, lambda row: texts.iloc[row])
@@ -254,10 +310,14 @@ def numbers(texts: pd.Series, kind: str, unit: str | None) -> tuple[np.ndarray, 
     texts = texts.astype(str).str.strip()
     if kind == "time":
         return times.numbers_of(texts, unit)
+    texts = texts.replace(_FLAGS)
     right = texts.str.fullmatch(_PATTERNS[kind]).to_numpy(bool)
-    texts = texts.where(right, "0").replace("", str(MISSING))
+    texts = texts.where(right, "0")
     if kind != "float":
-        return texts.str.replace(r"\.0*$", "", regex=True).astype(np.int64).to_numpy(), right
+        whole = [int(Decimal(text or MISSING)) for text in texts]
+        fits = [text == "" or 0 <= number < 2**63 for text, number in zip(texts, whole)]
+        whole = [number if fit else 0 for number, fit in zip(whole, fits)]
+        return np.array(whole, np.int64), right & np.array(fits, bool)
     values = texts.astype(np.float64).to_numpy()
     return values, right & np.isfinite(values)  # 1e400 looks like a number and is none
 

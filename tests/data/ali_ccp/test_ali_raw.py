@@ -13,7 +13,7 @@ import pytest
 from hamur.data import load_ali_ccp, synthetic
 from hamur.data.ali_ccp import lines as ali_ccp_lines
 from hamur.data.ali_ccp import raw as ali_ccp_raw
-from hamur.data.ali_ccp.lines import COMMON, SKELETON
+from hamur.data.ali_ccp.lines import SKELETON
 from hamur.data.cache import open_cache
 from hamur.data.detect import DATASETS
 from hamur.data.errors import (
@@ -29,7 +29,6 @@ from hamur.data.streaming.prepare import prepare
 from hamur.data.text.bad_rows import BadRows, Policy
 from tests.support import naive
 from tests.support.caches import assert_same, content
-from tests.support.fuzz import mutated
 from tests.support.lines import get_line, set_line, with_cell
 
 ROWS, TEST_ROWS = 3_000, 1_501
@@ -266,39 +265,6 @@ def test_limit_reads_the_first_rows(raw, tmp_path):
     splits, _, made = prepared(raw, tmp_path / "out", limit_rows=750)
     assert made.stats["files"]["sample_skeleton_train.csv"]["rows_read"] == 750
     assert len(splits.valid) + len(splits.test) == 750
-
-
-@pytest.mark.parametrize("form, name", [(SKELETON, "sample_skeleton"), (COMMON, "common_features")])
-def test_fuzzed_lines_are_rejected_or_read_as_the_naive_reader_reads_them(
-    raw, form, name, num_mutated
-):
-    """Mutated lines of each form: fast and slow path agree with a reader of dictionaries."""
-    rng = random.Random(11)
-    sound = (raw / f"{name}_train.csv").read_bytes().split(b"\n")[:-1]
-    marks = ",\x01\x02\x03._x-+e\r\"' \x00\xff0123456789"
-    lines = [
-        mutated(rng, rng.choice(sound).decode("latin-1"), marks, "\x01").encode("latin-1")
-        for _ in range(num_mutated)
-    ]
-    for start in range(0, len(lines), 50):
-        block = b"".join(line + b"\n" for line in lines[start : start + 50])
-        bad_rows = BadRows(Path("fuzz.csv"), Policy("skip", 1.0))
-        features = ali_ccp_lines.parse(block, form, bad_rows, start + 1)
-        assert len(features) + sum(bad_rows.dropped.values()) == block.count(b"\n")
-        ends = np.cumsum(features.counts)
-        for row, number in enumerate(features.lines):
-            text = lines[number - 1].decode()
-            cells = text.split(",")
-            assert len(cells) == len(form.head) + 1
-            own = slice(ends[row] - features.counts[row], ends[row])
-            read = [
-                (form.fields[f], i, v)
-                for f, i, v in zip(features.field[own], features.ids[own], features.values[own])
-            ]
-            assert read == naive.features(cells[-1])
-            for column, value in zip(form.head, cells):
-                base = 16 if column == "common_feature_index" else 10
-                assert int(features.head[column][row]) == int(value, base)
 
 
 def test_sound_lines_alone_take_the_fast_path_and_agree_with_the_slow_one(raw):

@@ -1,9 +1,6 @@
-"""AliExpress: columns, join, split by page, bad input, mutated lines, the generator."""
+"""AliExpress: columns, join, split by page, bad input, the generator."""
 
 import hashlib
-import math
-import random
-import re
 import shutil
 from collections import Counter
 
@@ -21,10 +18,7 @@ from hamur.data.errors import (
 from hamur.data.splits import last_pages
 from hamur.data.synthetic.aliexpress import make_aliexpress
 from hamur.data.synthetic.signals import expected_auc
-from hamur.data.text import checks, reader
-from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.metrics import label_entropy
-from tests.support.fuzz import mutated
 from tests.support.lines import set_line, with_cell
 
 SIZES = dict(rows=400, test_rows=150, rates=(0.3, 0.1), signal=1.5)
@@ -295,57 +289,6 @@ def test_options_are_checked():
     for wrong in (dict(labels=("conversion",)), dict(encoding="x"), dict(valid_fraction=0.0)):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             load_aliexpress(**wrong)
-
-
-# ---- mutated lines
-
-
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-WHOLE = re.compile(r"\d{1,18}(\.0*)?")
-CATEGORIES = [18, 33, 34, 35, 39, 40, 41]
-
-
-def item_by_hand(line):
-    """(page, categories, numbers, label), or None for what is no usable item row."""
-    row = [cell.strip() for cell in line.split(",")]
-    if len(row) != 49 or not WHOLE.fullmatch(row[0]) or not WHOLE.fullmatch(row[48]):
-        return None
-    if int(float(row[48])) not in (0, 1, 2):
-        return None
-    numbers, categories = [], []
-    for n, cell in enumerate(row[1:48], start=1):
-        if n in CATEGORIES:
-            if cell and not WHOLE.fullmatch(cell):
-                return None
-            categories.append(int(cell.split(".")[0]) if cell else -1)
-        elif not NUMBER.fullmatch(cell) or math.isinf(float(cell)):
-            return None
-        else:
-            numbers.append(np.float32(float(cell)))
-    return int(row[0].split(".")[0]), categories, numbers, int(row[48].split(".")[0])
-
-
-def test_mutated_lines_are_read_rightly_or_left_out(made, tmp_path, num_mutated):
-    rng, lines = random.Random(5), (made[0] / "raw" / "nl_item_train.csv").read_text().splitlines()
-    changed = [mutated(rng, rng.choice(lines), ',,..-+eE0189 \t"x#') for _ in range(num_mutated)]
-    path = tmp_path / "item.csv"
-    path.write_text("".join(line + "\n" for line in changed))
-    bad_rows = BadRows(path, Policy("skip", 1.0))
-    rows = reader.read_rows(path, files.ITEM, bad_rows)
-    rows = checks.allowed(rows, files.ITEM_LABEL, (0, 1, 2), bad_rows)
-    bad_rows.raise_if_any()
-    expected = {n: item_by_hand(line) for n, line in enumerate(changed, start=1)}
-    good = [n for n, row in expected.items() if row is not None]
-    assert rows.lines.tolist() == good and 0.2 < len(good) / num_mutated < 0.9
-    names = [files.ITEM.names[n] for n in CATEGORIES]
-    numbers = [f"item_{n + 1}" for n in range(1, 48) if n not in CATEGORIES]
-    for part, chosen in ((1, names), (2, numbers)):
-        found = np.stack([rows.columns[name] for name in chosen], axis=1)
-        wanted = np.array([expected[n][part] for n in good])
-        assert np.array_equal(found.astype(wanted.dtype), wanted)
-    assert rows.columns["item_1"].tolist() == [expected[n][0] for n in good]
-    counts = bad_rows.counts()
-    assert counts["rows_read"] == num_mutated and counts["rows_kept"] == len(good)
 
 
 # ---- the generator

@@ -1,9 +1,7 @@
-"""Lines of Amazon's files: bad, repeated, torn and mutated ones, and what is never executed."""
+"""Lines of Amazon's files: bad, repeated and torn ones, and what is never executed."""
 
-import ast
 import gzip
 import json
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +10,13 @@ import numpy as np
 import pytest
 
 from hamur.data import load_amazon_pair
-from hamur.data.amazon.reader import GENERATIONS, _meta, _review, parse
 from hamur.data.errors import (
-    DataError,
     DataFormatError,
     DataValueError,
     DuplicateRowError,
     TruncatedFileError,
 )
-from tests.support.amazon_raw import first_asin, lines_of, meta, of_release, reviews, with_field
-from tests.support.fuzz import mutated
+from tests.support.amazon_raw import first_asin, lines_of, meta, reviews, with_field
 from tests.support.lines import set_line
 from tests.support.pair_reference import listed
 
@@ -145,76 +140,6 @@ def test_meta_lines_of_other_items_are_parsed_on_request_only(folder):
     load_amazon_pair(folder)
     with pytest.raises(DataFormatError, match="meta_SynToys"):
         load_amazon_pair(folder, strict_meta=True)
-
-
-def record_by_hand(text):
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError):
-        record = ast.literal_eval(text.strip())
-    assert isinstance(record, dict)
-    return record
-
-
-def check_names(*names):
-    assert all(isinstance(name, str) and 0 < len(name) <= 64 for name in names)
-    assert all(c.isascii() and (c.isalnum() or c in "_.-") for name in names for c in name)
-
-
-# Keys of user, item, rating, time; of the categories; units of a second.
-KEYS = {
-    2014: (("reviewerID", "asin", "overall", "unixReviewTime"), "categories", 1),
-    2018: (("reviewerID", "asin", "overall", "unixReviewTime"), "category", 1),
-    2023: (("user_id", "parent_asin", "rating", "timestamp"), "categories", 1000),
-}
-
-
-def review_by_hand(record, year):
-    keys, _, per_second = KEYS[year]
-    user, item, rating, time = (record[key] for key in keys)
-    check_names(user, item)
-    assert type(rating) in (int, float) and rating in (1, 2, 3, 4, 5)
-    assert type(time) is int and 10**8 <= time // per_second <= 4 * 10**9
-    return user, item, int(rating), time // per_second
-
-
-def meta_by_hand(record, year):
-    (_, item, *_), categories, _ = KEYS[year]
-    paths = record.get(categories, [])
-    paths = paths if year == 2014 else [paths]
-    check_names(record[item])
-    assert type(paths) is list and all(type(path) is list for path in paths)
-    assert all(type(name) is str for path in paths for name in path)
-    return record[item], paths[0][1] if paths and len(paths[0]) > 1 else "others"
-
-
-@pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize("generation", GENERATIONS, ids=lambda each: each.year)
-@pytest.mark.parametrize(
-    ("path_of", "take", "by_hand"),
-    [(reviews, _review, review_by_hand), (meta, _meta, meta_by_hand)],
-)
-def test_mutated_lines_are_read_rightly_or_refused(
-    amazon_generated, num_mutated, generation, path_of, take, by_hand
-):
-    rng, path, year = random.Random(3), path_of(amazon_generated[0]), generation.year
-    lines, refused = lines_of(path)[:200], 0
-    if year != 2014:
-        lines = [json.dumps(of_release(ast.literal_eval(line), year)) for line in lines]
-    cells = ("NaN,", '"1e3",', "'x'", "1393545600,", "[]", "[[]]", "None", "")
-    for number in range(num_mutated):
-        text = mutated(rng, rng.choice(lines), "{}[]'\":,.0-e \\xnNT\u01ff", " ", cells)
-        try:
-            found = take(generation, path, number, parse(path, number, text.encode(), True))
-        except DataError as error:
-            assert error.line == number and "Remedy: " in str(error)
-            found, refused = None, refused + 1
-        try:
-            expected = by_hand(record_by_hand(text), year)
-        except (AssertionError, KeyError, TypeError, ValueError, SyntaxError, MemoryError):
-            expected = None
-        assert found == expected, text
-    assert 0.1 < refused / num_mutated < 0.95
 
 
 @pytest.mark.slow

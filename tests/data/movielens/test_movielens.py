@@ -1,27 +1,18 @@
 """MovieLens: encoding, domains, splits, and the equality of its file formats."""
 
-import math
-import random
-import re
-
 import numpy as np
 import pytest
 
 from hamur.data import load_movielens
 from hamur.data.errors import (
-    DataError,
     DataFileNotFoundError,
     DataFormatError,
     EmptySplitError,
     StatsMismatchError,
 )
-from hamur.data.movielens.releases import CSV_COLUMNS, DOMAIN_OF_AGE, RELEASES
+from hamur.data.movielens.releases import CSV_COLUMNS, DOMAIN_OF_AGE
 from hamur.data.table import Table
-from hamur.data.text import reader
-from hamur.data.text.bad_rows import BadRows, Policy
 from tests.support.caches import assert_same
-from tests.support.fuzz import mutated
-from tests.support.movielens_raw import write_release
 
 FIELDS = ("user_id", "movie_id", "gender", "occupation", "zip", "cate_id", "domain_indicator")
 
@@ -224,66 +215,3 @@ def test_complete_file_with_other_counts_is_refused(movielens_folder, tmp_path, 
     with pytest.raises(StatsMismatchError, match=r"domain 0.*expected.*Remedy"):
         load_movielens(movielens_folder, cache_dir=tmp_path)
     load_movielens(movielens_folder, cache_dir=tmp_path, check_statistics=False)
-
-
-# ---- mutated lines: read as by hand, or left out and named
-
-WHOLE = re.compile(r"\d{1,18}(\.0*)?")
-DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-MARKS = "::||,.-+eE0189 \t\"'xé"
-FILES = [(each, name) for each in RELEASES for name, form in each.formats.items() if form.names]
-
-
-def by_hand(line, file_format):
-    """The cells that are read, by name, or None for a bad line."""
-    cells = line.split(file_format.separator)
-    if len(cells) != len(file_format.names):
-        return None
-    found = {}
-    for name, cell in zip(file_format.names, cells):
-        kind = file_format.kinds.get(name)
-        if kind in ("int", "category"):
-            cell = cell.strip()
-            if kind == "category" and not cell:
-                found[name] = reader.MISSING
-            elif WHOLE.fullmatch(cell):
-                found[name] = int(cell.split(".")[0])
-            else:
-                return None
-        elif kind == "float":
-            cell = cell.strip()
-            if not DECIMAL.fullmatch(cell) or not math.isfinite(float(cell)):
-                return None
-            found[name] = float(cell)
-        elif kind == "text":
-            found[name] = cell
-    return found
-
-
-@pytest.mark.parametrize(("release", "name"), FILES, ids=[name for _, name in FILES])
-def test_mutated_lines_are_read_rightly_or_left_out(
-    movielens_folder, tmp_path, release, name, num_mutated
-):
-    file_format, rng = release.formats[name], random.Random(7)
-    folder = write_release(movielens_folder, tmp_path / "raw", release.name)
-    lines = (folder / name).read_text(encoding=file_format.encoding).splitlines()
-    separator = file_format.separator
-    changed = [mutated(rng, rng.choice(lines), MARKS, separator) for _ in range(num_mutated)]
-    path = tmp_path / name
-    path.write_text("".join(line + "\n" for line in changed), encoding=file_format.encoding)
-    bad_rows = BadRows(path, Policy("skip", 1.0))
-    rows = reader.read_rows(path, file_format, bad_rows)
-    bad_rows.raise_if_any()
-    expected = [by_hand(line, file_format) for line in changed]
-    good = [n for n, cells in enumerate(expected) if cells is not None]
-    assert (rows.lines - 1).tolist() == good and 0.1 < len(good) / num_mutated < 0.9
-    for column in file_format.kinds:
-        assert np.asarray(rows.columns[column]).tolist() == [expected[n][column] for n in good]
-    counts = bad_rows.counts()
-    assert counts["rows_read"] == num_mutated and counts["rows_kept"] == len(good)
-    first = next(n for n, cells in enumerate(expected) if cells is None)
-    strict = BadRows(path, Policy())
-    with pytest.raises(DataError, match="Remedy: ") as caught:
-        reader.read_rows(path, file_format, strict)
-        strict.raise_if_any()
-    assert caught.value.line == first + 1
