@@ -208,6 +208,10 @@ def write_cache(
             files |= write_arrays(temporary, arrays)
         files |= write_arrays(temporary, fitted or {})
         publish(temporary, folder, schema, fingerprint, files, tables, bad_rows, stats)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(folder)) from None  # such as a full disk
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -19,9 +19,12 @@ FORMAT = 3
 CHUNK_BYTES = 1 << 20
 REMEDY = "delete the folder, and load or prepare the source files again"
 _ENTRY = {"bytes": int, "sha256": str, "dtype": str, "shape": [int]}
+_FIELD = {"name": str, "kind": str, "vocab_size": int, "max_len": int, "pool_weight": str}
+_SCHEMA = {"name": str, "fields": [_FIELD], "labels": [str], "domain_names": [str]}
+_SCHEMA |= dict.fromkeys(("domain_field", "group"), (str, type(None))) | {"split": {"rule": str}}
 _MANIFEST = {
     "made_from": dict,
-    "schema": dict,
+    "schema": _SCHEMA,
     "files": {str: _ENTRY},
     "tables": {split: {str: [[(str, [int], type(None))]]} for split in SPLITS},
 }

@@ -38,8 +38,9 @@ class MultiValued:
 
     def __post_init__(self):
         entries = len(self.ids)
-        if not len(self.values) == entries == self.offsets[-1]:
-            raise ValueError(f"{entries} ids, {len(self.values)} values, end {self.offsets[-1]}")
+        begin, end = self.offsets[0], self.offsets[-1]
+        if begin != 0 or not len(self.values) == entries == end:
+            raise ValueError(f"{entries} ids, {len(self.values)} values, end {end} from {begin}")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1 if self.rows is None else len(self.rows)

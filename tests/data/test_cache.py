@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -144,6 +145,18 @@ def test_interrupted_write_leaves_no_cache(movielens_folder, tmp_path, monkeypat
     monkeypatch.setattr("hamur.data.cache.write_array", fail)
     with pytest.raises(OSError, match="disk full"):
         load_movielens(movielens_folder, cache_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_the_folder(movielens_folder, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=f"File too large.*{tmp_path}/ml-1m") as told:
+            load_movielens(movielens_folder, cache_dir=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert_ours(told.value)
     assert list(tmp_path.iterdir()) == []
 
 
