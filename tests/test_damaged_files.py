@@ -22,7 +22,7 @@ from hamur.data.cache import open_cache
 from hamur.data.cross_domain.storage import open_pair
 from hamur.data.streaming.prepare import prepare
 from hamur.files import read_json, write_history, write_json
-from hamur.reporting.compare import load_runs
+from hamur.reporting.compare import RUN, load_runs
 from hamur.same_run import finished
 from hamur.training.checkpoint import (
     load_state,
@@ -128,10 +128,12 @@ def read_pair(folder):
 
 def read_finished(folder):
     content = finished(folder, description())
-    (runs,) = load_runs([folder]).values()
+    ((run,),) = (runs.values() for runs in load_runs([folder]).values())
+    # What a flipped bit makes of the name of the checksum is read by nothing.
+    contents = [{name: each.get(name) for name in ("valid", *RUN)} for each in (content, run)]
     cell = model()
     restore(cell, load_weights(folder / "model.safetensors"))
-    return [content, runs, snapshot(cell), probabilities_of(folder, 9, content)[0]]
+    return [contents, snapshot(cell), probabilities_of(folder, 9, content)[0]]
 
 
 def read_interrupted(folder):

@@ -185,11 +185,11 @@ def load_state(folder):
         return None
     progress = read_json(folder / PROGRESS, _FORM, _BEGIN)
     path = folder / STATE.format(progress["epoch"])
-    if progress.pop("state") != path.name or not path.is_file():
+    if progress["state"] != path.name or not path.is_file():
         problem = f"the state of epoch {progress['epoch']} is not here"
         raise DataFormatError(problem, file=folder / PROGRESS, remedy=_BEGIN)
     arrays, digest = _load(path, _BEGIN)
-    if progress.pop("state_sha256", digest) != digest:  # older ones lack it
+    if progress.get("state_sha256", digest) != digest:  # older ones lack it
         raise DataFormatError(f"not the state that {PROGRESS} names", file=path, remedy=_BEGIN)
     # What a step keeps may be undefined.
     weights = {name: array for name, array in arrays.items() if not name.startswith("step/")}
@@ -198,4 +198,4 @@ def load_state(folder):
     for name, array in arrays.items():
         part, _, key = name.partition("/")
         parts.setdefault(part, {})[key] = array
-    return parts, progress
+    return parts, {name: progress[name] for name in _FORM if name != "state"}
