@@ -5,13 +5,24 @@ shares with a run by `shared`; `hamur.commands.script.from_flags` reads the comm
 """
 
 import dataclasses
+import math
+import numbers
+import os
 import re
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 MIN_STEPS_PER_EPOCH = 16  # a small data set gets smaller batches rather than one step per epoch
 MIN_BATCH_SIZE = 64
+# What a value given in Python or in a JSON file must be, and how the rule is told.
+KINDS = {
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    bool: (numbers.Integral, "true or false"),
+    str: ((str, os.PathLike), "text"),
+}
 
 
 def flag(
@@ -186,12 +197,13 @@ def choose_batch_size(batch_size: int, train_rows: int) -> int:
 
 def check_fields(config) -> None:
     """Replace synonyms of choices; ValueError if a field is not what its flag allows."""
+    types = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if isinstance(value, str) and value in field.metadata["synonyms"]:
             value = field.metadata["synonyms"][value]
             object.__setattr__(config, field.name, value)  # still under construction
-        _check(field, value)
+        _check(field, plain_type(types[field.name]), value)
     if hasattr(config, "device"):
         parse_device(config.device)
 
@@ -207,15 +219,26 @@ def parse_device(text: str) -> tuple[str, int | None]:
     return targets[match[1]], int(match[2]) if match[2] else None
 
 
-def _check(field: dataclasses.Field, value):
+def plain_type(annotation) -> type:
+    """int of `int | None`."""
+    return next(t for t in (*typing.get_args(annotation), annotation) if t is not type(None))
+
+
+def _check(field: dataclasses.Field, plain: type, value):
     if value is None:
         return
     meta, name = field.metadata, f"--{field.name}"
     if meta["choices"] is not None and value not in meta["choices"]:
         raise ValueError(f"{name} is {value!r}; known are {', '.join(meta['choices'])}.")
+    if meta["parse"] is None:
+        kind, expected = KINDS[plain]
+        if not isinstance(value, kind) or (isinstance(value, bool) and plain is not bool):
+            raise ValueError(f"{name} must be {expected}, got {value!r}.")
     if meta["at_least"] is not None and not value >= meta["at_least"]:
         raise ValueError(f"{name} must be at least {meta['at_least']}, got {value}.")
     if meta["above"] is not None and not value > meta["above"]:
         raise ValueError(f"{name} must be greater than {meta['above']}, got {value}.")
     if meta["below"] is not None and not value < meta["below"]:
         raise ValueError(f"{name} must be less than {meta['below']}, got {value}.")
+    if plain is float and not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}.")

@@ -203,25 +203,20 @@ def make_trainer(config: CrossDomainConfig, rows, options: BilevelOptions, files
 
 @contextlib.contextmanager
 def logging_to(path: Path | None, resume: bool) -> Iterator[None]:
-    """Warnings of the package as lines on stderr while the block runs, and all that it logs as
-    lines of a file, logging.txt."""
-    to_terminal = logging.StreamHandler()
-    to_terminal.setFormatter(logging.Formatter("warning: %(message)s"))
-    to_terminal.setLevel(logging.WARNING)
-    handlers, level = [to_terminal], logger.level
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, mode="a" if resume else "w", encoding="utf-8"))
-        logger.setLevel(logging.INFO)
-    for handler in handlers:
-        logger.addHandler(handler)
+    """All that the package logs while the block runs as lines of a file, logging.txt."""
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler, level = logging.FileHandler(path, "a" if resume else "w", "utf-8"), logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
     try:
         yield
     finally:
         logger.setLevel(level)
-        for handler in handlers:
-            logger.removeHandler(handler)
-            handler.close()
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def run_one(config, pair, harmful, place: Place, script: str, in_study: bool = False) -> dict:

@@ -4,7 +4,15 @@ import dataclasses
 from dataclasses import dataclass
 from functools import partial
 
-from hamur.config import RunOptions, data_flag, flag, model_flag, run_flag, shared
+from hamur.config import (
+    RunOptions,
+    data_flag,
+    flag,
+    model_flag,
+    run_flag,
+    shared,
+    training_flag,
+)
 from hamur.files import read_json
 from hamur.training.bilevel.hypergradient import ESTIMATORS
 from hamur.training.bilevel.options import SCOPES, VARIANTS, BilevelOptions
@@ -224,12 +232,17 @@ class CrossDomainConfig(RunOptions):
     patience: int | None = shared(
         "patience",
         None,
-        help="epochs without a better validation AUC before training stops, 0 = never",
+        help="epochs without a better validation result before training stops, 0 = never",
         at_least=0,
     )
     learning_rate: float | None = shared("learning_rate", None)
     batch_size: int = shared("batch_size", 64)
     seed: int = shared("seed", 8)
+    criterion: str = training_flag(
+        "auc",
+        "validation figure that picks the best epoch; rows of one class have a log loss only",
+        choices=("auc", "logloss"),
+    )
     prior_weight: float = lower_flag(1.0, "factor of the source loss", at_least=0)
     detach_weights: bool | None = lower_flag(
         None,

@@ -1,6 +1,7 @@
 """Options of the multi-task script: its flags, what each preset resolves them to, and which flags a
 preset refuses."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -226,9 +227,12 @@ class TaskConfig(RunOptions):
         if text is None:
             return None
         try:
-            return tuple(float(part) for part in text.split(","))
+            values = tuple(float(part) for part in text.split(","))
         except ValueError:
-            raise ValueError(f"--{name} is {text!r}; give numbers such as 1,1.2.") from None
+            values = (math.nan,)
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"--{name} is {text!r}; give numbers such as 1,1.2.")
+        return values
 
     def check_numbers(self, tasks: int) -> None:
         """ValueError for a flag of one number per task that has another number of them."""

@@ -118,9 +118,9 @@ class RankingConfig(RunOptions):
     )
     criterion: str = training_flag(
         "auc",
-        "validation figure that picks the best epoch: over all rows, the mean over domains, or "
-        "the worst domain",
-        choices=("auc", "macro_auc", "worst_auc"),
+        "validation figure that picks the best epoch: the AUC over all rows, the mean over "
+        "domains, or of the worst domain; or the log loss, which rows of one class have too",
+        choices=("auc", "macro_auc", "worst_auc", "logloss"),
     )
     save_predictions: bool = run_flag(
         False, "also write predictions.parquet with the probability of every test row"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hamur import interrupts
-from hamur.config import RunOptions, parse_device
+from hamur.config import RunOptions, parse_device, plain_type
 from hamur.files import write_json
 from hamur.reporting import results
 from hamur.same_run import difference, finished, read_config
@@ -67,7 +67,7 @@ def make_parser(config_class: type, description: str | None, **defaults):
     for field in fields:
         group = groups[field.metadata["group"]]
         default = defaults.get(field.name, field.default)
-        plain = _plain_type(types[field.name])
+        plain = plain_type(types[field.name])
         text = _help(field, default, getattr(config_class, "presets", {}))
         options = dict(dest=field.name, default=default, help=text)
         options |= dict(type=_reader(field, plain), metavar=_metavar(field, plain))
@@ -119,11 +119,6 @@ def _boolean(text: str) -> bool:
     if text not in ("0", "1", "off", "on"):
         raise argparse.ArgumentTypeError(f"takes 0 or 1, got {text!r}")
     return text in ("1", "on")
-
-
-def _plain_type(annotation) -> type:
-    """int of `int | None`."""
-    return next(t for t in (*typing.get_args(annotation), annotation) if t is not type(None))
 
 
 def _metavar(field: dataclasses.Field, plain: type) -> str:
@@ -185,7 +180,8 @@ def command(
     compiles: bool = True,
 ) -> int:
     """Call work(), and turn its errors into one line on stderr; returns the exit code: 0 when
-    results are on disk, 2 for wrong usage or data, 130 after SIGINT (Ctrl-C), 143 after SIGTERM.
+    results are on disk, 2 for wrong usage or data, 3 for a training that diverged, 130 after SIGINT
+    (Ctrl-C), 143 after SIGTERM.
 
     config: its `debug` raises errors with their traceback; texts name its flags, see `as_flags`.
     resume_hint: printed after a signal.  compiles: whether MindSpore may run, see `interrupts.run`.
@@ -199,6 +195,10 @@ def command(
 
     long_format = warnings.formatwarning
     warnings.formatwarning = lambda text, *_, **__: f"warning: {spelled(text)}\n"
+    to_terminal = logging.StreamHandler()
+    to_terminal.setLevel(logging.WARNING)
+    to_terminal.format = lambda record: f"warning: {spelled(record.getMessage())}"
+    logging.getLogger("hamur").addHandler(to_terminal)
     try:
         interrupts.run(work, name, interrupted, compiles)
     except KeyboardInterrupt as stop:
@@ -209,9 +209,10 @@ def command(
             raise
         text = re.sub(r"^\[Errno \d+\] ", "", str(error))  # a number of the operating system
         print(f"{name}: error: {spelled(text)}", file=sys.stderr)
-        return 2
+        return getattr(error, "exit_code", 2)
     finally:
         warnings.formatwarning = long_format
+        logging.getLogger("hamur").removeHandler(to_terminal)
     return 0
 
 
@@ -300,7 +301,8 @@ def train_block(run) -> dict:
         "seconds": round(run.seconds, 3),
         "peak_rss_mib": results.peak_rss_mib(),
     }
-    return block | ({"interrupted": True} if run.interrupted else {})
+    marks = ("interrupted", "worse_than_constant")
+    return block | {name: True for name in marks if getattr(run, name)}
 
 
 def stop_if_interrupted(run) -> None:

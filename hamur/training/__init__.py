@@ -10,6 +10,7 @@ _MODULES = {
     "Adam": "optimizer",
     "BilevelOptions": "bilevel.options",
     "CrossDomainEvaluation": "evaluation",
+    "DivergenceError": "divergence",
     "PreferenceOptions": "preference.step",
     "RankingEvaluation": "evaluation",
     "Run": "trainer",

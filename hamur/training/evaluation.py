@@ -1,5 +1,8 @@
 """What a training measures after each epoch: one object per family of models, made from (model,
-validation table), whose report holds the criterion that picks the best epoch."""
+validation table), whose report holds the criterion that picks the best epoch.
+
+Scores that are not finite are a `DivergenceError` before any metric reads them.
+"""
 
 import logging
 import math
@@ -10,23 +13,26 @@ from scipy.special import logit
 
 from hamur import metrics
 from hamur.metrics import fronts
+from hamur.training.divergence import require_finite
 from hamur.training.prediction import predictor_of
 
 logger = logging.getLogger(__name__)
+LESS_IS_BETTER = ("logloss",)  # of the criteria; of all others more
 SPLIT_FIGURES = ("auc", "logloss", "macro_auc", "worst_auc")
 
 
 class RankingEvaluation:
     """One task, several domains.
 
-    evaluation() -> report, a dict that holds every criterion; larger is better.
+    evaluation() -> report, a dict that holds every criterion.  batch_size: rows per batch of
+    prediction; of what the batch decides for models with batch statistics, see `predict`.
     """
 
-    criteria = ("auc", "macro_auc", "worst_auc")
+    criteria = ("auc", "macro_auc", "worst_auc", "logloss")
 
-    def __init__(self, model, table):
+    def __init__(self, model, table, batch_size=None):
         self.model, self.table = model, table
-        self.predictor = predictor_of(model)
+        self.predictor = predictor_of(model, batch_size)
 
     def report(self, probabilities):
         labels, domain = self.table.labels[:, 0], self.table.domain
@@ -36,13 +42,14 @@ class RankingEvaluation:
         """ValueError if the criterion cannot be computed on this table, whatever the model."""
         report = self.report(np.full(len(self.table), 0.5))
         if report[criterion] is None:
-            raise ValueError(
-                f"the criterion {criterion!r} is undefined on the validation split: "
-                f"{report['reason']}. Choose another split or criterion."
-            )
+            raise undefined(criterion, report["reason"])
 
     def __call__(self):
-        return self.report(self.predictor(self.table))
+        return self.report(finite_scores(self.predictor(self.table)))
+
+    def against_constant(self, report, constant):
+        """(log loss, that of the constant predictor), the latter from `constant_losses` (1,)."""
+        return report["logloss"], float(constant[0])
 
     def figures(self, report):
         """Columns of history.csv."""
@@ -51,7 +58,25 @@ class RankingEvaluation:
 
     def line(self, report, run):
         """Its part of the line that is printed for an epoch."""
-        return f"valid auc {report['auc']:.5f}  logloss {report['logloss']:.5f}"
+        return f"valid auc {auc_text(report['auc'], 5)}  logloss {report['logloss']:.5f}"
+
+
+def auc_text(auc: float | None, digits: int) -> str:
+    return "undefined" if auc is None else f"{auc:.{digits}f}"
+
+
+def undefined(criterion: str, reason: str) -> ValueError:
+    """The error of a criterion that the validation labels do not define."""
+    return ValueError(
+        f"the criterion {criterion!r} is undefined on the validation split: {reason}. Use "
+        "`criterion='logloss'`, or validation rows of both classes."
+    )
+
+
+def finite_scores(scores: np.ndarray) -> np.ndarray:
+    """The scores of validation rows.  Raises DivergenceError where one is not finite."""
+    require_finite("the scores of the validation rows are", scores, "at the end")
+    return scores
 
 
 class TaskEvaluation:
@@ -85,7 +110,7 @@ class TaskEvaluation:
             )
 
     def __call__(self):
-        logits = self.predictor.logits(self.table, self.preferences)
+        logits = finite_scores(self.predictor.logits(self.table, self.preferences))
         labels = self.table.labels
         losses = metrics.normalized_entropy(labels, logits, self.entropy)
         volume = fronts.hypervolume(losses, np.ones(losses.shape[1]))
@@ -98,6 +123,20 @@ class TaskEvaluation:
         if self.aucs_defined:
             report["auc_hypervolume"] = fronts.published_hypervolume(metrics.aucs(labels, logits))
         return report
+
+    def against_constant(self, report, constant):
+        """(log loss, that of the constant predictor): means over the tasks, weighed by `weights`,
+        at the preference where the first is the smallest share of the second.
+
+        A point of a front may give a task up, so the best one speaks for the model.
+        """
+        losses = report["losses"] * self.entropy  # (R, T) in nats
+        weights = np.broadcast_to(self.weights, losses.shape)
+        means = [
+            np.average(np.broadcast_to(x, losses.shape), 1, weights) for x in (losses, constant)
+        ]
+        best = int(np.argmin(means[0] / means[1]))
+        return float(means[0][best]), float(means[1][best])
 
     def figures(self, report):
         row = {name: report[name] for name in self.criteria}
@@ -136,7 +175,7 @@ class CrossDomainEvaluation:
     array}, at most 3 times.  batch_size: rows per batch of prediction.
     """
 
-    criteria = ("auc",)
+    criteria = ("auc", "logloss")
 
     def __init__(
         self, model, candidates, batch_size=None, on_collapse="warn", initial_weights=None
@@ -144,20 +183,28 @@ class CrossDomainEvaluation:
         self.model, self.candidates = model, candidates
         self.row, self.pairs = candidates.pairs(model.schema.num_sparse)
         self.on_collapse, self.initial_weights = on_collapse, initial_weights
+        self.criterion = self.criteria[0]
         self.predictor = predictor_of(model, batch_size)
 
     def check(self, criterion):
-        """Nothing to check: without an AUC, of a split with one class, the first epoch is best."""
+        """ValueError if the criterion cannot be computed on these rows, whatever the model."""
+        self.criterion = criterion
+        if criterion == "auc" and len(np.unique(self.candidates.labels)) < 2:
+            raise undefined(criterion, metrics.ONE_CLASS)
 
     def __call__(self):
-        scores = self.predictor(self.pairs)  # the logits of a saturated one are out of reach
-        logits = logit(np.clip(scores, TINY, 1.0 - TINY))
+        scores = finite_scores(self.predictor(self.pairs))
+        logits = logit(np.clip(scores, TINY, 1.0 - TINY))  # of a saturated one out of reach
         probabilities = self.candidates.means(self.row, scores)
         labels = self.candidates.labels[:, 0]
         auc = metrics.auc(labels, probabilities)
         report = {"auc": None if math.isnan(auc) else auc}
         report |= {"logloss": metrics.log_loss(labels, probabilities)}
         return report | {"spread": float(np.std(logits)) if len(logits) else 0.0}
+
+    def against_constant(self, report, constant):
+        """As of `RankingEvaluation`."""
+        return report["logloss"], float(constant[0])
 
     def check_epoch(self, report, loss, run):
         """Notes in the report whether the model collapsed; returns None, or the weights to begin
@@ -172,7 +219,7 @@ class CrossDomainEvaluation:
             return None
         text = (
             f"the model predicts a constant after epoch {run.epochs} (standard deviation of the "
-            f"logits {spread:.1e}, validation AUC {'undefined' if auc is None else f'{auc:.3f}'})"
+            f"logits {spread:.1e}, validation AUC {auc_text(auc, 3)})"
         )
         if self.on_collapse == "error":
             raise CollapseError(text + "; try another `seed`, or `on_collapse='restart'`.")
@@ -187,5 +234,7 @@ class CrossDomainEvaluation:
         return {"kind": "epoch"} | row | {"collapsed": int(report["collapsed"])}
 
     def line(self, report, run):
-        auc = "undefined" if report["auc"] is None else f"{report['auc']:.6f}"
-        return f"current auc {auc}  best auc {run.best:.6f}  best epoch {run.best_epoch}"
+        text, name, best = f"current auc {auc_text(report['auc'], 6)}", "auc", run.best
+        if self.criterion in LESS_IS_BETTER:
+            text, name, best = f"{text}  logloss {report['logloss']:.6f}", self.criterion, -best
+        return f"{text}  best {name} {best:.6f}  best epoch {run.best_epoch}"

@@ -23,6 +23,8 @@ from hamur.training.checkpoint import (
     save_weights,
     snapshot,
 )
+from hamur.training.divergence import DivergenceError, constant_losses, judge, require_finite
+from hamur.training.evaluation import LESS_IS_BETTER
 from hamur.training.optimizer import Adam
 
 UNDEFINED = -1.0  # criterion of an epoch that has none: only the first such one is the best
@@ -37,7 +39,8 @@ class TrainingLoop:
     updates every second batch.  It may have ``state()``, what resuming needs of it (parameters, or
     an object with ``arrays()`` and ``load(arrays)``); ``counters()``, columns of an epoch's row in
     history.csv; ``records()``, rows before it.
-    Raises:  ValueError: data that cannot be trained or validated on.
+    Raises:  ValueError: data that cannot be trained or validated on; DivergenceError: an epoch left
+        the finite numbers.
     """
 
     def __init__(self, trainer, model, train, valid, run, check_signals):
@@ -51,6 +54,8 @@ class TrainingLoop:
             table.validate(model.schema)
         self.evaluation.check(trainer.criterion)
         self.batches = trainer.batches(model, train, trainer.batch_size, trainer.seed)
+        check_classes(train.labels, model.schema.labels)
+        self.constant = constant_losses(train.labels, valid.labels)
         self.train_rows = len(train)
         self.build()
 
@@ -80,12 +85,17 @@ class TrainingLoop:
         """Train one epoch, validate, and keep the weights if they are the best so far."""
         run, number = self.run, self.run.epochs + 1
         start = time.perf_counter()
-        loss = self.train_epoch(number)
-        seconds = time.perf_counter() - start
-        if self.average is not None and not self.averages:
-            self.average.restart()
-            self.averages = True
-        report = self.validate()
+        try:
+            loss = self.train_epoch(number)
+            seconds = time.perf_counter() - start
+            if self.average is not None and not self.averages:
+                self.average.restart()
+                self.averages = True
+            report = self.validate()
+        except DivergenceError as error:
+            raise DivergenceError(
+                f"diverged: {error} of epoch {number}; lower the learning rate (`learning_rate`)."
+            ) from None
         run.epochs = number
         run.seconds += time.perf_counter() - start
         rate = self.train_rows / seconds
@@ -98,8 +108,9 @@ class TrainingLoop:
         if fresh is not None:
             self.begin_again(fresh)
             return
-        value = report[self.trainer.criterion]
-        value = UNDEFINED if value is None else value
+        self.note_loss(report)
+        value, criterion = report[self.trainer.criterion], self.trainer.criterion
+        value = UNDEFINED if value is None else -value if criterion in LESS_IS_BETTER else value
         if value > run.best:
             run.best, run.best_epoch = value, number
             self.best_weights = self.average.snapshot() if self.averages else snapshot(self.model)
@@ -111,6 +122,14 @@ class TrainingLoop:
         logger.info(line)
         if not self.trainer.quiet:
             print(line, flush=True)
+
+    def note_loss(self, report):
+        """Keeps the lowest validation log loss, where the evaluation tells it."""
+        if hasattr(self.evaluation, "against_constant"):
+            loss, constant = self.evaluation.against_constant(report, self.constant)
+            run = self.run
+            if run.lowest_loss is None or loss < run.lowest_loss:
+                run.lowest_loss, run.constant_loss = loss, constant
 
     def check_epoch(self, report, loss):
         """What the evaluation says of the epoch, where it has such a check: weights to begin again
@@ -124,6 +143,7 @@ class TrainingLoop:
         self.build()
         self.run.restarts += 1
         self.run.epochs, self.run.best_epoch, self.run.best = 0, 0, -math.inf
+        self.run.lowest_loss = None
 
     def train_epoch(self, number):
         """All steps of an epoch; returns the mean of their losses."""
@@ -150,13 +170,13 @@ class TrainingLoop:
                     self.average()
                 bar.update(min(self.batches.batch_rows, self.train_rows - bar.n))
                 if index % 50 == 49 and losses:
-                    bar.set_postfix(loss=f"{float(losses[-1].asnumpy()):.4f}")
+                    last = float(losses[-1].asnumpy())
+                    bar.set_postfix(loss=f"{last:.4f}")
+                    if not math.isfinite(last):
+                        break
         values = np.array([float(loss.asnumpy()) for loss in losses])
-        if not np.isfinite(values).all():
-            step = int(np.argmin(np.isfinite(values)))
-            raise ValueError(
-                f"the loss is not finite in step {step} of epoch {number}; lower the learning rate."
-            )
+        step = int(np.argmin(np.append(np.isfinite(values), False)))
+        require_finite("the loss is", values, f"in step {step}")
         return float(values.mean())
 
     def validate(self):
@@ -235,10 +255,26 @@ class TrainingLoop:
             restore(part, arrays[name], f"{folder} ({name})")
 
     def close(self):
-        """Leave the best weights in the model; returns the Run."""
+        """Leave the best weights in the model; returns the Run.
+
+        Raises:  DivergenceError: they are far worse than a constant prediction.
+        """
+        run = self.run
         restore(self.model, self.best_weights)
         self.model.set_train(False)
-        return self.run
+        if run.lowest_loss is not None and not run.interrupted:
+            run.worse_than_constant = judge(run.lowest_loss, run.constant_loss, run.epochs)
+        return run
+
+
+def check_classes(labels, names):
+    """ValueError: all training rows (N, T) have one class of a label; names it."""
+    for name, low, high in zip(names, labels.min(axis=0), labels.max(axis=0), strict=True):
+        if low == high:
+            raise ValueError(
+                f"one class: all {len(labels):,} training rows have {name!r} {low:g}; use rows of "
+                "both classes."
+            )
 
 
 def table_batches(model, table, batch_size, seed):

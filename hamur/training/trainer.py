@@ -18,7 +18,8 @@ class Run:
     """What a training did.
 
     history: a dict per epoch, and those that the step adds; rows_per_second: of training alone;
-    restarts: how often it began again with other initial weights.
+    restarts: how often it began again with other initial weights; lowest_loss, constant_loss: the
+    lowest validation log loss and that of the constant predictor; worse_than_constant: by `judge`.
     """
 
     history: list = field(default_factory=list)
@@ -29,6 +30,9 @@ class Run:
     rows_per_second: float = 0.0
     restarts: int = 0
     interrupted: bool = False
+    lowest_loss: float | None = None
+    constant_loss: float | None = None
+    worse_than_constant: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Trainer:
     save_dir:  folder for model.safetensors, history.csv and last/, or their places as RunFiles;
         resume: go on from last/.
     Raises:  ValueError: an option out of range; on ``fit``, data that cannot be trained or
-        validated on, or a run to resume that is another one.
+        validated on, or a run to resume that is another one; its kind DivergenceError: losses or
+        scores that are not finite, or a model far worse than a constant prediction.
     """
 
     step: Callable
@@ -89,11 +94,14 @@ class Trainer:
         least |= {"weight_decay": 0, "embedding_decay": 0}
         for name, bound in least.items():
             value = getattr(self, name)
-            if value is not None and not value >= bound:
-                raise ValueError(f"Trainer.{name} must be at least {bound}, got {value}.")
-        if not self.learning_rate > 0:
+            if value is not None and not bound <= value < math.inf:
+                raise ValueError(
+                    f"Trainer.{name} must be at least {bound} and finite, got {value}."
+                )
+        if not 0 < self.learning_rate < math.inf:
             raise ValueError(
-                f"Trainer.learning_rate must be greater than 0, got {self.learning_rate}."
+                "Trainer.learning_rate must be greater than 0 and finite, got "
+                f"{self.learning_rate}."
             )
         if not 0 <= self.averaging < 1:
             raise ValueError(f"Trainer.averaging must lie in [0, 1), got {self.averaging}.")

@@ -136,7 +136,7 @@ def test_resuming_where_nothing_is(tiny_schema, tiny_splits, tmp_path):
         dict(weight_decay=-1e-5),
         dict(embedding_decay=-1.0),
         dict(averaging=1.0),
-        dict(criterion="logloss"),
+        dict(criterion="f1"),
         dict(resume=True),
     ],
     ids=lambda option: next(iter(option)),

@@ -148,6 +148,11 @@ class CrossDomainRows:
         """Training rows."""
         return len(self.train)
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Of the training rows, (N, 1)."""
+        return self.train.labels
+
     def validate(self, schema: Schema) -> None:
         """ValueError where the schema of a model has other fields."""
         if schema.vocab_sizes != tuple(self.sizes[: schema.num_sparse]):

@@ -20,6 +20,7 @@ from hamur.training.bilevel.conet_problem import (
 from hamur.training.bilevel.dev_head import VectorAdam, adam_fit, head_rate, newton_fit
 from hamur.training.bilevel.graphs import BehaviourPerceptron, Features, tensor
 from hamur.training.bilevel.options import BilevelOptions
+from hamur.training.divergence import require_finite
 
 FEATURE_ROWS = 4096  # rows of a pass for the head's features
 CLIP = 10.0
@@ -82,6 +83,8 @@ class UpperLevel:
         """One upper update; its line of history.csv.
 
         lower_loss: L_low of the last lower step; learning_rate: its step, for the head.
+        Raises:  DivergenceError: theta, the head or the weights have left the finite numbers; a
+            hypergradient that has moves nothing, and is counted.
         """
         options, started = self.options, time.perf_counter()
         rng = stream(self.seed, UPPER, self.updates)
@@ -89,8 +92,10 @@ class UpperLevel:
         dev = self.rows.collate(
             dev_rows, self.rows.draw(dev_rows, rng), options.meta_batchsize, histories=False
         )
+        self.check("lower loss is", lower_loss)
         if options.replace:
             self.fit_head(rng, learning_rate)
+            self.check("development head is", self.head)
         fitted = time.perf_counter()
         lower = self.lower_batch(dev_rows, rng)
         # Without second derivatives the weights come with the gradient of phi, at no cost.
@@ -108,6 +113,8 @@ class UpperLevel:
             with_residual=second_order and self.updates % options.residual_every == 0,
         )
         solved = time.perf_counter()
+        self.check("development loss is", problem.dev_loss)
+        self.check("weights of the source behaviours are", problem.source_weights)
         gradient, norm, factor = hypergradient.clipped(result.gradient, CLIP)
         finite = bool(np.isfinite(norm))
         bound = (1.0 - options.start_gain) * self.dev_entropy
@@ -145,6 +152,10 @@ class UpperLevel:
             "phi_seconds": time.perf_counter() - solved,
         }
 
+    def check(self, what: str, values) -> None:
+        """Raises DivergenceError: values of this update that are not finite."""
+        require_finite(f"the {what}", values, f"in upper update {self.updates + 1}")
+
     def lower_batch(self, dev_rows, rng) -> Batch:
         """Training rows of the dev rows' users, or (official) of a fresh shuffle."""
         train, options = self.rows.train, self.options
@@ -178,6 +189,7 @@ class UpperLevel:
             index = self.cyclic(order, options.descent_step * options.meta_batchsize)
         rows = table.take(index)
         features = self.features_of(rows, self.rows.draw(rows, rng))
+        self.check("features of the development head are", features)
         labels = rows.labels[:, 0].astype(np.float64)
         if options.head_fit == "newton":
             self.head = newton_fit(features, labels, self.head, options.head_l2)

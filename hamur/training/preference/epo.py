@@ -16,6 +16,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from scipy.optimize import linprog
 
+from hamur.training.divergence import require_finite
 from hamur.training.preference.objective import COLUMNS, task_losses
 from hamur.training.supervised import tensors
 
@@ -144,6 +145,7 @@ class EpoRule:
         columns = tensors(batch, *COLUMNS)
         grams = [self.cell(*columns, Tensor(r[None], ms.float32)).asnumpy() for r in preferences]
         self.model.set_train(True)
+        require_finite("the gradients of the tasks are", grams, f"before step {number}")
         grams = np.array(grams) / np.outer(self.entropy, self.entropy)
         self.grams.set_data(Tensor(grams.astype(np.float32)))
 

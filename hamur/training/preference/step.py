@@ -15,6 +15,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, ops
 
 from hamur.metrics import fronts
+from hamur.training.divergence import require_finite
 from hamur.training.preference.epo import EpoRule
 from hamur.training.preference.objective import COLUMNS, TaskObjective
 from hamur.training.preference.samplers import FixedSampler, Sampler
@@ -164,6 +165,7 @@ class PreferenceStep:
         self.last = None
         smoothed = self.smoothed.asnumpy().copy()
         normal = losses.asnumpy() / self.entropy
+        require_finite("the losses of the tasks are", normal, "in a step")
         slots = self.sampler.slots(preferences)
         for slot in np.unique(slots):
             new, old = normal[slots == slot].mean(axis=0), smoothed[slot]

@@ -14,6 +14,7 @@ from hamur.training.bilevel.dev_head import head_rate
 from hamur.training.bilevel.graphs import tensor
 from hamur.training.bilevel.upper import UNDECAYED
 from hamur.training.checkpoint import restore, snapshot
+from hamur.training.divergence import DivergenceError
 from tests.support.pairs import Levels, random_pair, random_phi, set_uniform, with_flipped_label
 from tests.support.published_steps import Published
 
@@ -64,15 +65,31 @@ def test_the_learned_common_factor_leaves_its_start(pair):
 def test_a_hypergradient_that_is_not_finite_moves_nothing(pair, monkeypatch):
     levels = Levels(pair, arm="scalar")
     upper, before = levels.upper, snapshot(levels.phi)
-
-    def fit_head(rng, rate):
-        upper.head = np.full(9, np.nan)
-
-    monkeypatch.setattr(upper, "fit_head", fit_head)
+    clipped = hypergradient.clipped
+    monkeypatch.setattr(
+        hypergradient,
+        "clipped",
+        lambda gradient, limit: clipped({n: g * np.nan for n, g in gradient.items()}, limit),
+    )
     assert upper.update(0.5, 0.01)["diverged"] == 1
     for name, value in snapshot(levels.phi).items():
         np.testing.assert_array_equal(value, before[name])
     assert upper.optimizer.steps == 0
+
+
+def test_an_upper_level_that_left_the_finite_numbers_is_told_by_its_place(pair, monkeypatch):
+    levels = Levels(pair, arm="scalar")
+    upper = levels.upper
+    with pytest.raises(DivergenceError, match=r"the lower loss is not finite in upper update 1$"):
+        upper.update(np.inf, 0.01)
+    monkeypatch.setattr(upper, "fit_head", lambda *_: setattr(upper, "head", np.full(9, np.nan)))
+    with pytest.raises(DivergenceError, match="the development head is not finite"):
+        upper.update(0.5, 0.01)
+    monkeypatch.undo()
+    table = levels.model.table
+    table.set_data(Tensor(np.full(table.shape, np.nan, np.float32)))
+    with pytest.raises(DivergenceError, match="the features of the development head are not"):
+        upper.update(0.5, 0.01)
 
 
 def test_phi_waits_until_the_upper_head_explains_its_share(pair):
