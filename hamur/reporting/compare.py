@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hamur.data.errors import DataFormatError
+from hamur.data.errors import DataFileNotFoundError, DataFormatError, no_folder
 from hamur.files import misfit, read_json, write_history, write_text
 from hamur.metrics import protocols
 from hamur.reporting.tables import UNDEFINED, markdown_table
@@ -127,6 +127,11 @@ def load_runs(folders: Sequence[str | Path]) -> Runs:
         splits, which must not be compared.  Rows that are generated anew per seed may differ
         between seeds.
     """
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise DataFileNotFoundError(
+                no_folder(folder), file=folder, remedy="name folders of runs"
+            )
     paths = sorted({path for folder in folders for path in Path(folder).rglob("metrics.json")})
     runs: Runs = {}
     data: dict[tuple, tuple[str, Path]] = {}

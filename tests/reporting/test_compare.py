@@ -149,6 +149,12 @@ def test_no_runs_is_an_error_of_one_line(tmp_path, capsys):
     write_json(tmp_path / "arms" / "metrics.json", {"losses": [0.5]})  # of the front study
     assert compare.main([str(tmp_path)]) == 2
     assert "no metrics.json of a run below" in capsys.readouterr().err
+    for path, words in (
+        (tmp_path / "nowhere", "no such folder"),
+        (__file__, "a file, not a folder"),
+    ):
+        assert compare.main([str(path)]) == 2
+        assert words in capsys.readouterr().err
     assert compare.main([]) == 2
 
 

@@ -117,10 +117,12 @@ def load_ali_ccp(
         options = raw.Options(**{k: v for k, v in values.items() if v is not None})
         loaded = load_raw(raw.DATASET, root, options, allow, cache_dir)
     else:
-        if multi not in (None, "last") or max_len:
+        if multi not in (None, "last"):
             raise ValueError(
-                "`multi='mean'` needs raw files: processed ones hold the last entry of a list"
+                f"`multi={multi!r}` needs raw files: processed ones hold the last entry of a list"
             )
+        if max_len:
+            raise ValueError("`max_len` needs raw files: processed ones hold no lists")
         rules = build_tables.Encoding(
             fit_on, "first", min_count or 1, encoding == "identity", True, allow
         )
