@@ -274,13 +274,15 @@ def publish(
 
 def check_replaceable(folder: Path) -> None:
     """Raises CacheError, with its name, where the folder holds a file that no cache has there."""
+    # os.walk, unlike rglob, goes on where another process removes the folder meanwhile.
+    paths = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
     try:
         named = set(read_json(folder / "schema.json", {"files": dict})["files"])
-    except (OSError, ValueError):  # of a damaged cache: what is where arrays are
-        named = {str(p.relative_to(folder)) for p in folder.glob("**/*.npy")}
+    except (OSError, ValueError):  # of a damaged cache: all arrays
+        named = {str(path.relative_to(folder)) for path in paths if path.suffix == ".npy"}
     named |= {"schema.json", "stats.json", "bad_rows.csv", "COMPLETE"}
-    for path in folder.rglob("*"):
-        if not path.is_dir() and str(path.relative_to(folder)) not in named:
+    for path in paths:
+        if str(path.relative_to(folder)) not in named:
             raise CacheError(
                 "the file is none of the cache that is to be replaced",
                 file=path,

@@ -140,6 +140,16 @@ def test_a_damaged_state_is_one_line(words, tmp_path):
     assert_ours(told.value)
 
 
+def test_a_state_of_an_older_version_is_read(tmp_path):
+    arrays = {f"model/{name}": array for name, array in snapshot(cell(1)).items()}
+    save_file(arrays, tmp_path / "state-2.safetensors")
+    progress = PROGRESS | {"state": "state-2.safetensors"}
+    (tmp_path / "progress.json").write_text(json.dumps(progress))
+    parts, told = load_state(tmp_path)
+    assert_equal_arrays(parts["model"], snapshot(cell(1)))
+    assert told == PROGRESS
+
+
 @contextmanager
 def small_disk(size):
     """No file may grow beyond so many bytes."""
