@@ -113,7 +113,7 @@ class ParetoMixture(MultiTaskModel):
         for name, known in options.items():
             value = getattr(config, name)
             if value not in known:
-                raise ValueError(f"{name} is {value!r}; known are {', '.join(known)}.")
+                raise ValueError(f"`{name}` is {value!r}; known are {', '.join(known)}.")
         self.num_gates = self.num_tasks if config.head == "per_task" else 1
         self.add_experts(rng)
         width, out_dim = self.instance_width, config.expert_dims[-1]

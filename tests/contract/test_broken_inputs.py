@@ -273,7 +273,18 @@ def test_options_that_the_data_or_the_model_do_not_have(name, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", '{"zzz": 1}', '{"learning_rate": NaN}', '{"seed": 1.5}', '{"arm": 3}', "\0"],
+    [
+        "{",
+        "[]",
+        '{"zzz": 1}',
+        '{"epochs": "many"}',
+        '{"embed_dim": [1]}',
+        '{"device": 3}',
+        '{"learning_rate": NaN}',
+        '{"seed": 1.5}',
+        '{"arm": 3}',
+        "\0",
+    ],
 )
 def test_a_file_of_options(text, tmp_path, capsys):
     (tmp_path / "config.json").write_text(text)

@@ -329,7 +329,7 @@ def test_folded_maps_of_the_published_gate_give_the_same_gate(eager):
 
 def test_wrong_choices_are_refused():
     for field in ("head", "gate", "expert_kind", "tower_norm"):
-        with pytest.raises(ValueError, match=f"{field} is 'other'; known are"):
+        with pytest.raises(ValueError, match=f"`{field}` is 'other'; known are"):
             make_model("pomoe", **{field: "other"})
     with pytest.raises(ValueError, match="two tasks built in, the data have 3"):
         make_model("pomoe", "official", tasks=3)

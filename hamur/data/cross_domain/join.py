@@ -44,7 +44,7 @@ class JoinRules:
     def __post_init__(self):
         for name, allowed in (("split", SPLIT_RULES), ("vocabulary", VOCABULARIES)):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; use one of {allowed}")
+                raise ValueError(f"`{name}` is {getattr(self, name)!r}; use one of {allowed}")
 
 
 def join_pair(

@@ -101,7 +101,7 @@ class TableFormat:
                     line=1,
                     column=column,
                     value=", ".join(present),
-                    remedy="name the columns: " + COLUMNS,
+                    remedy=f"name the columns: `columns='{COLUMNS}'`",
                 )
         kinds = {column: _KINDS[role] for role, column in self.roles.items()}
         return FileFormat(kinds, separator, names, time_unit=self.time_unit)
