@@ -190,7 +190,12 @@ def choose_batch_size(batch_size: int, train_rows: int) -> int:
     lowered while a last batch would hold a single row, which has no batch statistics."""
     while batch_size > MIN_BATCH_SIZE and batch_size * MIN_STEPS_PER_EPOCH > train_rows:
         batch_size //= 2
-    while train_rows > batch_size and train_rows % batch_size == 1:
+    return without_single_row(batch_size, train_rows)
+
+
+def without_single_row(batch_size: int, rows: int) -> int:
+    """`batch_size`, lowered while the last batch of the rows would hold a single one."""
+    while rows > batch_size and rows % batch_size == 1:
         batch_size -= 1
     return batch_size
 

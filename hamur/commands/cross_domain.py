@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hamur.commands.cross_domain_config import CrossDomainConfig
-from hamur.commands.cross_domain_data import load
+from hamur.commands.cross_domain_data import check_classes, load
 from hamur.commands.script import (
     command,
     from_flags,
@@ -75,6 +75,7 @@ def run(config: CrossDomainConfig, script: str) -> None:
     runs = plan(config)
     select_device(config.device)
     pair, harmful = load(config)
+    check_classes(pair, tables=bool(config.source_table))
     place = place_of(config, script, config.dataname or pair.target_schema.name)
     if not (config.arms or config.seeds):
         run_one(config, pair, harmful, place, script)

@@ -3,6 +3,7 @@ an ABXI pair, or any two tables."""
 
 import numpy as np
 
+from hamur.data.errors import DataValueError
 from hamur.files import read_numpy
 
 _RULES = ("split", "on_bad_rows", "max_bad_fraction", "max_line_mib")
@@ -71,6 +72,29 @@ def check_negatives(config, why: str) -> None:
             f"{why}: every row would be a positive one. Let unobserved items be negative ones, as "
             "--train_negatives 4, or name a column of ratings, as --columns ...,rating=stars."
         )
+
+
+def check_classes(pair, tables: bool) -> None:
+    """Raises DataValueError where the ratings give the target's training rows one class.
+
+    tables: whether --positive_above moves the bound.
+    """
+    labels, rule = pair.target.train.labels, pair.target_schema.split
+    ratings = rule.get("train_ratings")
+    if ratings is None or labels.min() < labels.max():
+        return
+    (low, high), bound = ratings, rule["positive_above"]
+    remedy = "use rows of both classes"
+    if tables and low < high:
+        remedy = f"give a `positive_above` from {low:g} to below {high:g}"
+    raise DataValueError(
+        f"one class: all {len(labels):,} training rows of {pair.target_schema.domain_names[1]} are "
+        f"{'positive' if labels.all() else 'negative'} ones",
+        column="rating",
+        value=f"{low:g} to {high:g}",
+        expected=f"ratings above {bound:g} and others",
+        remedy=remedy,
+    )
 
 
 def _load_movielens(config, flags, rules):

@@ -24,6 +24,7 @@ from hamur.config import (
     run_flag,
     shared,
     training_flag,
+    without_single_row,
 )
 from hamur.data.table import drop_fields
 from hamur.files import write_json
@@ -181,13 +182,15 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     model = models.RANKING[config.model_name](schema, preset=config.preset, seed=config.init_seed)
     description = results.run_description(config, model.config, script, splits, schema)
     counts = open_run(config, description, model, say)
-    trainer = make_trainer(config, training.supervised_step)
+    batch_size = partial(evaluation_batch, model, config.batch_size)
+    evaluation = partial(training.RankingEvaluation, batch_size=batch_size(splits.valid))
+    trainer = make_trainer(config, training.supervised_step, evaluation=evaluation)
     run = trainer.fit(model, splits.train, splits.valid)
 
     reports, probabilities = {}, {}
     for part in ("valid", "test"):
         table = getattr(splits, part)
-        probabilities[part] = training.predict(model, table)
+        probabilities[part] = training.predict(model, table, batch_size(table))
         reports[part] = metrics.by_group(
             table.labels[:, 0], probabilities[part], table.domain, schema.num_domains
         )
@@ -214,6 +217,12 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     print(tables.metrics_table(reports["test"], schema.domain_names))
     stop_if_interrupted(run)
     return content
+
+
+def evaluation_batch(model, batch_size: int, table) -> int | None:
+    """Rows per batch when this table is scored, None = the predictor's choice: where a score
+    depends on its batch (preset official), that of training, as the public code has it."""
+    return without_single_row(batch_size, len(table)) if model.batch_statistics else None
 
 
 def load_splits(config: RankingConfig, load: Callable) -> tuple:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from hamur.commands.ranking import evaluation_batch
 from hamur.commands.script import select_device, stop_if_interrupted
 from hamur.config import data_flag, model_flag, shared
 from hamur.files import write_history, write_json, write_text
@@ -158,6 +159,7 @@ def run_arm(arm: Arm, config: AblationConfig, splits, schema, seed: int) -> dict
     from hamur import metrics, models, training
 
     model = build(arm, config.backbone, schema, seed)
+    batch_size = partial(evaluation_batch, model, config.batch_size)
     trainer = training.Trainer(
         training.supervised_step,
         epochs=config.epochs,
@@ -166,6 +168,7 @@ def run_arm(arm: Arm, config: AblationConfig, splits, schema, seed: int) -> dict
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         patience=config.patience,
+        evaluation=partial(training.RankingEvaluation, batch_size=batch_size(splits.valid)),
         quiet=True,
     )
     run = trainer.fit(model, splits.train, splits.valid)
@@ -175,7 +178,7 @@ def run_arm(arm: Arm, config: AblationConfig, splits, schema, seed: int) -> dict
     content |= models.parameter_counts(model)
     for part in ("valid", "test"):
         table = getattr(splits, part)
-        probabilities = training.predict(model, table)
+        probabilities = training.predict(model, table, batch_size(table))
         labels = table.labels[:, 0]
         content[part] = metrics.by_group(labels, probabilities, table.domain, schema.num_domains)
     return content

@@ -1,17 +1,26 @@
 """Flags: the public names, clear errors of one line, and --help as documentation."""
 
 import dataclasses
+import math
 import os
+import typing
 import warnings
 from dataclasses import dataclass
 
 import pytest
 
 from hamur.commands import ranking
+from hamur.commands.cross_domain_config import CrossDomainConfig
+from hamur.commands.make_synthetic import SyntheticConfig
+from hamur.commands.multi_task_config import TaskConfig
+from hamur.commands.prepare_data import PrepareConfig
 from hamur.commands.ranking import RankingConfig
-from hamur.commands.script import command, from_flags, make_parser
-from hamur.config import check_fields, flag, parse_device, shared
+from hamur.commands.script import command, from_flags, make_parser, spellings
+from hamur.config import check_fields, flag, parse_device, plain_type, shared
 from hamur.layers import adapter_config
+from hamur.studies.ablation import AblationConfig
+from hamur.studies.fronts import StudyConfig
+from hamur.studies.planted import PlantedConfig
 from tests.support.commands import assert_refused, exit_code
 
 PUBLIC = {
@@ -194,3 +203,57 @@ def test_aliases_switches_and_synonyms(argv, expected):
 def test_what_a_configuration_shares_keeps_the_rules_of_its_flag():
     with pytest.raises(ValueError, match="--epochs must be at least 1, got 0"):
         Options(epochs=0)
+
+
+CONFIGURATIONS = {
+    ranking.RankingConfig: (),
+    TaskConfig: (),
+    CrossDomainConfig: (),
+    PrepareConfig: ("--raw", "x", "--out", "y"),
+    SyntheticConfig: ("--out", "y"),
+    AblationConfig: (),
+    StudyConfig: (),
+    PlantedConfig: (),
+}
+NUMBERS = [
+    (config, field.name, spelling, plain)
+    for config in CONFIGURATIONS
+    for field in dataclasses.fields(config)
+    if (plain := plain_type(typing.get_type_hints(config)[field.name])) in (int, float)
+    for spelling in spellings(field)
+]
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e999"])
+def test_no_numeric_flag_takes_what_is_not_finite(value, capsys):
+    assert len(NUMBERS) > 150
+    for config, name, spelling, _ in NUMBERS:
+        flags = [*CONFIGURATIONS[config], f"{spelling}={value}"]
+        assert_refused(capsys, [f"--{name}"], from_flags, config, flags, "a script")
+
+
+def test_no_number_of_a_configuration_in_python_is_infinite_or_text():
+    for config, name, _, plain in NUMBERS:
+        given = dict(zip(("raw", "out"), CONFIGURATIONS[config][1::2]))
+        if config is SyntheticConfig:
+            given = {"out": "y"}
+        for value in (math.inf, math.nan, "3", True):
+            with pytest.raises(ValueError, match=f"--{name} must be .*, got "):
+                config(**given, **{name: value})
+        if plain is int:
+            with pytest.raises(ValueError, match=f"--{name} must be a whole number, got 2.5"):
+                config(**given, **{name: 2.5})
+
+
+@pytest.mark.parametrize("name", ["dirichlet_alpha", "ideal"])
+@pytest.mark.parametrize("value", ["1,inf", "nan,1", "1,-inf"])
+def test_lists_of_numbers_are_finite_too(name, value):
+    with pytest.raises(ValueError, match=f"--{name} is '{value}'; give numbers such as"):
+        TaskConfig(**{name: value})
+
+
+@pytest.mark.parametrize("content", ['{"lr": Infinity}', '{"lr": NaN}', '{"lr": "fast"}'])
+def test_a_file_of_options_obeys_the_rules_of_the_flags(content, tmp_path):
+    (tmp_path / "options.json").write_text(content)
+    with pytest.raises(ValueError, match=r"--learning_rate must be|options.json"):
+        CrossDomainConfig(config=str(tmp_path / "options.json")).resolved()

@@ -91,6 +91,12 @@ def test_a_run_on_tables_without_ratings_ends_with_both_protocols(wide_tables, t
         (["--sep", ","], ["s.csv:1", "separated by ';'", "what separates them with --sep"]),
         (["--time_unit", "ms", "--train_negatives", "1"], ["no user lacks an item", "t"]),
         (["--time_unit", "ms", "--source_table", "other.csv"], ["0 users in both files"]),
+        (
+            ["--time_unit", "ms", "--positive_above", "4"],
+            ["one class: all 24 training rows of t are negative ones", "column 'rating'", "3 to 4"]
+            + ["give a --positive_above from 3 to below 4"],
+        ),
+        (["--time_unit", "ms", "--positive_above", "1"], ["positive ones", "from 3 to below 4"]),
     ],
 )
 def test_tables_that_make_no_pair_are_told(flags, words, tables, capsys):

@@ -7,14 +7,17 @@ import subprocess
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 
-from hamur import models
+from hamur import models, training
 from hamur.commands.ranking import main
 from hamur.data import load_ali_ccp, load_movielens
+from hamur.models import prediction
 from tests.support import networks
 from tests.support.commands import assert_refused, exit_code
 from tests.support.flags import SCRIPTS
+from tests.support.runs import Drift
 
 TRAIN_KEYS = {"epochs", "best_epoch", "rows_per_second", "seconds", "peak_rss_mib", "parameters"}
 TRAIN_KEYS |= {"embedding_parameters"}
@@ -168,3 +171,28 @@ WRONG = [
 def test_wrong_usage_is_one_line_and_exit_code_2(load, flags, text, folder, capsys):
     assert_refused(capsys, [text], partial(run, load=load), *flags)
     assert not (folder / "runs").exists()
+
+
+def test_official_scores_are_made_in_batches_of_training(
+    tiny_schema, tiny_splits, monkeypatch, folder
+):
+    """They depend on their batch; a last batch of one row has no variance, and is avoided."""
+    sizes = []
+
+    class Recorded(prediction.ShuffledBatches):
+        def __init__(self, table, batch_size, *arguments, **options):
+            sizes.append(batch_size)
+            super().__init__(table, batch_size, *arguments, **options)
+
+    monkeypatch.setattr(prediction, "ShuffledBatches", Recorded)
+    monkeypatch.setattr(training, "supervised_step", Drift())
+    splits = tiny_splits._replace(test=tiny_splits.test.take(np.arange(41)))
+    flags = ["--preset", "official", "--model_name", "mlp_adp", "--epoch", "1", "--quiet"]
+    with pytest.warns(UserWarning, match="depends on the other rows"):
+        assert (
+            exit_code(
+                main, lambda path: (splits, tiny_schema), "x.py", "", [*flags, "--batch_size", "20"]
+            )
+            == 0
+        )
+    assert sizes == [20, 20, 19]  # validation, twice, and test

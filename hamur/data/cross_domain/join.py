@@ -100,6 +100,7 @@ def _described(
         "seed": None if matched.timed else rules.split_seed,
         "vocabulary": rules.vocabulary,
         "positive_above": rules.positive_above,
+        "train_ratings": _range(matched.target.rating, matched.parts[0]),
         "read": {
             "source": len(source),
             "target": len(target),
@@ -108,6 +109,11 @@ def _described(
         },
         "users": matched.counts,
     }
+
+
+def _range(rating: np.ndarray | None, rows: np.ndarray) -> list[float] | None:
+    """The lowest and the largest rating of these rows."""
+    return None if rating is None else [float(rating[rows].min()), float(rating[rows].max())]
 
 
 class _Encoder:
