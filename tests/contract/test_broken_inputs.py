@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hamur import data
 from hamur.commands.script import OPTION
+from hamur.data import detect
 from tests.contract.test_remedies import FLAG
 from tests.support.caches import content
 from tests.support.faults import assert_ours
@@ -111,10 +113,10 @@ def broken(tmp_path_factory) -> list[Path]:
     print("seed", SEED)
     kinds = {"empty": b"", "noise": noise, "nul": bytes(100), "words": b"a,b,c\n1,2,3\n"}
     for names in SETS.values():
-        for kind, data in kinds.items():
+        for kind, filling in kinds.items():
             (folder := root / f"{names[0]}-{kind}").mkdir()
             for name in names:
-                (folder / name).write_bytes(data)
+                (folder / name).write_bytes(filling)
         for name in names:
             (root / f"{names[0]}-folders" / name).mkdir(parents=True)
     (root / "file").write_bytes(b"")
@@ -141,6 +143,22 @@ def test_the_sample_of_another_data_set(name, flags, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+LOADERS = (
+    *("load", "load_ali_ccp", "load_aliexpress", "load_amazon", "load_amazon_pair"),
+    *("load_movielens", "load_scenarios"),
+)
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_loaders_speak_of_arguments(name, broken):
+    """The same in Python, where no text names a flag but after a script."""
+    for path in broken:
+        with pytest.raises((ValueError, OSError)) as error:
+            getattr(detect if name == "load" else data, name)(path)
+        assert_ours(error.value, path)
+        assert not re.search(FLAG, re.sub(r"\w+\.py( --\w+ \w+)+", "", str(error.value)))
+
+
 SMALL = {
     "run_movielens_rank_multi_domain": ("--model_name", "mlp"),
     "run_ali_ccp_ctr_ranking_multi_domain": ("--model_name", "mlp"),
@@ -162,10 +180,10 @@ def test_a_folder_of_results_that_cannot_be_one(name, tmp_path, capsys):
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         assert_refused(capsys, name, *SMALL[name], "--save_dir", folder, "--quiet")
     kinds = RUNS if name == "run_movielens_rank_multi_domain" else ("half",)  # one code for all
-    for kind, data in ((kind, RUNS[kind]) for kind in kinds):
+    for kind in kinds:
         (tmp_path / kind / "last").mkdir(parents=True)
         for file in ("config.json", "metrics.json", "last/progress.json", "model.safetensors"):
-            (tmp_path / kind / file).write_bytes(data)
+            (tmp_path / kind / file).write_bytes(RUNS[kind])
         before = content(tmp_path / kind)
         flags = (*SMALL[name], "--save_dir", tmp_path / kind, "--quiet")
         assert_refused(capsys, name, *flags)
