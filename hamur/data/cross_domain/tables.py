@@ -26,7 +26,7 @@ COLUMNS = "user=user,item=item,rating=rating,timestamp=timestamp"
 NONE = "none"
 UNKNOWN_CATEGORY = "unknown"
 _KINDS = {"user": "id", "item": "id", "rating": "float", "timestamp": "time", "category": "code"}
-_SEPARATOR = re.compile(r"\\t|[\t -~]+")
+_SEPARATOR = re.compile(r"\\t|\t|[ !#-~]+")  # ASCII without quotes and line ends
 _TABS = (".tsv", ".dat", ".inter")
 _MAX_RATINGS = 21  # different ones
 _ASIN = re.compile(r"B0[A-Z0-9]{8}|\d{9}[\dX]")
