@@ -17,11 +17,10 @@ import pyarrow.parquet as pq
 from hamur.data.errors import DataFormatError
 from hamur.data.text import times
 from hamur.data.text.lines import FileFormat
-from hamur.data.text.reader import EXPECTED, MISSING, NAMES, Cells, numbers, small
+from hamur.data.text.reader import EXPECTED, MAX_CELL, MISSING, NAMES, Cells, numbers, small
 
 SUFFIX = ".parquet"
 MAX_ROWS = 2**31  # a small file may hold one value any number of times, or say that it does
-MAX_CHARACTERS = 4096  # of a name
 _BLOCK_ROWS = 1 << 20
 _EXACT = {16: 2**11, 32: 2**24, 64: 2**53}  # bits of a float: whole numbers below are exact
 
@@ -228,7 +227,7 @@ def _names(array: pa.Array, kind: str) -> tuple[pd.Categorical, np.ndarray]:
     elif pa.types.is_boolean(values.type):
         names = np.char.capitalize(names.astype(str))  # as pandas and Python write them
     else:
-        longest = len("9999-12-31") if pa.types.is_date(values.type) else MAX_CHARACTERS
+        longest = len("9999-12-31") if pa.types.is_date(values.type) else MAX_CELL
         right = np.array([len(name) <= longest and "\0" not in name for name in names], bool)
         names[~right] = ""
     return _categorical(codes, names), np.append(right, True)[codes]

@@ -15,7 +15,7 @@ from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import MAX_LINE_MIB, Policy
-from hamur.data.text.reader import column_names
+from hamur.data.text.reader import MISSING_WORDS, column_names
 
 
 def _columns(
@@ -117,7 +117,7 @@ def load_scenarios(
         Split("random", split_seed),
         rules,
         policy,
-        options=dict(split_seed=split_seed)
+        options=dict(split_seed=split_seed, missing=list(MISSING_WORDS))
         | dataclasses.asdict(rules)
         | dataclasses.asdict(policy),
         notes={"encoding": "train"},

@@ -14,7 +14,7 @@ import pytest
 from hamur.data.text import times
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.lines import FileFormat
-from hamur.data.text.reader import MISSING_WORDS, read_rows
+from hamur.data.text.reader import MAX_CELL, MISSING_WORDS, read_rows
 from tests.support.faults import assert_ours
 
 KINDS = dict(user="id", item="id", rating="float", time="time", kind="code", n="category")
@@ -28,7 +28,19 @@ TYPES += [pa.timestamp(unit, zone) for unit in times.UNITS for zone in (None, "U
 TYPES += [pa.dictionary(pa.int32(), held) for held in (pa.string(), pa.int64(), pa.float64())]
 NUMBERS = [2**53, 2**53 + 1, 2**62, -(2**63), 2**31, 0, 1, -1, 1_400_000_000, 4 * 10**18, None]
 FLOATS = [*map(float, NUMBERS[:-1]), 0.5, 1e300, 2047.0, 2049.0, math.nan, math.inf, None]
-TEXTS = [*MISSING_WORDS, "7", "7.0", "007", "-1", "1e3", "1.5", "x" * 5000, "\0", "ü", None]
+TEXTS = [
+    *MISSING_WORDS,
+    "7",
+    "7.0",
+    "007",
+    "-1",
+    "1e3",
+    "1.5",
+    "x" * (MAX_CELL + 1),
+    "\0",
+    "ü",
+    None,
+]
 TEXTS += ["2014-05-13", "2014-05-13T12:00:00Z", "1400000000.5", "99999999999999999999", " 7 "]
 BAD, REFUSED = object(), object()
 
@@ -124,7 +136,7 @@ def by_hand(cell, held, kind):
     text = f"{cell:f}" if isinstance(cell, Decimal) else str(cell)
     if named:
         plain = re.fullmatch(r"(-?\d+)\.0*", text)
-        return BAD if len(text) > 4096 or "\0" in text else plain[1] if plain else text
+        return BAD if len(text) > MAX_CELL or "\0" in text else plain[1] if plain else text
     text = text.strip()
     if kind == "time" and re.fullmatch(r"\d{4}-\d\d-\d\d.*", text):
         return 1_399_939_200 + 43_200 * ("T12" in text)

@@ -1,9 +1,11 @@
 """The four processed CSVs of Scenario-Wise-Rec: columns, domains, what is recognised."""
 
 import csv
+import gzip
 import random
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hamur.data import detect, load_scenarios
@@ -13,6 +15,7 @@ from hamur.data.errors import (
     UnknownDomainError,
 )
 from hamur.data.scenarios import AMAZON_3, DOUBAN, DOUBAN_NUMBERED, KUAIRAND, MIND, SETS
+from tests.support.caches import assert_same
 
 ROWS = 400
 # Of few rows a domain may have one class only.
@@ -114,6 +117,44 @@ def test_douban_by_name_and_by_number_are_the_same_domains(tmp_path):
     for a, b in zip(one, other):
         assert np.array_equal(a.domain, b.domain) and np.array_equal(a.sparse, b.sparse)
     assert schema.fields == again.fields and schema.domain_names == ("book", "music", "movie")
+
+
+def test_packed_and_parquet_files_are_the_same_set(tmp_path):
+    """Read as text: a code of KuaiRand is 1.0 or 1, in Parquet it may be a float with nulls."""
+    rows = write(tmp_path, KUAIRAND)
+    expected, schema = load_scenarios(tmp_path, cache_dir=tmp_path / "c")
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    (packed / "kuairand.csv.gz").write_bytes(
+        gzip.compress((tmp_path / "kuairand.csv").read_bytes())
+    )
+    frame = pd.DataFrame(rows)
+    numbers = [name for name in frame if name not in KUAIRAND.sparse or name.startswith("onehot")]
+    frame[numbers] = frame[numbers].astype(float)
+    frame["tab"] = frame["tab"].astype(int)
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    frame[:150].to_parquet(parts / "0.parquet")
+    frame[150:][frame.columns[::-1]].to_parquet(parts / "1.parquet")
+    frame.to_parquet(tmp_path / "kuairand.parquet")
+    for path in (packed, parts, tmp_path / "kuairand.parquet"):
+        found, again = load_scenarios(path, cache_dir=tmp_path / "c")
+        assert_same(expected, found)
+        assert again.fields == schema.fields
+    assert_same(expected, detect.load(packed, cache_dir=tmp_path / "c")[0])
+
+
+def test_bad_rows_of_parts_are_left_out_and_listed(tmp_path):
+    frame = pd.DataFrame(write(tmp_path, MIND, rows=60))
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    frame.loc[40, "Category"] = "weather"
+    frame[:30].to_parquet(parts / "0.parquet")
+    frame[30:].to_parquet(parts / "1.parquet")
+    with pytest.raises(UnknownDomainError, match=r"parts:41: column 'Category'.*weather"):
+        load_scenarios(parts, cache_dir=tmp_path / "c")
+    _, schema = load_scenarios(parts, on_bad_rows="skip", cache_dir=tmp_path / "c")
+    assert schema.split["files"]["parts"]["dropped"] == {"no domain in Category": 1}
 
 
 def test_unknown_domains_and_headers_are_named(tmp_path):

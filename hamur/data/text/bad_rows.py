@@ -141,7 +141,7 @@ class BadRows:
 
     def _texts(self) -> dict[int, str]:
         """Line -> its beginning, read again; nothing of a Parquet file."""
-        if not self._errors or self.path.suffix == ".parquet":
+        if not self._errors or self.path.is_dir() or self.path.suffix == ".parquet":
             return {}
         opened = gzip.open if self.path.suffix == ".gz" else open
         with self._open() if self._open is not None else opened(self.path, "rb") as file:
