@@ -136,7 +136,10 @@ class HyperAdapter(nn.Cell):
         are sorted by domain). ``embedded`` must tell the domain; if it does not,
         ``domain_embedding_dim`` appends an embedding of it.
     Outputs: (B, H) float32.
-    Raises:  ValueError: sizes < 1 or no tuple; hidden of another width than declared.
+    Raises:  ValueError: sizes < 1 or no tuple; hidden of another width than declared; quotas for
+        another number of domains or rows.  Domain ids are not checked, which would cost a kernel a
+        step and cannot raise in compiled code: one outside 0..D-1 gets domain 0's weights, or fails
+        in the domain embedding.  `Table.validate` checks those of a table.
     """
 
     def __init__(

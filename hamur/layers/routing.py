@@ -92,7 +92,17 @@ def all_rows_layout(layout, num_towers):
 
 
 def make_layout(domain, weight, quotas, num_domains, tower_rows):
-    """The layout of a batch: domain (B,) int32, weight (B,) float32, quotas None or D ints."""
+    """The layout of a batch: domain (B,) int32, weight (B,) float32, quotas None or D ints.
+
+    Raises:  ValueError: quotas for another number of domains or rows.
+    """
+    if quotas is not None:
+        rows = weight.shape[0]
+        if len(quotas) != num_domains or sum(quotas) != rows:
+            raise ValueError(
+                f"quotas are {quotas}, but there are {num_domains} domains and {rows} rows: they "
+                "hold the rows of each domain, in this order, and sum to the rows of the batch."
+            )
     if tower_rows == "all" or quotas is None:
         row, ids = weight.reshape(1, -1), domain.reshape(1, -1)
         own = tuple([row * (ids == d).astype(ms.float32) for d in range(num_domains)])

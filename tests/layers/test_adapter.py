@@ -121,6 +121,14 @@ def test_a_hidden_vector_of_another_width_is_named():
         adapter(hidden, embedded, domain)
 
 
+@pytest.mark.parametrize("quotas", [(4, 5, 2), (12,), (4, 4, 4, 0)])
+def test_quotas_of_another_number_of_rows_or_domains_are_named(quotas):
+    hidden, embedded, domain = adapter_inputs()
+    adapter = HyperAdapter(P, (H,), D, SMALL)
+    with pytest.raises(ValueError, match=r"quotas are \(.*3 domains and 12 rows"):
+        adapter(hidden, embedded, domain, None, quotas)
+
+
 @pytest.mark.parametrize(
     "sizes",
     [
