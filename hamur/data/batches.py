@@ -77,7 +77,7 @@ class DomainBatches:
         int32, weight (R,) float32 and row_id (R,) int64, the position in the table or -1 for a
         filler, with R = batch_rows; of a table with lists also `multi_valued.padded`.
         """
-        return prefetch(_gather(self.table, self._plan(number), self._domain))
+        return prefetch(gather(self.table, self._plan(number), self._domain))
 
     def _plan(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For every step positions (R,) and which of them are real rows, (R,) bool."""
@@ -122,7 +122,7 @@ class ShuffledBatches:
 
     def epoch(self, number: int) -> Iterator[Table]:
         """The batches of one epoch; see DomainBatches.epoch."""
-        return prefetch(_gather(self.table, self._plan(number), None))
+        return prefetch(gather(self.table, self._plan(number), None))
 
     def _plan(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rng = _generator(self.seed, number) if self.shuffle else None
@@ -172,10 +172,11 @@ def prefetch(items: Iterable, depth: int = 2) -> Iterator:
         thread.join()
 
 
-def _gather(
+def gather(
     table: Table, plan: Iterable[tuple[np.ndarray, np.ndarray]], domain: np.ndarray | None
 ) -> Iterator[Table]:
-    """One gather per column and step; no work per row in Python."""
+    """Batches of (positions, which are real rows), as `DomainBatches.epoch` gives; domain: None, or
+    that of every batch.  One gather per column and step; no work per row in Python."""
     sparse, dense, labels, domains = map(
         _view, (table.sparse, table.dense, table.labels, table.domain)
     )

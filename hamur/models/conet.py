@@ -19,7 +19,16 @@ from hamur.layers.cross_connection import cross_towers, single_tower
 from hamur.layers.importance import Importance, initial_phi
 from hamur.layers.parameters import spared, table
 from hamur.layers.primitives import matmul
-from hamur.models.prediction import BATCH_SIZE, Probabilities, open_rows, sigmoid
+from hamur.models.prediction import (
+    BATCH_SIZE,
+    Predictor,
+    Probabilities,
+    Served,
+    equal_pieces,
+    open_rows,
+    pieces,
+    sigmoid,
+)
 from hamur.models.protocol import ServingGraph, parameter_groups
 
 
@@ -88,7 +97,9 @@ class CrossDomainModel(nn.Cell):
 
     def serving_graphs(self):
         inputs = tuple(open_rows() for _ in self.schema.fields)
-        return (ServingGraph(Probabilities(FieldLogits(self)), inputs),)
+        checks = [(size,) for size in self.schema.vocab_sizes]
+        graph = Served(Probabilities(FieldLogits(self)), checks)
+        return (ServingGraph(graph, inputs),)
 
 
 class CoNet(CrossDomainModel):
@@ -215,28 +226,37 @@ class FieldLogits(nn.Cell):
         return self.model(rows, id_mask)[-1]
 
 
-class FieldPredictor:
+class FieldPredictor(Predictor):
     """Predicts tables whose sparse columns are the model's fields, in batches of one shape: of
     batch_size rows, whatever the table, or of BATCH_SIZE at most."""
 
-    takes_preferences = False
+    def make(self, rows):
+        return FieldLogits(self.model)
 
-    def __init__(self, model, batch_size=None):
-        self.cell, self.batch_size = FieldLogits(model), batch_size
-        self.num_fields = model.schema.num_sparse
+    def ready(self, table, preference=None):
+        return self.batch_size is not None
 
     def __call__(self, table, preference=None):
         """Probabilities (N,) float64; of Candidates the means over those of each target row."""
+
+        def plan(rows):
+            return equal_pieces(rows, self.batch_size or min(BATCH_SIZE, max(rows, 1)))
+
+        return self.of_calls(table, plan)
+
+    def any_rows(self, table, preference=None, limit=BATCH_SIZE):
+        return self.of_calls(table, lambda rows: pieces(rows, limit))
+
+    def of_calls(self, table, plan):
         if isinstance(table, Candidates):
-            row, pairs = table.pairs(self.num_fields)
-            return table.means(row, self(pairs))
-        size = self.batch_size or min(BATCH_SIZE, max(len(table), 1))
-        logits = [np.zeros(0, np.float32)]
-        for start in range(0, len(table), size):
-            index = np.arange(start, start + size) % len(table)  # the last batch is filled up
+            row, pairs = table.pairs(self.model.schema.num_sparse)
+            return table.means(row, self.of_calls(pairs, plan))
+        logits = np.empty(len(table), np.float32)
+        for index, real in plan(len(table)):
             ids = np.asarray(table.sparse).take(index, axis=0).astype(np.int32)
-            logits.append(self.cell(*map(Tensor, ids.T.copy())).asnumpy())
-        return sigmoid(np.concatenate(logits)[: len(table)])
+            out = self.cell(len(index))(*map(Tensor, ids.T.copy())).asnumpy()
+            logits[index[real]] = out[real]
+        return sigmoid(logits)
 
 
 def embed(table, ids, id_mask, zero_padding):

@@ -1,5 +1,6 @@
-"""One pass of a ranking or cross-domain model over a table, and the graphs that serve them."""
+"""One pass of a model over a table, that of the ranking models, and the graphs that serve them."""
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,23 +9,33 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from hamur.data.batches import DomainBatches, ShuffledBatches
+from hamur.data.batches import DomainBatches, ShuffledBatches, gather
 from hamur.interrupts import keyboard
 from hamur.models.protocol import ServingGraph
 
 BATCH_SIZE = 16384
+# Rows of a call for any table: half the graphs of powers of two, and by `pieces` as few spare rows.
+SIZES = (1, 4, 16, 64, 256, 1024, 4096)
+LARGE = 2**20  # rows whose own composition is worth the seconds of compiling for it
+KEPT = 32  # compiled graphs of a predictor
+_one_at_a_time = threading.RLock()
 
 
 @contextmanager
 def graph_mode() -> Iterator[None]:
-    """Compile what runs inside: MindSpore starts uncompiled, where a step takes far longer."""
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.GRAPH_MODE)
-    try:
-        with keyboard():
-            yield
-    finally:
-        ms.set_context(mode=before)
+    """Compile what runs inside: MindSpore starts uncompiled, where a step takes far longer.
+
+    One thread at a time is inside, the others wait: MindSpore's mode is that of the process, and
+    compiled cells called from two threads at once crash it.
+    """
+    with _one_at_a_time:
+        before = ms.get_context("mode")
+        ms.set_context(mode=ms.GRAPH_MODE)
+        try:
+            with keyboard():
+                yield
+        finally:
+            ms.set_context(mode=before)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -38,8 +49,25 @@ def open_rows(shape=(), dtype=ms.int32) -> Tensor:
     return Tensor(shape=(None, *shape), dtype=dtype)
 
 
+def pieces(rows, limit=BATCH_SIZE):
+    """Calls that cover a table of so many rows with SIZES, at most limit unless that is below 1:
+    positions (size,) in the table and which are real rows, the last call being filled up."""
+    start, sizes = 0, [size for size in SIZES if size <= max(limit, 1)]
+    while start < rows:
+        size = next((size for size in sizes if rows - start <= 2 * size), sizes[-1])
+        yield from equal_pieces(rows, size, start, start + size)
+        start += size
+
+
+def equal_pieces(rows, size, start=0, end=None):
+    """The same in calls of one size, over rows start to end of the table."""
+    for begin in range(start, rows if end is None else end, size):
+        positions = np.arange(begin, begin + size)
+        yield positions % rows, positions < rows
+
+
 class Probabilities(nn.Cell):
-    """The sigmoid of a cell's logits, for serving."""
+    """The sigmoid of a cell's logits."""
 
     def __init__(self, cell):
         super().__init__(auto_prefix=False)
@@ -47,6 +75,70 @@ class Probabilities(nn.Cell):
 
     def construct(self, *inputs):
         return ops.sigmoid(self.cell(*inputs))
+
+
+class Served(nn.Cell):
+    """A cell for inputs that nobody has checked: no value makes it fail (a graph that failed once
+    may fail again) or score a row as another one.
+
+    checks: for each of the first inputs vocabulary sizes, where it holds ids: those outside read as
+        0, 'unknown'; a number D, where it holds domain ids: NaN outside 0..D-1; None, where it
+        holds numbers: NaN where one is not finite (ReLU and sigmoid make finite values of NaN).
+    """
+
+    def __init__(self, cell, checks):
+        super().__init__(auto_prefix=False)
+        self.cell = cell
+        kinds = {tuple: "ids", list: "ids", int: "domain", type(None): "numbers"}
+        self.kinds = tuple(kinds[type(check)] for check in checks)
+        self.sizes = tuple(Tensor(np.asarray(check or 1, np.int32)) for check in checks)
+        self.nan = Tensor(np.float32(np.nan))
+
+    def construct(self, *inputs):
+        known, good = (), True
+        for place in range(len(self.kinds)):
+            values, kind, sizes = inputs[place], self.kinds[place], self.sizes[place]
+            if kind == "numbers":
+                good = ops.logical_and(good, ops.isfinite(values).all(axis=1))
+            else:
+                inside = ops.logical_and(values >= 0, values < sizes)
+                if kind == "ids":
+                    values = ops.select(inside, values, ops.zeros_like(values))
+                else:
+                    good = ops.logical_and(good, inside)
+            known = known + (values,)
+        scores = self.cell(*known, *inputs[len(self.kinds) :])
+        if "numbers" not in self.kinds and "domain" not in self.kinds:
+            return scores
+        good = good.reshape((-1,) + (1,) * (scores.ndim - 1))
+        return ops.where(good, scores, self.nan)
+
+
+class Predictor:
+    """What every predictor shares: two ways over a table, and the graphs compiled for them.
+
+    predictor(table, preference) -> probabilities: in large calls compiled for the table's rows and
+        domains; for a table that is scored again and again, as at validation.
+    any_rows(table, preference, limit): the same in calls of SIZES rows, at most limit: whatever the
+        table, the same few graphs.
+    ready(table, preference): whether the first way is compiled for tables like this one, or worth
+        it.
+    make(*key): a new cell for one shape of inputs.
+    """
+
+    takes_preferences = False
+
+    def __init__(self, model, batch_size=None):
+        self.model, self.batch_size = model, batch_size
+        self.compiled = {}
+
+    def cell(self, *key):
+        """The cell of one shape; with the last of it that is KEPT shapes ago goes its graph."""
+        cell = self.compiled.pop(key) if key in self.compiled else self.make(*key)
+        self.compiled[key] = cell  # the last one used stands last
+        while len(self.compiled) > KEPT:
+            del self.compiled[next(iter(self.compiled))]
+        return cell
 
 
 class Forward(nn.Cell):
@@ -65,33 +157,38 @@ class Forward(nn.Cell):
         return self.model(sparse, dense, domain, weight, self.quotas, (), multi_ids, multi_weight)
 
 
-class RankingPredictor:
-    """Predicts tables with one model; compiled forms are kept, so that later passes are fast.
+class RankingPredictor(Predictor):
+    """Predicts tables with one ranking model.
 
-    Rows are brought into batches of fixed quotas per domain (each row computes its own tower only)
-    and the result into the table's order.  With ``norm_inference="batch"`` a score depends on the
-    rows of its batch: batches then follow the table's order, and a warning is given once.
+    A whole table is brought into batches of fixed quotas per domain (each row computes its own
+    tower only) and the result into the table's order; in `any_rows` every row passes all towers.
+    With ``norm_inference="batch"`` a score depends on the rows of its batch: batches then follow
+    the table's order, whatever its size, and a warning is given once.
     """
 
-    takes_preferences = False
-
     def __init__(self, model, batch_size=None):
-        self.model, self.batch_size = model, batch_size or BATCH_SIZE
-        self.compiled = {}
+        super().__init__(model, batch_size or BATCH_SIZE)
         self.quotas = None
         self.warned = False
+
+    def make(self, quotas, rows):
+        return Forward(self.model, quotas)
 
     def batches(self, table):
         """The table in batches whose composition is compiled already, where it fits one."""
         if self.model.batch_statistics:
             self.check_batch_statistics(len(table))
             return ShuffledBatches(table, self.batch_size, 0, shuffle=False)
-        domains = self.model.schema.num_domains
-        batches = DomainBatches(table, self.batch_size, 0, shuffle=False, num_domains=domains)
+        batches = self.by_domain(table)
         if self.quotas is not None and self.fits(batches):
             return DomainBatches(table, self.batch_size, 0, quotas=self.quotas, shuffle=False)
         self.quotas = batches.quotas
         return batches
+
+    def by_domain(self, table):
+        """Batches of the table's own composition."""
+        domains = self.model.schema.num_domains
+        return DomainBatches(table, self.batch_size, 0, shuffle=False, num_domains=domains)
 
     def fits(self, batches):
         """Whether the quotas of the last table serve this one with a quarter more rows or, unless
@@ -126,24 +223,37 @@ class RankingPredictor:
                 stacklevel=4,
             )
 
+    def ready(self, table, preference=None):
+        if self.model.batch_statistics or len(table) >= LARGE:
+            return True
+        if self.quotas is None or not len(table):
+            return False
+        return self.fits(self.by_domain(table))
+
+    def __call__(self, table, preference=None):
+        """Probabilities (N,) float64 in the table's order."""
+        return sigmoid(self.logits(table))
+
+    def any_rows(self, table, preference=None, limit=BATCH_SIZE):
+        plan = pieces(len(table), limit)
+        return sigmoid(self.of_calls(table, gather(table, plan, None), None))
+
     def logits(self, table):
-        """(N,) float32 logits in the table's order."""
+        """(N,) float32 logits of the whole table, in its order."""
         batches = self.batches(table)
-        forward = self.compiled.get(batches.quotas)
-        if forward is None:
-            forward = self.compiled[batches.quotas] = Forward(self.model, batches.quotas)
-        forward.set_train(False)
+        return self.of_calls(table, batches.epoch(0), batches.quotas)
+
+    def of_calls(self, table, batches, quotas):
+        self.model.set_train(False)
         logits = np.empty(len(table), np.float32)
-        for batch in batches.epoch(0):
+        for batch in batches:
+            columns = batch.sparse, batch.dense, batch.domain
             lists = map(Tensor, batch.padded) if batch.padded else (None, None)
-            columns = map(Tensor, (batch.sparse, batch.dense, batch.domain))
-            out = forward(*columns, *lists, Tensor(batch.weight)).asnumpy()
+            forward = self.cell(quotas, len(batch))
+            out = forward(*map(Tensor, columns), *lists, Tensor(batch.weight)).asnumpy()
             real = batch.row_id >= 0
             logits[batch.row_id[real]] = out[real]
         return logits
-
-    def __call__(self, table, preference=None):
-        return sigmoid(self.logits(table))
 
 
 def ranking_graph(model) -> ServingGraph:
@@ -159,7 +269,9 @@ def ranking_graph(model) -> ServingGraph:
     inputs = (
         open_rows((schema.num_sparse,)), open_rows((schema.num_dense,), ms.float32), open_rows(),
     )  # fmt: skip
+    checks = (schema.vocab_sizes, None, schema.num_domains)
     if schema.multi:
-        shape = (sum(spec.max_len for spec in schema.multi),)
+        lists = [spec.vocab_size for spec in schema.multi for _ in range(spec.max_len)]
+        shape, checks = (len(lists),), (*checks, lists, None)
         inputs += (open_rows(shape), open_rows(shape, ms.float32))
-    return ServingGraph(Probabilities(Forward(model)), inputs)
+    return ServingGraph(Served(Probabilities(Forward(model)), checks), inputs)

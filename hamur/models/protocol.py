@@ -43,7 +43,7 @@ class Model(Protocol):
         """The trainable parameters, each in one group."""
 
     def predictor(self, batch_size: int | None = None) -> Callable:
-        """What ``predict`` calls: predictor(table, preference or None) -> probabilities."""
+        """What ``predict`` calls, see `hamur.models.prediction.Predictor`."""
 
     def serving_graphs(self) -> tuple[ServingGraph, ...]:
         """What ``export`` writes.  Raises ValueError for a model whose scores cannot be served."""

@@ -9,13 +9,21 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.data.batches import prefetch
 from hamur.layers.preference import check_preference
-from hamur.models.prediction import Probabilities, open_rows
+from hamur.models.prediction import (
+    Predictor,
+    Probabilities,
+    Served,
+    equal_pieces,
+    open_rows,
+    pieces,
+)
 from hamur.models.protocol import ServingGraph
 
 BATCH_SIZE = 4096
 POINTS = 2**14  # rows times preferences of a call, 3 KiB of memory each
 EXPERT_ROWS = 1024  # rows of a call of the experts alone
 BLOCK = 32  # preferences that share one pass; their hidden units live at the same time
+NUMBERS = (1, 8, BLOCK)  # of preferences, in the calls for any table
 MEMORY_MAP_BYTES = 2**30
 
 
@@ -97,21 +105,20 @@ def call_rows(limit, preferences):
     return min(rows, limit)
 
 
-class TaskPredictor:
+class TaskPredictor(Predictor):
     """Predicts tables with one multi-task model, a batch in one call per block of preferences."""
 
     def __init__(self, model, batch_size=None):
-        self.model, self.batch_size = model, batch_size or BATCH_SIZE
+        super().__init__(model, batch_size or BATCH_SIZE)
         self.takes_preferences = model.takes_preferences
         self.rows = {}  # of a batch, by the number of preferences that share it
-        self.add_cells()
 
-    def add_cells(self):
-        self.cell = TaskForward(self.model)
+    def make(self, rows, preferences):
+        return TaskForward(self.model)
 
     def prepare(self):
         """Before a pass."""
-        self.cell.set_train(False)
+        self.model.set_train(False)
 
     def read(self, preferences):
         """The last input of the forward pass, from preferences (R, T) float32."""
@@ -125,28 +132,41 @@ class TaskPredictor:
         """Yields (first row, first preference, logits (B, R, T)) of (start, block) pairs."""
         inputs = Tensor(sparse), Tensor(dense)
         for start, block in blocks:
-            yield 0, start, self.cell(*inputs, block).asnumpy()
+            yield 0, start, self.cell(len(sparse), len(block))(*inputs, block).asnumpy()
 
     def logits(self, table, preferences=None):
         """(N, R, T) float32 in the table's order, in a memory map above 1 GiB.
 
         preferences (R, T); None for models without.
         """
-        tasks = self.model.num_tasks
-        if preferences is None:
-            preferences = np.full((1, tasks), 1.0 / tasks)
-        preferences = check_preference(np.atleast_2d(preferences), tasks)
-        number = len(preferences) if self.takes_preferences else 1
-        result = _allocate((len(table), number, tasks))
+        preferences = self.checked(preferences)
+        blocks = _blocks(preferences)
+        rows = self.batch_rows(len(table), len(blocks[0][1]))
+        return self.of_calls(table, equal_pieces(len(table), rows), blocks, len(preferences))
+
+    def of_calls(self, table, plan, blocks, number):
+        """The logits at a number of preferences in blocks; plan: of the rows, as `pieces` gives."""
+        result = _allocate((len(table), number, self.model.num_tasks))
         self.prepare()
-        blocks = [(start, self.read(block)) for start, block in _blocks(preferences[:number])]
-        rows = self.batch_rows(len(table), blocks[0][1].shape[0])
-        for positions, sparse, dense in prefetch(batches(table, rows)):
+        blocks = [(start, self.read(block)) for start, block in blocks]
+        for positions, sparse, dense in prefetch(batches(table, plan)):
             for begin, start, out in self.run(sparse, dense, blocks):
                 rows_of = positions[begin : begin + len(out)]  # none of a call of filled rows
                 out = out[: len(rows_of), : number - start]
                 result[rows_of, start : start + out.shape[1]] = out
         return result
+
+    def checked(self, preferences):
+        """(R, T); R = 1 for a model without preferences, and the even one by default."""
+        tasks = self.model.num_tasks
+        if preferences is None:
+            preferences = np.full((1, tasks), 1.0 / tasks)
+        preferences = check_preference(np.atleast_2d(preferences), tasks)
+        return preferences if self.takes_preferences else preferences[:1]
+
+    def ready(self, table, preferences=None):
+        size = len(_blocks(self.checked(preferences))[0][1])
+        return 0 < self.rows.get(size, 0) <= len(table)
 
     def batch_rows(self, rows, preferences):
         """Rows of a batch: tables larger than the last one keep its batch, so that nothing is
@@ -158,11 +178,20 @@ class TaskPredictor:
 
     def __call__(self, table, preferences=None):
         """Probabilities float32: (N, R, T) at preferences (R, T), (N, T) at one or by default."""
-        probabilities = self.logits(table, preferences)
-        for start in range(0, len(probabilities), 65536):  # no second array of this size
-            part = probabilities[start : start + 65536]
+        return self.probabilities(self.logits(table, preferences), preferences)
+
+    def any_rows(self, table, preferences=None, limit=BATCH_SIZE):
+        checked = self.checked(preferences)
+        size = next((size for size in NUMBERS if size >= len(checked)), BLOCK)
+        plan = pieces(len(table), self.rows_of_batch(min(limit, BATCH_SIZE), size))
+        logits = self.of_calls(table, plan, _blocks(checked, size), len(checked))
+        return self.probabilities(logits, preferences)
+
+    def probabilities(self, logits, preferences):
+        for start in range(0, len(logits), 65536):  # no second array of this size
+            part = logits[start : start + 65536]
             part[...] = 0.5 * (1.0 + np.tanh(0.5 * part))
-        return probabilities if np.ndim(preferences) == 2 else probabilities[:, 0]
+        return logits if np.ndim(preferences) == 2 else logits[:, 0]
 
 
 class StagedPredictor(TaskPredictor):
@@ -170,13 +199,15 @@ class StagedPredictor(TaskPredictor):
     then all preferences of a few rows at a time.  The experts' products want many rows; what rows
     times preferences take in memory is given back after every call."""
 
-    def add_cells(self):
-        self.scores = FeatureScores(self.model)
-        self.experts, self.rest = ExpertPart(self.scores), PreferencePart(self.scores)
+    def __init__(self, model, batch_size=None):
+        super().__init__(model, batch_size)
+        self.scores = FeatureScores(model)
+
+    def make(self, rows, preferences):
+        return (PreferencePart if preferences else ExpertPart)(self.scores)
 
     def prepare(self):
-        for cell in (self.experts, self.rest):
-            cell.set_train(False)
+        super().prepare()
         self.scores.refresh()
 
     def read(self, preferences):
@@ -189,28 +220,32 @@ class StagedPredictor(TaskPredictor):
         return -(-limit // rows) * rows
 
     def run(self, sparse, dense, blocks):
-        outputs = self.experts(Tensor(sparse), Tensor(dense)).asnumpy()
-        rows = call_rows(len(sparse), blocks[0][1].shape[0])
+        preferences = blocks[0][1].shape[0]
+        experts, rows = self.cell(len(sparse), 0), call_rows(len(sparse), preferences)
+        outputs, rest = (
+            experts(Tensor(sparse), Tensor(dense)).asnumpy(),
+            self.cell(rows, preferences),
+        )
         for begin in range(0, len(sparse), rows):
             inputs = [Tensor(a[begin : begin + rows]) for a in (sparse, dense, outputs)]
             for start, block in blocks:
-                yield begin, start, self.rest(*inputs, block).asnumpy()
+                yield begin, start, rest(*inputs, block).asnumpy()
 
 
-def batches(table, rows):
-    """(positions, sparse, dense): the last batch is filled with repeated rows."""
-    for start in range(0, len(table), rows):
-        positions = np.arange(start, start + rows)
-        index = positions % len(table)
+def batches(table, plan):
+    """(positions of the real rows, sparse, dense) of each batch of a plan, see `pieces`."""
+    for index, real in plan:
         sparse = np.asarray(table.sparse).take(index, axis=0).astype(np.int32, copy=False)
         dense = np.asarray(table.dense).take(index, axis=0).astype(np.float32)
-        yield positions[positions < len(table)], sparse, dense
+        yield index[real], sparse, dense
 
 
-def _blocks(preferences):
-    """[(start, preferences of one compiled shape)]; the last block repeats its last preference."""
-    count = -(-len(preferences) // BLOCK)
-    size = -(-len(preferences) // count)
+def _blocks(preferences, size=None):
+    """[(start, preferences of one compiled shape)]; the last block repeats its last preference.
+
+    size: of a block; by default as few blocks as BLOCK allows, all alike."""
+    if size is None:
+        size = -(-len(preferences) // -(-len(preferences) // BLOCK))
     blocks = []
     for start in range(0, len(preferences), size):
         block = preferences[start : start + size]
@@ -236,8 +271,9 @@ def served_scores(model, preferences) -> ServingGraph:
         *instance_inputs(model.schema),
         Tensor(np.zeros((preferences, model.features.width), np.float32)),
     )
-    scores.set_inputs(*inputs)
-    return ServingGraph(scores, inputs)
+    graph = Served(scores, (model.schema.vocab_sizes, None))
+    graph.set_inputs(*inputs)
+    return ServingGraph(graph, inputs)
 
 
 def features_graph(model) -> ServingGraph:
@@ -248,7 +284,8 @@ def features_graph(model) -> ServingGraph:
 
 def task_graph(model) -> ServingGraph:
     """Inputs sparse, dense; outputs probabilities (B, T)."""
-    return ServingGraph(Probabilities(model), instance_inputs(model.schema))
+    graph = Served(Probabilities(model), (model.schema.vocab_sizes, None))
+    return ServingGraph(graph, instance_inputs(model.schema))
 
 
 def instance_inputs(schema):

@@ -19,6 +19,7 @@ _MODULES = {
     "cross_domain_trainer": "bilevel.step",
     "export": "mindir",
     "export_mindir": "mindir",
+    "load_mindir": "mindir",
     "meta_step": "preference.meta",
     "predict": "prediction",
     "preference_step": "preference.step",

@@ -1,17 +1,29 @@
 """A trained model as MindIR: scores of any rows, without this package."""
 
+import re
+import shutil
+import tempfile
 from pathlib import Path
 
 import mindspore as ms
+import numpy as np
+from google.protobuf.message import DecodeError
+from mindspore import Tensor, nn
+from mindspore.train.mind_ir_pb2 import ModelProto
+
+from hamur.files import replacing
+from hamur.models.prediction import graph_mode
 
 SUFFIX = ".mindir"
+TYPES = {1: np.dtype(np.float32), 6: np.dtype(np.int32)}  # of inputs, by their number in a MindIR
 
 
 def export(model, path) -> Path:
     """Write a model to ``path`` (``.mindir``, added if missing); returns it as a Path.
 
-    The number of rows stays open.  Load with ``nn.GraphCell(ms.load(path))`` and call it with
-    Tensors; ids and scaling are those of the model's schema.
+    The number of rows stays open.  `load_mindir` calls it from any number of threads; without this
+    package, ``nn.GraphCell(ms.load(path))`` from one.  Ids and scaling are those of the model's
+    schema.
 
     ====================  =========================================  ==========================
     model                 inputs                                     outputs
@@ -26,21 +38,89 @@ def export(model, path) -> Path:
     conet_s               the first three                            the same
     ====================  =========================================  ==========================
 
-    pomoe is two files: "scorer.mindir" has "scorer.features.mindir" beside it.  An id of 0 is
-    'unknown'; a CoNet score that averages several source behaviours is the mean of one call each.
-    Raises:  ValueError: a model whose scores cannot be served: ``norm_inference="batch"``, pomoe
-        with the gate of the public code.
+    pomoe is two files: "scorer.mindir" has "scorer.features.mindir" beside it.  A CoNet score that
+    averages several source behaviours is the mean of one call each.
+
+    No row is scored as another one: an id outside its vocabulary reads as 0, 'unknown', in every
+    field; a domain outside 0..D-1 (there is no unknown one) and a number that is not finite give
+    NaN for their row alone.
+    The file appears whole or not at all.  A graph above 1 GB is "scores_graph.mindir", which is
+    returned, and a folder "scores_variables" beside it, which belong together.
+    Raises:  ValueError: a model whose scores cannot be served (``norm_inference="batch"``, pomoe
+        with the gate of the public code), or MindSpore cannot write it.  OSError: the folder cannot
+        be written.
     """
     path = Path(path)
     path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
     graphs = model.serving_graphs()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for graph in graphs:
-        file = path.with_name(path.stem + graph.suffix + SUFFIX)
-        graph.cell.set_train(False)
-        # Written in place: MindSpore divides a file above 1 GB into several that name each other.
-        ms.export(graph.cell, *graph.inputs, file_name=str(file), file_format="MINDIR")
-    return path
+    model.set_train(False)
+    files = [_write(graph, path.with_name(path.stem + graph.suffix + SUFFIX)) for graph in graphs]
+    return files[0]
 
 
 export_mindir = export
+
+
+def _write(graph, path) -> Path:
+    """The graph at path; MindSpore takes neither blanks nor accents in it, so writes elsewhere."""
+    with tempfile.TemporaryDirectory() as folder:
+        name = re.sub(r"[^0-9a-zA-Z@_.:-]", "_", path.stem)
+        try:
+            with graph_mode():
+                file = str(Path(folder, name + SUFFIX))
+                ms.export(graph.cell, *graph.inputs, file_name=file, file_format="MINDIR")
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ValueError(
+                f"{path}: MindSpore cannot export {type(graph.cell).__name__}: {reason}"
+            ) from error
+        written = sorted(p for p in Path(folder).rglob("*") if p.is_file())[::-1]  # graph last
+        for file in written:
+            target = path if len(written) == 1 else path.parent / file.relative_to(folder)
+            with replacing(target) as temporary:
+                shutil.copyfile(file, temporary)
+    return target
+
+
+def load_mindir(path) -> "Scorer":
+    """What `export` wrote, as a function of arrays: scores = load_mindir(path)(sparse, dense, ...).
+
+    Threads may share it: one call at a time runs, and none of `predict` or a training beside it
+    (a graph called from several threads hangs or ends the process).
+    Raises:  FileNotFoundError; ValueError: no MindIR.  A call raises ValueError: inputs of another
+        number, shape or type than `export` names, or of different numbers of rows.
+    """
+    return Scorer(path)
+
+
+class Scorer:
+    """See `load_mindir`."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        content = self.path.read_bytes()
+        try:
+            inputs = ModelProto.FromString(content).graph.input
+            with graph_mode():
+                self.cell = nn.GraphCell(ms.load(str(self.path)))
+        except (DecodeError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{path}: no complete MindIR; write it again with hamur.training.export."
+            ) from error
+        self.inputs = [(tuple(i.tensor[0].dims), TYPES[i.tensor[0].data_type]) for i in inputs]
+
+    def __call__(self, *inputs) -> np.ndarray:
+        arrays = [np.ascontiguousarray(values) for values in inputs]
+        rows = next((len(array) for array in arrays if array.ndim), 0)
+        expected = [(tuple(rows if d < 0 else d for d in dims), t) for dims, t in self.inputs]
+        found = [(array.shape, array.dtype) for array in arrays]
+        if found != expected:
+            raise ValueError(
+                f"{self.path} takes {_listed(expected)} for {rows} rows, got {_listed(found)}."
+            )
+        with graph_mode():
+            return self.cell(*map(Tensor, arrays)).asnumpy()
+
+
+def _listed(inputs):
+    return ", ".join(f"{dtype} {shape}" for shape, dtype in inputs) or "nothing"

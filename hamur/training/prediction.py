@@ -5,14 +5,19 @@ from hamur.models.prediction import graph_mode
 __all__ = ["graph_mode", "predict", "predictor_of"]
 
 
+PREDICTORS = 4  # of a model, for as many sizes of batches
+
+
 def predictor_of(model, batch_size=None):
     """The model's predictor for batches of this size (None: its own choice), kept in the model, so
     that validation and later predictions share what is compiled."""
     if not hasattr(model, "_predictors"):
         object.__setattr__(model, "_predictors", {})
-    if batch_size not in model._predictors:
-        model._predictors[batch_size] = model.predictor(batch_size)
-    return model._predictors[batch_size]
+    kept = model._predictors
+    kept[batch_size] = kept.pop(batch_size, None) or model.predictor(batch_size)
+    while len(kept) > PREDICTORS:
+        del kept[next(iter(kept))]
+    return kept[batch_size]
 
 
 def predict(model, table, batch_size=None, preference=None):
@@ -20,13 +25,21 @@ def predict(model, table, batch_size=None, preference=None):
 
     Multi-task models give (N, T) float32; pomoe takes a preference (T,), by default the even one,
     or several at once as (R, T) and then gives (N, R, T).
+
+    A model compiles graphs for `SIZES` of rows (seconds each) where it first needs them, and none
+    later, whatever the rows and their domains.  Threads may share a model: one at a time predicts,
+    and waits while another one trains.
+    batch_size: rows of a call, at most.
     Raises:  ValueError: a row that does not fit the model's schema, batch statistics
         (``norm_inference="batch"``) of a batch with one row, a preference that is not on the
         simplex or that the model does not take.
     """
     table.validate(model.schema)
-    predictor = predictor_of(model, batch_size)
-    if preference is not None and not predictor.takes_preferences:
-        raise ValueError(f"{type(model).__name__} takes no preference; only pomoe does.")
     with graph_mode():
-        return predictor(table, preference)
+        predictor = predictor_of(model, batch_size)
+        if preference is not None and not predictor.takes_preferences:
+            raise ValueError(f"{type(model).__name__} takes no preference; only pomoe does.")
+        if predictor.ready(table, preference):
+            return predictor(table, preference)
+        limit = {} if batch_size is None else {"limit": batch_size}
+        return predictor_of(model).any_rows(table, preference, **limit)

@@ -3,15 +3,15 @@
 A model that is new in `hamur.models` is tested here without another line.
 """
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import Tensor
 
 from hamur import metrics, models, training
 from hamur.commands.cross_domain import build_model, make_trainer, row_rules
@@ -214,16 +214,47 @@ def test_a_score_depends_on_its_row_alone(trained):
     np.testing.assert_allclose(alone, scores[[7]], atol=1e-6)
 
 
-def test_the_exported_graph_gives_the_same_scores(trained, tmp_path):
-    path = training.export(trained.model, tmp_path / "serving" / "scorer")
-    assert path == tmp_path / "serving" / "scorer.mindir"
-    graph, extra = nn.GraphCell(ms.load(str(path))), ()
-    if getattr(trained.model, "takes_preferences", False):
-        features = nn.GraphCell(ms.load(str(path.with_name("scorer.features.mindir"))))
-        extra = (features(Tensor(np.full((1, 2), 0.5, np.float32))),)
-    for rows in (1, 3, 40):
-        table = trained.case.test.take(np.arange(rows))
-        served = graph(*map(Tensor, trained.case.inputs(table)), *extra).asnumpy()
-        if extra:
-            served = 1 / (1 + np.exp(-served[:, 0]))
-        np.testing.assert_allclose(served, trained.scores[:rows], atol=1e-6)
+@pytest.fixture(scope="module")
+def served(trained, tmp_path_factory):
+    """The exported graphs as a function of a table -> probabilities."""
+    folder = tmp_path_factory.mktemp("serving") / "new"
+    path = training.export(trained.model, folder / "a scorer")
+    assert path == folder / "a scorer.mindir"
+    scorer, inputs = training.load_mindir(path), trained.case.inputs
+    if not getattr(trained.model, "takes_preferences", False):
+        return lambda table: scorer(*inputs(table))
+    features = training.load_mindir(folder / "a scorer.features.mindir")
+    even = features(np.full((1, 2), 0.5, np.float32))
+    return lambda table: 1 / (1 + np.exp(-scorer(*inputs(table), even)[:, 0]))
+
+
+def test_the_exported_graph_gives_the_same_scores(trained, served):
+    for rows in (1, 7, 64):
+        index = np.arange(rows) % len(trained.scores)
+        found = served(trained.case.test.take(index))
+        np.testing.assert_allclose(found, trained.scores[index], atol=1e-6)
+
+
+def changed(table, column, place, value):
+    """The table with one other value."""
+    array = getattr(table, column).copy()
+    array[place] = value
+    return dataclasses.replace(table, **{column: array})
+
+
+def test_an_exported_graph_reads_unknown_ids_as_0_and_scores_no_wrong_row(trained, served):
+    table, schema = trained.case.test.take(np.arange(5)), trained.model.schema
+    for field, size in enumerate(schema.vocab_sizes):
+        unknown = served(changed(table, "sparse", (2, field), 0))
+        for value in (size, size + 1, -1, 2**31 - 1, -(2**31)):
+            found = served(changed(table, "sparse", (2, field), value))
+            np.testing.assert_array_equal(found, unknown, err_msg=f"{field} {value}")
+    spoilt = [("dense", (2, 0), value) for value in (np.nan, np.inf)] * bool(schema.num_dense)
+    if hasattr(trained.model, "num_domains"):
+        spoilt += [("domain", 2, value) for value in (schema.num_domains, 9, -1)]
+    others = [0, 1, 3, 4]
+    for change in spoilt:
+        found = served(changed(table, *change))
+        assert np.isnan(found[2]).all(), change
+        np.testing.assert_allclose(found[others], trained.scores[others], atol=1e-6)
+    np.testing.assert_allclose(served(table), trained.scores[:5], atol=1e-6)

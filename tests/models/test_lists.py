@@ -2,10 +2,8 @@
 
 import dataclasses
 
-import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
 
 from hamur import training
 from hamur.data.multi_valued import MultiValued, padded
@@ -94,7 +92,15 @@ def test_training_moves_the_lists_and_prediction_and_mindir_agree(tmp_path):
     scores = training.predict(model, test)
     batch = make_batch(41, 2, test)
     np.testing.assert_allclose(scores, oracle.sigmoid(logits(model, batch)), atol=1e-6)
-    served = nn.GraphCell(ms.load(str(training.export_mindir(model, tmp_path / "lists"))))
+    served = training.load_mindir(training.export_mindir(model, tmp_path / "lists"))
     for rows in (1, 41):
-        own = [Tensor(batch[name][:rows]) for name in COLUMNS]
-        np.testing.assert_allclose(served(*own).asnumpy(), scores[:rows], atol=1e-6)
+        own = [batch[name][:rows] for name in COLUMNS]
+        np.testing.assert_allclose(served(*own), scores[:rows], atol=1e-6)
+    unknown = None
+    for place, size in ((0, 8), (4, 5)):
+        ids = own[3].copy()
+        for value in (0, size, size + 1, -1, 2**31 - 1):
+            ids[7, place] = value
+            found = served(*own[:3], ids, own[4])
+            unknown = found if value == 0 else unknown
+            np.testing.assert_array_equal(found, unknown)

@@ -11,6 +11,7 @@ from hamur import training
 from hamur.training.checkpoint import snapshot
 from hamur.training.prediction import predictor_of
 from tests.conftest import tiny_table
+from tests.support.faults import assert_ours
 from tests.support.runs import assert_equal_arrays, make_model
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -86,6 +87,44 @@ def test_an_exported_model_is_left_as_it_was(tiny_schema, tmp_path):
     before = snapshot(model)
     training.export(model, tmp_path / "a.mindir")
     assert_equal_arrays(snapshot(model), before)
+
+
+@pytest.mark.parametrize("path", ["folder", "file/below", "x" * 300], ids=len)
+def test_an_export_that_cannot_be_written_is_one_line_and_leaves_nothing(
+    tiny_schema, tmp_path, path
+):
+    (tmp_path / "folder.mindir").mkdir()
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises((ValueError, OSError)) as error:
+        training.export(make_model("mlp", tiny_schema), tmp_path / path)
+    assert_ours(error.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_large_model_is_exported_as_files_that_belong_together(
+    tiny_schema, table, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("mindspore.train.serialization.TOTAL_SAVE", 0)
+    model = make_model("mlp", tiny_schema)
+    path = training.export(model, tmp_path / "large")
+    found = training.load_mindir(path)(table.sparse, table.dense, table.domain)
+    close(found, training.predict(model, table))
+
+
+def test_a_loaded_graph_names_what_is_wrong_with_a_call_or_a_file(tiny_schema, table, tmp_path):
+    path = training.export(make_model("mlp", tiny_schema), tmp_path / "a")
+    scores = training.load_mindir(path)
+    good = table.sparse, table.dense, table.domain
+    expected = scores(*good)
+    for bad in ((), good[:2], (good[0].astype(np.int64), *good[1:]), (good[0][:3], *good[1:])):
+        with pytest.raises(ValueError, match=r"a.mindir takes int32 \(\d+, 3\), float32.* got"):
+            scores(*bad)
+    np.testing.assert_array_equal(scores(*good), expected)
+    for content in (b"", b"text", path.read_bytes()[:500]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="no complete MindIR"):
+            training.load_mindir(path)
 
 
 def test_batch_statistics_cannot_be_exported(tiny_schema, tmp_path):

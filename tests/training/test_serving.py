@@ -56,6 +56,19 @@ def test_rows_with_preferences_of_their_own(served, monkeypatch):
         cache(table.sparse, table.dense, preferences[:3])
 
 
+def test_an_unknown_id_is_0_and_a_dense_value_that_is_not_finite_is_nan_in_its_row(served):
+    model, table, expected = served
+    cache, sparse, dense = PreferenceCache(model), table.sparse.copy(), table.dense.copy()
+    sparse[:, 0] = 0
+    unknown = cache(sparse, dense, PREFERENCE)
+    sparse[:, 0] = np.resize([model.schema.vocab_sizes[0], -1, 2**31 - 1], len(sparse))
+    np.testing.assert_array_equal(cache(sparse, dense, PREFERENCE), unknown)
+    dense[2, 0] = np.nan
+    found = cache(sparse, dense, PREFERENCE)
+    assert np.isnan(found[2]).all() and np.isfinite(np.delete(found, 2, 0)).all()
+    np.testing.assert_allclose(cache(table.sparse, table.dense, PREFERENCE), expected, atol=1e-5)
+
+
 def test_rounding_takes_no_preference_off_the_simplex():
     schema = make_task_conflict(400, 3, seed=3)[1]
     cache = PreferenceCache(models.MULTI_TASK["pomoe"](schema, **SIZES), capacity=10)

@@ -103,7 +103,7 @@ def prepare(
             cache.open_cache(out, made_from)
             return Prepared(out, read_json(out / "stats.json"))
         except CacheError as error:
-            _check_replaceable(out, overwrite, error)
+            _check_replaceable(out, overwrite, error.parts["problem"])
     cache.remove_leftovers(out)
     size = sum(path.stat().st_size for path in paths)
     workers = default_workers(size) if workers is None else workers
@@ -174,14 +174,13 @@ def plain(options) -> dict:
     return json.loads(json.dumps(values))
 
 
-def _check_replaceable(out: Path, overwrite: bool, why: CacheError) -> None:
-    file = out
+def _check_replaceable(out: Path, overwrite: bool, why: str) -> None:
     if not overwrite:
-        problem, file = f"exists, but {why.parts['problem']}", why.file
+        problem = f"exists and is another one: {why}"
         remedy = "choose another `out`, or replace it with `overwrite=True`"
     elif any(out.iterdir()) and not cache.is_cache(out):
         problem = "folder holds something that is no cache and would be deleted"
         remedy = "move it away, or choose another `out` or another `cache_dir`"
     else:
         return cache.check_replaceable(out)
-    raise CacheError(f"the output {problem}", file=file, remedy=remedy)
+    raise CacheError(f"the output {problem}", file=out, remedy=remedy)

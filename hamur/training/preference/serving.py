@@ -28,8 +28,9 @@ class PreferenceCache:
     With one preference per row, the rows of a preference that at least SEVERAL rows share are
     scored together; of the others SEVERAL rows meet all their preferences at once, and each keeps
     its own logits: the experts, which cost most, see a row once.  One graph serves each of both
-    ways, for any number of rows, compiled at its first call.  The model must not be trained while
-    served.
+    ways, for any number of rows, compiled at its first call.  Threads may share a cache.  An id
+    outside its vocabulary reads as 0, 'unknown'; a row with a dense value that is not finite gets
+    NaN.  The model must not be trained while served.
     Raises:  ValueError: a model without preference features (preset "official"), a preference that
         is not on the simplex, another number of preferences than rows.
     """
@@ -80,7 +81,9 @@ class PreferenceCache:
 
     def features_of(self, preferences):
         """Features (R, V) of preferences (R, T)."""
-        return self.cached_features(self.keys_of(preferences))
+        keys = self.keys_of(preferences)
+        with graph_mode():
+            return self.cached_features(keys)
 
     def cached_features(self, keys):
         """Features (R, V) of rounded preferences (R, T), computed where they are not cached."""
