@@ -169,7 +169,7 @@ def open_arrays(
 def is_current(folder: Path, fingerprint: dict) -> bool:
     """Whether a complete cache of these files and options is there."""
     try:
-        open_cache(folder, fingerprint, verify=False)
+        open_cache(folder, fingerprint)
     except CacheError:
         return False
     return True

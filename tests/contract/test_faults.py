@@ -109,6 +109,12 @@ FAULTS = {
          "data/streaming/test_occupied.py::test_a_torn_workspace_is_one_line"),
     ],
     "flags and folders of results": [
+        ("ratings of one class", BOTH, "2", "one class", "nothing",
+         "commands/test_cross_domain_data.py::test_tables_that_make_no_pair_are_told"),
+        ("official scores in batches of training", SCRIPT, SAME, "", "-",
+         "commands/test_scripts.py::test_official_scores_are_made_in_batches_of_training"),
+        ("a number that is not finite, of every flag", SCRIPT, "2", "must be finite", "nothing",
+         "commands/test_config.py::test_no_numeric_flag_takes_what_is_not_finite"),
         ("an odd value of every flag, an unknown flag", SCRIPT, "2", "no flag", "nothing",
          "contract/test_broken_inputs.py::test_values_that_a_flag_does_not_take"),
         ("--save_dir in the place of a file, or of damaged results", SCRIPT, "2", "", "as it was",

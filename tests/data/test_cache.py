@@ -100,7 +100,15 @@ def change_version(folder):
     (folder / "schema.json").write_text(json.dumps({**values, "format": 99}))
 
 
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
 DAMAGE = {
+    "changed since": lambda folder: flip(folder / "train" / "labels.npy"),
+    "not the one that was written": lambda folder: flip(folder / "COMPLETE"),
     "incomplete": lambda folder: (folder / "COMPLETE").unlink(),
     "another format version": change_version,
     "another size": lambda folder: (folder / "train" / "sparse.npy").write_bytes(b"short"),
@@ -121,14 +129,12 @@ def test_damaged_cache_is_named_and_then_repaired(built, reason, caplog):
         repaired, _ = load_movielens(source, cache_dir=root)
     assert reason in caplog.text
     assert_same(reference, repaired)
+    assert_same(reference, cache.open_cache(folder)[0])
 
 
 @pytest.mark.parametrize("name", ["sparse", "dense", "labels", "group", "row_id"])
 def test_flipped_byte_is_found_unless_switched_off(built, name, monkeypatch):
-    path = built[2] / "train" / f"{name}.npy"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
+    flip(built[2] / "train" / f"{name}.npy")
     cache.open_cache(built[2], verify=False)
     with pytest.raises(CacheError, match="has changed since it was written"):
         cache.open_cache(built[2])

@@ -1,5 +1,7 @@
 """Which epoch's weights are kept, when training stops, and what an epoch costs in predictions."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
@@ -74,6 +76,22 @@ def test_the_criterion_picks_the_epoch(criterion, best, tiny_schema, tiny_splits
     trainer = make_trainer(Drift(), epochs=3, criterion=criterion)
     run = trainer.fit(model, tiny_splits.train, tiny_splits.valid)
     assert run.best_epoch == best
+
+
+@uncompiled
+def test_the_log_loss_picks_the_epoch_where_it_is_lowest(
+    tiny_schema, tiny_splits, monkeypatch, capsys
+):
+    """Also of validation rows of one class, which have no AUC."""
+    valid = tiny_splits.valid
+    valid = dataclasses.replace(valid, labels=np.ones_like(valid.labels))
+    model = make_model("mlp", tiny_schema)
+    script_reports(monkeypatch, model, [None] * 3, logloss=[0.5, 0.3, 0.4])
+    trainer = make_trainer(Drift(), epochs=3, criterion="logloss", quiet=False)
+    run = trainer.fit(model, tiny_splits.train, valid)
+    assert (run.best_epoch, run.best) == (2, -0.3)
+    assert [row["logloss"] for row in run.history] == [0.5, 0.3, 0.4]
+    assert "valid auc undefined  logloss 0.30000" in capsys.readouterr().out
 
 
 @uncompiled

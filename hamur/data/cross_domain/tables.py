@@ -185,7 +185,7 @@ def _check_ratings(rows: Rows, column: str, rating_max: float, bad_rows: BadRows
             expected=f"ratings 0..{rating_max:g}",
             remedy="name the rating column, or none: `columns='...,rating=none'`",
         )
-    bad, expected = (rating < 0) | (rating > rating_max), f"0..{rating_max:g}; see rating_max"
+    bad, expected = (rating < 0) | (rating > rating_max), f"0..{rating_max:g}; see `rating_max`"
     return _with_values(rows, bad, "rating", column, expected, bad_rows)
 
 

@@ -103,7 +103,7 @@ def prepare(
             cache.open_cache(out, made_from)
             return Prepared(out, read_json(out / "stats.json"))
         except CacheError as error:
-            _check_replaceable(out, overwrite, error.parts["problem"])
+            _check_replaceable(out, overwrite, error)
     cache.remove_leftovers(out)
     size = sum(path.stat().st_size for path in paths)
     workers = default_workers(size) if workers is None else workers
@@ -174,13 +174,14 @@ def plain(options) -> dict:
     return json.loads(json.dumps(values))
 
 
-def _check_replaceable(out: Path, overwrite: bool, why: str) -> None:
+def _check_replaceable(out: Path, overwrite: bool, why: CacheError) -> None:
+    file = out
     if not overwrite:
-        problem = f"exists and is another one: {why}"
+        problem, file = f"exists, but {why.parts['problem']}", why.file
         remedy = "choose another `out`, or replace it with `overwrite=True`"
     elif any(out.iterdir()) and not cache.is_cache(out):
         problem = "folder holds something that is no cache and would be deleted"
         remedy = "move it away, or choose another `out` or another `cache_dir`"
     else:
         return cache.check_replaceable(out)
-    raise CacheError(f"the output {problem}", file=out, remedy=remedy)
+    raise CacheError(f"the output {problem}", file=file, remedy=remedy)

@@ -58,8 +58,7 @@ def instructions(dataset: str, folder: str | Path) -> str:
     page, needs, what = _BY_HAND[dataset]
     return (
         f"{dataset} cannot be fetched by a program: its page {page} asks for {needs}. "
-        f"Fetch {what}, put them into {folder} as they are, and run the command again with "
-        f"--raw {folder}."
+        f"Fetch {what}, put them into {folder} as they are, and pass that folder as `raw`."
     )
 
 
@@ -103,7 +102,7 @@ def _fetch(url: str, dest: Path, md5: str, retries: int, timeout: float, quiet: 
         dest, "", registry={ARCHIVE: f"md5:{md5}"}, urls={ARCHIVE: url}, retry_if_failed=retries - 1
     )
     downloader = pooch.HTTPDownloader(timeout=timeout, progressbar=not quiet)
-    by_hand = f"download {url} yourself and pass --raw <folder> or --zip <file>; page: {PAGE}"
+    by_hand = f"download {url} yourself and pass its folder as `raw`, or `zip=FILE`; page: {PAGE}"
     try:
         return Path(source.fetch(ARCHIVE, downloader=downloader))
     except requests.RequestException as error:

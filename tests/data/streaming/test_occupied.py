@@ -39,6 +39,16 @@ def test_overwrite_removes_nothing_that_it_did_not_write(movielens_copy, tmp_pat
     assert open_cache(out)[1].split["rule"] == "temporal"
 
 
+def test_a_damaged_output_is_told_and_made_again(movielens_copy, tmp_path):
+    out = prepare(MOVIELENS, movielens_copy, tmp_path / "out", quiet=True).folder
+    old, path = content(out), out / "train" / "dense.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(CacheError, match=f"{path}: the output exists, but the file has changed"):
+        prepare(MOVIELENS, movielens_copy, out, quiet=True)
+    assert prepare(MOVIELENS, movielens_copy, out, quiet=True, overwrite=True).folder == out
+    assert content(out) == old
+
+
 def test_what_killed_writers_left_is_removed_by_the_next(movielens_copy, tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

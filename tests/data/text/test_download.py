@@ -109,7 +109,7 @@ def test_a_failed_try_is_repeated_and_leaves_nothing(tmp_path, failure):
         fetch(tmp_path / "again", server.url, retries=2)
     assert server.requests == 2 and not list((tmp_path / "again").iterdir())
     text = str(caught.value)
-    assert "Remedy: download http" in text and "--zip <file>" in text and "grouplens.org" in text
+    assert "Remedy: download http" in text and "`zip=FILE`" in text and "grouplens.org" in text
     assert "\n" not in text
 
 
@@ -158,4 +158,4 @@ def test_unusable_archives_are_named(tmp_path, data):
 @pytest.mark.parametrize("dataset", ["ali-ccp", "aliexpress", "amazon"])
 def test_what_to_fetch_by_hand(dataset):
     text = instructions(dataset, "some/folder")
-    assert "https://" in text and "--raw some/folder" in text and "\n" not in text
+    assert "https://" in text and "some/folder" in text and "`raw`" in text and "\n" not in text

@@ -128,6 +128,9 @@ def test_a_split_of_one_class_has_no_auc_and_says_why(pair):
     assert entry["auc"] is None and entry["auc_ci"] is None and entry["reason"] == "one class"
     assert np.isfinite(entry["logloss"])
     assert evaluation_of(scored, rows)()["auc"] is None
+    evaluation_of(scored, rows).check("logloss")
+    with pytest.raises(ValueError, match=r"'auc' is undefined .*one class.*`criterion='logloss'`"):
+        evaluation_of(scored, rows).check("auc")
     content = {"valid": entry, "test": entry, "ranking": None}
     assert results_table(content).splitlines()[-1].split()[2] == UNDEFINED
 
@@ -151,6 +154,17 @@ def test_a_constant_model_is_noticed(pair, caplog):
     assert "beginning again" in caplog.text
     run.restarts = 3
     assert check(0.5, 0.7, 0.2, **restart) == (None, True)
+
+
+def test_the_line_of_an_epoch_names_what_picks_the_best(pair):
+    evaluation = evaluation_of(Scored(pair, mixed), Scored(pair, mixed).candidates(VALID))
+    report, run = {"auc": 0.6, "logloss": 0.5}, SimpleNamespace(best=0.7, best_epoch=2)
+    expected = "current auc 0.600000  best auc 0.700000  best epoch 2"
+    assert evaluation.line(report, run) == expected
+    evaluation.check("logloss")
+    run.best = -0.4
+    expected = "current auc 0.600000  logloss 0.500000  best logloss 0.400000  best epoch 2"
+    assert evaluation.line(report, run) == expected
 
 
 def items_of(pair, user):
