@@ -208,11 +208,15 @@ class RankingPredictor(Predictor):
 
         Raises:  ValueError: a batch of one row, which has no variance.
         """
-        last = rows % self.batch_size
-        if rows < 2 or last == 1:
+        rule = "norm_inference='batch' normalises with the rows of the prediction batch"
+        if rows < 2:
             raise ValueError(
-                "norm_inference='batch' normalises with the rows of the prediction batch, but the "
-                f"last batch of {rows} rows by {self.batch_size} has one row. Use "
+                f"{rule}, which has {'one' if rows else 'no'} row. Give more rows, or "
+                "`norm_inference='running'`."
+            )
+        if rows % self.batch_size == 1:
+            raise ValueError(
+                f"{rule}, but the last batch of {rows} rows by {self.batch_size} has one row. Use "
                 "another `batch_size`, or `norm_inference='running'`."
             )
         if not self.warned:

@@ -44,6 +44,25 @@ FAULTS = {
         ("results that are compared, damaged", SCRIPT, "2", "train the run again", "as it was",
          "reporting/test_compare.py::test_damaged_results_are_refused_in_one_line_or_told"),
     ],
+    "serving": [
+        ("graphs without end", PYTHON, SAME, "", "-",
+         "training/test_requests.py::test_graphs_that_were_not_used_for_long_go"),
+        ("predictions and training in threads", PYTHON, SAME, "", "-",
+         "training/test_requests.py::test_a_prediction_waits_for_a_training_in_another_thread"),
+        ("requests of any number of rows", PYTHON, SAME, "", "-",
+         "training/test_requests.py::test_no_request_of_up_to_300_rows_compiles"),
+        ("an export that cannot be written", PYTHON, ERROR, "", "nothing",
+         "training/test_predict.py::"
+         "test_an_export_that_cannot_be_written_is_one_line_and_leaves_nothing"),
+        ("a wrong call of a loaded graph", PYTHON, ERROR, "", "-",
+         "training/test_predict.py::test_a_loaded_graph_names_what_is_wrong_with_a_call_or_a_file"),
+        ("dense values that are not finite in an exported graph", PYTHON, "-", "", "-",
+         "training/test_serving.py::"
+         "test_an_unknown_id_is_0_and_a_dense_value_that_is_not_finite_is_nan_in_its_row"),
+        ("an id beyond its vocabulary, or -1, in an exported graph", PYTHON, SAME, "", "-",
+         "contract/test_contract.py::"
+         "test_an_exported_graph_reads_unknown_ids_as_0_and_scores_no_wrong_row"),
+    ],
     "divergence": [
         ("--learning_rate 1e6", SCRIPT, "3", "diverged", "no results; the marked run",
          "training/test_divergence.py::test_a_step_of_a_million_ends_with_3_and_leaves_no_results"),
