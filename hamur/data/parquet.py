@@ -235,20 +235,21 @@ def _names(array: pa.Array, kind: str) -> tuple[pd.Categorical, np.ndarray]:
 
 def _numbers(array: pa.Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Of integers, floats and booleans."""
-    if pa.types.is_boolean(array.type):
-        array = array.cast(pa.uint8())
+    floating = pa.types.is_floating(array.type)
+    exact = _EXACT[array.type.bit_width] if floating else 0
+    if floating or pa.types.is_boolean(array.type):
+        array = array.cast(pa.float64() if floating else pa.uint8())
     missing = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
     values = array.fill_null(0).to_numpy(zero_copy_only=False)
     if kind == "float":
         values = values.astype(np.float64)
         return values, np.isfinite(values) & ~missing
-    if not pa.types.is_floating(array.type):
+    if not floating:
         right = (values >= 0) & (values <= np.iinfo(np.int64).max)
     elif kind == "time":
-        values, right = times.whole(values.astype(np.float64))
+        values, right = times.whole(values)
     else:
-        right = (values >= 0) & (values < _EXACT[array.type.bit_width])
-        right &= values == np.floor(values)
+        right = (values >= 0) & (values < exact) & (values == np.floor(values))
     values = np.where(right & ~missing, values, 0).astype(np.int64)
     values[missing] = MISSING
     return values, (right | missing) if kind == "category" else right & ~missing

@@ -43,9 +43,8 @@ def cells(rows, name="x"):
 
 whole = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32())
 whole += (pa.uint64(), pa.float16(), pa.float32(), pa.float64(), pa.decimal128(9, 0))
-whole += (pa.decimal256(40, 0), pa.decimal32(4, 1), pa.string(), pa.large_string())
+whole += (pa.decimal256(40, 0), pa.string(), pa.large_string())
 whole += (
-    pa.string_view(),
     pa.dictionary(pa.int8(), pa.int64()),
     pa.dictionary(pa.int8(), pa.string()),
 )
