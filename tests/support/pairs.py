@@ -90,7 +90,7 @@ class Levels(TrainingLoop):
         bilevel = self.config.bilevel_options()
         trainer = make_trainer(self.config, self.rows, bilevel, save_dir)
         model = build_model(self.config, self.rows.sizes)
-        super().__init__(trainer, model, self.rows, self.candidates, Run())
+        super().__init__(trainer, model, self.rows, self.candidates, Run(), lambda: None)
 
     @property
     def upper(self):
