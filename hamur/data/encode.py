@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hamur.data.errors import DataValueError
-from hamur.data.text.reader import MISSING
+from hamur.data.text.cells import MISSING
 
 UNKNOWN = 0
 _ARRAY_BYTES = 1 << 30

@@ -15,7 +15,8 @@ from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import MAX_LINE_MIB, Policy
-from hamur.data.text.reader import MISSING_WORDS, column_names
+from hamur.data.text.cells import MISSING_WORDS
+from hamur.data.text.reader import column_names
 
 
 def _columns(

@@ -13,8 +13,9 @@ import pytest
 
 from hamur.data.text import times
 from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.text.cells import MAX_CELL, MISSING_WORDS
 from hamur.data.text.lines import FileFormat
-from hamur.data.text.reader import MAX_CELL, MISSING_WORDS, read_rows
+from hamur.data.text.reader import read_rows
 from tests.support.faults import assert_ours
 
 KINDS = dict(user="id", item="id", rating="float", time="time", kind="code", n="category")
@@ -140,11 +141,12 @@ def by_hand(cell, held, kind):
     text = text.strip()
     if kind == "time" and re.fullmatch(r"\d{4}-\d\d-\d\d.*", text):
         return 1_399_939_200 + 43_200 * ("T12" in text)
-    pattern = r"[+-]?[0-9.]+(e[+]?[0-9]+)?" if kind != "category" else r"\d+(\.0*)?"
-    if not re.fullmatch(pattern, text):
+    if not re.fullmatch(r"[+-]?[0-9.]+(e[+]?[0-9]+)?", text):
         return BAD
     if kind == "float":
         return float(text)
+    if kind == "category" and not re.fullmatch(r"[+-]?\d+(\.0*)?", text):  # as a float
+        return int(float(text)) if 0 <= float(text) == int(float(text)) < 2**53 else BAD
     whole = int(float(text)) if "e" in text else int(Decimal(text))
     return whole if 0 <= whole < 2**63 else BAD
 

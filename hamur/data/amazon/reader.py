@@ -25,7 +25,8 @@ from hamur.data.streaming.jobs import advance
 from hamur.data.text import times
 from hamur.data.text.bad_rows import MAX_LINE_BYTES, SKIP_REMEDY, BadRows
 from hamur.data.text.blocks import TORN, check_expansion, check_line_lengths
-from hamur.data.text.reader import MAX_CELL, Rows
+from hamur.data.text.cells import MAX_CELL
+from hamur.data.text.reader import Rows
 
 OTHERS = "others"
 RATINGS = (1, 2, 3, 4, 5)

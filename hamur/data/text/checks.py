@@ -11,7 +11,8 @@ import pandas as pd
 
 from hamur.data.errors import DataError, DataValueError, DuplicateRowError, JoinError
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
-from hamur.data.text.reader import MISSING, Rows
+from hamur.data.text.cells import MISSING
+from hamur.data.text.reader import Rows
 
 
 def allowed(

@@ -13,6 +13,7 @@ import shutil
 import sys
 import urllib.parse
 import zipfile
+import zlib
 from pathlib import Path
 
 from hamur.data.errors import ChecksumError, DownloadError
@@ -144,7 +145,7 @@ def extract(archive: Path, folder: Path, files: dict[str, tuple[int, str]] = FIL
                 (temporary / name).write_bytes(content)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
-    except (OSError, zipfile.BadZipFile, KeyError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
         raise DownloadError(
             f"the archive cannot be unpacked ({error})",
             file=archive,

@@ -34,8 +34,8 @@ class FileFormat:
     kinds: column -> kind, for the columns to read.  "int" and "float" are required; "category" is
         a whole number that may be missing; "text" is any text, "code" any text in which 1.0 and 1
         are the same and words like NaN are missing, "id" the same for required names; "time" is a
-        whole number of any unit, or an ISO date or time.  Whole numbers may be written as 1.0, and
-        True and False are 1 and 0.
+        whole number of any unit, or an ISO date or time.  Whole numbers may be written as 1.0 or
+        1e3, and True and False are 1 and 0.
     names: all columns of a file without header; None takes them from the header.
     time_unit: "s", "ms", "us" or "ns" of the times; None: of any, ISO times become seconds.
     separators: column of "text" -> what joins the values of its lists, where it may hold lists.
@@ -194,10 +194,12 @@ def _separators_per_line(block: bytes, file_format: FileFormat) -> np.ndarray:
     # As CSV writers set them: at both ends of a cell, doubled inside.  Then the number of quotes so
     # far is odd inside a quoted cell and even outside, and even at the end of the line.
     beside = np.where(opening, quotes - 1, np.minimum(quotes + 1, len(data) - 1))
-    usual = (beside < 0) | (beside == quotes) | np.isin(data[beside], [*file_format.mark, 34, 10])
+    bounds = np.zeros(256, bool)
+    bounds[[*file_format.mark, *b'"\n']] = True
+    usual = (beside < 0) | (beside == quotes) | bounds[data[beside]]
     last = np.append(line[1:] != line[:-1], True)
     odd = np.unique(line[~usual | (last & opening)])
-    closed = quotes[~np.isin(line, odd)]
+    closed = quotes[~np.isin(line, odd)] if len(odd) else quotes
     separators = marks[np.searchsorted(closed, marks) % 2 == 0]
     separators = np.diff(np.searchsorted(separators, ends), prepend=0)
     starts = np.append(0, ends + 1)

@@ -7,10 +7,9 @@ slower path look for the row, the column and the value to name.
 import csv
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,35 +17,18 @@ import pandas as pd
 
 from hamur.data.errors import DataValueError, EmptySplitError
 from hamur.data.text import lines as text_lines
-from hamur.data.text import times
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
-from hamur.data.text.blocks import long_line
+from hamur.data.text.cells import (
+    DTYPES,
+    EXPECTED,
+    MAX_CELL,
+    MISSING_WORDS,
+    NAMES,
+    Doubts,
+    numbers,
+    small,
+)
 from hamur.data.text.lines import FileFormat
-
-MISSING = -1
-MISSING_WORDS = ("", "NA", "NaN", "nan", "null", "NULL", "None", r"\N")
-NAMES = ("id", "text", "code")  # kinds of which cells are names
-_DTYPES = {"int": "int64", "category": "int64", "float": "float64", "time": "int64"}
-_DTYPES |= dict.fromkeys(NAMES, "category")
-MAX_CELL = 1 << 16  # characters of a text
-_WHOLE_NUMBER = r"[+-]?(0*[0-9]{1,19}(\.0*)?|\.0+)"
-_PATTERNS = {
-    "int": _WHOLE_NUMBER,
-    "category": f"({_WHOLE_NUMBER})?",
-    "float": r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?",
-}
-EXPECTED = {
-    "int": "a whole number >= 0",
-    "category": "a whole number >= 0 or nothing",
-    "float": "a finite number",
-    "time": times.EXPECTED,
-    "id": "a name: text or a whole number, and not " + ", ".join(MISSING_WORDS[1:]),
-}
-_TEXT = f"text of at most {MAX_CELL:,} characters, or a number that a float holds exactly"
-EXPECTED |= dict.fromkeys(("text", "code"), _TEXT)
-_FLAGS = {"True": "1", "TRUE": "1", "true": "1", "False": "0", "FALSE": "0", "false": "0"}
-_SMALL, _EXACT = 1e-8, 2**53
-_EXPONENT = re.compile(rb"[0-9.][eE][+-]?[0-9]")
 
 _TYPE = re.compile(r":(token|float)(_seq)?$")
 _WHOLE = re.compile(r"(-?\d+)\.0*")
@@ -168,18 +150,19 @@ def _parse(
         na_filter=False,
         skip_blank_lines=False,
         lineterminator="\n",
-        low_memory=False,
     )
     kinds = file_format.kinds
     if not block:
         return Rows({name: _empty(kind) for name, kind in kinds.items()}, numbers)
     # Without a type pandas says what it has read: whole numbers, or what might have lost digits.
-    dtypes = {n: _DTYPES[kind] for n, kind in kinds.items() if _DTYPES[kind] != "int64"}
+    dtypes = {n: DTYPES[kind] for n, kind in kinds.items() if DTYPES[kind] != "int64"}
     try:
-        frame = pd.read_csv(io.BytesIO(block), dtype=dtypes, **reader)
+        with warnings.catch_warnings():  # of text among numbers
+            warnings.simplefilter("ignore", pd.errors.DtypeWarning)
+            frame = pd.read_csv(io.BytesIO(block), dtype=dtypes, **reader)
     except (ValueError, OverflowError):
         frame = None
-    doubts = _Doubts(block, file_format.mark)
+    doubts = Doubts(block, file_format.mark)
     if frame is not None and all(doubts.sound(frame[n], kind) for n, kind in kinds.items()):
         return Rows({name: _values(frame[name], kind) for name, kind in kinds.items()}, numbers)
     frame = pd.read_csv(io.BytesIO(block), dtype=str, **reader)
@@ -190,71 +173,13 @@ def _parse(
 
 
 def _empty(kind: str) -> Column:
-    return pd.Categorical([]) if _DTYPES[kind] == "category" else np.empty(0, _DTYPES[kind])
+    return pd.Categorical([]) if DTYPES[kind] == "category" else np.empty(0, DTYPES[kind])
 
 
 def _values(series: pd.Series, kind: str) -> Column:
-    if _DTYPES[kind] == "category":
+    if DTYPES[kind] == "category":
         return series.array
-    return small(series.to_numpy(_DTYPES[kind]), kind)
-
-
-def small(values: np.ndarray, kind: str) -> np.ndarray:
-    """Data sets of many id columns are large: half the memory wherever the ids fit."""
-    return (
-        values.astype(np.int32) if kind == "category" and values.max(initial=0) < 2**31 else values
-    )
-
-
-class _Doubts:
-    """What a block holds that a fast parser may have read otherwise; looked for once at most."""
-
-    def __init__(self, block: bytes, mark: bytes):
-        self.block, self.mark = block, mark
-
-    @cached_property
-    def exponent(self) -> bool:
-        return bool(_EXPONENT.search(self.block))
-
-    @cached_property
-    def long_line(self) -> bool:
-        return long_line(self.block, MAX_CELL) >= 0
-
-    # pandas counts leading zeros among the 17 digits that it looks at; a float32 has 8.
-    @cached_property
-    def small(self) -> bool:
-        return b"." + 8 * b"0" in self.block
-
-    @cached_property
-    def padded(self) -> bool:
-        zeros = 9 * b"0"
-        starts = (self.mark + zeros, b"\n" + zeros)
-        return self.block.startswith(zeros) or any(start in self.block for start in starts)
-
-    @cached_property
-    def zeros(self) -> bool:
-        return 16 * b"0" in self.block
-
-    def sound(self, series: pd.Series, kind: str) -> bool:
-        """Whether the column holds what its text says; if not, a slower reader has to tell."""
-        if _DTYPES[kind] == "category":
-            return not self.long_line or int(series.cat.categories.str.len().max()) <= MAX_CELL
-        values = series.to_numpy()
-        if kind != "float" and values.dtype in (np.int64, bool):
-            return bool((values >= 0).all())
-        if values.dtype != np.float64:
-            return False
-        size = np.abs(values)
-        if kind != "float":
-            whole = (values >= 0) & (size < _EXACT) & (values == np.floor(values))
-            return bool(whole.all()) and not self.exponent
-        least = size.min(initial=np.inf, where=size > 0)
-        return (
-            bool(np.isfinite(size).all())
-            and not self.padded
-            and not (least < _SMALL and self.small)
-            and not (self.zeros and (size == 0).any())
-        )
+    return small(series.to_numpy(DTYPES[kind]), kind)
 
 
 def _parse_cells(texts: pd.Series, kind: str, unit: str | None) -> Cells:
@@ -300,26 +225,6 @@ def _bad_value(
         expected=EXPECTED[kind],
         remedy=SKIP_REMEDY,
     )
-
-
-def numbers(texts: pd.Series, kind: str, unit: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Text as numbers, MISSING where it is none or missing; and (N,) bool whether the cell may be.
-
-    unit: of times, see `FileFormat`.
-    """
-    texts = texts.astype(str).str.strip()
-    if kind == "time":
-        return times.numbers_of(texts, unit)
-    texts = texts.replace(_FLAGS)
-    right = texts.str.fullmatch(_PATTERNS[kind]).to_numpy(bool)
-    texts = texts.where(right, "0")
-    if kind != "float":
-        whole = [int(Decimal(text or MISSING)) for text in texts]
-        fits = [text == "" or 0 <= number < 2**63 for text, number in zip(texts, whole)]
-        whole = [number if fit else 0 for number, fit in zip(whole, fits)]
-        return np.array(whole, np.int64), right & np.array(fits, bool)
-    values = texts.astype(np.float64).to_numpy()
-    return values, right & np.isfinite(values)  # 1e400 looks like a number and is none
 
 
 def _plain(rows: Rows, name: str, kind: str, bad_rows: BadRows) -> Rows:

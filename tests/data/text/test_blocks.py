@@ -23,6 +23,7 @@ from hamur.data.movielens.load import SAMPLE as MOVIELENS
 from hamur.data.text import blocks, reader
 from hamur.data.text.bad_rows import BadRows, Policy, counts_by_file
 from hamur.data.text.blocks import line_blocks
+from hamur.data.text.cells import MAX_CELL
 from hamur.data.text.lines import FileFormat, read_header
 from tests.support.faults import assert_ours
 
@@ -250,7 +251,7 @@ def test_a_gz_file_is_read_as_the_plain_one(tmp_path, change):
 
 
 def test_texts_have_a_limit(tmp_path):
-    path, longest = tmp_path / "x.csv", reader.MAX_CELL
+    path, longest = tmp_path / "x.csv", MAX_CELL
     path.write_text(f"a,b\n1,x\n2,{'y' * longest}\n3,{'z' * (longest + 1)}\n")
     bad_rows = BadRows(path, Policy("skip", 1.0))
     rows = reader.read_rows(path, FileFormat({"a": "int", "b": "text"}), bad_rows)

@@ -146,7 +146,16 @@ def test_paths_inside_an_archive_do_not_decide_where_files_go(tmp_path):
     assert found(folder) == CONTENT and [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
-@pytest.mark.parametrize("data", [b"no zip at all", archive()[:-40], archive({"README": b"x"})])
+def encrypted():
+    data, entry = bytearray(archive()), -1
+    while (entry := data.find(b"PK\x01\x02", entry + 1)) >= 0:
+        data[entry + 8] |= 1  # a flag of the directory
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"no zip at all", archive()[:-40], archive({"README": b"x"}), encrypted()]
+)
 def test_unusable_archives_are_named(tmp_path, data):
     path = tmp_path / "a.zip"
     path.write_bytes(data)

@@ -36,7 +36,6 @@ DIGITS = "+-.eE0189 \t"
 
 # ---- delimited text: the cells of a line by the kinds of its columns
 
-WHOLE = re.compile(r"[+-]?(?P<digits>[0-9]+)?(\.0*)?")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 CR = "\ue000"
 MISSING = ("", "NA", "NaN", "nan", "null", "NULL", "None", r"\N")
@@ -44,14 +43,14 @@ TRUTH = {"true": "1", "false": "0"}
 
 
 def whole(cell, empty):
-    """A whole number from 0 to 2^63 - 1, also as 1.0 or True; `empty` of an empty cell."""
+    """A whole number from 0 to 2^63 - 1, also as 1.0; `empty` of an empty cell."""
     if not cell:
         return empty
-    match = WHOLE.fullmatch(cell)
-    if not match or not (match["digits"] or re.fullmatch(r"[+-]?\.0+", cell)):
-        return None
-    value = int(match["digits"] or 0) * (-1 if cell[0] == "-" else 1)
-    return value if 0 <= value < 2**63 else None
+    if re.fullmatch(r"[+-]?0*[0-9]{1,19}(\.0*)?", cell):
+        value = int(cell.partition(".")[0])
+        return value if 0 <= value < 2**63 else None
+    value = number(cell)  # another form, that of a float
+    return int(value) if value is not None and 0 <= value == int(value) < 2**53 else None
 
 
 def number(cell):
