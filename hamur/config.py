@@ -100,7 +100,9 @@ class RunOptions:
         None, "seed of the initial weights", at_least=0, default_text="--seed"
     )
     resume: bool = run_flag(
-        False, "continue the interrupted run in --save_dir; the result equals an uninterrupted run"
+        False,
+        "continue the interrupted run in --save_dir, or begin where there is none; the result "
+        "equals an uninterrupted run",
     )
     save_dir: str | None = run_flag(
         None,

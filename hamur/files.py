@@ -10,11 +10,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import get_args
+from typing import IO, get_args
 
 import numpy as np
 
 from hamur.data.errors import DataFormatError
+
+try:
+    import fcntl
+except ImportError:  # Windows: no locks
+    fcntl = None
 
 _KINDS = {dict: "object", list: "list", str: "text", int: "whole number", float: "number"}
 _KINDS |= {bool: "truth value", type(None): "null"}
@@ -24,7 +29,10 @@ Form = type | tuple | list | dict  # see `misfit`
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, which takes its place if the block succeeds."""
+    """A temporary name beside `path`, which takes its place, on the disk, if the block succeeds.
+
+    Raises:  OSError: with the name of the file, such as of a full disk.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -33,9 +41,76 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.chmod(temporary, mode)  # some writers make their files private
+        sync(temporary)
         os.replace(temporary, path)
+        sync(path.parent)
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+_locked = set()  # folders, by this process
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask out of a folder, which is made if missing, and remove what a
+    killed one was writing.  This process may ask again.
+
+    Raises:  ValueError: another process is in it.
+    """
+    folder = Path(folder).resolve()
+    if folder in _locked:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    try:
+        file = lock(path)
+    except BlockingIOError as holder:
+        raise ValueError(
+            f"{folder}: process {holder} is writing to this folder; wait for its end, or choose "
+            "another `save_dir`."
+        ) from None
+    _locked.add(folder)
+    try:
+        for place in (folder, folder / "last"):
+            for left in place.glob(".*.tmp"):
+                if left.suffixes[-2:-1] and left.suffixes[-2][1:].isdigit():  # see `replacing`
+                    left.unlink(missing_ok=True)
+        yield
+    finally:
+        _locked.remove(folder)
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def lock(path: Path) -> IO[str]:
+    """A file that this process has locked, and whose content is its number; closing it, or the end
+    of the process whatever its cause, frees the lock.
+
+    Raises:  BlockingIOError: another one has locked it; the text is its number.
+    """
+    while True:
+        file = open(path, "a+", encoding="ascii")  # noqa: SIM115
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                raise BlockingIOError(file.read()) from None
+        # The one that had it may have removed it meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+                return file
+        file.close()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,10 +1,11 @@
 """Is this the same run?  Asked before a run is resumed, replaced, or read instead of trained."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from hamur.files import read_json, write_json
+from hamur.files import locked, read_json, write_json
 
 # Options that a resumed run may change: they do not alter what an epoch computes.
 CHANGEABLE_ON_RESUME = (
@@ -42,6 +43,16 @@ def difference(
     return None
 
 
+def refuse_workers() -> None:
+    """ValueError in one of several processes of `msrun`: each would train everything."""
+    for name in ("MS_WORKER_NUM", "RANK_SIZE"):
+        if (number := os.environ.get(name, "")).isdigit() and int(number) > 1:
+            raise ValueError(
+                f"{name} is {number}, but training in several processes is not supported: start "
+                "it without msrun."
+            )
+
+
 def _fingerprint(description: Mapping) -> str | None:
     data = description.get("data")
     return data.get("fingerprint") if isinstance(data, Mapping) else None
@@ -59,16 +70,20 @@ def finished(
     changeable: Iterable[str] = CHANGEABLE_WHEN_FINISHED,
     remedy: str = "choose another folder, or remove it",
 ) -> dict | None:
-    """metrics.json of the finished run in `folder`; None where there is none.
+    """metrics.json of the finished run in `folder`; None where there is none, or an interrupted
+    one.
 
     Raises:  ValueError: it is a run of other data or options than `description`.
     """
     path, config = Path(folder) / "metrics.json", Path(folder) / "config.json"
     if not (path.exists() and config.exists()):
         return None
+    content = read_json(path, dict, remedy)
+    if isinstance(train := content.get("train"), dict) and "interrupted" in train:
+        return None
     if different := difference(read_config(config), description, changeable):
         raise ValueError(f"{folder} holds a finished run, which had {different}; {remedy}.")
-    return read_json(path, dict, remedy)
+    return content
 
 
 def load_or_train(
@@ -82,7 +97,8 @@ def load_or_train(
 
     train: trains the run and returns the content of metrics.json.  description: the content of
     config.json, see `difference`.  replace: train again where the finished run was another one.
-    Raises:  ValueError: the folder holds a finished run of other data or options.
+    Raises:  ValueError: the folder holds a finished run of other data or options, or another
+        process writes to it.
     """
     try:
         if (content := finished(folder, description, changeable)) is not None:
@@ -90,8 +106,9 @@ def load_or_train(
     except ValueError:
         if not replace:
             raise
-    content, path = train(), Path(folder) / "metrics.json"
-    path.unlink(missing_ok=True)
-    write_json(path.with_name("config.json"), description)
-    write_json(path, content, sealed=True)  # its presence means: this run is complete
-    return read_json(path)
+    with locked(folder):
+        content, path = train(), Path(folder) / "metrics.json"
+        path.unlink(missing_ok=True)
+        write_json(path.with_name("config.json"), description)
+        write_json(path, content, sealed=True)  # its presence means: this run is complete
+        return read_json(path)

@@ -39,6 +39,14 @@ def graph_mode():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def defects():
+    """A defect behind a command fails a test as itself, and not as an exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hamur.commands.script.INTERNAL", ())
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory):
     """Prepared data of the tests, instead of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:

@@ -24,7 +24,7 @@ from hamur.commands.script import (
     trainer_options,
 )
 from hamur.data.errors import DataFormatError
-from hamur.files import read_numpy, write_json
+from hamur.files import locked, read_numpy, write_json
 from hamur.reporting import results
 from hamur.same_run import finished
 from hamur.training.bilevel.options import VARIANTS, BilevelOptions
@@ -227,7 +227,6 @@ def run_one(config, pair, harmful, place: Place, script: str, in_study: bool = F
         results of the best epoch so far are on disk.
     """
     from hamur.data.cross_domain.collate import CrossDomainRows
-    from hamur.training.checkpoint import PROGRESS
 
     rows = CrossDomainRows(pair, row_rules(config), harmful)
     options = config.bilevel_options().fitted(len(pair.target.train), config.batch_size)
@@ -243,17 +242,16 @@ def run_one(config, pair, harmful, place: Place, script: str, in_study: bool = F
     files = place.files()
     if in_study and config.resume:
         content = finished(place.folder, description)
-        if content is not None and "interrupted" not in content["train"]:
+        if content is not None:
             return with_test_rows(content, place.folder, pair)
-        if not (files.last / PROGRESS).exists():
-            config = dataclasses.replace(config, resume=False, overwrite=True)
     fresh = not (config.resume or config.overwrite)
     if fresh and place.is_record and (place.folder / "config.json").exists():
         raise ValueError(
             f"{place.folder} holds an earlier run; choose another --exp_name, --resume or "
             "--overwrite it."
         )
-    with logging_to(place.folder / "logging.txt" if place.is_record else None, config.resume):
+    log = place.folder / "logging.txt" if place.is_record else None
+    with locked(place.folder), logging_to(log, config.resume):
         content = train_and_report(config, rows, model, options, description, place, files)
     return with_test_rows(content, place.folder, pair)
 
@@ -278,7 +276,7 @@ def train_and_report(config, rows, model, options, description, place: Place, fi
         + ", ".join(f"{name} {len(part):,}" for name, part in pair.target._asdict().items())
     )
     trainer = make_trainer(config, rows, options, files)
-    counts = open_run(config, description, model, say)
+    counts = open_run(config, description, model, say, files)
     say(f"arm {config.arm}; training set number:{len(rows)}")
     draws = None if config.eval_draws == "all" else int(config.eval_draws)
     valid, test = (

@@ -2,12 +2,14 @@
 run."""
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import logging
 import os
 import re
 import sys
+import traceback
 import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +17,9 @@ from pathlib import Path
 
 from hamur import interrupts
 from hamur.config import RunOptions, parse_device, plain_type
-from hamur.files import write_json
+from hamur.files import locked, write_json
 from hamur.reporting import results
-from hamur.same_run import difference, finished, read_config
+from hamur.same_run import difference, finished, read_config, refuse_workers
 
 HEADINGS = ("data", "model", "preferences and front", "training", "lower level", "upper level")
 HEADINGS += ("evaluation", "encoding", "signal", "checks", "run")  # the order in --help
@@ -26,6 +28,12 @@ OPTION = r"`((?:[A-Z]\w*\.)?(\w+)(?:=([^`]*))?)`"  # an argument in a text of th
 RENAMED = {"num_experts": "expert_num", "check_statistics=False": "expect none", "form": "format"}
 RENAMED |= {"separator": "sep", "variant": "arm", "harmful": "truth", "resamples": "bootstrap"}
 INTERRUPTED = 130  # of a KeyboardInterrupt that no signal made
+INTERNAL = (Exception,)  # errors that nobody foresaw; tests want them raised
+# What a run writes beside RunFiles, config.json and metrics.json.
+RESULTS = ("predictions.parquet", "learning_curve.png", "domains.png", "front.csv", "front.png")
+RESULTS += ("history.png", "test_probabilities.npy", "weights.csv", "weights_by_category.csv")
+RESULTS += ("weights.png",)
+_held = contextlib.ExitStack()  # locks of the command that runs
 
 
 def from_flags(
@@ -180,8 +188,8 @@ def command(
     compiles: bool = True,
 ) -> int:
     """Call work(), and turn its errors into one line on stderr; returns the exit code: 0 when
-    results are on disk, 2 for wrong usage or data, 3 for a training that diverged, 130 after SIGINT
-    (Ctrl-C), 143 after SIGTERM.
+    results are on disk, 1 for a defect of this package, 2 for wrong usage or data, 3 for a training
+    that diverged, 130 after SIGINT (Ctrl-C), 143 after SIGTERM.
 
     config: its `debug` raises errors with their traceback; texts name its flags, see `as_flags`.
     resume_hint: printed after a signal.  compiles: whether MindSpore may run, see `interrupts.run`.
@@ -210,16 +218,28 @@ def command(
         text = re.sub(r"^\[Errno \d+\] ", "", str(error))  # a number of the operating system
         print(f"{name}: error: {spelled(text)}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
+    except INTERNAL as error:
+        if config.debug:
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        text = next(iter(str(error).strip().splitlines()), "no text")
+        where = f"{place.filename}:{place.lineno}"
+        text = f"{type(error).__name__}: {text} ({where}); --debug shows the traceback"
+        print(f"{name}: internal error: {text}", file=sys.stderr)
+        return 1
     finally:
+        _held.close()
         warnings.formatwarning = long_format
         logging.getLogger("hamur").removeHandler(to_terminal)
     return 0
 
 
 def select_device(text: str) -> None:
-    """Compile for this device.  ValueError if the installed MindSpore cannot serve it."""
+    """Compile for this device.  ValueError if the installed MindSpore cannot serve it, or in one of
+    several processes that would all train the same."""
     import mindspore as ms
 
+    refuse_workers()
     target, card = parse_device(text)
     logging.disable(logging.ERROR)  # MindSpore logs missing libraries at length; we say it below
     try:
@@ -235,40 +255,59 @@ def select_device(text: str) -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
-def check_folder(folder: Path, description: dict, resume: bool, overwrite: bool) -> None:
+def check_folder(
+    folder: Path, description: dict, resume: bool, overwrite: bool, last: Path | None = None
+) -> bool:
     """ValueError if a run of this description must not be written to the folder.
 
-    It must not where another run is to be resumed; or, unless `overwrite`, where an unfinished run
-    or the results of another one would be lost.
+    It must not where another run is to be resumed, or a finished one without its state; or, unless
+    `overwrite`, where an unfinished run or the results of another one would be lost.  last: where
+    its state is, by default `folder`/last.  Returns whether there is one.
     """
     from hamur.training.checkpoint import PROGRESS
 
+    path, resumable = folder / "config.json", ((last or folder / "last") / PROGRESS).exists()
     if resume:
-        path = folder / "config.json"
-        if not path.exists():
-            raise ValueError(f"--resume: no run in {folder}, which has no config.json.")
-        if different := difference(read_config(path), description):
+        if path.exists() and (different := difference(read_config(path), description)):
             raise ValueError(f"--resume: the run in {folder} had {different}.")
+        lost = "config.json" if resumable and not path.exists() else None
+        lost = "state" if not resumable and (folder / "metrics.json").exists() else lost
+        if lost is not None:
+            raise ValueError(
+                f"--resume: the run in {folder} has lost its {lost}; --overwrite begins anew."
+            )
     elif not overwrite:
         remedy = "choose another --save_dir, or --overwrite it"
         content = finished(folder, description, remedy=remedy)
-        if content is None and (folder / "last" / PROGRESS).exists():
+        if content is None and resumable:
             raise ValueError(
                 f"{folder} holds an unfinished run; --resume continues it, --overwrite begins anew."
             )
+    return resumable
 
 
-def open_run(config, description: dict, model, say: Callable) -> dict:
-    """Write config.json of a run that begins or continues; returns and prints the parameter counts.
+def open_run(config, description: dict, model, say: Callable, files=None) -> dict:
+    """Lock the folder of a run that begins or continues and write its config.json; returns and
+    prints the parameter counts.  files: RunFiles, by default those of the folder.
 
-    Raises:  ValueError: see `check_folder`.
+    A run that begins removes what an earlier one wrote, metrics.json first and config.json last, so
+    that no configuration ever stands beside the results of another one.
+    Raises:  ValueError: see `check_folder`, or another process writes to the folder.
     """
     from hamur import models
+    from hamur.training.checkpoint import RunFiles
 
     folder = Path(config.save_dir)
-    check_folder(folder, description, config.resume, config.overwrite)
-    write_json(folder / "config.json", description)
+    files = RunFiles.of(folder) if files is None else files
+    _held.enter_context(locked(folder))
+    how = (config.resume, config.overwrite, files.last)
+    resumable = check_folder(folder, description, *how)
     (folder / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
+    if not (config.resume and resumable):
+        files.clear()
+        for name in RESULTS:
+            (folder / name).unlink(missing_ok=True)
+    write_json(folder / "config.json", description)
     counts = models.parameter_counts(model)
     say(
         f"{config.model_name}, preset {config.preset}: {counts['parameters']:,} parameters and "

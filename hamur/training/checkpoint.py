@@ -38,6 +38,12 @@ class RunFiles(NamedTuple):
         folder = Path(save_dir)
         return cls(folder / "model.safetensors", folder / "history.csv", folder / "last")
 
+    def clear(self) -> None:
+        """Remove an earlier run, first that from which it could be resumed."""
+        states = self.last.glob(STATE.format("*"))
+        for path in (self.last / PROGRESS, *states, self.history, self.weights):
+            path.unlink(missing_ok=True)
+
 
 def snapshot(cell):
     """{parameter name: array copy} of a cell, running statistics included, of a list of parameters,
@@ -168,11 +174,6 @@ def save_state(folder, parts, progress):
     for old in folder.glob(STATE.format("*")):
         if old.name != name:
             old.unlink()
-
-
-def clear_state(folder):
-    """Forget an earlier run, so that nothing resumes from it by mistake."""
-    (Path(folder) / PROGRESS).unlink(missing_ok=True)
 
 
 def load_state(folder):

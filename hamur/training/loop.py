@@ -16,7 +16,6 @@ from hamur.training.averaging import EVERY, WeightAverage
 from hamur.training.checkpoint import (
     RunFiles,
     check_fits,
-    clear_state,
     load_state,
     restore,
     save_state,
@@ -119,6 +118,10 @@ class TrainingLoop:
         best = " *" if run.best_epoch == number else ""
         line = f"epoch {number:3d}  loss {loss:.5f}  {self.evaluation.line(report, run)}"
         line += f"  {rate:,.0f} rows/s{best}"
+        self.say(line)
+
+    def say(self, line):
+        """A line for the log, and the terminal unless quiet."""
         logger.info(line)
         if not self.trainer.quiet:
             print(line, flush=True)
@@ -222,19 +225,20 @@ class TrainingLoop:
         save_state(self.files.last, arrays, progress)
 
     def start(self):
-        """Forget an earlier run in the same folder."""
+        """Remove an earlier run in the same folder."""
         if self.files is not None:
-            clear_state(self.files.last)
+            self.files.clear()
 
     def load(self):
-        """Go on where the run in save_dir stopped.
+        """Go on where the run in save_dir stopped, or begin where it has no finished epoch.
 
-        Raises:  ValueError: nothing there, or a run of other options, another model, preset or D.
+        Raises:  ValueError: a run of other options, another model, preset or D.
         """
         folder = self.files.last
         state = load_state(folder)
         if state is None:
-            raise ValueError(f"nothing to resume in {folder.parent}: it has no last/progress.json.")
+            self.say(f"nothing to resume in {folder.parent}: the training begins")
+            return self.start()
         arrays, progress = state
         if different := difference(progress["course"], self.signature(), changeable=()):
             raise ValueError(f"cannot resume {folder.parent}: it had {different}.")

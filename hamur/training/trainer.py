@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+from hamur.files import locked
 from hamur.interrupts import ending_loop
+from hamur.same_run import refuse_workers
 from hamur.training.checkpoint import RunFiles
 from hamur.training.evaluation import RankingEvaluation
 from hamur.training.loop import TrainingLoop, table_batches
@@ -54,11 +57,13 @@ class Trainer:
     averaging:  decay per step of the exponential moving average of the weights, 0 = off;
         validation, best checkpoint and final weights are then the average's (from the second epoch
         on).
-    save_dir:  folder for model.safetensors, history.csv and last/, or their places as RunFiles;
-        resume: go on from last/.
+    save_dir:  folder for model.safetensors, history.csv and last/, or their places as RunFiles,
+        where an earlier run is removed at the start; resume: go on from its last/ instead, or begin
+        where there is none.
     Raises:  ValueError: an option out of range; on ``fit``, data that cannot be trained or
-        validated on, or a run to resume that is another one; its kind DivergenceError: losses or
-        scores that are not finite, or a model far worse than a constant prediction.
+        validated on, a run to resume that is another one, or another process that writes to
+        save_dir; its kind DivergenceError: losses or scores that are not finite, or a model far
+        worse than a constant prediction.
     """
 
     step: Callable
@@ -115,7 +120,10 @@ class Trainer:
         an epoch to go back to; before, and at the second Ctrl-C, they are a KeyboardInterrupt.  In
         another thread than Python's first, signals stay the program's own affair.
         """
-        with graph_mode(), ending_loop() as check_signals:
+        refuse_workers()
+        place = None if self.save_dir is None else RunFiles.of(self.save_dir).weights.parent
+        lock = nullcontext() if place is None else locked(place)
+        with graph_mode(), lock, ending_loop() as check_signals:
             loop = TrainingLoop(self, model, train, valid, Run(), check_signals)
             loop.load() if self.resume else loop.start()
             try:

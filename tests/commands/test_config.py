@@ -3,13 +3,14 @@
 import dataclasses
 import math
 import os
+import re
 import typing
 import warnings
 from dataclasses import dataclass
 
 import pytest
 
-from hamur.commands import ranking
+from hamur.commands import ranking, script
 from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.make_synthetic import SyntheticConfig
 from hamur.commands.multi_task_config import TaskConfig
@@ -150,6 +151,25 @@ def test_a_flag_needs_a_help_text_and_a_group():
         assert field.metadata["help"] and field.metadata["group"]
         resolved = field.metadata["default_text"] or field.name in ranking.OFFICIAL
         assert (field.default is None) == bool(resolved) or field.name in ("drop",)
+
+
+def test_a_defect_is_one_line_too_and_the_exit_code_1(capsys, monkeypatch):
+    monkeypatch.setattr(script, "INTERNAL", (Exception,))
+
+    def defect():
+        raise RuntimeError("\nout of memory\nat 0x7f")
+
+    assert command("folder/x.py", RankingConfig(), defect) == 1
+    place = rf"{re.escape(__file__)}:\d+"
+    line = rf"x.py: internal error: RuntimeError: out of memory \({place}\); --debug shows .*\n"
+    assert re.fullmatch(line, capsys.readouterr().err)
+    with pytest.raises(RuntimeError):
+        command("x.py", RankingConfig(debug=True), defect)
+
+
+def test_an_error_of_the_system_is_the_file_and_what_it_says(capsys, tmp_path):
+    assert command("x.py", RankingConfig(), (tmp_path / "no").read_bytes) == 2
+    assert capsys.readouterr().err == f"x.py: error: No such file or directory: '{tmp_path}/no'\n"
 
 
 def test_errors_and_warnings_of_a_command_are_one_line_each(capsys):

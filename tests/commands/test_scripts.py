@@ -13,6 +13,7 @@ import pytest
 from hamur import models, training
 from hamur.commands.ranking import main
 from hamur.data import load_ali_ccp, load_movielens
+from hamur.files import write_json
 from hamur.models import prediction
 from tests.support import networks
 from tests.support.commands import assert_refused, exit_code
@@ -139,6 +140,40 @@ def test_a_signal_ends_a_script_with_the_best_epoch_on_disk(number, folder):
     assert output.splitlines()[-1].startswith("worst domain")
 
 
+def test_a_run_that_begins_removes_the_old_one_before_it_has_a_configuration(
+    folder, monkeypatch, capsys
+):
+    """Also where it fails in its first epoch: no configuration beside the results of another."""
+    from hamur import training
+
+    def failing(*_):
+        def step(*_):
+            raise ValueError("no step")
+
+        return step
+
+    here, base = folder / "here", ["--model_name", "mlp", "--save_dir", "here", "--epochs", "1"]
+    monkeypatch.setattr(training, "supervised_step", failing)
+    assert_refused(capsys, ["no step"], run, *base, "--resume", "--quiet")  # it has begun
+    (here / "last").mkdir()
+    content = {"train": {"interrupted": True}}
+    for name in ("model.safetensors", "history.csv", "last/state-7.safetensors", "domains.png"):
+        (here / name).write_text("of an old run")
+    write_json(here / "metrics.json", content)
+    (here / "mine.txt").touch()
+    lost = ["has lost its state; --overwrite begins anew"]
+    assert_refused(capsys, lost, run, *base, "--resume")
+    (here / "last" / "progress.json").write_text("{}")
+    words = ["here holds an unfinished run; --resume continues it, --overwrite begins anew"]
+    assert_refused(capsys, words, run, *base)
+    words = ["had --seed 2022, this one 5"]
+    assert_refused(capsys, words, run, *base, "--resume", "--seed", "5")
+    assert_refused(capsys, ["no step"], run, *base, "--seed", "5", "--overwrite", "--quiet")
+    assert read(here / "config.json")["options"]["seed"] == 5
+    left = sorted(path.name for path in here.rglob("*") if path.is_file())
+    assert left == ["config.json", "mine.txt"]
+
+
 @pytest.mark.slow  # for every part of the state: training/test_resume.py
 def test_equal_seeds_and_a_resumed_run_give_equal_results_on_the_same_split(folder):
     import pyarrow.parquet as pq
@@ -162,7 +197,6 @@ WRONG = [
     (["--device", "ascend:0"], "cannot use Ascend"),
     (["--device", "cuda:0"], "cannot use GPU"),
     (["--split", "alphabetical"], "alphabetical"),
-    (["--resume"], "no run in runs/a_script/mlp_adp-2022"),
 ]
 
 

@@ -151,7 +151,6 @@ WRONG = [
     ("--model_name ple --expert_num 1", "--expert_num must be at least 2 for ple"),
     ("--dataset_path no/such/folder", "no/such/folder"),
     ("--device ascend:0", "cannot use Ascend"),
-    ("--resume", "no run in runs/a_script/metaheac-1"),
     (
         "--model_name pomoe --preset official --dataset_name Synthetic --task_num 3",
         "two tasks built in, the data have 3",

@@ -120,12 +120,6 @@ def test_resuming_another_run(case, tiny_schema, tiny_splits, finished):
     assert_refused(model, *tiny_splits[:2], text.format(finished), **options)
 
 
-def test_resuming_where_nothing_is(tiny_schema, tiny_splits, tmp_path):
-    options = dict(epochs=2, save_dir=str(tmp_path), resume=True)
-    model = make_model("mlp", tiny_schema)
-    assert_refused(model, *tiny_splits[:2], "nothing to resume in .*progress.json", **options)
-
-
 @pytest.mark.parametrize(
     "option",
     [

@@ -72,8 +72,17 @@ def test_a_new_run_forgets_the_old_one_in_its_folder(tiny_schema, tiny_splits, t
     make_trainer(Drift(), **options).fit(model, *tiny_splits[:2])
     with pytest.raises(KeyboardInterrupt):
         make_trainer(Drift(stop_at=3), **options).fit(model, *tiny_splits[:2])
-    with pytest.raises(ValueError, match="nothing to resume"):
-        make_trainer(Drift(), **options, resume=True).fit(model, *tiny_splits[:2])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@uncompiled
+def test_resuming_begins_where_nothing_is(tiny_schema, tiny_splits, tmp_path, capsys):
+    model, step = make_model("mlp", tiny_schema), Drift()
+    trainer = make_trainer(step, save_dir=str(tmp_path), resume=True, quiet=False)
+    run = trainer.fit(model, *tiny_splits[:2])
+    assert run.epochs == 1 and step.numbers == list(range(STEPS))
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"nothing to resume in {tmp_path}: the training begins"
 
 
 @uncompiled

@@ -12,7 +12,6 @@ completely.  A later run finds the folder and takes the report from it, so the r
 neither workers, nor their order, nor interruptions.
 """
 
-import fcntl
 import json
 import multiprocessing
 import os
@@ -30,7 +29,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hamur.data.errors import CacheError, DataError
-from hamur.files import read_json, sync, write_json
+from hamur.files import lock, read_json, sync, write_json
 
 REPORT = "report.json"
 MAX_WORKERS = 4
@@ -138,30 +137,22 @@ class Workspace:
 
     def __enter__(self) -> "Workspace":
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder / "lock", "a+")
         try:
-            self._take_lock()
+            # The system frees the lock of a process that dies, so there are no stale ones.
+            self._lock = lock(self.folder / "lock")
+        except BlockingIOError as holder:
+            raise CacheError(
+                f"process {holder} is preparing the same output",
+                file=self.folder,
+                remedy="wait for it, or choose another `out` or another `cache_dir`",
+            ) from None
+        try:
             self._claim()
         except BaseException:
             self._lock.close()
             raise
         _share_progress(self._progress)
         return self
-
-    def _take_lock(self) -> None:
-        # The system frees the lock of a process that dies, so there are no stale ones.
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.seek(0)
-            raise CacheError(
-                f"process {self._lock.read().strip()} is preparing the same output",
-                file=self.folder,
-                remedy="wait for it, or choose another `out` or another `cache_dir`",
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
 
     def _claim(self) -> None:
         state = self.folder / "progress.json"
