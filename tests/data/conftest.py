@@ -17,7 +17,7 @@ settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
 
 # Mutated lines of a format: few in every run, the many of the acceptance list by make test-slow.
-FUZZED = (400, pytest.param(10_000, marks=pytest.mark.slow))
+FUZZED = (200, pytest.param(10_000, marks=pytest.mark.slow))
 
 
 def pytest_generate_tests(metafunc):

@@ -22,7 +22,7 @@ CELLS += ("0." + "0" * 15 + "12345", "1_0", '"1"', '"', '1"', "\ud800", "9" * 40
 class TextFormat:
     """lines: sound ones; read: path, bad rows -> (line, values) of every row that is read; by_hand:
     the values in a line, or None where it is no row; marks: characters of the format; header: of a
-    file; alone: how many lines are also read in a file with one sound line, by a faster path."""
+    file."""
 
     lines: list[str]
     read: Callable[[Path, BadRows], Iterable[tuple[int, tuple]]]
