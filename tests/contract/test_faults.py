@@ -17,6 +17,8 @@ ERROR, SAME = "DataError or ValueError", "the right value"
 
 FAULTS = {
     "signals": [
+        ("signals at random moments, then --resume", SCRIPT, "130, 143", "", "bit-equal end",
+         "commands/test_random_signals.py::test_after_any_signal_the_same_command_ends_equal"),
         ("SIGINT or SIGTERM in an epoch loop", SCRIPT, "130, 143", "interrupted", "best epoch",
          "commands/test_scripts.py::test_a_signal_ends_a_script_with_the_best_epoch_on_disk"),
         ("the same to fit", PYTHON, SAME, "", "state of the last epoch",
@@ -128,6 +130,19 @@ FAULTS = {
          "data/streaming/test_occupied.py::test_a_torn_workspace_is_one_line"),
     ],
     "flags and folders of results": [
+        ("a crash between a write and its rename", BOTH, "-", "", "the old file",
+         "test_folders.py::test_a_file_is_on_the_disk_before_it_has_its_name"),
+        ("--resume before the first epoch is finished", BOTH, "0", "", "the run begins",
+         "training/test_resume.py::test_resuming_begins_where_nothing_is"),
+        ("--overwrite and a failure in epoch 1", SCRIPT, "2", "", "nothing of the old run",
+         "commands/test_scripts.py::"
+         "test_a_run_that_begins_removes_the_old_one_before_it_has_a_configuration"),
+        ("a worker of msrun", SCRIPT, "2", "it without msrun", "nothing",
+         "test_same_run.py::test_one_of_several_processes_is_refused"),
+        ("two processes in one folder", SCRIPT, "2", "is writing to this folder", "the first one's",
+         "test_folders.py::test_one_process_writes_to_a_folder_and_its_death_frees_it"),
+        ("a defect of the package", SCRIPT, "1", "", "as it was",
+         "commands/test_config.py::test_a_defect_is_one_line_too_and_the_exit_code_1"),
         ("ratings of one class", BOTH, "2", "one class", "nothing",
          "commands/test_cross_domain_data.py::test_tables_that_make_no_pair_are_told"),
         ("official scores in batches of training", SCRIPT, SAME, "", "-",
