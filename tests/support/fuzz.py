@@ -32,6 +32,7 @@ class TextFormat:
     header: str | None = None
     encoding: str = "utf-8"
     name: str = "lines.csv"
+    cells: tuple[str, ...] = CELLS
 
     def encode(self, texts: Iterable[str]) -> bytes:
         head = [] if self.header is None else [self.header]
@@ -119,7 +120,9 @@ def check_mutated(of: TextFormat, folder: Path, number: int, seed: int) -> dict[
     """Reads `number` damaged lines in one file, and a tenth of as many others one by one."""
     rng, began = random.Random(seed), time.perf_counter()
     path, first = folder / of.name, 1 if of.header is None else 2
-    texts = [mutated(rng, rng.choice(of.lines), of.marks, of.separator) for _ in range(number)]
+    texts = [
+        mutated(rng, rng.choice(of.lines), of.marks, of.separator, of.cells) for _ in range(number)
+    ]
     texts = [_as_read(of, text) for text in (*texts, of.lines[0])]
     path.write_bytes(of.encode(texts))
     expected = {n: values for n, t in enumerate(texts, first) if (values := of.by_hand(t))}
@@ -140,7 +143,7 @@ def check_mutated(of: TextFormat, folder: Path, number: int, seed: int) -> dict[
         assert error.line == next(n for n in range(first, len(texts)) if n not in expected)
     counts = {"lines": number, "refused": refused, "agreed": len(found), "alone": number // 10}
     for _ in range(number // 10):
-        text = mutated(rng, rng.choice(of.lines), of.marks + ODD, of.separator)
+        text = mutated(rng, rng.choice(of.lines), of.marks + ODD, of.separator, of.cells)
         text = _as_read(of, text)
         path.write_bytes(of.encode([of.lines[0], text, of.lines[0]]))
         bad_rows = BadRows(path, Policy())
