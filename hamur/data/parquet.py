@@ -16,9 +16,8 @@ import pyarrow.parquet as pq
 
 from hamur.data.errors import DataFormatError
 from hamur.data.text import times
-from hamur.data.text.cells import EXPECTED, MAX_CELL, MISSING, NAMES, numbers, small
+from hamur.data.text.cells import EXPECTED, MAX_CELL, MISSING, NAMES, Cells, numbers, small
 from hamur.data.text.lines import FileFormat
-from hamur.data.text.reader import Cells
 
 SUFFIX = ".parquet"
 MAX_ROWS = 2**31  # a small file may hold one value any number of times, or say that it does

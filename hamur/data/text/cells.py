@@ -1,6 +1,8 @@
 """Cells of text: what each kind may hold, exact numbers, and where a fast parser may be wrong."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
@@ -30,6 +32,17 @@ _TEXT = f"text of at most {MAX_CELL:,} characters, or a number that a float hold
 EXPECTED |= dict.fromkeys(("text", "code"), _TEXT)
 _FLAGS = {"True": "1", "TRUE": "1", "true": "1", "False": "0", "FALSE": "0", "false": "0"}
 _SMALL, _EXACT = 1e-8, 2**53
+
+Column = np.ndarray | pd.Categorical
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A column: values (N,); right (N,) bool, whether the cell may be; show: row -> the cell."""
+
+    values: Column
+    right: np.ndarray
+    show: Callable[[int], object]
 
 
 class Doubts:

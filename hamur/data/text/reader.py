@@ -8,7 +8,7 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from hamur.data.text.cells import (
     MAX_CELL,
     MISSING_WORDS,
     NAMES,
+    Cells,
+    Column,
     Doubts,
     numbers,
     small,
@@ -32,8 +34,6 @@ from hamur.data.text.lines import FileFormat
 
 _TYPE = re.compile(r":(token|float)(_seq)?$")
 _WHOLE = re.compile(r"(-?\d+)\.0*")
-
-Column = np.ndarray | pd.Categorical
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,6 @@ class Rows:
             return self
         columns = {name: column[good] for name, column in self.columns.items()}
         return Rows(columns, self.lines[good])
-
-
-@dataclass(frozen=True)
-class Cells:
-    """A column: values (N,); right (N,) bool, whether the cell may be; show: row -> the cell."""
-
-    values: Column
-    right: np.ndarray
-    show: Callable[[int], object]
 
 
 def column_names(path: Path, separator: str = ",") -> list[str]:
