@@ -14,7 +14,7 @@ import pytest
 from hamur.data import load_ali_ccp, load_aliexpress
 from hamur.data.ali_ccp.load import SAMPLE as ALI_CCP
 from hamur.data.aliexpress.load import SAMPLE as ALIEXPRESS
-from hamur.data.errors import DataError
+from hamur.data.errors import DataError, TruncatedFileError
 from tests.support.faults import assert_ours
 
 NAME = "sample_skeleton_train.csv"
@@ -167,6 +167,19 @@ def test_damaged_archives_are_refused_or_harmless(ali, tmp_path, name, number):
             assert np.array_equal(found.sparse, expected.sparse)
     print(f"{name}: {number} damaged archives of seed 5, {refused} refused")
     assert refused > number / 2
+
+
+def test_a_changed_value_in_a_tar_is_seen_by_its_checksum(ali, tmp_path):
+    """That of a .tar.gz is compared at its very end, behind all members."""
+    folder, content = ali
+    (folder / NAME).unlink()
+    tar(tmp_path / "a.tar", (NAME, content), mode="w")
+    packed = gzip.compress((tmp_path / "a.tar").read_bytes(), compresslevel=0)  # as it is
+    old, new = b"\x030.69315", b"\x039.69315"
+    assert old in content and content.replace(old, new, 1) != content
+    (folder / "a.tar.gz").write_bytes(packed.replace(old, new, 1))
+    with pytest.raises(TruncatedFileError, match="CRC check failed"):
+        load_ali_ccp(folder, cache_dir=tmp_path / "b")
 
 
 def test_two_archives_of_one_country_are_named(tmp_path):
