@@ -246,8 +246,8 @@ def _numbers(array: pa.Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
         return values, np.isfinite(values) & ~missing
     if not floating:
         right = (values >= 0) & (values <= np.iinfo(np.int64).max)
-    elif kind == "time":
-        values, right = times.whole(values)
+    elif kind == "time":  # its fraction is cut off below
+        right = (values >= 0) & (values < 2.0**63)
     else:
         right = (values >= 0) & (values < exact) & (values == np.floor(values))
     values = np.where(right & ~missing, values, 0).astype(np.int64)

@@ -32,7 +32,6 @@ class TextFormat:
     header: str | None = None
     encoding: str = "utf-8"
     name: str = "lines.csv"
-    cells: tuple[str, ...] = CELLS
 
     def encode(self, texts: Iterable[str]) -> bytes:
         head = [] if self.header is None else [self.header]
@@ -40,9 +39,9 @@ class TextFormat:
         return text.encode(self.encoding, "replace")
 
 
-def mutated(rng: random.Random, line: str, marks: str, separator: str, cells=CELLS) -> str:
+def mutated(rng: random.Random, line: str, marks: str, separator: str) -> str:
     """The line after one or two changes: characters left out, repeated or inserted from `marks`, or
-    a cell that is replaced by one of `cells`."""
+    a cell that is replaced by one of `CELLS`."""
     for _ in range(rng.randint(1, 2)):
         at = rng.randrange(len(line) + 1)
         to = min(len(line), at + rng.randint(1, 4))
@@ -55,7 +54,7 @@ def mutated(rng: random.Random, line: str, marks: str, separator: str, cells=CEL
             line = line[:at] + rng.choice(marks) + line[at:]
         else:
             row = line.split(separator)
-            row[rng.randrange(len(row))] = rng.choice(cells)
+            row[rng.randrange(len(row))] = rng.choice(CELLS)
             line = separator.join(row)
     return line
 
@@ -120,9 +119,7 @@ def check_mutated(of: TextFormat, folder: Path, number: int, seed: int) -> dict[
     """Reads `number` damaged lines in one file, and a tenth of as many others one by one."""
     rng, began = random.Random(seed), time.perf_counter()
     path, first = folder / of.name, 1 if of.header is None else 2
-    texts = [
-        mutated(rng, rng.choice(of.lines), of.marks, of.separator, of.cells) for _ in range(number)
-    ]
+    texts = [mutated(rng, rng.choice(of.lines), of.marks, of.separator) for _ in range(number)]
     texts = [_as_read(of, text) for text in (*texts, of.lines[0])]
     path.write_bytes(of.encode(texts))
     expected = {n: values for n, t in enumerate(texts, first) if (values := of.by_hand(t))}
@@ -143,7 +140,7 @@ def check_mutated(of: TextFormat, folder: Path, number: int, seed: int) -> dict[
         assert error.line == next(n for n in range(first, len(texts)) if n not in expected)
     counts = {"lines": number, "refused": refused, "agreed": len(found), "alone": number // 10}
     for _ in range(number // 10):
-        text = mutated(rng, rng.choice(of.lines), of.marks + ODD, of.separator, of.cells)
+        text = mutated(rng, rng.choice(of.lines), of.marks + ODD, of.separator)
         text = _as_read(of, text)
         path.write_bytes(of.encode([of.lines[0], text, of.lines[0]]))
         bad_rows = BadRows(path, Policy())

@@ -18,8 +18,7 @@ NAMES = ("id", "text", "code")  # kinds of which cells are names
 DTYPES = {"int": "int64", "category": "int64", "float": "float64", "time": "int64"}
 DTYPES |= dict.fromkeys(NAMES, "category")
 MAX_CELL = 1 << 16  # characters of a text
-_NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
-_PATTERNS = {"int": _NUMBER, "float": _NUMBER, "category": f"({_NUMBER})?"}
+_PATTERNS = {"int": times.NUMBER, "float": times.NUMBER, "category": f"({times.NUMBER})?"}
 _WHOLE = re.compile(r"[+-]?0*[0-9]{1,19}(\.0*)?")
 EXPECTED = {
     "int": "a whole number >= 0",
@@ -104,10 +103,9 @@ def numbers(texts: pd.Series, kind: str, unit: str | None) -> tuple[np.ndarray, 
 
     unit: of times, see `FileFormat`.
     """
-    texts = texts.astype(str).str.strip()
+    texts = texts.astype(str).str.strip().replace(_FLAGS)
     if kind == "time":
         return times.numbers_of(texts, unit)
-    texts = texts.replace(_FLAGS)
     right = texts.str.fullmatch(_PATTERNS[kind]).to_numpy(bool)
     texts = texts.where(right, "0")
     if kind != "float":
