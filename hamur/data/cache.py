@@ -53,9 +53,10 @@ READERS = {
 Loaded = tuple[Splits, Schema]
 
 
-def source_digest(paths: Iterable[Path]) -> dict[str, str]:
-    """File name -> size and md5; above 1 GiB the md5 of the first and the last MiB."""
-    digests = {}
+def source_digest(paths: Iterable[Path], root: Path) -> dict[str, str]:
+    """Path below the root, or beside it if that is a file -> size and md5; above 1 GiB the md5 of
+    the first and the last MiB."""
+    digests, folder = {}, root if root.is_dir() else root.parent
     for path in paths:
         size, digest = path.stat().st_size, hashlib.md5(usedforsecurity=False)
         with path.open("rb") as file:
@@ -65,7 +66,7 @@ def source_digest(paths: Iterable[Path]) -> dict[str, str]:
                 digest.update(file.read(CHUNK_BYTES))
                 file.seek(size - CHUNK_BYTES)
                 digest.update(file.read(CHUNK_BYTES))
-        digests[path.name] = f"{size}-{digest.hexdigest()}"
+        digests[path.relative_to(folder).as_posix()] = f"{size}-{digest.hexdigest()}"
     return digests
 
 

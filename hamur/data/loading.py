@@ -61,13 +61,9 @@ class TableSource:
         return json.loads(json.dumps(fields, default=list))  # an allowed range is a list then
 
     def digest(self) -> dict[str, str]:
-        """Path below the root -> size and md5 of each file."""
-        folder = self.root if self.root.is_dir() else self.root.parent
-        return {
-            str(part.relative_to(folder)): cache.source_digest([part])[part.name]
-            for file in self.files
-            for part in parquet.parts(file)
-        }
+        """Of the files, and of their parts, see `cache.source_digest`."""
+        parts = (part for file in self.files for part in parquet.parts(file))
+        return cache.source_digest(parts, self.root)
 
 
 def find_files(

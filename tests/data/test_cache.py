@@ -187,11 +187,20 @@ def test_digest_of_a_large_file_reads_its_ends_only(tmp_path, monkeypatch):
     monkeypatch.setattr("hamur.data.cache.WHOLE_DIGEST_BYTES", 1)
     path = tmp_path / "large"
     path.write_bytes(os.urandom(3 << 20))
-    before = cache.source_digest([path])
+    before = cache.source_digest([path], tmp_path)
     content = bytearray(path.read_bytes())
     content[0] ^= 1
     path.write_bytes(content)
-    assert cache.source_digest([path]) != before
+    assert cache.source_digest([path], tmp_path) != before
+
+
+def test_files_of_one_name_in_two_folders_have_a_digest_each(tmp_path):
+    paths = [tmp_path / name for name in ("a/data.zip", "b/data.zip")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(path.parent.name.encode())
+    digests = cache.source_digest(paths, tmp_path)
+    assert list(digests) == ["a/data.zip", "b/data.zip"] and len(set(digests.values())) == 2
 
 
 LOADERS = {

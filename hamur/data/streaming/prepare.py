@@ -9,6 +9,7 @@ of the cache, such as `build_tables.build` puts into `fitted`); what follows is 
 import dataclasses
 import errno
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -28,6 +29,8 @@ from hamur.data.streaming.statistics import statistics
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import BadRows
 from hamur.files import read_json
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def prepare(
         )
     sources = dataset.find(raw)
     paths = {getattr(source, "path", source) for source in sources}
-    made_from = {"dataset": dataset.name, "source": cache.source_digest(sorted(paths))}
+    made_from = {"dataset": dataset.name, "source": cache.source_digest(sorted(paths), raw)}
     made_from |= {"options": plain(options), "allow_leakage": list(allow_leakage)}
     if out.exists():
         try:
@@ -104,6 +107,8 @@ def prepare(
             return Prepared(out, read_json(out / "stats.json"))
         except CacheError as error:
             _check_replaceable(out, overwrite, error)
+            if cache.is_cache(out):
+                _log.warning("building the cache again: %s", error)
     cache.remove_leftovers(out)
     size = sum(path.stat().st_size for path in paths)
     workers = default_workers(size) if workers is None else workers

@@ -132,7 +132,7 @@ def test_finished_output_is_found_and_nothing_is_done(raw, reference):
     assert again.jobs_done == 0 and again.stats == reference.stats
 
 
-def test_other_options_need_overwrite_and_replace_only_when_complete(raw, tmp_path):
+def test_other_options_need_overwrite_and_replace_only_when_complete(raw, tmp_path, caplog):
     out = tmp_path / "out"
     run(raw, out)
     old = content(out)
@@ -143,6 +143,7 @@ def test_other_options_need_overwrite_and_replace_only_when_complete(raw, tmp_pa
     assert content(out) == old
     run(raw, out, overwrite=True, split="hash")
     assert open_cache(out)[1].split["rule"] == "hash"
+    assert "building the cache again" in caplog.text and "have changed" in caplog.text
 
 
 def test_a_folder_that_is_no_cache_is_never_deleted(raw, tmp_path):
