@@ -56,7 +56,10 @@ class GeneratorOptions:
         None, "ml-1m, ali-ccp: strength of what differs between domains", default_text="by data set"
     )
     conversion: float | None = signal_flag(
-        None, "ali-ccp: conversions per impression", above=0, default_text="0.000214"
+        None,
+        "ali-ccp: conversions per impression, with --format processed per click",
+        above=0,
+        default_text="0.000214, or 0.15",
     )
     task_conflict: float | None = signal_flag(
         None,

@@ -27,6 +27,7 @@ OPTION = r"`((?:[A-Z]\w*\.)?(\w+)(?:=([^`]*))?)`"  # an argument in a text of th
 # Arguments whose flag has another name.
 RENAMED = {"num_experts": "expert_num", "check_statistics=False": "expect none", "form": "format"}
 RENAMED |= {"separator": "sep", "variant": "arm", "harmful": "truth", "resamples": "bootstrap"}
+RENAMED |= {"countries": "dataset_name"}
 INTERRUPTED = 130  # of a KeyboardInterrupt that no signal made
 INTERNAL = (Exception,)  # errors that nobody foresaw; tests want them raised
 # What a run writes beside RunFiles, config.json and metrics.json.

@@ -113,10 +113,15 @@ def check_found(folder: Path, files: Collection) -> None:
 def choose_countries(
     folder: Path, present: Collection[str], countries: tuple[str, ...] | None
 ) -> list[str]:
-    """The countries asked for, or all that are present in the order of the domains."""
+    """The countries asked for, or all that are present in the order of the domains.
+
+    Raises:  ValueError: none, or one twice; DataFileNotFoundError: one that is not there.
+    """
     if countries is None:
         in_order = [name for name in COUNTRIES if name in present]
         return in_order + sorted(set(present) - set(in_order))
+    if not countries or len(set(countries)) < len(countries):
+        raise ValueError(f"`countries` is {countries!r}; name at least one, and none twice")
     missing = [name for name in countries if name not in present]
     if missing:
         raise DataFileNotFoundError(
@@ -124,7 +129,7 @@ def choose_countries(
             file=folder,
             value=", ".join(sorted(present)),
             expected=", ".join(countries),
-            remedy="ask for the countries that are there, or add the missing ones",
+            remedy="choose among those that are there by `countries`, or add the missing ones",
         )
     return list(countries)
 

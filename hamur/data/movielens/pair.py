@@ -77,13 +77,15 @@ def _domain(
 ) -> Interactions:
     """The ratings of movies whose first genre it is; first, second (N,): genres of the rows; key:
     columns of user and movie."""
-    of_genre = np.flatnonzero(first == genre)
+    of_genre, genres = np.flatnonzero(first == genre), np.unique(first)
     if not len(of_genre):
         raise EmptySplitError(
             f"no rating of a movie whose first genre is {genre!r}",
             file=source,
-            expected="one of " + ", ".join(np.unique(first)),
-            remedy="name two of these genres",
+            expected="one of " + ", ".join(genres),
+            remedy="name two of these with `genres`"
+            if len(genres) > 1
+            else "use a set with movies of two genres",
         )
     roles = zip(("user", "item", "rating", "timestamp"), (*key, "rating", "timestamp"))
     columns = {role: rows.columns[name][of_genre] for role, name in roles}

@@ -47,7 +47,10 @@ Features = tuple[str, np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Options:
-    """What the files hold; see `make_ali_ccp_raw`."""
+    """What the files hold; see `make_ali_ccp_raw`.
+
+    Raises:  ValueError: more conversions than clicks.
+    """
 
     rows: int
     test_rows: int
@@ -61,6 +64,13 @@ class Options:
     min_domain_rows: int = 0
     min_positives: int = 0
     rows_per_common: int = ROWS_PER_COMMON
+
+    def __post_init__(self):
+        clicks = float(np.dot(self.shares, self.rates))
+        if self.conversion > clicks:
+            raise ValueError(
+                f"`conversion` is {self.conversion}; {clicks:.4f} of the impressions are clicked"
+            )
 
 
 class World:

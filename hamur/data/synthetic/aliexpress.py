@@ -87,6 +87,8 @@ def make_aliexpress(
         raise ValueError(f"form is {form!r}; use one of {tuple(FORMATS)}")
     if country not in RATES:
         raise ValueError(f"country is {country!r}; use one of {tuple(RATES)}")
+    if not 0 <= task_conflict <= 1:
+        raise ValueError(f"`task_conflict` is {task_conflict}; use a share from 0 to 1")
     number = files.COUNTRIES.index(country)
     score = _Score(seed, number, signal, task_conflict)
     sizes = dict(zip(files.PARTS, (rows, rows // 2 if test_rows is None else test_rows)))

@@ -74,7 +74,8 @@ class Options:
     users: in both domains; extra_users: this share more in the source only, and as many in the
     target only; harmful_users: share of the users all of whose source rows are harmful.
     items, categories: of source and target.  Users, items and rows shrink to the 5-core.
-    Raises:  ValueError: an unknown plant, or more harmful categories than there are.
+    Raises:  ValueError: an unknown plant, more harmful categories than there are, or a share
+        above 1.
     """
 
     users: int
@@ -94,6 +95,9 @@ class Options:
         number, most = self.harmful_categories, self.categories[0]
         if not 0 <= number <= most:
             raise ValueError(f"`harmful_categories` is {number} of {most}")
+        for name in ("harmful_users", "missing_meta_share"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise ValueError(f"`{name}` is {share}; use a share from 0 to 1")
 
 
 def make_amazon_pair(

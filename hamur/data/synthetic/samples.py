@@ -4,6 +4,7 @@ import re
 from functools import partial
 from pathlib import Path
 
+from hamur.data.aliexpress.files import COUNTRIES
 from hamur.data.synthetic import aliexpress, amazon
 from hamur.data.synthetic.ali_ccp import make_ali_ccp, make_ali_ccp_raw
 from hamur.data.synthetic.movielens import make_movielens
@@ -56,8 +57,11 @@ def _aliexpress(
 
     Returns the content of truth.json.
     """
-    truth = {}
-    for country in countries.split(","):
+    truth, names = {}, countries.split(",")
+    if len(set(names) & set(COUNTRIES)) < len(names):
+        known = ",".join(COUNTRIES)
+        raise ValueError(f"`countries` is {countries!r}; use some of {known}, none twice")
+    for country in names:
         parts = aliexpress.make_aliexpress(out, rows, seed, country, form=form, **options)
         for part, labels in parts.items():
             truth |= {f"{country}_{part}_{label}": of_label for label, of_label in labels.items()}

@@ -153,6 +153,9 @@ def test_several_countries_are_domains_in_the_order_asked_for(made, tmp_path):
     assert single.domain_field is None
     with pytest.raises(DataFileNotFoundError, match=r"no data of RU.*got 'NL, US'"):
         load_aliexpress(source, countries=("NL", "RU"), cache_dir=tmp_path)
+    for countries in (("NL", "US", "NL"), ()):  # whose rows were there twice, or IndexError
+        with pytest.raises(ValueError, match=r"`countries` is \("):
+            load_aliexpress(source, countries=countries, cache_dir=tmp_path)
 
 
 def test_last_pages_are_whole_and_just_enough():

@@ -28,5 +28,9 @@ def test_movielens_pair_from_the_joined_csv_and_unknown_genres(movielens_folder,
     one = load_movielens_pair(movielens_folder, genres)
     two = load_movielens_pair(joined(movielens_folder, tmp_path / "ml-1m.csv"), genres)
     assert listed(one.target.train) == listed(two.target.train)
-    with pytest.raises(EmptySplitError, match=r"first genre is 'Opera'.*Drama"):
+    with pytest.raises(EmptySplitError, match=r"first genre is 'Opera'.*Drama.*name two of these"):
         load_movielens_pair(movielens_folder, ("Drama", "Opera"))
+    table = (tmp_path / "ml-1m.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "one.csv").write_text("".join(table[:1] + [x for x in table if ",Drama" in x]))
+    with pytest.raises(EmptySplitError, match=r"'Comedy'; .*movies of two genres"):
+        load_movielens_pair(tmp_path / "one.csv", ("Drama", "Comedy"))

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,27 @@ def test_files_are_written_and_a_folder_in_use_is_left_alone(tmp_path, capsys):
     assert content(tmp_path) == before
     assert main_synthetic("x.py", "", [*flags, "--overwrite"]) == 0
     assert content(tmp_path) == before  # same arguments, same bytes
+
+
+@pytest.mark.parametrize(
+    "dataset, flag, value",
+    [
+        ("aliexpress", "countries", "NL,NL"),
+        ("aliexpress", "countries", "NL,XX"),
+        ("aliexpress", "task_conflict", "3.0"),
+        ("amazon", "harmful_users", "2.0"),
+        ("amazon", "missing_meta_share", "1.5"),
+        ("ali-ccp", "conversion", "0.9"),
+    ],
+)
+def test_what_no_data_can_have_is_refused_before_a_file_is_written(
+    dataset, flag, value, tmp_path, capsys
+):
+    out = tmp_path / "made"
+    flags = ["--dataset", dataset, "--rows", "400", "--out", str(out), f"--{flag}", value]
+    assert main_synthetic("x.py", "", flags) == 2
+    assert re.search(f"--{flag} is '?{value}'?; ", capsys.readouterr().err)
+    assert not out.exists()
 
 
 def test_the_folder_has_to_be_named(capsys):
