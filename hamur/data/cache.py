@@ -100,11 +100,16 @@ def open_prepared(folder: Path, loader: str, **asked) -> Loaded:
     check_reader(folder, loader)
     splits, schema = open_cache(folder)
     made = {name: getattr(schema, name) for name in ("name", "domain_names", "labels")}
-    made |= {**schema.split, "split": schema.split["rule"]}
+    check_asked(folder, made | {**schema.split, "split": schema.split["rule"]}, asked)
+    return splits, schema
+
+
+def check_asked(folder: Path, made: dict, asked: dict) -> None:
+    """Raises ValueError where a value that is asked for, None for any, is not what the cache was
+    made with."""
     if any(value not in (None, made.get(name)) for name, value in asked.items()):
         told = ", ".join(f"{name} {made.get(name)!r}" for name in asked)
         raise ValueError(f"{folder} was prepared with {told}; prepare it again to change them")
-    return splits, schema
 
 
 def check_reader(folder: Path, loader: str) -> None:

@@ -10,7 +10,7 @@ item.
 """
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -105,21 +105,25 @@ def load_amazon_pair(
     """Source and target behaviours of the users who have both.
 
     path: the folder of reviews and meta data of both categories as published in 2014, 2018 or
-        2023, see `files`, plain or .gz; or a prepared cache, whose own options then count; None is
-        the bundled sample of generated rows.
+        2023, see `files`, plain or .gz; or a prepared cache, whose own options count unless others
+        are given; None is the bundled sample of generated rows.
     pair: (source, target) categories; None takes Books and Toys_and_Games, or else the only two
         that are there, in alphabetical order.
     split, vocabulary: see `JoinRules`.
     missing_meta: what an item without meta data is: "unknown" (id 0), "others" or an "error"; it is
         one unless "others" where no item has any.
     strict_meta: also parse the meta lines of items without a review.
-    Raises:  DataError, of the kind that `hamur.data.errors` names.
+    Raises:  DataError, of the kind that `hamur.data.errors` names; ValueError: a cache that was
+        prepared with other options.
     """
     policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)
+    pair = None if pair is None else tuple(pair)
     options = Options(pair, split, vocabulary, missing_meta, strict_meta, policy)
     folder = SAMPLE if path is None else Path(path).expanduser()
     if cache.is_cache(folder):
-        return storage.open_pair(folder)
+        chosen = ((f.name, getattr(options, f.name), f.default) for f in fields(options))
+        given = {n: v for n, v, default in chosen if n != "policy" and v != default}
+        return storage.open_pair(folder, **given)
     domains, details = [], {}
     for category in files.choose_pair(folder, pair):
         bad_rows = [BadRows(file, policy) for file in files.files_of(folder, category)]
@@ -140,7 +144,9 @@ def load_amazon(path: str | Path | None = None, **options) -> tuple[Splits, Sche
     those of the target, since the two domains have items of their own.
     """
     if path is not None and cache.is_cache(Path(path).expanduser()):
-        return cache.open_prepared(Path(path).expanduser(), "load_amazon")
+        asked = {name: options.get(name) for name in ("split", "vocabulary")}
+        asked["domain_names"] = options.get("pair")
+        return cache.open_prepared(Path(path).expanduser(), "load_amazon", **asked)
     return as_splits(load_amazon_pair(path, **options))
 
 

@@ -32,14 +32,17 @@ def described(pair: CrossDomainData, split: dict) -> dict:
     return {**split, FOLDER: {"source": source, "target": target, "timed": pair.timed}}
 
 
-def open_pair(folder: Path, verify: bool | None = None) -> CrossDomainData:
+def open_pair(folder: Path, **asked) -> CrossDomainData:
     """The pair that was prepared into this cache, memory-mapped.
 
-    verify: see `cache.open_arrays`.
-    Raises:  CacheError: as `cache.open_cache`, and for a cache of no pair.
+    asked: options that it must have been prepared with.
+    Raises:  CacheError: as `cache.open_cache`, and for a cache of no pair; ValueError: other
+        options.
     """
     cache.check_reader(folder, "load_amazon_pair")
-    _, files, schema = cache.open_arrays(folder, verify=verify)
+    manifest, files, schema = cache.open_arrays(folder)
+    made = manifest["made_from"].get("options", {}) | {"pair": schema.domain_names}
+    cache.check_asked(folder, made, asked)
     groups: dict[str, dict[str, np.ndarray]] = {}
     for name, array in files.items():
         if name.startswith(f"{FOLDER}/"):

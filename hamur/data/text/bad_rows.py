@@ -38,6 +38,8 @@ class Policy:
     def __post_init__(self):
         if self.on_bad_rows not in MODES:
             raise ValueError(f"`on_bad_rows` is {self.on_bad_rows!r}; use one of {MODES}")
+        if not 0 <= self.max_fraction <= 1:
+            raise ValueError(f"`max_bad_fraction` is {self.max_fraction}; use a share from 0 to 1")
         if self.max_line_mib < 1:
             raise ValueError(f"`max_line_mib` is {self.max_line_mib}; it must be at least 1")
 

@@ -4,6 +4,7 @@ import ast
 import gzip
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -223,7 +224,11 @@ def test_a_prepared_pair_is_the_pair(amazon_generated, tmp_path):
         np.testing.assert_array_equal(pair.names[name], values)
     assert pair.target_schema.fields == expected.target_schema.fields and pair.timed
     splits, schema = cache.open_cache(tmp_path / "out", verify=True)
-    assert load_amazon(tmp_path / "out")[1] == schema
+    assert load_amazon(tmp_path / "out", pair=NAMES)[1] == schema
+    others = (dict(pair=NAMES[::-1]), dict(split="global_time"), dict(vocabulary="all"))
+    for load, asked in product((load_amazon, load_amazon_pair), others):
+        with pytest.raises(ValueError, match="was prepared with"):
+            load(tmp_path / "out", **asked)
     whole, known = load_amazon(raw)
     assert schema.fields == known.fields
     np.testing.assert_array_equal(splits.train.sparse, whole.train.sparse)

@@ -269,3 +269,9 @@ def test_files_of_one_name_in_two_folders_keep_their_folders(tmp_path):
     assert list(counts_by_file(rows)) == ["NL/train.csv", "US/train.csv", "US/test.csv"]
     assert list(counts_by_file(rows[1:])) == ["train.csv", "test.csv"]
     assert counts_by_file([]) == {}
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_the_share_of_bad_rows_is_a_share(share):
+    with pytest.raises(ValueError, match=r"`max_bad_fraction` is .*from 0 to 1"):
+        Policy("skip", share)
