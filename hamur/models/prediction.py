@@ -14,8 +14,9 @@ from hamur.interrupts import keyboard
 from hamur.models.protocol import ServingGraph
 
 BATCH_SIZE = 16384
-# Rows of a call for any table: half the graphs of powers of two, and by `pieces` as few spare rows.
-SIZES = (1, 4, 16, 64, 256, 1024, 4096)
+# Rows of a call for any table: powers of two, of which few up to 64 rows, where a call costs the
+# same whatever its rows.
+SIZES = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096)
 LARGE = 2**20  # rows whose own composition is worth the seconds of compiling for it
 KEPT = 32  # compiled graphs of a predictor
 _one_at_a_time = threading.RLock()
@@ -54,7 +55,7 @@ def pieces(rows, limit=BATCH_SIZE):
     positions (size,) in the table and which are real rows, the last call being filled up."""
     start, sizes = 0, [size for size in SIZES if size <= max(limit, 1)]
     while start < rows:
-        size = next((size for size in sizes if rows - start <= 2 * size), sizes[-1])
+        size = next((size for size in sizes if rows - start <= size), sizes[-1])
         yield from equal_pieces(rows, size, start, start + size)
         start += size
 
