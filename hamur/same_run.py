@@ -8,20 +8,13 @@ from pathlib import Path
 from hamur.files import locked, read_json, write_json
 
 # Options that a resumed run may change: they do not alter what an epoch computes.
-CHANGEABLE_ON_RESUME = (
-    "dataset_path",
-    "max_line_mib",
-    "epochs",
-    "patience",
-    "resume",
-    "device",
-    "save_dir",
-    "verify",
-)
-CHANGEABLE_ON_RESUME += ("save_predictions", "plot", "quiet", "debug", "overwrite", "export")
-CHANGEABLE_ON_RESUME += ("config", "record", "exp_name")
+CHANGEABLE_ON_RESUME = ("dataset_path", "max_line_mib", "time_unit", "verify", "epochs", "patience")
+CHANGEABLE_ON_RESUME += ("resume", "device", "save_dir", "save_predictions", "plot", "quiet")
+CHANGEABLE_ON_RESUME += ("debug", "overwrite", "export", "config", "record", "exp_name")
 # A resumed run may be longer; a finished one of another length is another one.
 CHANGEABLE_WHEN_FINISHED = tuple(n for n in CHANGEABLE_ON_RESUME if n not in ("epochs", "patience"))
+# What older runs, whose config.json lacks these options, were trained with.
+FORMERLY = {"max_bad_fraction": 0.05, "allow_leakage": [], "criterion": "auc"}
 
 
 def difference(
@@ -38,8 +31,9 @@ def difference(
     prefix = "--" if "options" in now else ""
     had, now = had.get("options", had), now.get("options", now)
     for name, value in now.items():
-        if name not in changeable and had.get(name) != value:
-            return f"{prefix}{name} {had.get(name)}, this one {value}"
+        before = had.get(name, FORMERLY.get(name))
+        if name not in changeable and before != value:
+            return f"{prefix}{name} {before}, this one {value}"
     return None
 
 

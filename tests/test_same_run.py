@@ -17,6 +17,9 @@ RUN = {"options": {"seed": 1, "epochs": 2, "sizes": (3, 4)}, "data": {"fingerpri
         ({"epochs": 9}, None),  # a resumed run may be longer
         ({"seed": 2}, "--seed 1, this one 2"),
         ({"new": 0}, "--new None, this one 0"),
+        ({"allow_leakage": (), "max_bad_fraction": 0.05, "criterion": "auc"}, None),  # older runs
+        ({"criterion": "logloss"}, "--criterion auc, this one logloss"),
+        ({"verify": True, "max_line_mib": 8, "time_unit": None}, None),
     ],
 )
 def test_only_options_that_change_the_result_make_another_run(changes, expected):
