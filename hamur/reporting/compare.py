@@ -8,6 +8,7 @@ by seed.  One seed is no evidence: on MovieLens-1M the standard error of one tes
 1.3e-3, as large as most differences.
 """
 
+import logging
 import math
 import re
 import sys
@@ -117,11 +118,13 @@ RUN = {"dataset": str, "model": str, "preset": str, "seed": int, "test": dict, "
 VARIANTS = ("arm", "head")
 CONFIG = {"options": dict, "data": {"fingerprint": str}}
 REMEDY = "train the run again, or name only folders of whole ones"
+logger = logging.getLogger(__name__)
 HEADINGS = {"auc": "AUC", "macro_auc": "mean of domains", "worst_auc": "worst"}
 
 
 def load_runs(folders: Sequence[str | Path]) -> Runs:
-    """Key -> seed -> metrics.json, of every run below the folders but those of other studies.
+    """Key -> seed -> metrics.json, of every run below the folders but those of other studies, and
+    interrupted ones, which a warning names.
 
     Raises:  ValueError: no run found, one seed of a model twice, or runs on different data or
         splits, which must not be compared.  Rows that are generated anew per seed may differ
@@ -141,10 +144,13 @@ def load_runs(folders: Sequence[str | Path]) -> Runs:
             continue
         if problem := _problem(run):
             raise DataFormatError(problem, file=path, remedy=REMEDY)
+        if "interrupted" in run["train"]:
+            logger.warning("warning: %s: left out, the run was interrupted", path)
+            continue
         config = read_json(path.with_name("config.json"), CONFIG, REMEDY)
         variant = next(filter(None, map(run.get, VARIANTS)), "")
         key = Key(run["dataset"], run["model"], run["preset"], variant)
-        per_seed = run.get("synthetic") or config.get("options", {}).get("truth")
+        per_seed = run.get("synthetic") or config["options"].get("truth")
         rows = (run["dataset"], run["seed"] if per_seed else None)
         first, other = data.setdefault(rows, (config["data"]["fingerprint"], path))
         if config["data"]["fingerprint"] != first:

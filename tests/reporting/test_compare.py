@@ -134,6 +134,16 @@ def test_tables_over_seeds(tmp_path, report, capsys):
     assert printed.count("above") == 3
 
 
+def test_an_interrupted_run_is_left_out(tmp_path, report, caplog):
+    for seed in (1, 2):
+        write_run(tmp_path, report, model="mlp", seed=seed)
+    path = tmp_path / "mlp-2" / "metrics.json"
+    write_json(path, read_json(path) | {"train": {"parameters": 1234, "interrupted": True}})
+    (runs,) = compare.load_runs([tmp_path]).values()
+    assert list(runs) == [1]
+    assert caplog.messages == [f"warning: {path}: left out, the run was interrupted"]
+
+
 def test_runs_on_different_splits_are_not_compared(tmp_path, report, capsys):
     write_run(tmp_path / "sample", report, model="mlp", seed=1)
     for seed in (1, 2):  # told before the seed that is there twice
