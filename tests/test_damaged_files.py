@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
 
-from hamur.commands.cross_domain import PROBABILITIES, probabilities_of
+from hamur.commands.cross_domain import PROBABILITIES, checksum, probabilities_of
 from hamur.commands.script import check_folder
 from hamur.data import load_ali_ccp, load_movielens
 from hamur.data.amazon.load import DATASET as AMAZON
@@ -81,7 +81,7 @@ def finished_run(folder):
     report = {"auc": 0.7125, "logloss": 0.31, "domains": {"0": {"auc": None, "rows": 9}}}
     content = {"dataset": "ml-1m", "model": "mlp", "preset": "paper", "seed": 3, "test": report}
     content |= {"valid": report, "train": {"epochs": 2, "parameters": 31, "seconds": 1.25}}
-    content |= {"probabilities_sha256": probabilities_of(folder, 9)[1]}
+    content |= {"probabilities_sha256": checksum(probabilities)}
     save_weights(folder / "model.safetensors", snapshot(model()))
     write_history(folder / "history.csv", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4}])
     write_json(folder / "metrics.json", content, sealed=True)
@@ -133,7 +133,7 @@ def read_finished(folder):
     contents = [{name: each.get(name) for name in ("valid", *RUN)} for each in (content, run)]
     cell = model()
     restore(cell, load_weights(folder / "model.safetensors"))
-    return [contents, snapshot(cell), probabilities_of(folder, 9, content)[0]]
+    return [contents, snapshot(cell), probabilities_of(folder, 9, content)]
 
 
 def read_interrupted(folder):
@@ -224,3 +224,11 @@ def unsealed(path: Path) -> bytes:
     if path.name == "schema.json":
         path.with_name("COMPLETE").write_bytes(b"")
     return path.read_bytes()
+
+
+def test_a_turned_byte_order_of_the_probabilities_is_seen(tmp_path):
+    finished_run(tmp_path)
+    path = tmp_path / PROBABILITIES
+    path.write_bytes(path.read_bytes().replace(b"<f4", b">f4"))
+    with pytest.raises(ValueError, match="not the probabilities of the run"):
+        read_finished(tmp_path)

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from hamur.commands.script import (
     trainer_options,
 )
 from hamur.data.errors import DataFormatError
-from hamur.files import locked, read_numpy, write_json
+from hamur.files import locked, read_numpy, replacing, write_json
 from hamur.reporting import results
 from hamur.same_run import finished
 from hamur.training.bilevel.options import VARIANTS, BilevelOptions
@@ -320,8 +319,9 @@ def train_and_report(config, rows, model, options, description, place: Place, fi
     if config.export:
         path = place.checkpoint / "target_scorer"
         say(f"target scorer: {training.export(model, path)}")
-    np.save(folder / PROBABILITIES, probabilities)
-    content["probabilities_sha256"] = probabilities_of(folder, len(test))[1]
+    with replacing(folder / PROBABILITIES) as temporary, temporary.open("wb") as file:
+        np.save(file, probabilities)
+    content["probabilities_sha256"] = checksum(probabilities)
     write_json(folder / "metrics.json", content, sealed=True)
     table = reporting.results_table(content)
     say(table)
@@ -337,20 +337,24 @@ def with_test_rows(content: dict, folder: Path, pair) -> dict:
     """What the comparison of runs reads beside metrics.json."""
     test = pair.target.test
     rows = {"labels": np.asarray(test.labels[:, 0]), "users": np.asarray(test.sparse[:, 0])}
-    return {**content, **rows, "probabilities": probabilities_of(folder, len(test), content)[0]}
+    return {**content, **rows, "probabilities": probabilities_of(folder, len(test), content)}
 
 
-def probabilities_of(folder: Path, rows: int, content: Mapping = MappingProxyType({})) -> tuple:
-    """(N,) of the test rows of a run, and their checksum, which content, its metrics.json, tells.
+def probabilities_of(folder: Path, rows: int, content: Mapping) -> np.ndarray:
+    """(N,) of the test rows of a run; content: its metrics.json.
 
     Raises:  FileNotFoundError; DataFormatError: other ones.
     """
     path, remedy = folder / PROBABILITIES, "remove the run's folder and train it again"
     probabilities = read_numpy(path, remedy)
-    digest = hashlib.sha256(np.asarray(probabilities).tobytes()).hexdigest()
-    if np.shape(probabilities) != (rows,) or content.get("probabilities_sha256", digest) != digest:
+    digest = content.get("probabilities_sha256")  # older runs have none
+    if np.shape(probabilities) != (rows,) or digest not in (None, checksum(probabilities)):
         raise DataFormatError("not the probabilities of the run", file=path, remedy=remedy)
-    return probabilities, digest
+    return probabilities
+
+
+def checksum(values: np.ndarray) -> str:
+    return hashlib.sha256(str(values.dtype).encode() + values.tobytes()).hexdigest()
 
 
 def source_of(config) -> str:
