@@ -116,9 +116,9 @@ class Trainer:
     def fit(self, model, train, valid):
         """Train on one table, choose on the other; returns a Run.
 
-        Ctrl-C, and SIGTERM, end the training at its next step as early stopping does, once there is
-        an epoch to go back to; before, and at the second Ctrl-C, they are a KeyboardInterrupt.  In
-        another thread than Python's first, signals stay the program's own affair.
+        Ctrl-C, and SIGTERM, end the training at its next step as early stopping does, a second one
+        at once; before the end of the first epoch they are a KeyboardInterrupt.  In another thread
+        than Python's first, signals stay the program's own affair.
         """
         refuse_workers()
         place = None if self.save_dir is None else RunFiles.of(self.save_dir).weights.parent
