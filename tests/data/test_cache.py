@@ -229,3 +229,22 @@ def test_a_cache_of_another_data_set_is_refused_and_its_script_named(made, built
         with pytest.raises(CacheError, match=f"{made}.*{script}") as told:
             other(folder)
         assert_ours(told.value, other.__name__)
+
+
+@pytest.mark.parametrize(
+    "load, asked",
+    [
+        (load_movielens, dict(split_seed=7)),
+        (load_movielens, dict(genres="multi")),
+        (load_ali_ccp, dict(split_seed=7, split="halves")),
+        (load_ali_ccp, dict(labels=("click", "purchase"))),
+        (load_ali_ccp, dict(min_count=3)),
+        (load_aliexpress, dict(valid_fraction=0.3)),
+    ],
+)
+def test_options_that_a_cache_was_not_made_with_are_refused(load, asked, tmp_path):
+    load(cache_dir=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    load(folder)
+    with pytest.raises(ValueError, match="was prepared with .*; prepare it again"):
+        load(folder, **asked)

@@ -104,10 +104,11 @@ def load_ali_ccp(
     root = SAMPLE if path is None else Path(path).expanduser()
     policy, allow = Policy(on_bad_rows, max_bad_fraction, max_line_mib), tuple(allow_leakage)
     if cache.is_cache(root):
-        fit = None if fit_on == "train" else fit_on
-        loaded = cache.open_prepared(
-            root, "load_ali_ccp", split=split, fit_on=fit, multi=multi, max_len=max_len
-        )
+        asked = dict(split=split, min_count=min_count, multi=multi, max_len=max_len)
+        asked["fit_on"] = None if fit_on == "train" else fit_on
+        asked["labels"] = None if tuple(labels) == LABELS[:1] else tuple(labels)
+        asked["seed"] = None if split_seed == raw.Options.split_seed else split_seed
+        loaded = cache.open_prepared(root, "load_ali_ccp", **asked)
     elif is_raw(root):
         for name, value in (("fit_on", fit_on), ("encoding", encoding)):
             if value != "train":

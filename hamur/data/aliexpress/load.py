@@ -90,7 +90,10 @@ def load_aliexpress(
     labels, countries = tuple(labels), None if countries is None else tuple(countries)
     policy, allow = Policy(on_bad_rows, max_bad_fraction, max_line_mib), tuple(allow_leakage)
     if cache.is_cache(root):
-        loaded = cache.open_prepared(root, "load_aliexpress", domain_names=countries, labels=labels)
+        asked = dict(domain_names=countries, labels=labels)
+        usual = valid_fraction == raw.Options.valid_fraction
+        asked["valid_fraction"] = None if usual else valid_fraction
+        loaded = cache.open_prepared(root, "load_aliexpress", **asked)
     elif holds_raw(root):
         if encoding != "train":
             raise ValueError(f"encoding is {encoding!r}; raw files are encoded by training rows")

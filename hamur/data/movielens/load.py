@@ -91,8 +91,9 @@ def load_movielens(
     )
     root = SAMPLE if path is None else Path(path).expanduser()
     if cache.is_cache(root):
-        fit = None if fit_on == "train" else fit_on
-        loaded = cache.open_prepared(root, "load_movielens", split=split, fit_on=fit, genres=genres)
+        asked = dict(split=split, fit_on=None if fit_on == "train" else fit_on, genres=genres)
+        asked["seed"] = None if split_seed == Options.split_seed else split_seed
+        loaded = cache.open_prepared(root, "load_movielens", **asked)
     else:
         loaded = load_tables(_source(find_sources(root, source_format), options, root), cache_dir)
     return build_tables.check_classes(*pooled_by(*loaded, pool_weight))
