@@ -246,5 +246,5 @@ def test_options_that_a_cache_was_not_made_with_are_refused(load, asked, tmp_pat
     load(cache_dir=tmp_path)
     (folder,) = tmp_path.iterdir()
     load(folder)
-    with pytest.raises(ValueError, match="was prepared with .*; prepare it again"):
+    with pytest.raises(ValueError, match=r"was prepared with .*; prepare it again"):
         load(folder, **asked)
