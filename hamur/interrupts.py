@@ -34,6 +34,7 @@ class _Work(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.function, self.text, self.compiles = function, text, compiles
         self.waiter = threading.get_ident()
+        self.ignored = [n for n in SIGNALS if signal.getsignal(n) == signal.SIG_IGN]
         self.received = self.error = None
         self.loops, self.ended = 0, False
 
@@ -46,7 +47,7 @@ class _Work(threading.Thread):
         signal.pthread_kill(self.waiter, signal.SIGTERM)  # wakes it
 
     def stop(self, number: int, frame=None) -> None:
-        if self.ended:
+        if self.ended or number in self.ignored:
             return
         first, self.received = self.received is None, number
         if first and self.loops:
@@ -72,7 +73,8 @@ def run(function: Callable[[], object], name: str, text: str, compiles: bool = T
     Elsewhere it ends the process, with 128 + its number as exit code, and so does a second one.
     name: of the command; text: for stderr when the process ends here.  compiles: whether MindSpore
     may run; where not, a first signal raises `Interrupted`, and what was begun can be undone.
-    Off the main thread, or inside another call, nothing is changed.
+    Off the main thread, or inside another call, nothing is changed; a signal that the process
+    ignores, as SIGINT in the background of a shell script, stays ignored.
     Raises:  Interrupted: in the place of a KeyboardInterrupt that a signal made.
     """
     global _work

@@ -34,12 +34,18 @@ except Interrupted as stop:
 """
 
 
-def signalled(place, compiles, numbers):
-    """Exit code, standard output and error of a process that gets these signals."""
-    command = [sys.executable, "-c", CHILD, place, str(compiles)]
+def started(place, compiles, *before):
+    """A process at its first step."""
+    command = [*before, sys.executable, "-c", CHILD, place, str(compiles)]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process = subprocess.Popen(command, **pipes)
     process.stdout.readline()
+    return process
+
+
+def signalled(place, compiles, numbers):
+    """Exit code, standard output and error of a process that gets these signals."""
+    process = started(place, compiles)
     for number in numbers:
         process.send_signal(number)
         if len(numbers) > 1:  # equal ones that wait together are one
@@ -60,6 +66,16 @@ def test_a_signal_counts_at_the_next_step_of_a_loop_and_elsewhere_at_once(number
 def test_a_second_signal_ends_a_loop_at_once():
     numbers = [signal.SIGINT, signal.SIGTERM]
     assert signalled("in the loop", True, numbers)[:2] == (128 + signal.SIGTERM, "")
+
+
+def test_a_signal_that_the_process_ignores_stays_ignored():
+    """As SIGINT in the background of a shell script."""
+    process = started("in the loop", True, "sh", "-c", """trap '' INT; exec "$@" """, "sh")
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "1\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60)[0] == "unwound\n"
+    assert process.returncode == 128 + signal.SIGTERM
 
 
 def test_work_gives_its_errors_and_leaves_no_handler():

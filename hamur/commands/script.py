@@ -33,7 +33,7 @@ INTERNAL = (Exception,)  # errors that nobody foresaw; tests want them raised
 # What a run writes beside RunFiles, config.json and metrics.json.
 RESULTS = ("predictions.parquet", "learning_curve.png", "domains.png", "front.csv", "front.png")
 RESULTS += ("history.png", "test_probabilities.npy", "weights.csv", "weights_by_category.csv")
-RESULTS += ("weights.png",)
+RESULTS += ("weights.png", "target_scorer.mindir")
 _held = contextlib.ExitStack()  # locks of the command that runs
 
 
@@ -306,8 +306,9 @@ def open_run(config, description: dict, model, say: Callable, files=None) -> dic
     (folder / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
     if not (config.resume and resumable):
         files.clear()
-        for name in RESULTS:
-            (folder / name).unlink(missing_ok=True)
+        for place in (folder, files.weights.parent):
+            for name in RESULTS:
+                (place / name).unlink(missing_ok=True)
     write_json(folder / "config.json", description)
     counts = models.parameter_counts(model)
     say(

@@ -157,7 +157,8 @@ def test_a_run_that_begins_removes_the_old_one_before_it_has_a_configuration(
     assert_refused(capsys, ["no step"], run, *base, "--resume", "--quiet")  # it has begun
     (here / "last").mkdir()
     content = {"train": {"interrupted": True}}
-    for name in ("model.safetensors", "history.csv", "last/state-7.safetensors", "domains.png"):
+    names = ("model.safetensors", "history.csv", "last/state-7.safetensors", "domains.png")
+    for name in (*names, "target_scorer.mindir"):
         (here / name).write_text("of an old run")
     write_json(here / "metrics.json", content)
     (here / "mine.txt").touch()
