@@ -16,7 +16,16 @@ import pyarrow.parquet as pq
 
 from hamur.data.errors import DataFormatError
 from hamur.data.text import times
-from hamur.data.text.cells import EXPECTED, MAX_CELL, MISSING, NAMES, Cells, numbers, small
+from hamur.data.text.cells import (
+    EXPECTED,
+    LARGEST,
+    MAX_CELL,
+    MISSING,
+    NAMES,
+    Cells,
+    numbers,
+    small,
+)
 from hamur.data.text.lines import FileFormat
 
 SUFFIX = ".parquet"
@@ -243,7 +252,7 @@ def _numbers(array: pa.Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
     values = array.fill_null(0).to_numpy(zero_copy_only=False)
     if kind == "float":
         values = values.astype(np.float64)
-        return values, np.isfinite(values) & ~missing
+        return values, (np.abs(values) <= LARGEST) & ~missing
     if not floating:
         right = (values >= 0) & (values <= np.iinfo(np.int64).max)
     elif kind == "time":  # its fraction is cut off below

@@ -23,6 +23,7 @@ from hamur.data.ali_ccp.columns import COMMON_FIELDS, KEY, SKELETON_FIELDS
 from hamur.data.errors import DataError, DataFormatError, DataValueError, TruncatedFileError
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.blocks import count_lines
+from hamur.data.text.cells import LARGEST
 
 LIST, LABELS = "feature_list", ("click", "conversion")
 MARKS = b"\x01\x02\x03"
@@ -138,7 +139,7 @@ def _parse(block: bytes, form: LineFormat, lines: np.ndarray) -> Features:
     if counts.sum() != len(ids) or min(known, default=0) < 0 or ids.max(initial=0) >= ID_LIMIT:
         raise _Odd
     values = features.column("value").to_numpy()
-    if not np.isfinite(values).all():
+    if not (values <= LARGEST).all():
         raise _Odd
     return Features(
         head=head | {KEY: _keys(table.column(KEY).combine_chunks())},
@@ -223,6 +224,6 @@ def _diagnose_feature(feature: bytes, form: LineFormat) -> tuple[type[DataError]
         return DataFormatError, "unknown field", "one of " + ", ".join(form.fields)
     if not _INT.fullmatch(number) or int(number) >= ID_LIMIT:
         return DataValueError, "bad feature id", f"a whole number below {ID_LIMIT}"
-    if not _VALUE.fullmatch(value) or not np.isfinite(float(value)):
-        return DataValueError, "bad feature value", "a finite number >= 0"
+    if not _VALUE.fullmatch(value) or not float(value) <= LARGEST:
+        return DataValueError, "bad feature value", f"a number from 0 to {LARGEST:.2g}"
     return None

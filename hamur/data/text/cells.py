@@ -18,12 +18,13 @@ NAMES = ("id", "text", "code")  # kinds of which cells are names
 DTYPES = {"int": "int64", "category": "int64", "float": "float64", "time": "int64"}
 DTYPES |= dict.fromkeys(NAMES, "category")
 MAX_CELL = 1 << 16  # characters of a text
+LARGEST = float(np.finfo(np.float32).max)  # which every number becomes
 _PATTERNS = {"int": times.NUMBER, "float": times.NUMBER, "category": f"({times.NUMBER})?"}
 _WHOLE = re.compile(r"[+-]?0*[0-9]{1,19}(\.0*)?")
 EXPECTED = {
     "int": "a whole number >= 0",
     "category": "a whole number >= 0 or nothing",
-    "float": "a finite number",
+    "float": f"a finite number of at most {LARGEST:.2g}",
     "time": times.EXPECTED,
     "id": "a name: text or a whole number, and not " + ", ".join(MISSING_WORDS[1:]),
 }
@@ -88,7 +89,7 @@ class Doubts:
         if kind != "float":
             return bool(((values >= 0) & (size < _EXACT) & (values == np.floor(values))).all())
         least = size.min(initial=np.inf, where=size > 0)
-        return bool(np.isfinite(size).all()) and not (least < _SMALL and self.small)
+        return bool((size <= LARGEST).all()) and not (least < _SMALL and self.small)
 
 
 def small(values: np.ndarray, kind: str) -> np.ndarray:
@@ -113,7 +114,7 @@ def numbers(texts: pd.Series, kind: str, unit: str | None) -> tuple[np.ndarray, 
         fits = np.array([number is not None for number in whole], bool)
         return np.array([number or 0 for number in whole], np.int64), right & fits
     values = texts.astype(np.float64).to_numpy()
-    return values, right & np.isfinite(values)  # 1e400 looks like a number and is none
+    return values, right & (np.abs(values) <= LARGEST)
 
 
 def _whole(text: str) -> int | None:

@@ -235,6 +235,8 @@ BAD_CELLS = [
     ("nl_item_train.csv", 19, "0.5", "item_19"),
     ("nl_user_train.csv", 9, "", "user_9"),
     ("nl_user_test.csv", 1, "abc", "user_1"),
+    ("nl_user_train.csv", 2, str(2**32 + 5), "user_2"),  # was the id 5
+    ("nl_item_train.csv", 3, "1e39", "item_3"),  # was infinite, and its column NaN
 ]
 
 
