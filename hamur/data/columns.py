@@ -146,9 +146,10 @@ def read_file(
     if columns.key:
         rows = checks.unique(rows, columns.key, bad_rows)
     for join, partner in zip(joins, partners):
-        rows = checks.with_partner(
-            rows, join.key, partner.columns[join.key], join.bad_rows.path, bad_rows
-        )
+        alone = ~np.isin(rows.columns[join.key], partner.columns[join.key])
+        name = join.bad_rows.path.name
+        about = join.key, name, bad_rows, f"no partner in {name}"
+        rows = checks.without_partner(rows, alone, *about)
     rows = _known_domain(rows, columns.domain, bad_rows)
     if columns.implies:
         rows = checks.implied(rows, *columns.implies, columns.drop_implied, bad_rows)

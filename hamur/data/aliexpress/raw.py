@@ -30,7 +30,6 @@ from hamur.data.aliexpress.files import (
     find_raw,
     raw_name,
 )
-from hamur.data.errors import DataValueError
 from hamur.data.streaming.chunks import CHUNK, DOMAIN, POINTER, SPLIT, Chunk, batches, column
 from hamur.data.streaming.jobs import Workspace, advance
 from hamur.data.streaming.joined import JoinedSource, Pair, divide_rows, read_pairs
@@ -39,8 +38,8 @@ from hamur.data.streaming.prepare import CachePlan, DataSet
 from hamur.data.streaming.read import RawFormat
 from hamur.data.streaming.sources import Source
 from hamur.data.text import lines, reader
-from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
-from hamur.data.text.checks import allowed, without
+from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.text.checks import allowed, usable
 from hamur.data.text.lines import FileFormat
 
 _BLOCK_ROWS = 1 << 16
@@ -114,7 +113,8 @@ def parse_columns(
         lines.check_separator(bad_rows.path, block, file_format, len(file_format.names))
     rows = reader.parse_block(block, first_line, file_format, file_format.names, bad_rows)
     for raw in (raw for raw, name in names.items() if name in SPARSE_COLUMNS):
-        rows = _small_ids(rows, raw, bad_rows)
+        large = rows.columns[raw] >= 1 << 31
+        rows = usable(rows, large, raw, "a whole number below 2**31", bad_rows)
     columns = {}
     if ITEM_LABEL in file_format.names:
         rows = allowed(rows, ITEM_LABEL, (0, 1, 2), bad_rows)
@@ -126,19 +126,6 @@ def parse_columns(
         dtype = np.int32 if name in SPARSE_COLUMNS else np.float32
         columns[name] = rows.columns[raw].astype(dtype)
     return columns
-
-
-def _small_ids(rows: reader.Rows, name: str, bad_rows: BadRows) -> reader.Rows:
-    """The rows whose id in this column an int32 holds."""
-    ids = rows.columns[name]
-    if ids.dtype == np.int32:  # as wherever all of them are small
-        return rows
-
-    def describe(row: int) -> tuple:
-        return "not a usable value", int(ids[row]), "a whole number below 2**31", SKIP_REMEDY
-
-    about = f"bad value in {name}", bad_rows, DataValueError, name, describe
-    return without(rows, ids >= 1 << 31, *about)
 
 
 def divide(

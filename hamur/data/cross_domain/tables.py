@@ -186,21 +186,7 @@ def _check_ratings(rows: Rows, column: str, rating_max: float, bad_rows: BadRows
             remedy="name the rating column, or none: `columns='...,rating=none'`",
         )
     bad, expected = (rating < 0) | (rating > rating_max), f"0..{rating_max:g}; see `rating_max`"
-    return _with_values(rows, bad, "rating", column, expected, bad_rows)
-
-
-def _with_values(
-    rows: Rows, bad: np.ndarray, role: str, column: str, expected: str, bad_rows: BadRows
-) -> Rows:
-    """The rows that are not bad; DataValueError for the others."""
-
-    def describe(row: int) -> tuple:
-        cell = rows.columns[role][row]
-        value = cell if isinstance(cell, str) else cell.item()
-        return "not a usable value", value, expected, SKIP_REMEDY
-
-    reason = f"bad value in {column}"
-    return checks.without(rows, bad, reason, bad_rows, errors.DataValueError, column, describe)
+    return checks.usable(rows, bad, "rating", expected, bad_rows, column)
 
 
 def _detected_unit(rows: Rows, column: str, path: Path) -> str:

@@ -4,7 +4,6 @@ Each check adds the offending rows to the file's `BadRows` and returns the other
 """
 
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -77,14 +76,6 @@ def first_of_each(
     return without(rows, bad, reason, bad_rows, DuplicateRowError, column, describe)
 
 
-def with_partner(
-    rows: Rows, key: str, partners: np.ndarray, partner_file: Path, bad_rows: BadRows
-) -> Rows:
-    """The rows whose key is in another file too; JoinError for the others."""
-    alone, name = ~np.isin(rows.columns[key], partners), partner_file.name
-    return without_partner(rows, alone, key, name, bad_rows, f"no partner in {name}")
-
-
 def without_partner(
     rows: Rows, alone: np.ndarray, key: str, name: str, bad_rows: BadRows, reason: str, show=int
 ) -> Rows:
@@ -109,6 +100,19 @@ def implied(
     problem = f"{consequence} without {condition}"
     why = problem, 1, f"0 where {condition} is 0", SKIP_REMEDY
     return without(rows, bad, problem, bad_rows, DataValueError, consequence, lambda row: why)
+
+
+def usable(
+    rows: Rows, bad: np.ndarray, name: str, expected: str, bad_rows: BadRows, column: str = ""
+) -> Rows:
+    """The rows where `bad` (N,) bool is not set; DataValueError with the number in the column
+    `name` for the others.  column: what the file calls it."""
+    cells, column = rows.columns[name], column or name
+
+    def describe(row: int) -> tuple:
+        return "not a usable value", cells[row].item(), expected, SKIP_REMEDY
+
+    return without(rows, bad, f"bad value in {column}", bad_rows, DataValueError, column, describe)
 
 
 def without(

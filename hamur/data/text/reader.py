@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hamur.data import parquet
 from hamur.data.errors import DataValueError, EmptySplitError
 from hamur.data.text import lines as text_lines
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
@@ -57,8 +58,6 @@ class Rows:
 
 def column_names(path: Path, separator: str = ",") -> list[str]:
     """The columns of a Parquet file, or in the header of a text table, without their types."""
-    from hamur.data import parquet
-
     if parquet.is_parquet(path):
         return parquet.column_names(path)
     return [plain_name(name) for name in text_lines.read_header(path, separator)]
@@ -90,8 +89,6 @@ def read_rows(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Rows:
 
 
 def _blocks(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[Rows]:
-    from hamur.data import parquet
-
     if parquet.is_parquet(path):
         last, names = 0, parquet.column_names(path)
         for columns in parquet.read_blocks(path, file_format):
