@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hamur.files import replacing, write_text
 from hamur.metrics.exact_front import sigmoid, soft_auc
 
 # Cardinalities grow with rows ** 0.6; popular values are drawn by Zipf's law.
@@ -241,7 +242,11 @@ def write_truth(
         names = ("probability", "label", "domain", "blind")
         columns |= {f"{part}_{name}": array for name, array in zip(names, arrays)}
         report[part] = GroundTruth(*arrays).report()
-    np.savez(out.with_name(out.name + ".truth.npz"), **columns)
-    text = json.dumps(report, indent=1)
-    out.with_name(out.name + ".truth.json").write_text(text + "\n", encoding="utf-8")
+    write_text(out.with_name(out.name + ".truth.json"), json.dumps(report, indent=1))
+    # The last file of the data: where it is, they are complete.
+    with (
+        replacing(out.with_name(out.name + ".truth.npz")) as temporary,
+        temporary.open("wb") as file,
+    ):
+        np.savez(file, **columns)
     return report

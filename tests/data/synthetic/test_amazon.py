@@ -80,3 +80,16 @@ def test_few_rows_have_a_core_in_both_categories(tmp_path, rows):
 def test_what_cannot_be_generated_is_refused(tmp_path, options, words):
     with pytest.raises(ValueError, match=words):
         make_amazon_pair(tmp_path / "raw", **options)
+
+
+def test_a_truth_is_the_last_file_and_appears_whole(tmp_path, monkeypatch):
+    """A study that is started again generates its pair where the truth is missing."""
+
+    def killed(file, **columns):
+        file.write(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make_amazon_pair(tmp_path / "pair", 300)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pair", "pair.truth.json"]
