@@ -4,15 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from functools import partial
 
-from hamur.config import (
-    RunOptions,
-    data_flag,
-    flag,
-    model_flag,
-    run_flag,
-    shared,
-    training_flag,
-)
+from hamur.config import RunOptions, data_flag, flag, model_flag, run_flag, shared, training_flag
 from hamur.files import read_json
 from hamur.training.bilevel.hypergradient import ESTIMATORS
 from hamur.training.bilevel.options import SCOPES, VARIANTS, BilevelOptions

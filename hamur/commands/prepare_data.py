@@ -7,13 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from hamur.commands.script import command, from_flags
-from hamur.config import (
-    CommonOptions,
-    check_fields,
-    data_flag,
-    run_flag,
-    shared,
-)
+from hamur.config import CommonOptions, check_fields, data_flag, run_flag, shared
 from hamur.data import cache
 from hamur.data.detect import DATASETS
 from hamur.data.streaming.prepare import prepare

@@ -244,7 +244,7 @@ class FieldPredictor(Predictor):
 
         return self.of_calls(table, plan)
 
-    def any_rows(self, table, preference=None, limit=BATCH_SIZE):
+    def any_rows(self, table, preference, limit):
         return self.of_calls(table, lambda rows: pieces(rows, limit))
 
     def of_calls(self, table, plan):

@@ -239,7 +239,7 @@ class RankingPredictor(Predictor):
         """Probabilities (N,) float64 in the table's order."""
         return sigmoid(self.logits(table))
 
-    def any_rows(self, table, preference=None, limit=BATCH_SIZE):
+    def any_rows(self, table, preference, limit):
         plan = pieces(len(table), limit)
         return sigmoid(self.of_calls(table, gather(table, plan, None), None))
 

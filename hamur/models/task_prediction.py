@@ -180,7 +180,7 @@ class TaskPredictor(Predictor):
         """Probabilities float32: (N, R, T) at preferences (R, T), (N, T) at one or by default."""
         return self.probabilities(self.logits(table, preferences), preferences)
 
-    def any_rows(self, table, preferences=None, limit=BATCH_SIZE):
+    def any_rows(self, table, preferences, limit):
         checked = self.checked(preferences)
         size = next((size for size in NUMBERS if size >= len(checked)), BLOCK)
         plan = pieces(len(table), self.rows_of_batch(min(limit, BATCH_SIZE), size))
@@ -222,10 +222,8 @@ class StagedPredictor(TaskPredictor):
     def run(self, sparse, dense, blocks):
         preferences = blocks[0][1].shape[0]
         experts, rows = self.cell(len(sparse), 0), call_rows(len(sparse), preferences)
-        outputs, rest = (
-            experts(Tensor(sparse), Tensor(dense)).asnumpy(),
-            self.cell(rows, preferences),
-        )
+        outputs = experts(Tensor(sparse), Tensor(dense)).asnumpy()
+        rest = self.cell(rows, preferences)
         for begin in range(0, len(sparse), rows):
             inputs = [Tensor(a[begin : begin + rows]) for a in (sparse, dense, outputs)]
             for start, block in blocks:

@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Tensor
 
 from hamur import metrics, models, training
-from hamur.commands.multi_task import score_offsets
+from hamur.commands.multi_task import logits_of, score_offsets
 from hamur.commands.multi_task_config import AVERAGING
 from hamur.commands.script import stop_if_interrupted
 from hamur.data.synthetic.conflict import make_task_conflict
@@ -15,7 +15,6 @@ from hamur.metrics.exact_front import exact_front, oracle_losses
 from hamur.reporting import front
 from hamur.same_run import load_or_train
 from hamur.training.checkpoint import restore, snapshot
-from hamur.training.prediction import graph_mode, predictor_of
 from hamur.training.preference.samplers import evaluation_preferences
 from hamur.training.preference.step import RepeatedStep
 
@@ -140,8 +139,7 @@ class SeedStudy:
             quiet=True,
         )
         stop_if_interrupted(trainer.fit(model, self.splits.train, self.splits.valid))
-        with graph_mode():
-            return predictor_of(model).logits(self.splits.test, points)
+        return logits_of(model, self.splits.test, points)
 
     def losses(self, logits):
         """NE (R, T) as lists, expected under the true probabilities."""

@@ -60,9 +60,7 @@ class StudyConfig(StudyOptions):
     )
     preferences_per_step: int = training_flag(8, "preferences of a step", at_least=1)
     sampler: str = training_flag(
-        "angles",
-        "preferences of a step",
-        choices=("angles", "annealed", "grid", "dirichlet"),
+        "angles", "preferences of a step", choices=("angles", "annealed", "grid", "dirichlet")
     )
     save_dir: str = shared("save_dir", "runs/front_study", default_text=None)
 

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class DivergenceError(ValueError):
-    """A training left the finite numbers, or ended far worse than a constant prediction.
+    """Values of a training are not finite, or its model is far worse than a constant prediction.
 
     exit_code: of a script, which then leaves no metrics.json.
     """

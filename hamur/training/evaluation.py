@@ -202,9 +202,7 @@ class CrossDomainEvaluation:
         report |= {"logloss": metrics.log_loss(labels, probabilities)}
         return report | {"spread": float(np.std(logits)) if len(logits) else 0.0}
 
-    def against_constant(self, report, constant):
-        """As of `RankingEvaluation`."""
-        return report["logloss"], float(constant[0])
+    against_constant = RankingEvaluation.against_constant
 
     def check_epoch(self, report, loss, run):
         """Notes in the report whether the model collapsed; returns None, or the weights to begin

@@ -38,8 +38,8 @@ class TrainingLoop:
     updates every second batch.  It may have ``state()``, what resuming needs of it (parameters, or
     an object with ``arrays()`` and ``load(arrays)``); ``counters()``, columns of an epoch's row in
     history.csv; ``records()``, rows before it.
-    Raises:  ValueError: data that cannot be trained or validated on; DivergenceError: an epoch left
-        the finite numbers.
+    Raises:  ValueError: data that cannot be trained or validated on; DivergenceError: values
+        of an epoch are not finite.
     """
 
     def __init__(self, trainer, model, train, valid, run, check_signals):

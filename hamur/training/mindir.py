@@ -3,6 +3,7 @@
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import mindspore as ms
@@ -82,7 +83,7 @@ def _write(graph, path) -> Path:
     return target
 
 
-def load_mindir(path) -> "Scorer":
+def load_mindir(path) -> Callable:
     """What `export` wrote, as a function of arrays: scores = load_mindir(path)(sparse, dense, ...).
 
     Threads may share it: one call at a time runs, and none of `predict` or a training beside it
@@ -90,36 +91,30 @@ def load_mindir(path) -> "Scorer":
     Raises:  FileNotFoundError; ValueError: no MindIR.  A call raises ValueError: inputs of another
         number, shape or type than `export` names, or of different numbers of rows.
     """
-    return Scorer(path)
+    content = Path(path).read_bytes()
+    try:
+        graph = ModelProto.FromString(content).graph
+        with graph_mode():
+            cell = nn.GraphCell(ms.load(str(path)))
+    except (DecodeError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: no complete MindIR; write it again with hamur.training.export."
+        ) from error
+    known = [(tuple(i.tensor[0].dims), TYPES[i.tensor[0].data_type]) for i in graph.input]
 
-
-class Scorer:
-    """See `load_mindir`."""
-
-    def __init__(self, path):
-        self.path = Path(path)
-        content = self.path.read_bytes()
-        try:
-            inputs = ModelProto.FromString(content).graph.input
-            with graph_mode():
-                self.cell = nn.GraphCell(ms.load(str(self.path)))
-        except (DecodeError, RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"{path}: no complete MindIR; write it again with hamur.training.export."
-            ) from error
-        self.inputs = [(tuple(i.tensor[0].dims), TYPES[i.tensor[0].data_type]) for i in inputs]
-
-    def __call__(self, *inputs) -> np.ndarray:
+    def scores(*inputs) -> np.ndarray:
         arrays = [np.ascontiguousarray(values) for values in inputs]
         rows = next((len(array) for array in arrays if array.ndim), 0)
-        expected = [(tuple(rows if d < 0 else d for d in dims), t) for dims, t in self.inputs]
+        expected = [(tuple(rows if d < 0 else d for d in dims), kind) for dims, kind in known]
         found = [(array.shape, array.dtype) for array in arrays]
         if found != expected:
             raise ValueError(
-                f"{self.path} takes {_listed(expected)} for {rows} rows, got {_listed(found)}."
+                f"{path} takes {_listed(expected)} for {rows} rows, got {_listed(found)}."
             )
         with graph_mode():
-            return self.cell(*map(Tensor, arrays)).asnumpy()
+            return cell(*map(Tensor, arrays)).asnumpy()
+
+    return scores
 
 
 def _listed(inputs):

@@ -1,6 +1,6 @@
 """Prediction: one pass over a table, whatever the number of metrics computed from it."""
 
-from hamur.models.prediction import graph_mode
+from hamur.models.prediction import BATCH_SIZE, graph_mode
 
 __all__ = ["graph_mode", "predict", "predictor_of"]
 
@@ -41,5 +41,4 @@ def predict(model, table, batch_size=None, preference=None):
             raise ValueError(f"{type(model).__name__} takes no preference; only pomoe does.")
         if predictor.ready(table, preference):
             return predictor(table, preference)
-        limit = {} if batch_size is None else {"limit": batch_size}
-        return predictor_of(model).any_rows(table, preference, **limit)
+        return predictor_of(model).any_rows(table, preference, batch_size or BATCH_SIZE)

@@ -86,10 +86,7 @@ class Trainer:
 
     def __post_init__(self):
         evaluation = getattr(self.evaluation, "func", self.evaluation)  # behind a partial
-        for name, valid in (
-            ("criterion", evaluation.criteria),
-            ("embeddings", EMBEDDINGS),
-        ):
+        for name, valid in (("criterion", evaluation.criteria), ("embeddings", EMBEDDINGS)):
             if getattr(self, name) not in valid:
                 names = ", ".join(str(item) for item in valid)
                 raise ValueError(

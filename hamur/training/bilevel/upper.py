@@ -83,8 +83,8 @@ class UpperLevel:
         """One upper update; its line of history.csv.
 
         lower_loss: L_low of the last lower step; learning_rate: its step, for the head.
-        Raises:  DivergenceError: theta, the head or the weights have left the finite numbers; a
-            hypergradient that has moves nothing, and is counted.
+        Raises:  DivergenceError: a loss, the head or the weights are not finite; a hypergradient
+            that is not finite moves nothing, and is counted.
         """
         options, started = self.options, time.perf_counter()
         rng = stream(self.seed, UPPER, self.updates)
