@@ -34,7 +34,7 @@ INTERNAL = (Exception,)  # errors that nobody foresaw; tests want them raised
 RESULTS = ("predictions.parquet", "learning_curve.png", "domains.png", "front.csv", "front.png")
 RESULTS += ("history.png", "test_probabilities.npy", "weights.csv", "weights_by_category.csv")
 RESULTS += ("weights.png", "target_scorer.mindir")
-_held = contextlib.ExitStack()  # locks of the command that runs
+_held = contextlib.ExitStack()  # locks and settings of the command that runs
 
 
 def from_flags(
@@ -54,12 +54,9 @@ def from_flags(
         names = [name for field in dataclasses.fields(config_class) for name in spellings(field)]
         parser.error(_unknown(unknown[0], names))
     try:
-        config = config_class(**vars(values))
+        return config_class(**vars(values))
     except ValueError as error:
         parser.error(str(error))
-    if isinstance(config, RunOptions) and not config.verify:
-        os.environ["HAMUR_VERIFY"] = "off"  # of `hamur.data.cache`, also in processes of this one
-    return config
 
 
 def make_parser(config_class: type, description: str | None, **defaults):
@@ -196,6 +193,9 @@ def command(
     resume_hint: printed after a signal.  compiles: whether MindSpore may run, see `interrupts.run`.
     """
     os.environ.setdefault("GLOG_v", "3")  # MindSpore's C++ log, unless the user wants it
+    if isinstance(config, RunOptions) and not config.verify:
+        _held.callback(os.environ.update, HAMUR_VERIFY=os.environ.get("HAMUR_VERIFY", "on"))
+        os.environ["HAMUR_VERIFY"] = "off"  # of `hamur.data.cache`, also in processes of this one
     name = Path(script).name
     interrupted = f"{name}: interrupted; {resume_hint}"
 

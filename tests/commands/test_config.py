@@ -49,8 +49,10 @@ def test_no_flags_equal_the_dataclass_defaults():
 )
 def test_caches_are_verified_unless_a_flag_switches_it_off(argv, value, monkeypatch):
     monkeypatch.setenv("HAMUR_VERIFY", "on")
-    flags(*argv)
-    assert os.environ["HAMUR_VERIFY"] == value
+    seen = []
+    work = lambda: seen.append(os.environ["HAMUR_VERIFY"])  # noqa: E731
+    assert command("script.py", flags(*argv), work, compiles=False) == 0
+    assert seen == [value] and os.environ["HAMUR_VERIFY"] == "on"
 
 
 def test_defaults_of_a_script_replace_those_of_the_class():
