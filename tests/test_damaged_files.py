@@ -4,6 +4,7 @@ Harmless is what leaves every value that is read as it was.
 """
 
 import collections
+import os
 import random
 import shutil
 from pathlib import Path
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
 
+from hamur.commands import script
 from hamur.commands.cross_domain import PROBABILITIES, checksum, probabilities_of
-from hamur.commands.script import check_folder
+from hamur.commands.script import check_folder, open_run
 from hamur.data import load_ali_ccp, load_movielens
 from hamur.data.amazon.load import DATASET as AMAZON
 from hamur.data.amazon.load import SAMPLE as AMAZON_SAMPLE
@@ -232,3 +234,17 @@ def test_a_turned_byte_order_of_the_probabilities_is_seen(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"<f4", b">f4"))
     with pytest.raises(ValueError, match="not the probabilities of the run"):
         read_finished(tmp_path)
+
+
+def test_a_damaged_state_leaves_the_results_of_its_run(tmp_path):
+    interrupted_run(tmp_path)
+    write_json(tmp_path / "metrics.json", {"test": {}}, sealed=True)
+    os.truncate(tmp_path / "last" / "state-1.safetensors", 100)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    options = {"save_dir": str(tmp_path), "resume": True, "overwrite": False}
+    try:
+        with pytest.raises(ValueError, match="no whole safetensors file"):
+            open_run(SimpleNamespace(**options), description(), None, print)
+    finally:
+        script._held.close()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -293,16 +293,19 @@ def open_run(config, description: dict, model, say: Callable, files=None) -> dic
 
     A run that begins removes what an earlier one wrote, metrics.json first and config.json last, so
     that no configuration ever stands beside the results of another one.
-    Raises:  ValueError: see `check_folder`, or another process writes to the folder.
+    Raises:  ValueError: see `check_folder`, the state to resume is damaged, or another process
+        writes to the folder.
     """
     from hamur import models
-    from hamur.training.checkpoint import RunFiles
+    from hamur.training.checkpoint import RunFiles, load_state
 
     folder = Path(config.save_dir)
     files = RunFiles.of(folder) if files is None else files
     _held.enter_context(locked(folder))
     how = (config.resume, config.overwrite, files.last)
     resumable = check_folder(folder, description, *how)
+    if config.resume and resumable:
+        load_state(files.last)  # a damaged one is refused before the results are removed
     (folder / "metrics.json").unlink(missing_ok=True)  # its presence means: this run is complete
     if not (config.resume and resumable):
         files.clear()

@@ -257,6 +257,9 @@ class TrainingLoop:
         self.run = type(self.run)(**progress["run"])
         for name, part in self.parts().items():
             restore(part, arrays[name], f"{folder} ({name})")
+        # They may be missing or damaged, and no further epoch need write them.
+        save_weights(self.files.weights, self.best_weights)
+        write_history(self.files.history, self.run.history)
 
     def close(self):
         """Leave the best weights in the model; returns the Run.

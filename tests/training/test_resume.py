@@ -109,3 +109,21 @@ def test_last_holds_one_complete_state_and_nothing_pickled(tiny_schema, tiny_spl
     assert {p.name for p in tmp_path.iterdir()} == {"last", "history.csv", "model.safetensors"}
     progress = json.loads((tmp_path / "last/progress.json").read_text())
     assert progress["epoch"] == 3 and progress["course"]["steps"] == STEPS
+
+
+@uncompiled
+def test_resuming_a_finished_run_writes_its_files_again(tiny_schema, tiny_splits, tmp_path):
+    model, paths = make_model("mlp", tiny_schema), [tmp_path / "model.safetensors"]
+    paths.append(tmp_path / "history.csv")
+    options = dict(epochs=1, save_dir=str(tmp_path))
+    make_trainer(Drift(), **options).fit(model, *tiny_splits[:2])
+    before = [path.read_bytes() for path in paths]
+    paths[0].write_bytes(before[0][:100])
+    paths[1].unlink()
+    make_trainer(Drift(), resume=True, **options).fit(model, *tiny_splits[:2])
+    assert [path.read_bytes() for path in paths] == before
+    paths[1].unlink()
+    paths[1].mkdir()
+    with pytest.raises(OSError, match="directory") as caught:
+        make_trainer(Drift(), resume=True, **options).fit(model, *tiny_splits[:2])
+    assert (caught.value.filename, caught.value.filename2) == (str(paths[1]), None)
