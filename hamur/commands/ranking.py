@@ -190,7 +190,7 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     reports, probabilities = {}, {}
     for part in ("valid", "test"):
         table = getattr(splits, part)
-        probabilities[part] = training.predict(model, table, batch_size(table))
+        probabilities[part] = training.predict_split(model, table, batch_size(table))
         reports[part] = metrics.by_group(
             table.labels[:, 0], probabilities[part], table.domain, schema.num_domains
         )

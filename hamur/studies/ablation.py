@@ -178,7 +178,7 @@ def run_arm(arm: Arm, config: AblationConfig, splits, schema, seed: int) -> dict
     content |= models.parameter_counts(model)
     for part in ("valid", "test"):
         table = getattr(splits, part)
-        probabilities = training.predict(model, table, batch_size(table))
+        probabilities = training.predict_split(model, table, batch_size(table))
         labels = table.labels[:, 0]
         content[part] = metrics.by_group(labels, probabilities, table.domain, schema.num_domains)
     return content

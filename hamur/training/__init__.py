@@ -22,6 +22,7 @@ _MODULES = {
     "load_mindir": "mindir",
     "meta_step": "preference.meta",
     "predict": "prediction",
+    "predict_split": "prediction",
     "preference_step": "preference.step",
     "supervised_step": "supervised",
 }

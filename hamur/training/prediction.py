@@ -2,7 +2,7 @@
 
 from hamur.models.prediction import BATCH_SIZE, graph_mode
 
-__all__ = ["graph_mode", "predict", "predictor_of"]
+__all__ = ["graph_mode", "predict", "predict_split", "predictor_of"]
 
 
 PREDICTORS = 4  # of a model, for as many sizes of batches
@@ -42,3 +42,11 @@ def predict(model, table, batch_size=None, preference=None):
         if predictor.ready(table, preference):
             return predictor(table, preference)
         return predictor_of(model).any_rows(table, preference, batch_size or BATCH_SIZE)
+
+
+def predict_split(model, table, batch_size=None):
+    """`predict` in calls of the table's own composition, as validation makes them: what a run
+    reports must not depend on what its process has compiled before."""
+    table.validate(model.schema)
+    with graph_mode():
+        return predictor_of(model, batch_size)(table)

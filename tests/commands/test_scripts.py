@@ -107,11 +107,14 @@ def test_all_results_of_a_longer_run(folder, capsys):
     assert run(*other, "--overwrite") == 0
     assert read(here / "metrics.json")["train"]["epochs"] == 1
     assert run(*other) == 0  # the same run again
+    uninterrupted = read(here / "metrics.json")
     (here / "metrics.json").unlink()  # as if it had been killed
     assert_refused(capsys, ["unfinished run; --resume continues it"], run, *other)
     words = ["had --weight_decay 1e-05, this one 0.1"]
     assert_refused(capsys, words, run, *other, "--resume", "--weight_decay", "0.1")
     assert run(*other, "--resume") == 0
+    for split in ("valid", "test"):  # to the last bit, whatever was compiled before
+        assert read(here / "metrics.json")[split] == uninterrupted[split]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
