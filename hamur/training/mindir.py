@@ -87,7 +87,7 @@ def load_mindir(path) -> Callable:
     """What `export` wrote, as a function of arrays: scores = load_mindir(path)(sparse, dense, ...).
 
     Threads may share it: one call at a time runs, and none of `predict` or a training beside it
-    (a graph called from several threads hangs or ends the process).
+    (a graph called from several threads hangs or ends the process).  No rows have no scores.
     Raises:  FileNotFoundError; ValueError: no MindIR.  A call raises ValueError: inputs of another
         number, shape or type than `export` names, or of different numbers of rows.
     """
@@ -102,17 +102,22 @@ def load_mindir(path) -> Callable:
         ) from error
     known = [(tuple(i.tensor[0].dims), TYPES[i.tensor[0].data_type]) for i in graph.input]
 
+    def inputs_of(rows: int) -> list[tuple]:
+        return [(tuple(rows if d < 0 else d for d in dims), kind) for dims, kind in known]
+
     def scores(*inputs) -> np.ndarray:
         arrays = [np.ascontiguousarray(values) for values in inputs]
         rows = next((len(array) for array in arrays if array.ndim), 0)
-        expected = [(tuple(rows if d < 0 else d for d in dims), kind) for dims, kind in known]
+        expected = inputs_of(rows)
         found = [(array.shape, array.dtype) for array in arrays]
         if found != expected:
             raise ValueError(
                 f"{path} takes {_listed(expected)} for {rows} rows, got {_listed(found)}."
             )
+        if not rows:  # a graph may end the process then; a row of zeros tells the scores' shape
+            arrays = [np.zeros(*one) for one in inputs_of(1)]
         with graph_mode():
-            return cell(*map(Tensor, arrays)).asnumpy()
+            return cell(*map(Tensor, arrays)).asnumpy()[:rows]
 
     return scores
 

@@ -229,10 +229,13 @@ def served(trained, tmp_path_factory):
 
 
 def test_the_exported_graph_gives_the_same_scores(trained, served):
-    for rows in (1, 7, 64):
+    for rows in (1, 7, 64, 0):
         index = np.arange(rows) % len(trained.scores)
         found = served(trained.case.test.take(index))
+        assert found.shape == (rows, *trained.scores.shape[1:])
         np.testing.assert_allclose(found, trained.scores[index], atol=1e-6)
+    none = training.predict(trained.model, trained.case.test.take(index))
+    assert none.shape == found.shape and none.dtype == trained.scores.dtype
 
 
 def changed(table, column, place, value):

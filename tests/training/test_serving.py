@@ -54,6 +54,10 @@ def test_rows_with_preferences_of_their_own(served, monkeypatch):
     assert [len(cell.compile_cache) for cell in (cache.one, cache.several)] == [1, 1]
     with pytest.raises(ValueError, match="7 rows have 3 preferences"):
         cache(table.sparse, table.dense, preferences[:3])
+    for preference in (PREFERENCE, preferences[:0]):
+        assert cache(table.sparse[:0], table.dense[:0], preference).shape == (0, 2)
+    with pytest.raises(ValueError, match="sums to 1"):
+        cache(table.sparse[:0], table.dense[:0], [0.3, 0.3])
 
 
 def test_an_unknown_id_is_0_and_a_dense_value_that_is_not_finite_is_nan_in_its_row(served):

@@ -43,15 +43,18 @@ class PreferenceCache:
         self.cached = OrderedDict()  # features (V,) by rounded preference
 
     def __call__(self, sparse, dense, preference):
-        keys = self.keys_of(preference)
+        alike = np.ndim(preference) < 2
+        if not alike and len(preference) != len(sparse):
+            raise ValueError(
+                f"{len(sparse)} rows have {len(preference)} preferences; give one for all, or one "
+                "per row."
+            )
+        keys = self.keys_of(preference) if alike or len(sparse) else ()
+        if not len(sparse):
+            return np.empty((0, self.model.num_tasks), np.float32)
         with graph_mode():
-            if np.ndim(preference) == 1:
+            if alike:
                 return self.alike(sparse, dense, self.cached_features(keys))
-            if len(keys) != len(sparse):
-                raise ValueError(
-                    f"{len(sparse)} rows have {len(keys)} preferences; give one for all, or one "
-                    "per row."
-                )
             return self.by_row(sparse, dense, keys)
 
     def alike(self, sparse, dense, features):
