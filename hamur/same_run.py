@@ -52,9 +52,8 @@ def _fingerprint(description: Mapping) -> str | None:
     return data.get("fingerprint") if isinstance(data, Mapping) else None
 
 
-def read_config(path: Path) -> dict:
+def read_config(path: Path, remedy: str) -> dict:
     """The content of a config.json.  Raises DataFormatError, of one line: see `read_json`."""
-    remedy = "choose another folder, or remove this one"
     return read_json(path, {"options": dict}, remedy)
 
 
@@ -75,7 +74,7 @@ def finished(
     content = read_json(path, dict, remedy)
     if isinstance(train := content.get("train"), dict) and "interrupted" in train:
         return None
-    if different := difference(read_config(config), description, changeable):
+    if different := difference(read_config(config, remedy), description, changeable):
         raise ValueError(f"{folder} holds a finished run, which had {different}; {remedy}.")
     return content
 

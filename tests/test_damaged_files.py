@@ -248,3 +248,15 @@ def test_a_damaged_state_leaves_the_results_of_its_run(tmp_path):
     finally:
         script._held.close()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("content", [None, "{"])
+def test_a_run_without_its_configuration_can_be_overwritten(resume, content, tmp_path):
+    interrupted_run(tmp_path)
+    write_json(tmp_path / "metrics.json", {"test": {}}, sealed=True)
+    path = tmp_path / "config.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(ValueError, match=r"config\.json.*--overwrite"):
+        check_folder(tmp_path, description(), resume, overwrite=False)
+    assert check_folder(tmp_path, description(), resume=False, overwrite=True)

@@ -269,7 +269,8 @@ def check_folder(
 
     path, resumable = folder / "config.json", ((last or folder / "last") / PROGRESS).exists()
     if resume:
-        if path.exists() and (different := difference(read_config(path), description)):
+        remedy = "choose another --save_dir, or --overwrite it, without --resume"
+        if path.exists() and (different := difference(read_config(path, remedy), description)):
             raise ValueError(f"--resume: the run in {folder} had {different}.")
         lost = "config.json" if resumable and not path.exists() else None
         lost = "state" if not resumable and (folder / "metrics.json").exists() else lost
@@ -281,6 +282,8 @@ def check_folder(
         remedy = "choose another --save_dir, or --overwrite it"
         content = finished(folder, description, remedy=remedy)
         if content is None and resumable:
+            if not path.exists():
+                raise ValueError(f"{folder}: the run has lost its config.json; {remedy}.")
             raise ValueError(
                 f"{folder} holds an unfinished run; --resume continues it, --overwrite begins anew."
             )
