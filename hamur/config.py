@@ -16,6 +16,7 @@ from functools import partial
 
 MIN_STEPS_PER_EPOCH = 16  # a small data set gets smaller batches rather than one step per epoch
 MIN_BATCH_SIZE = 64
+PLACES = ("save_dir", "out", "raw", "record", "exp_name")  # flags that name where to write
 # What a value given in Python or in a JSON file must be, and how the rule is told.
 KINDS = {
     int: (numbers.Integral, "a whole number"),
@@ -235,6 +236,8 @@ def _check(field: dataclasses.Field, plain: type, value):
     if value is None:
         return
     meta, name = field.metadata, f"--{field.name}"
+    if field.name in PLACES and value == "":  # the current folder, to pathlib
+        raise ValueError(f"{name} is empty; name a folder, or write . for the current one.")
     if meta["choices"] is not None and value not in meta["choices"]:
         raise ValueError(f"{name} is {value!r}; known are {', '.join(meta['choices'])}.")
     if meta["parse"] is None:

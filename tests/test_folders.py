@@ -1,5 +1,6 @@
 """Folders that one process writes to, and what is left of a file that could not be written."""
 
+import dataclasses
 import errno
 import os
 import subprocess
@@ -7,8 +8,19 @@ import sys
 
 import pytest
 
-from hamur import files
+from hamur import files, training
+from hamur.commands.cross_domain_config import CrossDomainConfig
+from hamur.commands.make_synthetic import SyntheticConfig
+from hamur.commands.multi_task_config import TaskConfig
+from hamur.commands.prepare_data import PrepareConfig
+from hamur.commands.ranking import RankingConfig
+from hamur.config import PLACES
+from hamur.studies.ablation import AblationConfig
+from hamur.studies.fronts import StudyConfig
+from hamur.studies.planted import PlantedConfig
 
+CONFIGS = (RankingConfig, TaskConfig, CrossDomainConfig, AblationConfig, StudyConfig)
+CONFIGS += (PlantedConfig, SyntheticConfig, PrepareConfig)
 HOLDER = "import sys, time; from hamur.files import locked\n"
 HOLDER += "with locked(sys.argv[1]): print(flush=True); time.sleep(600)"
 
@@ -66,3 +78,19 @@ def test_a_full_disk_leaves_the_old_file_and_names_it(tmp_path, monkeypatch):
     assert caught.value.filename == str(tmp_path / "a.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old\n"
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_an_empty_name_is_not_the_current_folder(config):
+    names = [field.name for field in dataclasses.fields(config) if field.name in PLACES]
+    assert names
+    for name in names:
+        with pytest.raises(ValueError, match=f"--{name} is empty; name a folder"):
+            config(**{name: ""})
+
+
+def test_an_empty_name_is_not_the_current_folder_of_a_training():
+    with pytest.raises(ValueError, match="save_dir is empty"):
+        training.Trainer(training.supervised_step, save_dir="")
+    with pytest.raises(ValueError, match="names no file"):
+        training.export(None, "")

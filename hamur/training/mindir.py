@@ -48,10 +48,12 @@ def export(model, path) -> Path:
     The file appears whole or not at all.  A graph above 1 GB is "scores_graph.mindir", which is
     returned, and a folder "scores_variables" beside it, which belong together.
     Raises:  ValueError: a model whose scores cannot be served (``norm_inference="batch"``, pomoe
-        with the gate of the public code), or MindSpore cannot write it.  OSError: the folder cannot
-        be written.
+        with the gate of the public code), MindSpore cannot write it, or no file is named.  OSError:
+        the folder cannot be written.
     """
     path = Path(path)
+    if not path.name:
+        raise ValueError(f"export: {str(path)!r} names no file; give one, such as scores{SUFFIX}.")
     path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
     graphs = model.serving_graphs()
     model.set_train(False)

@@ -107,6 +107,8 @@ class Trainer:
             )
         if not 0 <= self.averaging < 1:
             raise ValueError(f"Trainer.averaging must lie in [0, 1), got {self.averaging}.")
+        if self.save_dir == "":
+            raise ValueError("Trainer.save_dir is empty; name a folder, or None to write nothing.")
         if self.resume and self.save_dir is None:
             raise ValueError("Trainer.resume needs the `save_dir` of the interrupted run.")
 
