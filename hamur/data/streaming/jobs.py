@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,10 +179,12 @@ class Workspace:
             self._pool.shutdown(cancel_futures=True)
         # Worth continuing is what was interrupted; bad data must change before another attempt.
         useless = isinstance(error, (OSError, DataError)) and not isinstance(error, CacheError)
-        if kind is None or useless:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        _share_progress(None)
-        self._lock.close()
+        try:
+            if kind is None or useless:
+                shutil.rmtree(self.folder, ignore_errors=True)
+        finally:
+            _share_progress(None)
+            self._lock.close()
 
     def path(self, name: str) -> Path:
         """Where the finished job of this name has its files."""
@@ -262,6 +265,17 @@ class Workspace:
         with self._progress.get_lock():
             moved, self._progress.value = self._progress.value, 0
         bar.update(moved)
+
+
+def remove_work(out: Path, fingerprint: dict) -> None:
+    """Removes the work folder of an output that is complete, of a run that was ended meanwhile;
+    not that of another process, or of other options, and nothing that none of them wrote."""
+    left = Workspace(out, fingerprint)
+    ours = {"lock", "progress.json", "jobs", "cache"}
+    with suppress(CacheError, OSError):
+        if left.folder.is_dir() and ours.issuperset(os.listdir(left.folder)):
+            with left:
+                pass  # a preparation that is done removes its folder
 
 
 def default_workers(size: int, least: int = 64 << 20) -> int:

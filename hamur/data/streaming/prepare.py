@@ -24,7 +24,7 @@ from hamur.data.arrays import Part
 from hamur.data.errors import CacheError, DataFileNotFoundError
 from hamur.data.schema import Schema
 from hamur.data.splits import SPLITS
-from hamur.data.streaming.jobs import Workspace, default_workers
+from hamur.data.streaming.jobs import Workspace, default_workers, remove_work
 from hamur.data.streaming.statistics import statistics
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import BadRows
@@ -104,6 +104,7 @@ def prepare(
     if out.exists():
         try:
             cache.open_cache(out, made_from)
+            remove_work(out, made_from)
             return Prepared(out, read_json(out / "stats.json"))
         except CacheError as error:
             _check_replaceable(out, overwrite, error)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,34 @@ def test_what_killed_writers_left_is_removed_by_the_next(movielens_copy, tmp_pat
         (folder / "train").mkdir(parents=True)
     prepare(MOVIELENS, movielens_copy, tmp_path / "out", quiet=True)
     assert [folder.exists() for folder in left] == [False, False, True, True, True]
+
+
+def test_the_work_of_a_complete_output_is_removed_by_the_same_command(
+    movielens_copy, tmp_path, monkeypatch
+):
+    """Ended between the output's appearance and the removal of its work folder."""
+    out, work = tmp_path / "out", tmp_path / "out.work"
+
+    def killed(folder, **options):
+        if folder == work:
+            raise KeyboardInterrupt
+        return removed(folder, **options)
+
+    removed = shutil.rmtree
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(jobs.shutil, "rmtree", killed)
+        prepare(MOVIELENS, movielens_copy, out, quiet=True)
+    assert out.is_dir() and (work / "progress.json").exists()
+    before, mark = content(out), work / "foreign.txt"
+    mark.touch()
+    prepare(MOVIELENS, movielens_copy, out, quiet=True)
+    assert mark.exists()
+    mark.unlink()
+    with jobs.lock(work / "lock"):
+        prepare(MOVIELENS, movielens_copy, out, quiet=True)
+        assert work.exists()
+    prepare(MOVIELENS, movielens_copy, out, quiet=True)
+    assert not work.exists() and content(out) == before
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "removed", "report"])
