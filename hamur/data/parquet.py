@@ -121,12 +121,7 @@ def _named_errors(path: Path) -> Iterator[None]:
 
 def _schema(path: Path) -> pa.Schema:
     with _named_errors(path):
-        schema = pq.read_schema(path)
-    if repeated := [name for name in schema.names if schema.names.count(name) > 1]:
-        raise DataFormatError(
-            "two columns of one name", file=path, column=repeated[0], remedy="rename one"
-        )
-    return schema
+        return pq.read_schema(path)
 
 
 def _held(path: Path, schema: pa.Schema, name: str, kind: str, lists: bool) -> str:
@@ -140,10 +135,14 @@ def _held(path: Path, schema: pa.Schema, name: str, kind: str, lists: bool) -> s
             expected="one of " + ", ".join(schema.names),
             remedy="name a column of the file, or add this one",
         )
+    if schema.names.count(name) > 1:
+        problem = "two columns of one name"
+        raise DataFormatError(problem, file=path, column=name, remedy="rename one")
     field = schema.field(name)
     held = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    coarse = kind == "time" and _is(held, (pa.types.is_float16, pa.types.is_float32))
     for content, types in _TYPES.items():
-        if _is(held, types) and kind in _KINDS.get(content, (kind,)):
+        if _is(held, types) and kind in _KINDS.get(content, (kind,)) and not coarse:
             return content
     if lists and _is(held, _LISTS) and _is(held.value_type, (*_TEXT, *_WHOLE)):
         return "lists"
@@ -151,7 +150,7 @@ def _held(path: Path, schema: pa.Schema, name: str, kind: str, lists: bool) -> s
         f"the type {' '.join(str(field.type).split())} does not fit",
         file=path,
         column=field.name,
-        expected=EXPECTED[kind],
+        expected="integers or float64, which hold seconds" if coarse else EXPECTED[kind],
         remedy="cast the column and write the file again, or name another column",
     )
 

@@ -129,6 +129,7 @@ REFUSED = [
     ("code", pa.array([["a", "b"]])), ("code", pa.array([NOON])), ("text", pa.array([b"a"])),
     ("code", pa.array([b"ab"], pa.binary(2))), ("code", pa.nulls(1, pa.map_("str", "int8"))),
     ("int", pa.array([DAY])), ("float", pa.array([NOON])), ("time", pa.array([True])),
+    ("time", pa.array([1.4e9], pa.float32())), ("time", pa.array(np.array([1], np.float16))),
     ("time", pa.array([datetime.time(1, 2)])), ("time", pa.array([datetime.timedelta(1)])),
 ]  # fmt: skip
 
@@ -270,6 +271,8 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path, monkeypatch):
     pq.write_table(pa.table([[1], [2]], names=["x", "x"]), path)
     with pytest.raises(DataFormatError, match="two columns of one name"):
         read(path, {"x": "int"})
+    pq.write_table(pa.table([[1], ["a"], ["b"]], names=["x", "note", "note"]), path)
+    assert cells(read(path, {"x": "int"})[0]) == [1]
 
 
 def test_a_long_text_that_is_repeated_costs_its_length_once(tmp_path):

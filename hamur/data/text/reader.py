@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from hamur.data import parquet
-from hamur.data.errors import DataValueError, EmptySplitError
+from hamur.data.errors import DataFormatError, DataValueError, EmptySplitError
 from hamur.data.text import lines as text_lines
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.cells import (
@@ -99,6 +99,11 @@ def _blocks(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[
                 return
         return
     names = file_format.names or tuple(column_names(path, file_format.separator))
+    for name in file_format.kinds:
+        if names.count(name) > 1:
+            raise DataFormatError(
+                "two columns of one name", file=path, line=1, column=name, remedy="rename one"
+            )
     checked = False
     skip_header, max_line = file_format.names is None, bad_rows.policy.max_line
     for block, first_line in text_lines.whole_lines(path, skip_header, max_line):
@@ -131,7 +136,8 @@ def _parse(
     reader = dict(
         sep=file_format.mark.decode(),
         header=None,
-        names=names,
+        # Columns that nobody reads may have any names, also equal ones.
+        names=[name if name in file_format.kinds else n for n, name in enumerate(names)],
         usecols=list(file_format.kinds),
         quoting=csv.QUOTE_MINIMAL if file_format.quoted else csv.QUOTE_NONE,
         encoding=file_format.encoding,
@@ -217,10 +223,10 @@ def _bad_value(
 
 def _plain(rows: Rows, name: str, kind: str, bad_rows: BadRows) -> Rows:
     """The rows with plain names in this column: those that print a whole number as 1.0 are the
-    number, words like NaN are missing.  A missing id is a bad row."""
+    number, blanks and words like NaN are missing.  A missing id is a bad row."""
     column = rows.columns[name]
     names = pd.Series(column.categories, dtype=object).astype(str)
-    missing = names.isin(MISSING_WORDS).to_numpy()
+    missing = (names.isin(MISSING_WORDS) | names.str.isspace()).to_numpy(bool)
     odd = names.str.fullmatch(_WHOLE.pattern).to_numpy(bool) | missing
     if not odd.any():
         return rows

@@ -84,7 +84,7 @@ def test_a_null_is_one_bad_row_and_changes_no_other_id(first, load, tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("word", ["nan", "NaN", "NA", "null", "NULL", "None", r"\N", ""])
+@pytest.mark.parametrize("word", ["nan", "NaN", "NA", "null", "NULL", "None", r"\N", "", "  "])
 def test_words_that_mean_missing_are_no_user_and_no_category(word, load, source, plain):
     table = frame().astype(str)
     table.loc[4, "user"] = word
@@ -98,6 +98,20 @@ def test_words_that_mean_missing_are_no_user_and_no_category(word, load, source,
     table["category"] = table["category"].replace(word, None)
     table.to_parquet(source(table).with_name("source.parquet"))
     assert listed(load(source(table).with_name("source.parquet"))) == (rows, names)
+
+
+# ---- headers
+
+
+def test_equal_names_matter_in_columns_that_are_read_alone(load, source, plain):
+    for name, problem in (("note", None), ("", None), ("item", "two columns of one name")):
+        table = frame().assign(first="x", second=7)
+        table.columns = [*table.columns[:-2], name, name]
+        if problem is None:
+            assert listed(load(source(table))) == plain
+            continue
+        with pytest.raises(DataFormatError, match=r"source\.csv:1: column 'item': two columns"):
+            load(source(table))
 
 
 # ---- times
