@@ -14,6 +14,7 @@ from hamur.commands.make_synthetic import SyntheticConfig
 from hamur.commands.multi_task_config import TaskConfig
 from hamur.commands.prepare_data import PrepareConfig
 from hamur.commands.ranking import RankingConfig
+from hamur.commands.script import command
 from hamur.config import PLACES
 from hamur.studies.ablation import AblationConfig
 from hamur.studies.fronts import StudyConfig
@@ -94,3 +95,18 @@ def test_an_empty_name_is_not_the_current_folder_of_a_training():
         training.Trainer(training.supervised_step, save_dir="")
     with pytest.raises(ValueError, match="names no file"):
         training.export(None, "")
+
+
+def test_a_name_that_is_taken_by_the_other_kind_has_a_remedy(tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    works = {
+        "folder": lambda path: files.write_text(path, "text"),
+        "file": lambda path: files.write_text(path / "a.txt", "text"),
+        "file/last": lambda path: path.read_text(),
+    }
+    for name, work in works.items():
+        path = tmp_path / name
+        assert command("x.py", RankingConfig(), lambda: work(path), compiles=False) == 2  # noqa: B023
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"'{path}'; a " in line and "move it away" in line and ".tmp" not in line

@@ -28,6 +28,10 @@ OPTION = r"`((?:[A-Z]\w*\.)?(\w+)(?:=([^`]*))?)`"  # an argument in a text of th
 RENAMED = {"num_experts": "expert_num", "check_statistics=False": "expect none", "form": "format"}
 RENAMED |= {"separator": "sep", "variant": "arm", "harmful": "truth", "resamples": "bootstrap"}
 RENAMED |= {"countries": "dataset_name"}
+# What to do about a name that is taken by something of the other kind.
+TAKEN = {IsADirectoryError: "a folder is where a file belongs; move it away, or name another place"}
+TAKEN[FileExistsError] = "a file is where a folder belongs; move it away, or name another place"
+TAKEN[NotADirectoryError] = TAKEN[FileExistsError]
 INTERRUPTED = 130  # of a KeyboardInterrupt that no signal made
 INTERNAL = (Exception,)  # errors that nobody foresaw; tests want them raised
 # What a run writes beside RunFiles, config.json and metrics.json.
@@ -217,6 +221,7 @@ def command(
         if config.debug:
             raise
         text = re.sub(r"^\[Errno \d+\] ", "", str(error))  # a number of the operating system
+        text += f"; {TAKEN[type(error)]}" if type(error) in TAKEN else ""
         print(f"{name}: error: {spelled(text)}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
     except INTERNAL as error:
