@@ -19,6 +19,11 @@ from hamur.data.text.bad_rows import MAX_LINE_BYTES
 # A packed file of more unpacked bytes than both is no data: CSV files reach 20:1 to 200:1.
 EXPANSION, EXPANDED_BYTES = 500, 256 << 20
 ENCODING_REMEDY = "convert the file to UTF-8 (movies.dat: latin-1), or fetch it again"
+# How packed content begins -> what it is, and what to do with such a file.
+_PACKED = {
+    b"\x1f\x8b": ("gzip-compressed, but its name does not end in .gz", "rename it to end in .gz"),
+    b"PK\x03\x04": ("a zip archive", "unpack it and pass the plain file"),
+}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 TORN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 TORN += (tarfile.TarError, zipfile.BadZipFile)
@@ -159,7 +164,16 @@ def check_expansion(path: Path, unpacked: int, packed: int | None) -> None:
 
 
 def checked_begin(path: Path, start: bytes) -> bytes:
-    """The beginning of a file without its byte order mark."""
+    """The beginning of a file without its byte order mark.
+
+    Raises:  DataFormatError: packed content, UTF-16, NUL bytes."""
+    for begin, (what, remedy) in _PACKED.items():
+        if start.startswith(begin):
+            if str(path).endswith(".gz"):
+                what, remedy = "packed twice", "unpack it once"
+            raise DataFormatError(
+                f"the file is {what}", file=path, expected="plain text", remedy=remedy
+            )
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise _encoding_error(path, "a UTF-16 byte order mark", 0)
     if b"\0" in start[:4096]:

@@ -1,6 +1,8 @@
 """One pair of tables in the forms that people have: times, ids, missing cells, headers, files."""
 
 import gzip
+import io
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -98,6 +100,22 @@ def test_words_that_mean_missing_are_no_user_and_no_category(word, load, source,
     table["category"] = table["category"].replace(word, None)
     table.to_parquet(source(table).with_name("source.parquet"))
     assert listed(load(source(table).with_name("source.parquet"))) == (rows, names)
+
+
+def test_packed_content_under_a_plain_name_is_told(load, source):
+    file = source(frame())
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.write(file)
+    packed = gzip.compress(file.read_bytes())
+    for name, data, told in (
+        ("source.csv", packed, r"source\.csv: .*is gzip-compressed.*rename it to end in \.gz"),
+        ("source.csv", content.getvalue(), "is a zip archive.*unpack it and pass"),
+        ("source.csv.gz", gzip.compress(packed), "is packed twice.*unpack it once"),
+    ):
+        file.with_name(name).write_bytes(data)
+        with pytest.raises(DataFormatError, match=told):
+            load(file.with_name(name))
 
 
 # ---- headers
