@@ -1,9 +1,11 @@
 """The cross-domain data that the flags of a script name: Amazon categories, MovieLens cut in two,
 an ABXI pair, or any two tables."""
 
+from pathlib import Path
+
 import numpy as np
 
-from hamur.data.errors import DataValueError
+from hamur.data.errors import DataError, DataFormatError, DataValueError
 from hamur.files import read_numpy
 
 _RULES = ("split", "on_bad_rows", "max_bad_fraction", "max_line_mib")
@@ -111,7 +113,24 @@ def _load_amazon(config, rules):
 
     names = config.pair and two_names("pair", config.pair, "Books,Toys_and_Games")
     meta = {"missing_meta": config.missing_meta, "strict_meta": config.strict_meta}
-    return load_amazon_pair(config.dataset_path, names, **meta, **rules)
+    try:
+        return load_amazon_pair(config.dataset_path, names, **meta, **rules)
+    except DataFormatError as error:
+        if names or not _is_movielens(error.file):
+            raise
+        raise ValueError(
+            f"{config.dataset_path} holds MovieLens, which has no pair of categories; name two "
+            "genres to cut it by, as --genres Drama,Comedy."
+        ) from error
+
+
+def _is_movielens(folder) -> bool:
+    from hamur.data.movielens import releases
+
+    try:
+        return bool(folder and Path(folder).is_dir() and releases.find(Path(folder)))
+    except DataError:
+        return False
 
 
 def two_names(flag: str, text: str, example: str) -> tuple[str, str]:

@@ -153,6 +153,16 @@ def test_raw_files_that_cannot_be_used_are_told_before_training(
     assert not list(tmp_path.rglob("metrics.json"))
 
 
+def test_movielens_without_genres_names_the_flag(tmp_path, capsys):
+    for name in ("ratings.csv", "movies.csv"):
+        (tmp_path / name).touch()
+    words = [str(tmp_path), "holds MovieLens", "--genres Drama,Comedy"]
+    assert_refused(capsys, words, main, "x.py", "", ["--dataset_path", str(tmp_path), "--quiet"])
+    (tmp_path / "ratings.csv").unlink()
+    words = ["not one pair of categories", "jmcauley"]
+    assert_refused(capsys, words, main, "x.py", "", ["--dataset_path", str(tmp_path), "--quiet"])
+
+
 def test_bad_lines_may_be_left_out_and_counted(raw):
     change_review(raw)
     pair, _ = load(CrossDomainConfig(dataset_path=str(raw), on_bad_rows="skip").resolved())
