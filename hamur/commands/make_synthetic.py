@@ -1,6 +1,7 @@
 """The command behind examples/make_synthetic.py."""
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -113,17 +114,27 @@ class SyntheticConfig(GeneratorOptions):
 def make_synthetic(config: SyntheticConfig) -> None:
     """Write the files and, beside the folder, what only the generator knows.
 
-    Raises:  ValueError: the folder holds files, and --overwrite is not given; an option that the
+    Raises:  OSError: a file cannot be written; a folder that was empty is removed with what was
+        begun in it, which nothing tells from complete files.
+        ValueError: the folder holds files, and --overwrite is not given; an option that the
         generator does not have.
     """
     from hamur.data.synthetic import generate
 
     out = Path(config.out)
-    if not config.overwrite and out.is_dir() and any(out.iterdir()):
+    empty = not out.is_dir() or not any(out.iterdir())
+    if not config.overwrite and not empty:
         raise ValueError(f"--out {out} is not empty; choose another folder, or --overwrite.")
     options = {f.name: getattr(config, f.name) for f in dataclasses.fields(GeneratorOptions)}
     options = {name: value for name, value in options.items() if value is not None}
-    truth = generate(config.dataset, config.format, out, config.rows, config.seed, options)
+    try:
+        truth = generate(config.dataset, config.format, out, config.rows, config.seed, options)
+    except OSError as error:
+        if empty:
+            shutil.rmtree(out, ignore_errors=True)
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(out)) from None
+        raise
     print(f"{out}: {config.rows:,} rows, generated from seed {config.seed}; no row is real")
     for part, figures in truth.items():
         best = figures["bayes_auc"]

@@ -1,5 +1,6 @@
 """Generators: same bytes for the same seed, a known best AUC, the bundled samples, the command."""
 
+import errno
 import gzip
 import os
 import re
@@ -173,3 +174,24 @@ def test_the_folder_has_to_be_named(capsys):
 def test_the_choices_of_the_flags_are_those_of_the_generators():
     assert tuple(synthetic.GENERATORS) == make_synthetic.DATASETS
     assert make_synthetic.PLANTS == PLANTS
+
+
+@pytest.mark.parametrize("before", [(), ("mine.txt",)], ids=["empty", "overwrite"])
+def test_a_full_disk_is_told_with_its_folder_and_leaves_no_half_of_the_files(
+    before, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in before:
+        (out / name).touch()
+
+    def full(dataset, form, folder, *arguments):
+        (folder / "ratings.dat").touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("hamur.data.synthetic.generate", full)
+    assert main_synthetic("make_synthetic.py", "", ["--out", str(out), "--overwrite"]) != 0
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(out) in error and "No space left" in error
+    assert out.exists() == bool(before)
+    assert all((out / name).exists() for name in before)
