@@ -14,7 +14,7 @@ from typing import IO, get_args
 
 import numpy as np
 
-from hamur.data.errors import DataFormatError
+from hamur.errors import DataFormatError
 
 try:
     import fcntl

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hamur.data.errors import DataFormatError
+from hamur.errors import DataFormatError
 from hamur.files import misfit, read_json
 from tests.support.faults import assert_ours
 

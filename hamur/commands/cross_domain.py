@@ -22,7 +22,7 @@ from hamur.commands.script import (
     train_block,
     trainer_options,
 )
-from hamur.data.errors import DataFormatError
+from hamur.errors import DataFormatError
 from hamur.files import locked, read_numpy, replacing, write_json
 from hamur.reporting import results
 from hamur.same_run import finished

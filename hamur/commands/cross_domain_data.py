@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.data.errors import DataError, DataFormatError, DataValueError
+from hamur.errors import DataError, DataFormatError, DataValueError
 from hamur.files import read_numpy
 
 _RULES = ("split", "on_bad_rows", "max_bad_fraction", "max_line_mib")

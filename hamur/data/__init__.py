@@ -19,6 +19,8 @@ samples are here; nothing that depends on a model, a loss or a metric is.
 
 import importlib
 
+from hamur.errors import DataError  # noqa: F401 - see __all__
+
 # Each name is imported when it is first asked for: one data set does not bring all the others.
 _MODULES = {
     "ali_ccp.load": ("load_ali_ccp",),
@@ -27,7 +29,6 @@ _MODULES = {
     "batches": ("DomainBatches", "ShuffledBatches"),
     "columns": ("Columns",),
     "cross_domain": ("CrossDomainData", "TableFormat", "load_pair"),
-    "errors": ("DataError",),
     "movielens.load": ("load_movielens",),
     "movielens.pair": ("load_movielens_pair",),
     "scenarios": ("load_scenarios",),
@@ -35,7 +36,7 @@ _MODULES = {
     "table": ("Splits", "Table"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted(_MODULE_OF)
+__all__ = sorted({"DataError", *_MODULE_OF})
 
 
 def __getattr__(name: str):

@@ -9,16 +9,16 @@ import numpy as np
 from hamur.data import encode, leakage, splits
 from hamur.data.arrays import blocks
 from hamur.data.encode import Codes, Scaler, Vocabulary
-from hamur.data.errors import (
+from hamur.data.multi_valued import MultiValued, RawMultiValued, spans
+from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
+from hamur.data.table import Splits, Table
+from hamur.data.text.bad_rows import BadRows, counts_by_file
+from hamur.errors import (
     DataValueError,
     EmptySplitError,
     MissingDomainWarning,
     SingleClassWarning,
 )
-from hamur.data.multi_valued import MultiValued, RawMultiValued, spans
-from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
-from hamur.data.table import Splits, Table
-from hamur.data.text.bad_rows import BadRows, counts_by_file
 
 DOMAIN_FIELD = "domain_indicator"
 

@@ -22,7 +22,6 @@ import numpy as np
 
 from hamur import __version__
 from hamur.data.arrays import Part, blocks, write_array
-from hamur.data.errors import CacheError
 from hamur.data.manifest import (
     CHUNK_BYTES,
     FORMAT,
@@ -38,6 +37,7 @@ from hamur.data.schema import Schema
 from hamur.data.splits import SPLITS
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import BadRows, write_bad_rows
+from hamur.errors import CacheError
 from hamur.files import read_json, sync
 
 WHOLE_DIGEST_BYTES = 1 << 30

@@ -14,13 +14,13 @@ import pandas as pd
 
 from hamur.data.build_tables import RawColumns
 from hamur.data.encode import MISSING, Codes, factorise
-from hamur.data.errors import DataValueError, UnknownDomainError
 from hamur.data.multi_valued import RawMultiValued
 from hamur.data.table import DOMAIN_SHIFT
 from hamur.data.text import checks
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.reader import Rows, concatenate, read_rows
+from hamur.errors import DataValueError, UnknownDomainError
 
 _RULE = re.compile(r"(\S+)(?: (>=|<=|==|!=|>|<) (\S+))?")
 _COMPARE = {

@@ -9,12 +9,12 @@ from hamur.data.aliexpress.load import load_aliexpress
 from hamur.data.aliexpress.raw import DATASET as ALIEXPRESS
 from hamur.data.amazon import load_amazon
 from hamur.data.amazon.load import DATASET as AMAZON
-from hamur.data.errors import DataFileNotFoundError, DataFormatError, no_folder
 from hamur.data.movielens.load import DATASET as MOVIELENS
 from hamur.data.movielens.load import load_movielens
 from hamur.data.scenarios import FILE_NAMES, load_scenarios
 from hamur.data.schema import Schema
 from hamur.data.table import Splits
+from hamur.errors import DataFileNotFoundError, DataFormatError, no_folder
 
 # What examples/prepare_data.py prepares.
 DATASETS = {dataset.name: dataset for dataset in (ALI_CCP, ALIEXPRESS, AMAZON, MOVIELENS)}

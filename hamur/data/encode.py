@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from hamur.data.errors import DataValueError
 from hamur.data.text.cells import MISSING
+from hamur.errors import DataValueError
 
 UNKNOWN = 0
 _ARRAY_BYTES = 1 << 30

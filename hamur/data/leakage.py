@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from hamur.data.arrays import blocks
-from hamur.data.errors import LeakageError
 from hamur.data.schema import Schema
 from hamur.data.splits import SPLITS
 from hamur.data.table import Splits, Table
+from hamur.errors import LeakageError
 
 # Outcomes and what is measured after them; none can be known when a model has to score.
 _OUTCOMES = (

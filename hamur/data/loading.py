@@ -14,13 +14,13 @@ import numpy as np
 from hamur.data import build_tables, cache, parquet, splits
 from hamur.data.build_tables import Encoding, RawColumns
 from hamur.data.columns import Columns, Join, raw_columns, read_file
-from hamur.data.errors import CacheError, DataFileNotFoundError, DataFormatError, no_folder
 from hamur.data.schema import Schema
 from hamur.data.streaming.prepare import DataSet, plain, prepare
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.lines import FileFormat, check_header
 from hamur.data.text.reader import column_names
+from hamur.errors import CacheError, DataFileNotFoundError, DataFormatError, no_folder
 
 _log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from hamur.data.arrays import Piece, PieceColumn, Pieces, header, known_dtype, release
-from hamur.data.errors import CacheError
 from hamur.data.multi_valued import MultiValued, weighed
 from hamur.data.schema import Schema
 from hamur.data.splits import SPLITS
 from hamur.data.table import Table
+from hamur.errors import CacheError
 from hamur.files import misfit, read_json
 
 # Raised whenever the same files and options give other tables, so that old caches are built again.

@@ -13,8 +13,8 @@ import numpy as np
 
 from hamur.data.arrays import blocks, release
 from hamur.data.encode import UNKNOWN, Codes, Vocabulary
-from hamur.data.errors import DataValueError
 from hamur.data.schema import MULTI, FieldSpec, Schema
+from hamur.errors import DataValueError
 
 _REMEDY = "encode the lists with the schema's own vocabularies and lengths, or correct the table"
 

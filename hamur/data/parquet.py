@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hamur.data.errors import DataFormatError
 from hamur.data.text import times
 from hamur.data.text.cells import (
     EXPECTED,
@@ -27,6 +26,7 @@ from hamur.data.text.cells import (
     small,
 )
 from hamur.data.text.lines import FileFormat
+from hamur.errors import DataFormatError
 
 SUFFIX = ".parquet"
 MAX_ROWS = 2**31  # a small file may hold one value any number of times, or say that it does

@@ -101,7 +101,7 @@ def load_scenarios(
         of one of them; or the same as Parquet, a file or a folder of parts.  The header says which
         set it is, not the name.
     The other arguments are those of `load_movielens` and `load_ali_ccp`.
-    Raises:  DataError, of the kind that `hamur.data.errors` names.
+    Raises:  DataError, of the kind that `hamur.errors` names.
     """
     root = Path(path).expanduser()
     fetch = "pass one of the processed CSV files of Scenario-Wise-Rec, or its folder"

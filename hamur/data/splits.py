@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hamur.data.arrays import blocks
-from hamur.data.errors import EmptySplitError
+from hamur.errors import EmptySplitError
 
 SPLITS = ("train", "valid", "test")
 TRAIN_SHARE, VALID_SHARE = 0.8, 0.1

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hamur.data.arrays import ColumnSubset, blocks, release
-from hamur.data.errors import DataValueError
 from hamur.data.multi_valued import MultiValued
 from hamur.data.schema import Schema
+from hamur.errors import DataValueError
 
 _COLUMNS = ("sparse", "dense", "labels", "domain", "group", "time", "row_id", "weight")
 _COLUMNS += ("multi_ids", "multi_weight")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hamur.data.errors import DataFileNotFoundError, DataFormatError, no_folder
+from hamur.errors import DataFileNotFoundError, DataFormatError, no_folder
 from hamur.files import misfit, read_json, write_history, write_text
 from hamur.metrics import protocols
 from hamur.reporting.tables import UNDEFINED, markdown_table

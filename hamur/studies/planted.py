@@ -19,7 +19,7 @@ from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.cross_domain_data import read_truth
 from hamur.commands.script import command, from_flags, select_device
 from hamur.config import data_flag
-from hamur.data.errors import DataFormatError
+from hamur.errors import DataFormatError
 from hamur.reporting.compare import write_comparison
 
 ALL_ARMS = "conet_s,uniform,annealed,scalar,item,perceptron,oracle"

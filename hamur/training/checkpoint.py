@@ -14,7 +14,7 @@ from mindspore import Tensor, nn
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from hamur.data.errors import DataFormatError
+from hamur.errors import DataFormatError
 from hamur.files import read_json, replacing, write_json
 
 STATE, PROGRESS = "state-{}.safetensors", "progress.json"

@@ -22,8 +22,8 @@ from hamur.data import (
 )
 from hamur.data.amazon.load import DATASET as AMAZON
 from hamur.data.amazon.load import SAMPLE as AMAZON_SAMPLE
-from hamur.data.errors import CacheError
 from hamur.data.streaming.prepare import prepare
+from hamur.errors import CacheError
 from tests.support.caches import assert_same
 from tests.support.faults import assert_ours
 from tests.support.lines import set_line

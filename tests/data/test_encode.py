@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 
 from hamur.data import splits
 from hamur.data.encode import Scaler, factorise, fit_scaler, fit_vocabulary, identity_vocabulary
-from hamur.data.errors import DataValueError, EmptySplitError
+from hamur.errors import DataValueError, EmptySplitError
 
 columns = st.lists(st.integers(0, 12), min_size=1, max_size=60)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hamur.data import leakage
-from hamur.data.errors import LeakageError
 from hamur.data.schema import FieldSpec, Schema
 from hamur.data.table import Splits, Table
+from hamur.errors import LeakageError
 
 
 def with_dense(table: Table, schema: Schema, name: str, column) -> tuple[Table, Schema]:

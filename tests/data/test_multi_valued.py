@@ -7,10 +7,10 @@ import pytest
 
 from hamur.data import leakage
 from hamur.data.batches import DomainBatches
-from hamur.data.errors import DataValueError, LeakageError
 from hamur.data.multi_valued import MultiValued, cut, padded, pooled_by
 from hamur.data.schema import FieldSpec, Schema
 from hamur.data.table import Splits, drop_fields
+from hamur.errors import DataValueError, LeakageError
 from tests.conftest import tiny_table
 
 TAGS, WORDS = FieldSpec("tags", "multi", 6, 3), FieldSpec("words", "multi", 4, 2)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from hamur.data import load_pair, parquet
 from hamur.data.cross_domain import TableFormat
-from hamur.data.errors import DataFileNotFoundError, DataFormatError, DataValueError
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.reader import MAX_CELL, read_rows
+from hamur.errors import DataFileNotFoundError, DataFormatError, DataValueError
 
 BIG, SECONDS = 2**53, 1_400_000_000
 DAY = datetime.date(2014, 5, 13)

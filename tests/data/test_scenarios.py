@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 
 from hamur.data import detect, load_scenarios
-from hamur.data.errors import (
+from hamur.data.scenarios import AMAZON_3, DOUBAN, DOUBAN_NUMBERED, KUAIRAND, MIND, SETS
+from hamur.errors import (
     DataFileNotFoundError,
     DataFormatError,
     UnknownDomainError,
 )
-from hamur.data.scenarios import AMAZON_3, DOUBAN, DOUBAN_NUMBERED, KUAIRAND, MIND, SETS
 from tests.support.caches import assert_same
 
 ROWS = 400
 # Of few rows a domain may have one class only.
-pytestmark = pytest.mark.filterwarnings("ignore::hamur.data.errors.SingleClassWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::hamur.errors.SingleClassWarning")
 
 
 SET_OF = {id(columns): name for name, (described, _) in SETS.items() for columns in described}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamur.data.errors import DataError, DataFileNotFoundError
 from hamur.data.schema import FieldSpec, FrozenDict, Schema
+from hamur.errors import DataError, DataFileNotFoundError
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hamur.data.errors import DataValueError
 from hamur.data.table import Table, drop_fields
+from hamur.errors import DataValueError
 
 
 @pytest.fixture

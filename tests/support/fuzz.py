@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamur.data.errors import DataError
 from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.errors import DataError
 from tests.support.faults import assert_ours
 
 ODD = "\0\x1f\x1c\r\x85\ufeff\u2028\u0661"  # of lines that are read alone

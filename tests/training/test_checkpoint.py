@@ -10,7 +10,7 @@ import pytest
 from mindspore import Parameter, Tensor
 from safetensors.numpy import load_file, save_file
 
-from hamur.data.errors import DataFormatError
+from hamur.errors import DataFormatError
 from hamur.training.checkpoint import (
     load_state,
     load_weights,

@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from hamur.data.ali_ccp.columns import COMMON_FIELDS, KEY, SKELETON_FIELDS
-from hamur.data.errors import DataError, DataFormatError, DataValueError, TruncatedFileError
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.blocks import count_lines
 from hamur.data.text.cells import LARGEST
+from hamur.errors import DataError, DataFormatError, DataValueError, TruncatedFileError
 
 LIST, LABELS = "feature_list", ("click", "conversion")
 MARKS = b"\x01\x02\x03"

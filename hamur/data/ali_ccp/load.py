@@ -99,7 +99,7 @@ def load_ali_ccp(
         150_14, up to max_len (50) known ones of largest value, for the mean of their embeddings,
         and makes their D columns means.  pool_weight: "uniform" (default) or "value", how entries
         count.
-    Raises:  DataError, of the kind that `hamur.data.errors` names.
+    Raises:  DataError, of the kind that `hamur.errors` names.
     """
     root = SAMPLE if path is None else Path(path).expanduser()
     policy, allow = Policy(on_bad_rows, max_bad_fraction, max_line_mib), tuple(allow_leakage)

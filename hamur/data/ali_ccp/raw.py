@@ -26,7 +26,6 @@ from hamur.data.ali_ccp.columns import (
     Options,
 )
 from hamur.data.ali_ccp.lines import COMMON, SKELETON, Features, LineFormat, parse
-from hamur.data.errors import DataFormatError, UnknownDomainError
 from hamur.data.streaming.chunks import ABSENT, DOMAIN, SPLIT, Chunk, batches, column
 from hamur.data.streaming.jobs import Workspace, advance
 from hamur.data.streaming.joined import JoinedSource, Pair, RawFile, divide_rows, read_pairs
@@ -38,6 +37,7 @@ from hamur.data.streaming.vocabulary import IdCounts
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.checks import allowed, first_of_each
 from hamur.data.text.reader import Rows
+from hamur.errors import DataFormatError, UnknownDomainError
 
 FILES = tuple(f"{kind}_{part}.csv" for kind in ("common_features", "sample_skeleton")
               for part in ("train", "test"))  # fmt: skip

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from hamur.config import comma_separated, encoding_flag
 from hamur.data import table
-from hamur.data.errors import DataFileNotFoundError, DataFormatError, no_folder
 from hamur.data.streaming.sources import Source, sources_in, take
 from hamur.data.text.bad_rows import Policy
 from hamur.data.text.lines import FileFormat
+from hamur.errors import DataFileNotFoundError, DataFormatError, no_folder
 
 NAME = "aliexpress"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "aliexpress-sample"

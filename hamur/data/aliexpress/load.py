@@ -78,7 +78,7 @@ def load_aliexpress(
     encoding: "identity" keeps the category numbers of the files as ids; above the training maximum
         they are unknown; of processed files only.
     on_bad_rows, max_bad_fraction, max_line_mib, cache_dir: as in `load_movielens`.
-    Raises:  DataError, of the kind that `hamur.data.errors` names.
+    Raises:  DataError, of the kind that `hamur.errors` names.
     """
     if tuple(labels) not in (LABELS, LABELS[:1]):
         raise ValueError(f"`labels` is {labels!r}; use {LABELS} or {LABELS[:1]}")

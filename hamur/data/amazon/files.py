@@ -11,7 +11,7 @@ is told by what they hold, see `reader.generation_of`.
 import re
 from pathlib import Path
 
-from hamur.data import errors
+from hamur import errors
 
 PAGE = "https://jmcauley.ucsd.edu/data/amazon"
 OFFICIAL = ("Books", "Toys_and_Games")

@@ -15,20 +15,21 @@ from pathlib import Path
 
 import numpy as np
 
+from hamur import errors
 from hamur.config import comma_separated, encoding_flag
-from hamur.data import cache, encode, errors
+from hamur.data import cache, encode
 from hamur.data.amazon import files, reader
 from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.cross_domain import storage
 from hamur.data.cross_domain.dataset import FIELDS, CrossDomainData, Interactions
 from hamur.data.cross_domain.join import SPLIT_RULES, VOCABULARIES, JoinRules, join_pair
 from hamur.data.encode import MISSING, Codes
-from hamur.data.errors import DataError, DataFormatError, JoinError
 from hamur.data.schema import SPARSE, FieldSpec, Schema
 from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.table import Splits, Table
 from hamur.data.text.bad_rows import MAX_LINE_MIB, BadRows, Policy
+from hamur.errors import DataError, DataFormatError, JoinError
 
 NAME = "amazon"
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "amazon-sample"
@@ -113,7 +114,7 @@ def load_amazon_pair(
     missing_meta: what an item without meta data is: "unknown" (id 0), "others" or an "error"; it is
         one unless "others" where no item has any.
     strict_meta: also parse the meta lines of items without a review.
-    Raises:  DataError, of the kind that `hamur.data.errors` names; ValueError: a cache that was
+    Raises:  DataError, of the kind that `hamur.errors` names; ValueError: a cache that was
         prepared with other options.
     """
     policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hamur.data import errors
+from hamur import errors
 from hamur.data.cross_domain.dataset import Interactions
 from hamur.data.cross_domain.tables import interactions_of, without_repeated
 from hamur.data.encode import MISSING, Codes

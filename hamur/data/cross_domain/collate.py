@@ -22,9 +22,9 @@ from hamur.data.cross_domain.dataset import (
     UserHistories,
 )
 from hamur.data.cross_domain.implicit import observed
-from hamur.data.errors import EmptySplitError
 from hamur.data.schema import Schema
 from hamur.data.table import Table
+from hamur.errors import EmptySplitError
 
 # Purposes of random streams.
 SHUFFLE, CANDIDATE, UPPER, DEV, HOLD_OUT, EVALUATION, NEGATIVES = range(7)

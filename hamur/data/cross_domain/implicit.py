@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from hamur.data import errors
+from hamur import errors
 from hamur.data.cross_domain.dataset import CATEGORY, ITEM, USER, CrossDomainData, Interactions
 from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.cross_domain.tables import check_times, interactions_of, without_repeated

@@ -8,7 +8,7 @@ import numpy as np
 from hamur.data import splits
 from hamur.data.cross_domain.dataset import Interactions
 from hamur.data.encode import MISSING
-from hamur.data.errors import DataFormatError, EmptySplitError, JoinError
+from hamur.errors import DataFormatError, EmptySplitError, JoinError
 
 MIN_ROWS = 3  # of a user in the target domain: one each for training, validation and test
 _REMEDY = "check that both files come from data sets that name their users alike"

@@ -7,10 +7,10 @@ import numpy as np
 
 from hamur.data import cache
 from hamur.data.cross_domain.dataset import CrossDomainData
-from hamur.data.errors import CacheError
 from hamur.data.schema import Schema, thaw
 from hamur.data.splits import SPLITS
 from hamur.data.table import Splits, Table
+from hamur.errors import CacheError
 
 FOLDER = "pair"
 _OWN = ("source_categories", "target_categories", "valid_time")

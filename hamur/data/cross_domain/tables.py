@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hamur.data import errors
+from hamur import errors
 from hamur.data.cross_domain.dataset import CrossDomainData, Interactions
 from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.encode import MISSING, Codes, factorise
@@ -124,7 +124,7 @@ def load_pair(
 
     split, split_seed, vocabulary, positive_above: see `JoinRules`.
     allow_same: the same file may be given twice.
-    Raises:  DataError, of the kind that `hamur.data.errors` names.
+    Raises:  DataError, of the kind that `hamur.errors` names.
     """
     rules = JoinRules(split, split_seed, vocabulary, positive_above)
     policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)

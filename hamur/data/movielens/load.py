@@ -20,7 +20,6 @@ from hamur.config import encoding_flag
 from hamur.data import build_tables, cache
 from hamur.data.build_tables import Encoding, RawColumns
 from hamur.data.columns import MultiColumn
-from hamur.data.errors import DataFileNotFoundError, StatsMismatchError
 from hamur.data.loading import TableSource, load_tables, read_tables
 from hamur.data.movielens import releases
 from hamur.data.multi_valued import pooled_by
@@ -29,6 +28,7 @@ from hamur.data.splits import Split
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import MAX_LINE_MIB, Policy
+from hamur.errors import DataFileNotFoundError, StatsMismatchError
 
 SAMPLE = Path(__file__).resolve().parents[3] / "data" / "ml-1m-sample"
 SPLITS = ("random", "temporal", "user_temporal")
@@ -78,7 +78,7 @@ def load_movielens(
         them as the multi-valued field `genres`, of whose embeddings models take the mean.
     pool_weight: "uniform" or "value", how the entries of a multi-valued field count; genres all
         have the value 1.
-    Raises:  DataError, of the kind that `hamur.data.errors` names.
+    Raises:  DataError, of the kind that `hamur.errors` names.
     """
     options = Options(
         split or "random",

@@ -12,11 +12,11 @@ from hamur.data.columns import Columns, Join, read_file
 from hamur.data.cross_domain.dataset import CrossDomainData, Interactions
 from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.cross_domain.tables import interactions_of
-from hamur.data.errors import EmptySplitError
 from hamur.data.movielens import releases
 from hamur.data.movielens.load import SAMPLE
 from hamur.data.text.bad_rows import MAX_LINE_MIB, BadRows, Policy, counts_by_file
 from hamur.data.text.reader import Rows
+from hamur.errors import EmptySplitError
 
 
 def load_movielens_pair(

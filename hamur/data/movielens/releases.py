@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 
 from hamur.data.columns import FLAGS, Columns, Domain, MultiColumn
-from hamur.data.errors import DataError
 from hamur.data.loading import find_files
 from hamur.data.text import checks
 from hamur.data.text.bad_rows import BadRows
 from hamur.data.text.lines import FileFormat, read_header
 from hamur.data.text.reader import Rows
+from hamur.errors import DataError
 
 PAGE = "https://grouplens.org/datasets/movielens"
 DOMAINS = {"age up to 24": (1, 18), "age 25 to 34": (25,), "age 35 and over": (35, 45, 50, 56)}

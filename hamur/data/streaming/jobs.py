@@ -29,7 +29,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hamur.data.errors import CacheError, DataError
+from hamur.errors import CacheError, DataError
 from hamur.files import lock, read_json, sync, write_json
 
 REPORT = "report.json"

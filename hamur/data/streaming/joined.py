@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hamur.data import errors, splits
+from hamur import errors
+from hamur.data import splits
 from hamur.data.streaming.chunks import POINTER, Chunk, FileRows, total
 from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.read import Partners, RawFormat, read_range, sort_keys

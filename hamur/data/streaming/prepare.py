@@ -21,13 +21,13 @@ import numpy as np
 
 from hamur.data import build_tables, cache, leakage
 from hamur.data.arrays import Part
-from hamur.data.errors import CacheError, DataFileNotFoundError
 from hamur.data.schema import Schema
 from hamur.data.splits import SPLITS
 from hamur.data.streaming.jobs import Workspace, default_workers, remove_work
 from hamur.data.streaming.statistics import statistics
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import BadRows
+from hamur.errors import CacheError, DataFileNotFoundError
 from hamur.files import read_json
 
 _log = logging.getLogger(__name__)

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hamur.data.errors import DataFormatError, TruncatedFileError
 from hamur.data.streaming.chunks import CHUNK, POINTER, Chunk, batches, column
 from hamur.data.streaming.sources import blocks_of_lines
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.checks import first_of_each, without_partner
 from hamur.data.text.reader import Rows
+from hamur.errors import DataFormatError, TruncatedFileError
 
 KEYS, PLACES = "keys.npy", "places.npy"
 Columns = dict[str, np.ndarray | pa.Array]

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from hamur.data.errors import DataFileNotFoundError, DataFormatError
 from hamur.data.streaming.jobs import advance
 from hamur.data.text.blocks import TORN, line_blocks, open_text, refuse_damaged
+from hamur.errors import DataFileNotFoundError, DataFormatError
 
 BLOCK_BYTES = 8 << 20
 

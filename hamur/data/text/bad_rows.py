@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.data import errors
-from hamur.data.errors import DataError, DataFormatError
+from hamur import errors
+from hamur.errors import DataError, DataFormatError
 
 MODES = ("error", "skip")
 MAX_LINE_MIB = 8

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from hamur.data.errors import DataFormatError, TruncatedFileError
 from hamur.data.text.bad_rows import MAX_LINE_BYTES
+from hamur.errors import DataFormatError, TruncatedFileError
 
 # A packed file of more unpacked bytes than both is no data: CSV files reach 20:1 to 200:1.
 EXPANSION, EXPANDED_BYTES = 500, 256 << 20

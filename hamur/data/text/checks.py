@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection
 import numpy as np
 import pandas as pd
 
-from hamur.data.errors import DataError, DataValueError, DuplicateRowError, JoinError
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.cells import MISSING
 from hamur.data.text.reader import Rows
+from hamur.errors import DataError, DataValueError, DuplicateRowError, JoinError
 
 
 def allowed(

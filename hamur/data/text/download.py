@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from hamur.data.errors import ChecksumError, DownloadError
+from hamur.errors import ChecksumError, DownloadError
 
 PAGE = "https://grouplens.org/datasets/movielens/1m"
 OFFICIAL = "https://files.grouplens.org/datasets/movielens/ml-1m.zip"

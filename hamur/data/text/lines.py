@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.data.errors import DataFormatError, EmptySplitError, TruncatedFileError
 from hamur.data.text.bad_rows import MAX_LINE_BYTES, SKIP_REMEDY, BadRows
 from hamur.data.text.blocks import (
     ENCODING_REMEDY,
@@ -20,6 +19,7 @@ from hamur.data.text.blocks import (
     line_blocks,
     open_text,
 )
+from hamur.errors import DataFormatError, EmptySplitError, TruncatedFileError
 
 BLOCK_BYTES = 16 << 20
 SEPARATORS = ("::", ",", "\t", ";", "|")

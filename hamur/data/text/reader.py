@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from hamur.data import parquet
-from hamur.data.errors import DataFormatError, DataValueError, EmptySplitError
 from hamur.data.text import lines as text_lines
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.cells import (
@@ -32,6 +31,7 @@ from hamur.data.text.cells import (
     small,
 )
 from hamur.data.text.lines import FileFormat
+from hamur.errors import DataFormatError, DataValueError, EmptySplitError
 
 _TYPE = re.compile(r":(token|float)(_seq)?$")
 _WHOLE = re.compile(r"(-?\d+)\.0*")

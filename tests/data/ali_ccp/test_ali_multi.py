@@ -14,8 +14,8 @@ from hamur.commands.prepare_data import main_prepare
 from hamur.commands.ranking import main
 from hamur.data import load_ali_ccp, load_movielens, synthetic
 from hamur.data.cache import open_cache
-from hamur.data.errors import CacheError
 from hamur.data.multi_valued import padded
+from hamur.errors import CacheError
 from hamur.layers import InstanceEmbedding
 from hamur.models import published_sizes
 from tests.data.ali_ccp.test_ali_raw import mutate_harmlessly, prepared

@@ -7,7 +7,7 @@ import pytest
 
 from hamur.data import load_ali_ccp
 from hamur.data.ali_ccp.columns import CSV_COLUMNS, DENSE_COLUMNS, SPARSE_COLUMNS
-from hamur.data.errors import (
+from hamur.errors import (
     DataFileNotFoundError,
     DataFormatError,
     DataValueError,

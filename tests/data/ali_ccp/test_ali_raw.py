@@ -16,7 +16,9 @@ from hamur.data.ali_ccp import raw as ali_ccp_raw
 from hamur.data.ali_ccp.lines import SKELETON
 from hamur.data.cache import open_cache
 from hamur.data.detect import DATASETS
-from hamur.data.errors import (
+from hamur.data.streaming.prepare import prepare
+from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.errors import (
     DataError,
     DataFileNotFoundError,
     DataFormatError,
@@ -25,8 +27,6 @@ from hamur.data.errors import (
     TruncatedFileError,
     UnknownDomainError,
 )
-from hamur.data.streaming.prepare import prepare
-from hamur.data.text.bad_rows import BadRows, Policy
 from tests.support import naive
 from tests.support.caches import assert_same, content
 from tests.support.lines import get_line, set_line, with_cell

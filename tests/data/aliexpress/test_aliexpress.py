@@ -10,14 +10,14 @@ from sklearn.metrics import roc_auc_score
 
 from hamur.data import load_aliexpress
 from hamur.data.aliexpress import files
-from hamur.data.errors import (
+from hamur.data.splits import last_pages
+from hamur.data.synthetic.aliexpress import make_aliexpress
+from hamur.data.synthetic.signals import expected_auc
+from hamur.errors import (
     DataFileNotFoundError,
     DataFormatError,
     DataValueError,
 )
-from hamur.data.splits import last_pages
-from hamur.data.synthetic.aliexpress import make_aliexpress
-from hamur.data.synthetic.signals import expected_auc
 from hamur.metrics import label_entropy
 from tests.support.lines import set_line, with_cell
 

@@ -12,7 +12,10 @@ from hamur.data import cache, load_aliexpress
 from hamur.data.aliexpress import raw
 from hamur.data.aliexpress.files import COUNTRIES, find_raw
 from hamur.data.detect import DATASETS
-from hamur.data.errors import (
+from hamur.data.streaming.prepare import prepare
+from hamur.data.synthetic.aliexpress import make_aliexpress
+from hamur.data.text.bad_rows import Policy
+from hamur.errors import (
     DataFileNotFoundError,
     DataFormatError,
     DataValueError,
@@ -21,9 +24,6 @@ from hamur.data.errors import (
     JoinError,
     TruncatedFileError,
 )
-from hamur.data.streaming.prepare import prepare
-from hamur.data.synthetic.aliexpress import make_aliexpress
-from hamur.data.text.bad_rows import Policy
 from tests.support.caches import assert_same, content
 from tests.support.lines import set_line, with_cell
 

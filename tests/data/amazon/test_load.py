@@ -12,7 +12,9 @@ import pytest
 
 from hamur.data import cache, detect, load_amazon, load_amazon_pair
 from hamur.data.amazon.load import DATASET, Options
-from hamur.data.errors import (
+from hamur.data.streaming.prepare import prepare
+from hamur.data.text.bad_rows import Policy
+from hamur.errors import (
     CacheError,
     DataFileNotFoundError,
     DataFormatError,
@@ -20,8 +22,6 @@ from hamur.data.errors import (
     EmptySplitError,
     JoinError,
 )
-from hamur.data.streaming.prepare import prepare
-from hamur.data.text.bad_rows import Policy
 from tests.support.amazon_raw import (
     NAMES,
     lines_of,

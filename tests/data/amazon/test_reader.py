@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hamur.data import load_amazon_pair
-from hamur.data.errors import (
+from hamur.errors import (
     DataFormatError,
     DataValueError,
     DuplicateRowError,

@@ -11,7 +11,7 @@ from hamur.data.cross_domain.collate import (
     stream,
 )
 from hamur.data.cross_domain.dataset import CATEGORY, ITEM, USER
-from hamur.data.errors import EmptySplitError
+from hamur.errors import EmptySplitError
 from tests.support.pairs import random_pair, with_flipped_label
 
 SEEDS = range(200)

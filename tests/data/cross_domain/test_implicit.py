@@ -12,7 +12,7 @@ from hamur.data.cross_domain import TableFormat, join_pair
 from hamur.data.cross_domain.collate import CrossDomainRows
 from hamur.data.cross_domain.dataset import ITEM, USER
 from hamur.data.cross_domain.implicit import load_abxi_pair, observed, with_negatives
-from hamur.data.errors import DataError, DataFileNotFoundError, DataFormatError, DataValueError
+from hamur.errors import DataError, DataFileNotFoundError, DataFormatError, DataValueError
 from tests.support.caches import assert_same
 from tests.support.pairs import interactions, random_pair
 

@@ -13,7 +13,7 @@ from hamur.data.cross_domain import Interactions, JoinRules, TableFormat, join_p
 from hamur.data.cross_domain.dataset import CATEGORY, USER, UserHistories
 from hamur.data.cross_domain.tables import COLUMNS as PLAIN
 from hamur.data.encode import Codes
-from hamur.data.errors import (
+from hamur.errors import (
     DataFileNotFoundError,
     DataFormatError,
     DataValueError,

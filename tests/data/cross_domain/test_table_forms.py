@@ -12,7 +12,7 @@ import pytest
 
 from hamur.data import load_pair
 from hamur.data.cross_domain import TableFormat
-from hamur.data.errors import DataFormatError, DataValueError, TruncatedFileError
+from hamur.errors import DataFormatError, DataValueError, TruncatedFileError
 
 BEGIN, BIG, USERS, ITEMS, ROWS = 1_400_000_000, 2**53, 60, 30, 700
 COLUMNS = "user=user,item=item,rating=rating,timestamp=timestamp,category=category"

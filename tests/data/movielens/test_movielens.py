@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from hamur.data import load_movielens
-from hamur.data.errors import (
+from hamur.data.movielens.releases import CSV_COLUMNS, DOMAIN_OF_AGE
+from hamur.data.table import Table
+from hamur.errors import (
     DataFileNotFoundError,
     DataFormatError,
     EmptySplitError,
     StatsMismatchError,
 )
-from hamur.data.movielens.releases import CSV_COLUMNS, DOMAIN_OF_AGE
-from hamur.data.table import Table
 from tests.support.caches import assert_same
 
 FIELDS = ("user_id", "movie_id", "gender", "occupation", "zip", "cate_id", "domain_indicator")

@@ -3,7 +3,7 @@
 import pytest
 
 from hamur.data import load_movielens_pair
-from hamur.data.errors import EmptySplitError
+from hamur.errors import EmptySplitError
 from tests.support.pair_reference import Reference, assert_equal, listed
 
 

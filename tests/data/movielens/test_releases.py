@@ -5,7 +5,8 @@ import gzip
 import pytest
 
 from hamur.data import detect, load_movielens, load_movielens_pair
-from hamur.data.errors import (
+from hamur.data.movielens.releases import DOMAINS
+from hamur.errors import (
     DataError,
     DataFileNotFoundError,
     DataFormatError,
@@ -13,7 +14,6 @@ from hamur.data.errors import (
     JoinError,
     UnknownDomainError,
 )
-from hamur.data.movielens.releases import DOMAINS
 from tests.support.caches import assert_same
 from tests.support.lines import get_line, set_line
 from tests.support.movielens_raw import write_release

@@ -11,11 +11,11 @@ import pytest
 
 from hamur.commands.prepare_data import main_prepare
 from hamur.data.cache import open_cache
-from hamur.data.errors import CacheError
 from hamur.data.movielens.load import DATASET as MOVIELENS
 from hamur.data.streaming import jobs
 from hamur.data.streaming.jobs import Workspace
 from hamur.data.streaming.prepare import prepare
+from hamur.errors import CacheError
 from tests.support.caches import content
 from tests.support.faults import assert_ours
 

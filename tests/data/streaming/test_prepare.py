@@ -18,11 +18,11 @@ from hamur.data import load_ali_ccp, load_movielens, synthetic
 from hamur.data.ali_ccp import raw as ali_ccp_raw
 from hamur.data.ali_ccp.raw import DATASET as ALI_CCP
 from hamur.data.cache import open_cache
-from hamur.data.errors import CacheError, DataError, LeakageError
 from hamur.data.streaming import jobs
 from hamur.data.streaming.jobs import Workspace
 from hamur.data.streaming.prepare import prepare
 from hamur.data.streaming.statistics import as_table
+from hamur.errors import CacheError, DataError, LeakageError
 from tests.support.caches import content
 
 ROOT = Path(__file__).resolve().parents[3]

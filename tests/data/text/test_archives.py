@@ -14,7 +14,7 @@ import pytest
 from hamur.data import load_ali_ccp, load_aliexpress
 from hamur.data.ali_ccp.load import SAMPLE as ALI_CCP
 from hamur.data.aliexpress.load import SAMPLE as ALIEXPRESS
-from hamur.data.errors import DataError, TruncatedFileError
+from hamur.errors import DataError, TruncatedFileError
 from tests.support.faults import assert_ours
 
 NAME = "sample_skeleton_train.csv"

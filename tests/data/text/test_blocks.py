@@ -18,13 +18,13 @@ from hamur.data.aliexpress.load import SAMPLE as ALIEXPRESS
 from hamur.data.amazon.load import SAMPLE as AMAZON
 from hamur.data.cross_domain.implicit import load_abxi_pair
 from hamur.data.encode import factorise
-from hamur.data.errors import DataError, DataFormatError, DataValueError
 from hamur.data.movielens.load import SAMPLE as MOVIELENS
 from hamur.data.text import blocks, reader
 from hamur.data.text.bad_rows import BadRows, Policy, counts_by_file
 from hamur.data.text.blocks import line_blocks
 from hamur.data.text.cells import MAX_CELL
 from hamur.data.text.lines import FileFormat, read_header
+from hamur.errors import DataError, DataFormatError, DataValueError
 from tests.support.faults import assert_ours
 
 LONG = (1 << 20) + 5  # longer than max_line_mib=1 allows

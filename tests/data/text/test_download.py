@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pooch.core
 import pytest
 
-from hamur.data.errors import ChecksumError, DownloadError
 from hamur.data.text.download import download_ml1m, extract, instructions
+from hamur.errors import ChecksumError, DownloadError
 
 # requests leaves the connection of a refused answer to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(

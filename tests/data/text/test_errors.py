@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hamur.data import load_ali_ccp, load_movielens
-from hamur.data.errors import (
+from hamur.errors import (
     DataFormatError,
     DataValueError,
     DuplicateRowError,
