@@ -19,10 +19,9 @@ samples are here; nothing that depends on a model, a loss or a metric is.
 
 import importlib
 
-from hamur.errors import DataError  # noqa: F401 - see __all__
-
 # Each name is imported when it is first asked for: one data set does not bring all the others.
 _MODULES = {
+    ".errors": ("DataError",),  # of the package above this one
     "ali_ccp.load": ("load_ali_ccp",),
     "aliexpress.load": ("load_aliexpress",),
     "amazon": ("load_amazon", "load_amazon_pair"),
@@ -36,13 +35,13 @@ _MODULES = {
     "table": ("Splits", "Table"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted({"DataError", *_MODULE_OF})
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str):
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
     globals()[name] = value
     return value
 
