@@ -41,7 +41,8 @@ def open_pair(folder: Path, **asked) -> CrossDomainData:
     """
     cache.check_reader(folder, "load_amazon_pair")
     manifest, files, schema = cache.open_arrays(folder)
-    made = manifest["made_from"].get("options", {}) | {"pair": schema.domain_names}
+    options = manifest["made_from"].get("options")  # of any kind in a damaged manifest
+    made = (options if isinstance(options, dict) else {}) | {"pair": schema.domain_names}
     cache.check_asked(folder, made, asked)
     groups: dict[str, dict[str, np.ndarray]] = {}
     for name, array in files.items():
