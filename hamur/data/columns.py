@@ -4,10 +4,11 @@
 `raw_columns` turns the rows of all files into what `build_tables` encodes.
 """
 
+import json
 import operator
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,11 @@ import pandas as pd
 from hamur.data.build_tables import RawColumns
 from hamur.data.encode import MISSING, Codes, factorise
 from hamur.data.multi_valued import RawMultiValued
+from hamur.data.splits import Split
 from hamur.data.table import DOMAIN_SHIFT
 from hamur.data.text import checks
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
+from hamur.data.text.cells import MISSING_WORDS
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.reader import Rows, concatenate, read_rows
 from hamur.errors import DataValueError, UnknownDomainError
@@ -35,14 +38,20 @@ class Domain:
     """The domains of a table by the values of one column.
 
     groups: name of each domain, in the order of the ids -> the values of `column` that belong to
-        it; numbers of an "int" or "category" column, text of the other kinds.
+        it; numbers of an "int" or "category" column, text of the other kinds.  None, before the
+        rows are read: each distinct value, in the order of its frequency in training.
+    bins: ascending edges of a column of numbers instead: up to the first, above it up to the
+        second, ..., above the last.
+    other: the name of the domain that values of too few rows were joined to.
     drop_others: rows of other values are left out by definition; otherwise they are bad rows.
     """
 
     column: str
-    groups: dict[str, tuple]
+    groups: dict[str, tuple] | None = None
     drop_others: bool = False
     remedy: str = SKIP_REMEDY
+    bins: tuple[float, ...] = ()
+    other: str | None = None
 
     @property
     def values(self) -> list:
@@ -71,6 +80,16 @@ class MultiColumn:
 
 
 @dataclass(frozen=True)
+class JoinRule:
+    """A feature table: file; on: the key's name in both tables, or (left, right); header: all its
+    columns, where the file has none."""
+
+    file: str
+    on: str | tuple[str, str]
+    header: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Columns:
     """What the columns of a table mean.
 
@@ -84,6 +103,15 @@ class Columns:
     implies: (a, b): label a is 1 only where label b is; drop_implied: rows that break it are left
         out under this name, otherwise they are bad rows.
     zero_is_missing: of the whole numbers in `sparse`.
+
+    Of a user's own table:
+    transforms: dense column -> "minmax" (where it is not named), "standard", "log1p" or "none".
+    missing: texts that mean a missing cell, besides the empty one.
+    join: feature tables, see `JoinRule`; split: how the rows are divided, None: by time if there is
+        one, else at random.
+    min_domain_rows: domains of fewer training rows become one, `other`; 0 = never.
+    domain_feature: the domain id is a sparse feature too.
+    min_count: values seen less often in training are unknown.
     """
 
     kinds: dict[str, str]
@@ -100,6 +128,30 @@ class Columns:
     implies: tuple[str, str] | None = None
     drop_implied: str | None = None
     zero_is_missing: bool = False
+    transforms: dict[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = MISSING_WORDS
+    join: tuple[JoinRule, ...] = ()
+    split: Split | None = None
+    min_domain_rows: int = 0
+    domain_feature: bool = True
+    min_count: int = 1
+
+    def to_json(self) -> dict:
+        """JSON values, of the fields that are not as by default."""
+        blank = Columns({}, {}, ())
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {n: v for n, v in values.items() if v != getattr(blank, n)}
+        return json.loads(json.dumps(values, default=_plain))
+
+    @classmethod
+    def from_json(cls, values: dict) -> "Columns":
+        """What `to_json` wrote.  Raises:  ValueError: an unknown key."""
+        values = dict(values)
+        parts = {"domain": Domain, "split": Split}
+        values |= {n: _known(parts[n], values[n]) for n in parts if values.get(n) is not None}
+        parts = {"multi": MultiColumn, "join": JoinRule}
+        values |= {n: tuple(_known(parts[n], v) for v in values[n]) for n in parts if n in values}
+        return _known(cls, {"kinds": {}, "labels": {}, "sparse": ()} | values)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -111,6 +163,27 @@ class Columns:
         """column -> the values that it may have, 0 and 1 for a column that is a label."""
         flags = {rule: FLAGS for rule in self.labels.values() if rule in self.kinds}
         return self.values | flags
+
+
+def _plain(value):
+    """What JSON has for a value of a description."""
+    if is_dataclass(value):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
+    return list(value)  # a range or an array
+
+
+def _known(cls, values: dict):
+    """The dataclass with these values, lists as tuples.  Raises:  ValueError: an unknown key."""
+    names = [f.name for f in fields(cls)]
+    if unknown := [name for name in values if name not in names]:
+        raise ValueError(f"{unknown[0]!r} is no key of a description; use {', '.join(names)}")
+    return cls(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value):
+    if isinstance(value, dict):
+        return {name: _tuples(each) for name, each in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,8 @@ class Schema:
     domain_field: the sparse field that holds the domain id again as a feature, or None.
     group: the column whose rows belong together for a grouped AUC, or None.
     split: how the rows were divided: rule, seed, rows, fingerprints.  JSON values only.
+    encoders: `hamur.encoders.Encoders`, what turns raw rows into these columns, where it is known;
+        no part of the value: neither compared nor in the JSON.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Schema:
     domain_field: str | None = None
     group: str | None = None
     split: Mapping = field(default_factory=FrozenDict)
+    encoders: object | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         for name in ("fields", "labels", "domain_names"):
@@ -168,7 +171,7 @@ class Schema:
         return len(self.domain_names)
 
     def to_json(self) -> str:
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        values = {name: getattr(self, name) for name in _names(Schema)}
         values["fields"] = [dataclasses.asdict(spec) for spec in self.fields]
         return json.dumps(thaw(values), indent=1)
 
@@ -181,10 +184,14 @@ class Schema:
 
 
 def _known(cls, values: dict) -> dict:
-    names = {item.name for item in dataclasses.fields(cls)}
-    if set(values) != names:
+    names = _names(cls)
+    if set(values) != set(names):
         raise ValueError(
-            f"{cls.__name__} in JSON has unknown keys {sorted(set(values) - names)} and lacks "
-            f"{sorted(names - set(values))}"
+            f"{cls.__name__} in JSON has unknown keys {sorted(set(values) - set(names))} and lacks "
+            f"{sorted(set(names) - set(values))}"
         )
     return values
+
+
+def _names(cls) -> list[str]:
+    return [item.name for item in dataclasses.fields(cls) if item.compare]
