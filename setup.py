@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).resolve().parent
 
@@ -19,6 +20,13 @@ def long_description() -> str:
     return readme.read_text(encoding="utf-8") if readme.exists() else ""
 
 
+class SourceArchive(sdist):
+    """With requirements.txt, which this file reads when a wheel is built from the archive."""
+
+    def make_release_tree(self, base_dir, files):
+        super().make_release_tree(base_dir, [*files, "requirements.txt"])
+
+
 setup(
     name="hamur",
     version="0.1.0",
@@ -28,6 +36,8 @@ setup(
     author="The HAMUR for MindSpore authors",
     license="Apache-2.0",
     packages=find_packages(include=["hamur", "hamur.*"]),
+    entry_points={"console_scripts": ["hamur = hamur.commands.console:main"]},
+    cmdclass={"sdist": SourceArchive},
     python_requires=">=3.10,<3.13",
     install_requires=requirements(),
     extras_require={

@@ -27,6 +27,7 @@ from hamur.data.ali_ccp.columns import (
 from hamur.data.columns import FLAGS, Columns, Domain
 from hamur.data.loading import TableSource, find_files, load_raw, load_tables
 from hamur.data.multi_valued import pooled_by
+from hamur.data.sample import path_or_sample
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
@@ -101,7 +102,7 @@ def load_ali_ccp(
         count.
     Raises:  DataError, of the kind that `hamur.errors` names.
     """
-    root = SAMPLE if path is None else Path(path).expanduser()
+    root = path_or_sample(path, SAMPLE)
     policy, allow = Policy(on_bad_rows, max_bad_fraction, max_line_mib), tuple(allow_leakage)
     if cache.is_cache(root):
         asked = dict(split=split, min_count=min_count, multi=multi, max_len=max_len)

@@ -30,6 +30,7 @@ from hamur.data.aliexpress.files import (
 from hamur.data.build_tables import Encoding, check_classes
 from hamur.data.columns import FLAGS, Columns
 from hamur.data.loading import TableSource, find_files, load_raw, load_tables
+from hamur.data.sample import path_or_sample
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import DOMAIN_SHIFT, Splits
@@ -86,7 +87,7 @@ def load_aliexpress(
         raise ValueError(f"encoding is {encoding!r}; use 'train' or 'identity'")
     if not 0.0 < valid_fraction < 1.0:
         raise ValueError(f"`valid_fraction` is {valid_fraction}; use a share between 0 and 1")
-    root = SAMPLE if path is None else Path(path).expanduser()
+    root = path_or_sample(path, SAMPLE)
     labels, countries = tuple(labels), None if countries is None else tuple(countries)
     policy, allow = Policy(on_bad_rows, max_bad_fraction, max_line_mib), tuple(allow_leakage)
     if cache.is_cache(root):

@@ -24,6 +24,7 @@ from hamur.data.cross_domain import storage
 from hamur.data.cross_domain.dataset import FIELDS, CrossDomainData, Interactions
 from hamur.data.cross_domain.join import SPLIT_RULES, VOCABULARIES, JoinRules, join_pair
 from hamur.data.encode import MISSING, Codes
+from hamur.data.sample import path_or_sample
 from hamur.data.schema import SPARSE, FieldSpec, Schema
 from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.prepare import DataSet
@@ -120,7 +121,7 @@ def load_amazon_pair(
     policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)
     pair = None if pair is None else tuple(pair)
     options = Options(pair, split, vocabulary, missing_meta, strict_meta, policy)
-    folder = SAMPLE if path is None else Path(path).expanduser()
+    folder = path_or_sample(path, SAMPLE)
     if cache.is_cache(folder):
         chosen = ((f.name, getattr(options, f.name), f.default) for f in fields(options))
         given = {n: v for n, v, default in chosen if n != "policy" and v != default}

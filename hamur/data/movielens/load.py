@@ -23,6 +23,7 @@ from hamur.data.columns import MultiColumn
 from hamur.data.loading import TableSource, load_tables, read_tables
 from hamur.data.movielens import releases
 from hamur.data.multi_valued import pooled_by
+from hamur.data.sample import path_or_sample
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.streaming.prepare import DataSet
@@ -89,7 +90,7 @@ def load_movielens(
         check_statistics,
         genres or "first",
     )
-    root = SAMPLE if path is None else Path(path).expanduser()
+    root = path_or_sample(path, SAMPLE)
     if cache.is_cache(root):
         asked = dict(split=split, fit_on=None if fit_on == "train" else fit_on, genres=genres)
         asked["seed"] = None if split_seed == Options.split_seed else split_seed

@@ -14,6 +14,7 @@ from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.cross_domain.tables import interactions_of
 from hamur.data.movielens import releases
 from hamur.data.movielens.load import SAMPLE
+from hamur.data.sample import path_or_sample
 from hamur.data.text.bad_rows import MAX_LINE_MIB, BadRows, Policy, counts_by_file
 from hamur.data.text.reader import Rows
 from hamur.errors import EmptySplitError
@@ -37,7 +38,7 @@ def load_movielens_pair(
     Raises:  DataError; EmptySplitError: no rating of a genre.
     """
     policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)
-    source = SAMPLE if path is None else Path(path).expanduser()
+    source = path_or_sample(path, SAMPLE)
     files = releases.find(source)
     release, bad_rows = releases.release_of(files), [BadRows(file, policy) for file in files]
     file_format = release.format_of(files[0])
