@@ -6,7 +6,8 @@
     detect.load                    the data set of a folder, recognised by its files
     load_amazon_pair, load_movielens_pair, load_pair
                                    files -> CrossDomainData of a source and a target domain
-    Columns                        what the columns of a table mean, for `loading.load_tables`
+    load_table                     any table: CSV, Parquet, DataFrame, ...
+    Columns                        what the columns of a table mean, for `load_table`
     DomainBatches, ShuffledBatches a table -> batches of constant shape
     Table, Splits, Schema, FieldSpec, DataError
 
@@ -30,6 +31,7 @@ _MODULES = {
     "cross_domain": ("CrossDomainData", "TableFormat", "load_pair"),
     "movielens.load": ("load_movielens",),
     "movielens.pair": ("load_movielens_pair",),
+    "own_table": ("load_table",),
     "scenarios": ("load_scenarios",),
     "schema": ("FieldSpec", "Schema"),
     "table": ("Splits", "Table"),

@@ -23,9 +23,11 @@ from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.cells import MISSING_WORDS
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.reader import Rows, concatenate, read_rows
+from hamur.data.text.times import NUMBER
 from hamur.errors import DataValueError, UnknownDomainError
+from hamur.files import misfit
 
-_RULE = re.compile(r"(\S+)(?: (>=|<=|==|!=|>|<) (\S+))?")
+_RULE = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*")
 _COMPARE = {
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
     "==": operator.eq, "!=": operator.ne,
@@ -43,6 +45,7 @@ class Domain:
     bins: ascending edges of a column of numbers instead: up to the first, above it up to the
         second, ..., above the last.
     other: the name of the domain that values of too few rows were joined to.
+    first: what separates the values of a cell, of which the first one counts; None: the whole cell.
     drop_others: rows of other values are left out by definition; otherwise they are bad rows.
     """
 
@@ -52,6 +55,7 @@ class Domain:
     remedy: str = SKIP_REMEDY
     bins: tuple[float, ...] = ()
     other: str | None = None
+    first: str | None = None
 
     @property
     def values(self) -> list:
@@ -70,22 +74,26 @@ class Domain:
 @dataclass(frozen=True)
 class MultiColumn:
     """A field from a text column of several values, "Action|Comedy", or of lists in Parquet: all of
-    them up to max_len, or the first one alone as a sparse field."""
+    them up to max_len (0: of the longest list in training), or the first one alone as a sparse
+    field."""
 
     name: str
-    column: str
+    column: str = ""
     separator: str = "|"
     max_len: int = 0
     first_only: bool = False
 
+    def __post_init__(self):
+        object.__setattr__(self, "column", self.column or self.name)
+
 
 @dataclass(frozen=True)
 class JoinRule:
-    """A feature table: file; on: the key's name in both tables, or (left, right); header: all its
-    columns, where the file has none."""
+    """A feature table: file; on: the key's name in both tables, or (left, right), None: the one
+    column that both have; header: all its columns, where the file has none."""
 
     file: str
-    on: str | tuple[str, str]
+    on: str | tuple[str, str] | None = None
     header: tuple[str, ...] | None = None
 
 
@@ -132,7 +140,7 @@ class Columns:
     missing: tuple[str, ...] = MISSING_WORDS
     join: tuple[JoinRule, ...] = ()
     split: Split | None = None
-    min_domain_rows: int = 0
+    min_domain_rows: int = 100
     domain_feature: bool = True
     min_count: int = 1
 
@@ -145,8 +153,12 @@ class Columns:
 
     @classmethod
     def from_json(cls, values: dict) -> "Columns":
-        """What `to_json` wrote.  Raises:  ValueError: an unknown key."""
-        values = dict(values)
+        """What `to_json` wrote, or the short forms that people write: labels as a list of rules, a
+        name alone for a domain, a split, a multi field or a dense column with its transform.
+
+        Raises:  ValueError: an unknown key, or a value of another type.
+        """
+        values = _long_forms(values)
         parts = {"domain": Domain, "split": Split}
         values |= {n: _known(parts[n], values[n]) for n in parts if values.get(n) is not None}
         parts = {"multi": MultiColumn, "join": JoinRule}
@@ -163,6 +175,47 @@ class Columns:
         """column -> the values that it may have, 0 and 1 for a column that is a label."""
         flags = {rule: FLAGS for rule in self.labels.values() if rule in self.kinds}
         return self.values | flags
+
+
+_NAMES = [str]
+_FORMS = {
+    **dict.fromkeys(("kinds", "labels", "transforms"), {str: str}),
+    **dict.fromkeys(("sparse", "dense", "ignore", "key", "missing"), _NAMES),
+    **dict.fromkeys(("group", "time", "drop_implied"), (str, type(None))),
+    **dict.fromkeys(("min_domain_rows", "min_count"), int),
+    "multi": [{"name": str}],
+    "join": [{"file": str}],
+    "domain": ({"column": str}, type(None)),
+    "split": ({"rule": str}, type(None)),
+}
+
+
+def _long_forms(values: dict) -> dict:
+    """The short forms of `Columns.from_json` written out.  Raises:  ValueError: another type."""
+
+    def each(name: str, key: str) -> list:
+        return [{key: v} if isinstance(v, str) else v for v in values.get(name, ())]
+
+    values = dict(values)
+    try:
+        if isinstance(labels := values.get("labels", {}), list):
+            values["labels"] = {rule: rule for rule in labels}
+        values["multi"], values["join"] = each("multi", "name"), each("join", "file")
+        dense = each("dense", "name")
+        transforms = {d["name"]: d["transform"] for d in dense if "transform" in d}
+        values["dense"] = [d["name"] for d in dense]
+        values["transforms"] = values.get("transforms", {}) | transforms
+        for name, key in (("domain", "column"), ("split", "rule")):
+            if isinstance(values.get(name), str):
+                values[name] = {key: values[name]}
+        for join in values["join"]:
+            if isinstance(on := join.get("on"), dict):
+                join["on"] = [on["left"], on["right"]]
+    except (TypeError, LookupError, AttributeError) as error:
+        raise ValueError(f"a description of columns has another form: {error}") from None
+    if problem := misfit(values, {name: form for name, form in _FORMS.items() if name in values}):
+        raise ValueError(f"a description of columns: {problem}")
+    return values
 
 
 def _plain(value):
@@ -298,14 +351,31 @@ def raw_columns(
     )
 
 
-def label(rule: str, cells: dict[str, np.ndarray]) -> np.ndarray:
-    """(N,) 0/1 by a rule "column" or "column > number".  Raises:  ValueError: another form."""
+def parse_label(rule: str) -> tuple[str, str | None, float | str | None]:
+    """(column, comparison, number or text) of a rule; (column, None, None): a column of 0 and 1.
+
+    Raises:  ValueError: text that is compared otherwise than by == and !=.
+    """
     match = _RULE.fullmatch(rule)
     if match is None:
+        return rule.strip(), None, None
+    column, comparison, value = match.groups()
+    if re.fullmatch(NUMBER, value):
+        return column, comparison, float(value)
+    if comparison not in ("==", "!="):
+        raise ValueError(
+            f"label rule is {rule!r}; use a column, 'column > number', or 'column == text'"
+        )
+    return column, comparison, value
+
+
+def label(rule: str, cells: dict[str, np.ndarray]) -> np.ndarray:
+    """(N,) 0/1 by a rule, see `parse_label`.  Raises:  ValueError: another form."""
+    column, comparison, value = parse_label(rule)
+    if column not in cells:
         raise ValueError(f"label rule is {rule!r}; use a column, or 'column > number'")
-    column, comparison, number = match.groups()
     values = cells[column]
-    return values if comparison is None else _COMPARE[comparison](values, float(number))
+    return values if comparison is None else _COMPARE[comparison](values, value)
 
 
 def _group(cells: dict, columns: Columns, domain: np.ndarray) -> np.ndarray | None:

@@ -20,13 +20,20 @@ Index = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Split:
-    """rule: "random", "temporal" or "user_temporal"; of files that are train, valid and test
-    "files", or "halves" of all but the first; of pairs of a train and a test file "last search
-    pages".  seed: where the rule draws; valid_fraction: of the last search pages."""
+    """rule: "random", "temporal" (or "time"), "user_temporal", "last" (row of each group for test,
+    the one before for validation) or "column" (of the words train, valid and test); of files that
+    are train, valid and test "files", or "halves" of all but the first; of pairs of a train and a
+    test file "last search pages".
+
+    seed: where the rule draws; valid_fraction: of the last search pages; fractions: of "random" and
+    "time"; column: of "column".
+    """
 
     rule: str
     seed: int | None = None
     valid_fraction: float = VALID_SHARE
+    fractions: tuple[float, ...] = (TRAIN_SHARE, VALID_SHARE, VALID_SHARE)
+    column: str | None = None
 
 
 def divide(
