@@ -177,11 +177,11 @@ class Columns:
         return self.values | flags
 
 
-_NAMES = [str]
+_TEXTS, _NAMES, _OPTIONAL = {str: str}, [str], (str, type(None))
 _FORMS = {
-    **dict.fromkeys(("kinds", "labels", "transforms"), {str: str}),
+    **dict.fromkeys(("kinds", "labels", "transforms"), _TEXTS),
     **dict.fromkeys(("sparse", "dense", "ignore", "key", "missing"), _NAMES),
-    **dict.fromkeys(("group", "time", "drop_implied"), (str, type(None))),
+    **dict.fromkeys(("group", "time", "drop_implied"), _OPTIONAL),
     **dict.fromkeys(("min_domain_rows", "min_count"), int),
     "multi": [{"name": str}],
     "join": [{"file": str}],

@@ -4,7 +4,7 @@ Every categorical column is first replaced by codes, positions among its distinc
 vocabulary is then an array from code to id, and encoding N rows is one look-up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,8 @@ from hamur.errors import DataValueError
 UNKNOWN = 0
 _ARRAY_BYTES = 1 << 30
 FIT_ON = ("train", "all")
+TRANSFORMS = ("minmax", "standard", "log1p", "none")
+_WHOLE = r"0|-?[1-9][0-9]*"
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,9 @@ def fit_vocabulary(
 ) -> Vocabulary:
     """Ids 1..n for the values that occur in at least `min_count` training rows; 0 = unknown.
 
-    train: positions of the training rows.  order: "value" (ascending) or "first" (appearance in
-    the training rows, as the public Ali-CCP files are coded).
+    train: positions of the training rows.  order: "value" (ascending), "natural" (see
+    `natural_order`) or "first" (appearance in the training rows, as the public Ali-CCP files are
+    coded).
     fit_on="all" counts every row, orders by value and starts at id 0 without an 'unknown', as the
     public code does; it shows test values to the vocabulary and exists for comparison only.
     """
@@ -103,6 +106,8 @@ def fit_vocabulary(
         first_row = np.full(num_values, len(present))
         first_row[present[::-1]] = np.arange(len(present))[::-1]  # the earliest write stays
         frequent = frequent[np.argsort(first_row[frequent])]
+    elif order == "natural":
+        frequent = frequent[natural_order(column.values[frequent])]
     ids = np.full(num_values + 1, UNKNOWN, np.int32)
     ids[frequent] = np.arange(first_id, first_id + len(frequent))
     return Vocabulary(ids, column.values[frequent], max(1, first_id + len(frequent)))
@@ -127,37 +132,94 @@ def identity_vocabulary(column: Codes, train: np.ndarray) -> Vocabulary:
     return Vocabulary(ids, np.arange(1, largest + 1), largest + 1)
 
 
+def natural_order(texts: np.ndarray) -> np.ndarray:
+    """Positions that sort texts: numerically where all of them are whole numbers, otherwise by code
+    point."""
+    texts = pd.Series(texts, dtype=object).astype(str)
+    if not texts.str.fullmatch(_WHOLE).all():
+        return np.argsort(texts.to_numpy(object), kind="stable")
+    numbers = texts.map(int)  # of any size
+    return np.argsort(numbers.to_numpy(), kind="stable")
+
+
 @dataclass(frozen=True)
 class Scaler:
-    """Minimum and maximum of a column in the rows it was fitted on."""
+    """low, high: minimum and maximum of a column in the rows it was fitted on.
+
+    transform: "minmax" to [0, 1], "log1p" the same of the logarithms, "standard" of mean 0 and
+        deviation 1 (mean, deviation), "none".
+    fill: what a missing cell (NaN) becomes, the mean of the scaled others; has_missing: there were
+        such cells, so that a column of its own tells where.
+    """
 
     low: float
     high: float
+    transform: str = TRANSFORMS[0]
+    mean: float = 0.0
+    deviation: float = 1.0
+    fill: float = 0.0
+    has_missing: bool = False
 
     def scale(self, column: np.ndarray) -> np.ndarray:
-        """(N,) float32 in [0, 1]; values outside the fitted range are clipped.
+        """(N,) float32, in [0, 1] where it is minmax; values outside the fitted range are clipped.
 
         A column that is constant in the fitted rows becomes 0.
         """
+        scaled = self._scaled(column)
+        missing = np.isnan(column)
+        return np.where(missing, np.float32(self.fill), scaled) if missing.any() else scaled
+
+    def _scaled(self, column: np.ndarray) -> np.ndarray:
+        if self.transform == "none":
+            return column.astype(np.float32)
         if self.high == self.low:
             return np.zeros(len(column), np.float32)
-        scaled = (column - self.low) / (self.high - self.low)
+        if self.transform == "standard":
+            column = np.clip(column, self.low, self.high)
+            return ((column - self.mean) / self.deviation).astype(np.float32)
+        low, high = self.low, self.high
+        if self.transform == "log1p":
+            column, low, high = np.log1p(np.clip(column, low, high)), np.log1p(low), np.log1p(high)
+        scaled = (column - low) / (high - low)
         return np.clip(scaled, 0.0, 1.0).astype(np.float32)
 
     def outside(self, column: np.ndarray) -> int:
-        """How many values are outside the fitted range."""
+        """How many values are outside the fitted range, and so clipped."""
+        if self.transform == "none":
+            return 0
         return int(((column < self.low) | (column > self.high)).sum())
 
 
 def fit_scaler(
-    column: np.ndarray, train: np.ndarray, fit_on: str = "train", keep_unit: bool = False
+    column: np.ndarray,
+    train: np.ndarray,
+    fit_on: str = "train",
+    keep_unit: bool = False,
+    transform: str = TRANSFORMS[0],
 ) -> Scaler:
-    """Minimum and maximum of the training rows (or of all rows).
+    """Minimum and maximum of the training rows (or of all rows), and what a transform needs.
 
     keep_unit: a source that declares scaled data is left as it is if it is in [0, 1] indeed.
+    Raises:  DataValueError: a negative value where logarithms are asked for.
     """
     rows = column if fit_on == "all" else column[train]
+    missing = np.isnan(rows)
+    has_missing = bool(missing.any())
+    rows = rows[~missing] if has_missing else rows
+    if not len(rows):
+        return Scaler(0.0, 0.0, transform, has_missing=has_missing)
     low, high = float(rows.min()), float(rows.max())
     if keep_unit and low >= 0.0 and high <= 1.0:
         return Scaler(0.0, 1.0)
-    return Scaler(low, high)
+    if transform == "log1p" and low < 0:
+        raise DataValueError(
+            "a negative number has no logarithm here",
+            value=low,
+            expected="numbers >= 0",
+            remedy="give the column the transform 'minmax' or 'standard'",
+        )
+    if transform == "minmax" and not has_missing:
+        return Scaler(low, high)
+    scaler = Scaler(low, high, transform, float(rows.mean()), float(rows.std()) or 1.0)
+    fill = float(scaler.scale(rows).mean(dtype=np.float64))
+    return replace(scaler, fill=fill, has_missing=has_missing)

@@ -1,5 +1,6 @@
 """The guard against features that contain the label and rows that are in two splits."""
 
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -57,11 +58,18 @@ def _ascends(column: np.ndarray) -> bool:
     return all((part[1:] > part[:-1]).all() for part in rows)
 
 
-def check_features(train: Table, schema: Schema, allow: tuple[str, ...] = ()) -> None:
+def check_features(
+    train: Table,
+    schema: Schema,
+    allow: tuple[str, ...] = (),
+    limit: float = LIMIT,
+    equal: bool = False,
+) -> None:
     """Raises LeakageError for a feature that is an outcome by name, or that alone has an AUC of
-    0.95 against a label: dense columns by value, sparse ones by the mean label of their id in the
-    other half of the rows, lists by the mean of that over their ids.  Labels of fewer than 10 rows
-    of a class are not judged.  allow: features to leave out of the check.
+    `limit` against a label: dense columns by value, sparse ones by the mean label of their id in
+    the other half of the rows, lists by the mean of that over their ids.  Labels of fewer than 10
+    rows of a class are not judged.  allow: features to leave out of the check.
+    equal: nor may a feature tell the classes apart by one value of each, in however few rows.
     """
     for name in (spec.name for spec in schema.fields):
         if name in FORBIDDEN and name not in allow:
@@ -70,21 +78,41 @@ def check_features(train: Table, schema: Schema, allow: tuple[str, ...] = ()) ->
                 column=name,
                 remedy=f"drop the column, or `allow_leakage=({name!r},)`",
             )
-    if len(train) < MIN_ROWS:
+    if len(train) < MIN_ROWS and not equal:
         return
     rows = np.linspace(0, len(train) - 1, min(len(train), MAX_ROWS)).astype(np.int64)
     sample = _sample(train, rows)
+    if equal:
+        _check_equal(sample, schema, allow)
+    if len(train) < MIN_ROWS:
+        return
     for t, label_name in enumerate(schema.labels):
         label = sample.labels[:, t]
         if min((label == 1).sum(), (label == 0).sum()) < MIN_CLASS_ROWS:
             continue
+        check = partial(_check, label_name, label, allow, limit)
         for c, name in enumerate(schema.dense_names):
-            _check(name, label_name, label, sample.dense[:, c], allow)
+            check(name, sample.dense[:, c])
         for f, (name, size) in enumerate(zip(schema.sparse_names, schema.vocab_sizes)):
-            _check(name, label_name, label, _mean_label(sample.sparse[:, f], label, size), allow)
+            check(name, _mean_label(sample.sparse[:, f], label, size))
         for spec, lists in zip(schema.multi, sample.multi_valued):
             scores = _mean_label(lists.ids, label, spec.vocab_size, np.diff(lists.offsets))
-            _check(spec.name, label_name, label, scores, allow)
+            check(spec.name, scores)
+
+
+def _check_equal(sample: Table, schema: Schema, allow: tuple[str, ...]) -> None:
+    columns = zip((*schema.sparse_names, *schema.dense_names), (*sample.sparse.T, *sample.dense.T))
+    for name, column in columns:
+        for label_name, label in zip(schema.labels, sample.labels.T):
+            sides = [column[label == value] for value in (0, 1)]
+            same = [len(side) > 0 and (side == side[0]).all() for side in sides]
+            if all(same) and sides[0][0] != sides[1][0] and name not in allow:
+                raise LeakageError(
+                    f"the column is the label {label_name!r}",
+                    column=name,
+                    expected="a column that is known before the outcome",
+                    remedy=f"drop the column, or `allow_leakage=({name!r},)`",
+                )
 
 
 def _sample(table: Table, rows: np.ndarray) -> Table:
@@ -121,17 +149,19 @@ def _mean_label(
     return np.divide(sums, lengths, out=np.full(len(lengths), overall), where=lengths > 0)
 
 
-def _check(name: str, label_name: str, label: np.ndarray, scores: np.ndarray, allow) -> None:
+def _check(
+    label_name: str, label: np.ndarray, allow, limit: float, name: str, scores: np.ndarray
+) -> None:
     positive = label > 0.5
     positives = positive.sum()
     wins = pd.Series(scores).rank().to_numpy()[positive].sum() - positives * (positives + 1) / 2
     value = wins / (positives * (len(label) - positives))  # AUC by ranks (Mann-Whitney)
     value = max(value, 1 - value)
-    if value >= LIMIT and name not in allow:
+    if value >= limit and name not in allow:
         raise LeakageError(
             f"the column alone predicts {label_name!r} with an AUC of {value:.4f} on "
             f"{len(label)} training rows",
             column=name,
-            expected=f"below {LIMIT}",
+            expected=f"below {limit}",
             remedy=f"drop the column, or `allow_leakage=({name!r},)`",
         )

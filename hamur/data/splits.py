@@ -4,7 +4,7 @@ The rule and `split_seed` alone decide it: never the training seed, so that runs
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,18 +35,37 @@ class Split:
     fractions: tuple[float, ...] = (TRAIN_SHARE, VALID_SHARE, VALID_SHARE)
     column: str | None = None
 
+    def __post_init__(self):
+        parts = self.fractions
+        if len(parts) != 3 or min(parts) <= 0 or abs(sum(parts) - 1) > 1e-9:
+            raise ValueError(
+                f"the fractions of the split are {list(parts)}; use three of train, valid and test "
+                "that are above 0 and add up to 1"
+            )
+
 
 def divide(
-    split: Split, lengths: Sequence[int], group: np.ndarray | None, time: np.ndarray | None
+    split: Split,
+    lengths: Sequence[int],
+    group: np.ndarray | None,
+    time: np.ndarray | None,
+    part: np.ndarray | None = None,
 ) -> Index:
-    """Positions of the rows of each split, counted over all files; lengths: rows of each file."""
+    """Positions of the rows of each split, counted over all files.
+
+    lengths: rows of each file; part (N,): 0, 1 or 2, of the rule "column".
+    """
     num_rows, ends = sum(lengths), np.cumsum(lengths)
     if split.rule == "random":
-        return random_split(num_rows, split.seed)
-    if split.rule == "temporal":
-        return temporal_split(time)
+        return random_split(num_rows, split.seed, split.fractions)
+    if split.rule in ("temporal", "time"):
+        return temporal_split(time, split.fractions)
     if split.rule == "user_temporal":
         return user_temporal_split(group, time)
+    if split.rule == "last":
+        return last_split(group, time)
+    if split.rule == "column":
+        return tuple(np.flatnonzero(part == number) for number in range(3))
     if split.rule == "files":
         return tuple(np.split(np.arange(num_rows), ends[:-1]))
     if split.rule == "halves":
@@ -58,23 +77,27 @@ def divide(
     return tuple(np.flatnonzero(part == number) for number in range(3))
 
 
-def random_split(num_rows: int, split_seed: int) -> Index:
+def _cuts(num_rows: int, fractions: Sequence[float]) -> list[int]:
+    train = int(fractions[0] * num_rows)
+    return [train, train + int(fractions[1] * num_rows)]
+
+
+def random_split(
+    num_rows: int, split_seed: int, fractions: Sequence[float] = Split.fractions
+) -> Index:
     """8:1:1 of a permutation; positions in ascending order, (n,) int64 each."""
     order = np.random.Generator(np.random.PCG64(split_seed)).permutation(num_rows)
-    train = int(TRAIN_SHARE * num_rows)
-    parts = np.split(order, [train, train + int(VALID_SHARE * num_rows)])
-    return tuple(np.sort(part) for part in parts)
+    return tuple(np.sort(part) for part in np.split(order, _cuts(num_rows, fractions)))
 
 
-def temporal_split(time: np.ndarray) -> Index:
+def temporal_split(time: np.ndarray, fractions: Sequence[float] = Split.fractions) -> Index:
     """8:1:1 by time; a cut moves forward until the time changes, so no moment is divided.
 
     On MovieLens-1M this is mostly a test of users never seen before: each user rated within days.
     """
     order = np.argsort(time, kind="stable")
     sorted_time, num_rows = time[order], len(time)
-    first = int(TRAIN_SHARE * num_rows)
-    cuts = [first, first + int(VALID_SHARE * num_rows)]
+    cuts = _cuts(num_rows, fractions)
     for i, cut in enumerate(cuts):
         if 0 < cut < num_rows:
             cuts[i] = int(np.searchsorted(sorted_time, sorted_time[cut - 1], side="right"))
@@ -86,11 +109,25 @@ def user_temporal_split(user: np.ndarray, time: np.ndarray) -> Index:
 
     Rows of equal time keep their order in the file.
     """
-    order = np.lexsort((time, user))  # stable
-    _, first, counts = np.unique(user[order], return_index=True, return_counts=True)
-    held_out = np.maximum(1, (VALID_SHARE * counts).astype(np.int64))
-    from_end = np.repeat(first + counts, counts) - np.arange(len(user))  # 1 = the user's last row
-    held_out = np.repeat(held_out, counts)
+    return _last_rows(
+        user, time, lambda counts: np.maximum(1, (VALID_SHARE * counts).astype(np.int64))
+    )
+
+
+def last_split(group: np.ndarray, time: np.ndarray | None) -> Index:
+    """Of every group of at least three rows the last is for test, the one before for validation;
+    by time, or in the order of the file."""
+    return _last_rows(group, time, lambda counts: (counts >= 3).astype(np.int64))
+
+
+def _last_rows(
+    group: np.ndarray, time: np.ndarray | None, share: Callable[[np.ndarray], np.ndarray]
+) -> Index:
+    """share: rows of each group (n,) -> how many of them are for test, and how many for valid."""
+    order = np.lexsort((group,) if time is None else (time, group))  # stable
+    _, first, counts = np.unique(group[order], return_index=True, return_counts=True)
+    from_end = np.repeat(first + counts, counts) - np.arange(len(group))  # 1 = the last row
+    held_out = np.repeat(share(counts), counts)
     part = np.where(from_end <= held_out, 2, np.where(from_end <= 2 * held_out, 1, 0))
     return tuple(np.sort(order[part == number]) for number in range(3))
 
