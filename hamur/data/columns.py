@@ -5,8 +5,6 @@
 """
 
 import json
-import operator
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 
@@ -14,61 +12,21 @@ import numpy as np
 import pandas as pd
 
 from hamur.data.build_tables import RawColumns
+from hamur.data.domains import Domain
 from hamur.data.encode import MISSING, Codes, factorise
+from hamur.data.label_rules import label, label_name
 from hamur.data.multi_valued import RawMultiValued
 from hamur.data.splits import Split
 from hamur.data.table import DOMAIN_SHIFT
 from hamur.data.text import checks
-from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
+from hamur.data.text.bad_rows import BadRows
 from hamur.data.text.cells import MISSING_WORDS
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.reader import Rows, concatenate, read_rows
-from hamur.data.text.times import NUMBER
 from hamur.errors import DataValueError, UnknownDomainError
 from hamur.files import misfit
 
-_RULE = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*")
-_COMPARE = {
-    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
-    "==": operator.eq, "!=": operator.ne,
-}  # fmt: skip
 FLAGS = (0, 1)
-
-
-@dataclass(frozen=True)
-class Domain:
-    """The domains of a table by the values of one column.
-
-    groups: name of each domain, in the order of the ids -> the values of `column` that belong to
-        it; numbers of an "int" or "category" column, text of the other kinds.  None, before the
-        rows are read: each distinct value, in the order of its frequency in training.
-    bins: ascending edges of a column of numbers instead: up to the first, above it up to the
-        second, ..., above the last.
-    other: the name of the domain that values of too few rows were joined to.
-    first: what separates the values of a cell, of which the first one counts; None: the whole cell.
-    drop_others: rows of other values are left out by definition; otherwise they are bad rows.
-    """
-
-    column: str
-    groups: dict[str, tuple] | None = None
-    drop_others: bool = False
-    remedy: str = SKIP_REMEDY
-    bins: tuple[float, ...] = ()
-    other: str | None = None
-    first: str | None = None
-
-    @property
-    def values(self) -> list:
-        return [value for group in self.groups.values() for value in group]
-
-    def ids(self, column: np.ndarray | pd.Categorical) -> np.ndarray:
-        """(N,) int64 domain of each row, MISSING for a value of no domain."""
-        number = {value: d for d, group in enumerate(self.groups.values()) for value in group}
-        if isinstance(column, pd.Categorical):
-            codes, values = column.codes, column.categories
-        else:
-            codes, values = pd.factorize(column)
-        return np.array([number.get(value, MISSING) for value in values.tolist()], int)[codes]
 
 
 @dataclass(frozen=True)
@@ -199,7 +157,7 @@ def _long_forms(values: dict) -> dict:
     values = dict(values)
     try:
         if isinstance(labels := values.get("labels", {}), list):
-            values["labels"] = {rule: rule for rule in labels}
+            values["labels"] = {label_name(rule): rule for rule in labels}
         values["multi"], values["join"] = each("multi", "name"), each("join", "file")
         dense = each("dense", "name")
         transforms = {d["name"]: d["transform"] for d in dense if "transform" in d}
@@ -349,33 +307,6 @@ def raw_columns(
         time=None if columns.time is None else cells[columns.time],
         domain_field=columns.domain is not None or len(domain_names) > 1,
     )
-
-
-def parse_label(rule: str) -> tuple[str, str | None, float | str | None]:
-    """(column, comparison, number or text) of a rule; (column, None, None): a column of 0 and 1.
-
-    Raises:  ValueError: text that is compared otherwise than by == and !=.
-    """
-    match = _RULE.fullmatch(rule)
-    if match is None:
-        return rule.strip(), None, None
-    column, comparison, value = match.groups()
-    if re.fullmatch(NUMBER, value):
-        return column, comparison, float(value)
-    if comparison not in ("==", "!="):
-        raise ValueError(
-            f"label rule is {rule!r}; use a column, 'column > number', or 'column == text'"
-        )
-    return column, comparison, value
-
-
-def label(rule: str, cells: dict[str, np.ndarray]) -> np.ndarray:
-    """(N,) 0/1 by a rule, see `parse_label`.  Raises:  ValueError: another form."""
-    column, comparison, value = parse_label(rule)
-    if column not in cells:
-        raise ValueError(f"label rule is {rule!r}; use a column, or 'column > number'")
-    values = cells[column]
-    return values if comparison is None else _COMPARE[comparison](values, value)
 
 
 def _group(cells: dict, columns: Columns, domain: np.ndarray) -> np.ndarray | None:
