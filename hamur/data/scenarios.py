@@ -1,14 +1,12 @@
-"""Processed CSV files of the Scenario-Wise-Rec benchmark: KuaiRand, Douban, MIND, Amazon-3.
-
-One description per set.  Columns that are known only after the click (play_time_ms and the like)
-are no features.
-"""
+"""Processed CSV files of the Scenario-Wise-Rec benchmark: KuaiRand, Douban, MIND, Amazon-3; their
+columns are in `hamur.data.descriptions`."""
 
 import dataclasses
 from pathlib import Path
 
 from hamur.data.build_tables import Encoding, check_classes
-from hamur.data.columns import Columns, Domain
+from hamur.data.columns import Columns
+from hamur.data.descriptions import SETS
 from hamur.data.loading import TableSource, find_files, load_tables
 from hamur.data.parquet import is_parquet
 from hamur.data.schema import Schema
@@ -18,69 +16,6 @@ from hamur.data.text.bad_rows import MAX_LINE_MIB, Policy
 from hamur.data.text.cells import MISSING_WORDS
 from hamur.data.text.reader import column_names
 
-
-def _columns(
-    domain: Domain,
-    label: str,
-    sparse: tuple[str, ...],
-    dense: tuple[str, ...] = (),
-    ignore: tuple[str, ...] = (),
-) -> Columns:
-    """The user is the first sparse column; cells that print whole numbers as 1.0 are the number."""
-    kinds = dict.fromkeys((*sparse, domain.column), "code") | dict.fromkeys(dense, "float")
-    kinds |= {label: "int"}
-    return Columns(
-        kinds, {label: label}, sparse, dense, domain=domain, group=sparse[0], ignore=ignore
-    )
-
-
-_COUNTS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
-KUAIRAND = _columns(
-    Domain("tab", {f"tab={tab}": (tab,) for tab in "01246"}, drop_others=True),
-    label="is_click",
-    sparse=(
-        *("user_id", "video_id"),
-        *("user_active_degree", "is_lowactive_period", "is_live_streamer", "is_video_author"),
-        *(f"{count}_range" for count in _COUNTS),
-        *(f"onehot_feat{n}" for n in range(18)),
-        *("video_type", "visible_status", "server_width", "server_height"),
-    ),
-    dense=_COUNTS,
-    ignore=("play_time_ms", "duration_ms", "profile_stay_time", "comment_stay_time"),
-)
-AMAZON_3 = _columns(
-    Domain(
-        "domain_indicator",
-        {
-            "Beauty": ("0",),
-            "Clothing_Shoes_and_Jewelry": ("1",),
-            "Health_and_Personal_Care": ("2",),
-        },
-    ),
-    label="label",
-    sparse=("user", "item"),
-)
-DOUBAN = _columns(
-    Domain("domain", {name: (name,) for name in ("book", "music", "movie")}),
-    label="rating",
-    sparse=("user_id", "item_id", "living_place", "time_bin"),
-    ignore=("join_time",),
-)
-# The public converter numbers Book 0, Movie 1, Music 2.
-_NUMBERED = Domain("domain_id", {"book": ("0",), "music": ("2",), "movie": ("1",)})
-DOUBAN_NUMBERED = _columns(_NUMBERED, "rating", DOUBAN.sparse, ignore=DOUBAN.ignore)
-MIND = _columns(
-    Domain("Category", {name: (name,) for name in ("news", "lifestyle", "sports", "finance")}),
-    label="label",
-    sparse=("User_ID", "News_ID", "SubCategory"),
-)
-# Name of a set -> its descriptions, and the names of its files.
-SETS = {
-    "kuairand": ((KUAIRAND,), ("kuairand.csv", "kuairand_sample.csv")),
-    "amazon-3": ((AMAZON_3,), ("amazon.csv", "amazon_sample.csv")),
-    "douban": ((DOUBAN, DOUBAN_NUMBERED), ("douban.csv", "douban_sample.csv")),
-    "mind": ((MIND,), ("mind_all.csv", "mind_sample.csv")),
-}
 FILE_NAMES = tuple(name for _, names in SETS.values() for name in names)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from hamur.data import synthetic
-from hamur.data.movielens.releases import CSV_COLUMNS
+from hamur.data.descriptions import CSV_COLUMNS
 from hamur.data.synthetic.amazon import make_amazon_pair
 
 # No test may fail because the machine is busy.

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from hamur.data import detect, load_scenarios
-from hamur.data.scenarios import AMAZON_3, DOUBAN, DOUBAN_NUMBERED, KUAIRAND, MIND, SETS
+from hamur.data.descriptions import AMAZON_3, DOUBAN, DOUBAN_NUMBERED, KUAIRAND, MIND, SETS
 from hamur.errors import (
     DataFileNotFoundError,
     DataFormatError,

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from hamur.config import encoding_flag
-from hamur.data import build_tables, cache
+from hamur.data import build_tables, cache, descriptions
 from hamur.data.build_tables import Encoding, RawColumns
 from hamur.data.columns import MultiColumn
 from hamur.data.loading import TableSource, load_tables, read_tables
@@ -181,7 +181,7 @@ def find_sources(source: Path, source_format: str | None = None) -> list[Path]:
 
 
 DATASET = DataSet(
-    releases.ML_1M.name, Options, find_sources, build, user="user_id", item="movie_id"
+    descriptions.ML_1M.name, Options, find_sources, build, user="user_id", item="movie_id"
 )
 
 

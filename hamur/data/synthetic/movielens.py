@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.data.movielens import releases
+from hamur.data import descriptions
 from hamur.data.synthetic import signals
 
 # MovieLens-1M as published: users by age, rating counts, share of the rows and rate of each domain.
@@ -38,7 +38,7 @@ def make_movielens(
     movie_ids = signals.distinct(rng, max(3_952, num_movies + 100), num_movies) + 1
     genres = signals.zipf(rng, len(_GENRES), num_movies, exponent=0.7)
     user, movie = _pairs(rng, rows, num_users, num_movies)
-    domain = np.array([releases.DOMAIN_OF_AGE[age] for age in users["age"]])[user]
+    domain = np.array([descriptions.DOMAIN_OF_AGE[age] for age in users["age"]])[user]
     fields = {
         "gender": signals.Field(users["gender"][user], 0.7, "user", flipped=True),
         "occupation": signals.Field(users["occupation"][user], 0.6, "user"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hamur.data import load_movielens
-from hamur.data.movielens.releases import CSV_COLUMNS, DOMAIN_OF_AGE
+from hamur.data.descriptions import CSV_COLUMNS, DOMAIN_OF_AGE
 from hamur.data.table import Table
 from hamur.errors import (
     DataFileNotFoundError,

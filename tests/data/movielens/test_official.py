@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hamur.data import DomainBatches, load_movielens
-from hamur.data.movielens.releases import CSV_COLUMNS
+from hamur.data.descriptions import CSV_COLUMNS
 from tests.support.caches import assert_same
 
 pytestmark = pytest.mark.skipif(

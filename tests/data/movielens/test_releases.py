@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from hamur.data import detect, load_movielens, load_movielens_pair
-from hamur.data.movielens.releases import DOMAINS
+from hamur.data.descriptions import DOMAINS
 from hamur.errors import (
     DataError,
     DataFileNotFoundError,

@@ -21,8 +21,8 @@ from hamur.data.aliexpress import load as aliexpress
 from hamur.data.amazon import reader as amazon
 from hamur.data.columns import FLAGS
 from hamur.data.cross_domain.tables import TableFormat
+from hamur.data.descriptions import COLUMNS, DOMAIN_OF_AGE, RELEASES
 from hamur.data.movielens import load as movielens
-from hamur.data.movielens.releases import COLUMNS, DOMAIN_OF_AGE, RELEASES
 from hamur.data.text import checks, reader
 from hamur.data.text.lines import FileFormat
 from tests.data.conftest import join_movielens
