@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hamur.data.columns import FLAGS, Columns, Domain, MultiColumn, parse_label
+from hamur.data.columns import FLAGS, Columns, MultiColumn
+from hamur.data.domains import Domain
+from hamur.data.label_rules import parse_label
 from hamur.data.splits import Split
 from hamur.data.text import checks
 from hamur.data.text.bad_rows import BadRows
