@@ -3,19 +3,37 @@
 Needs NumPy, pandas and pyarrow only: a server of an exported graph has no MindSpore.
 """
 
-from collections.abc import Mapping
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from hamur.data.columns import Columns
-from hamur.data.encode import UNKNOWN, Scaler
-from hamur.data.schema import Schema
+from hamur.data import raw_rows
+from hamur.data.build_tables import DOMAIN_FIELD
+from hamur.data.columns import Columns, Domain, MultiColumn, split_cells
+from hamur.data.encode import MISSING, UNKNOWN, Codes, Scaler, Vocabulary
+from hamur.data.multi_valued import MultiValued, RawMultiValued, weighed
+from hamur.data.schema import MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.table import Table
+from hamur.data.text.lines import FileFormat
 from hamur.data.text.reader import Rows
+from hamur.errors import DataFormatError, DataValueError, UnknownDomainError
+from hamur.files import read_json, replacing, write_json
+
+FOLDER, COLUMNS, SCALERS, DOMAINS = "encoders", "columns.json", "scalers.json", "domains.json"
+TRAIN_ANEW = "train again into the folder with --overwrite"
+FEW = 64  # values that are looked up one by one: many need 60 us before the first
+# Of a feature, a missing cell is an unknown one.
+_MAY_LACK = {"int": "category", "id": "code"}
 
 
 @dataclass(frozen=True)
@@ -28,16 +46,26 @@ class Known:
 
     @cached_property
     def index(self) -> pd.Index:
-        return pd.Index(self.values)
+        values = np.asarray(self.values)
+        text = values.dtype.kind not in "iu"
+        return pd.Index(values.astype(object) if text else values, dtype=object if text else None)
 
-    def ids(self, column: np.ndarray | pd.Categorical) -> np.ndarray:
-        """(N,) int32."""
+    def places(self, column: np.ndarray | pd.Categorical) -> np.ndarray:
+        """(N,) positions among the values, -1 for none of them."""
         if isinstance(column, pd.Categorical):
-            codes, column = column.codes, column.categories
-        else:
-            codes = slice(None)
-        place = self.index.get_indexer(column)
-        return np.where(place < 0, UNKNOWN, place + self.first_id).astype(np.int32)[codes]
+            return self.places(column.categories.to_numpy(object))[column.codes]
+        if self.index.dtype != object and column.dtype == object:  # entries of lists are text
+            column = pd.to_numeric(pd.Series(column), errors="coerce").fillna(MISSING)
+            column = column.to_numpy(np.int64)
+        if len(column) > FEW:
+            return self.index.get_indexer(column)
+        return np.array([self._place(value) for value in column.tolist()], np.int64)
+
+    def _place(self, value) -> int:
+        try:
+            return self.index.get_loc(value)
+        except KeyError:
+            return -1
 
 
 @dataclass
@@ -63,21 +91,306 @@ class Encoders:
     vocabularies: Mapping[str, Known]
     scalers: Mapping[str, Scaler]
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that a row must have."""
+        columns = self.columns
+        lists = (spec.column for spec in columns.multi)
+        domain = () if columns.domain is None else (columns.domain.column,)
+        return tuple(dict.fromkeys((*columns.sparse, *lists, *columns.dense, *domain)))
+
+    def format(self, names: Iterable[str], allow_missing: bool = False) -> FileFormat:
+        """How to read rows that have these columns.
+
+        Raises:  DataFormatError: columns are missing, all of which it names; with allow_missing
+            they are as if all their cells were missing.
+        """
+        present, columns = set(names), self.columns
+        if (missing := [n for n in self.needed if n not in present]) and not allow_missing:
+            raise DataFormatError(
+                f"missing column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}",
+                expected=", ".join(self.needed),
+                remedy="add them, or let `allow_missing=True` take their cells as missing",
+            )
+        kinds = {name: columns.kinds[name] for name in self.needed if name in present}
+        domain = columns.domain and columns.domain.column
+        kinds |= {
+            name: _MAY_LACK.get(kinds[name], kinds[name])
+            for name in columns.sparse
+            if name in kinds and name != domain
+        }
+        separators = {spec.column: spec.separator for spec in columns.multi}
+        return FileFormat(kinds, separators=separators)
+
     def rows(self, source, allow_missing: bool = False) -> Rows:
-        """A DataFrame, a list of dicts or an Arrow table as rows of the reader."""
-        raise NotImplementedError
+        """A DataFrame, dictionaries, or an Arrow table as rows of the reader.
+
+        Raises:  DataFormatError: see `format`; DataValueError: a cell of another kind.
+        """
+        source = [source] if isinstance(source, Mapping) else source
+        return raw_rows.read(source, self.format(raw_rows.names_of(source), allow_missing))
 
     def encode(
         self, rows: Rows, schema: Schema, unknown_domain: str | None = None
     ) -> tuple[Table, Report]:
-        """The table of a schema and what was not as in training."""
-        raise NotImplementedError
+        """The table of a schema, its labels 0, and what was not as in training.
 
-    def save(self, folder: Path) -> None:
-        """columns.json, encoders/<field>.parquet, encoders/scalers.json, encoders/domains.json."""
-        raise NotImplementedError
+        unknown_domain: the domain that scores rows of an unknown one, by its name.
+        Raises:  UnknownDomainError; ValueError: no such domain; DataValueError: a missing number
+            in a column that lacked none in training.
+        """
+        number, report = len(rows), Report(len(rows))
+        domain = self._domain(rows, schema, unknown_domain, report)
+        sparse = np.empty((number, schema.num_sparse), np.int32)
+        for f, name in enumerate(schema.sparse_names):
+            known = name != schema.domain_field
+            sparse[:, f] = self._ids(name, rows, report) if known else domain
+        dense = np.empty((number, schema.num_dense), np.float32)
+        for c, name in enumerate(schema.dense_names):
+            dense[:, c] = self._numbers(name, rows, report)
+        lists = [self._lists(spec, rows, schema, report) for spec in schema.multi]
+        table = Table(
+            sparse=sparse,
+            dense=dense,
+            labels=np.zeros((number, len(schema.labels)), np.int8),
+            domain=domain,
+            row_id=rows.lines.astype(np.int64),
+            multi_valued=weighed(lists, schema),
+        )
+        return table, report
+
+    def _domain(self, rows: Rows, schema: Schema, unknown: str | None, report: Report):
+        """(N,) int32"""
+        domain, names = self.columns.domain, schema.domain_names
+        if unknown is not None and unknown not in names:
+            raise ValueError(f"`unknown_domain={unknown}`: known are {', '.join(names)}.")
+        if domain is None:
+            return np.zeros(len(rows), np.int32)
+        column = rows.columns.get(domain.column)
+        ids = np.full(len(rows), MISSING) if column is None else domain.ids(column)
+        strange = ids == MISSING
+        if not strange.any():
+            return ids.astype(np.int32)
+        if unknown is None:
+            row = int(np.argmax(strange))
+            raise UnknownDomainError(
+                f"row {int(rows.lines[row])}: no known domain in column {domain.column!r}",
+                column=domain.column,
+                line=int(rows.lines[row]),
+                value=None if column is None else _plain(column[row]),
+                expected=", ".join(names),
+                remedy="name a domain to score such rows as, with `unknown_domain`",
+            )
+        report.other_domain = int(strange.sum())
+        return np.where(strange, names.index(unknown), ids).astype(np.int32)
+
+    def _ids(self, name: str, rows: Rows, report: Report) -> np.ndarray:
+        known, first = self.vocabularies[name], self._first_of_list(name)
+        column = rows.columns.get(name if first is None else first.column)
+        if column is None:
+            places = np.full(len(rows), -1)
+        elif first is None:
+            places = known.places(column)
+        else:
+            codes: Codes = split_cells(_categorical(column), first)
+            places = np.append(known.places(codes.values.astype(object)), -1)[codes.codes]
+        _count(report.unknown, name, places < 0)
+        return np.where(places < 0, UNKNOWN, places + known.first_id)
+
+    def _first_of_list(self, name: str) -> MultiColumn | None:
+        return next((s for s in self.columns.multi if s.first_only and s.name == name), None)
+
+    def _numbers(self, name: str, rows: Rows, report: Report) -> np.ndarray:
+        scaler, column = self.scalers[name], rows.columns.get(name)
+        if column is None:
+            column = np.full(len(rows), np.nan, np.float32)
+        elif self.columns.kinds[name] == "float":
+            column = column.astype(np.float32)  # as it was in training
+        numbers = scaler.scale(column)
+        if np.isnan(numbers).any():
+            raise DataValueError(
+                f"column {name!r} lacks a number, and lacked none in training",
+                column=name,
+                line=int(rows.lines[np.argmax(np.isnan(numbers))]),
+                remedy="give the number",
+            )
+        if count := scaler.outside(column):
+            report.clipped[name] = count
+        return numbers
+
+    def _lists(self, spec: FieldSpec, rows: Rows, schema: Schema, report: Report) -> MultiValued:
+        of = next(each for each in self.columns.multi if each.name == spec.name)
+        of = dataclasses.replace(of, max_len=spec.max_len)
+        column = rows.columns.get(of.column)
+        texts = np.full(len(rows), "", object) if column is None else column
+        raw: RawMultiValued = split_cells(_categorical(texts), of)
+        known, values = self.vocabularies[spec.name], raw.codes.values
+        places = known.places(values.astype(object))
+        ids = np.where(places < 0, UNKNOWN, places + known.first_id)
+        vocabulary = Vocabulary(np.append(ids, UNKNOWN).astype(np.int32), values, spec.vocab_size)
+        lists = raw.encode(vocabulary, schema.split.get("fit_on", "train") == "train")
+        _count(report.unknown, spec.name, lists.unknown(slice(None)))
+        return lists
+
+    def of(self, schema: Schema) -> "Encoders":
+        """These, of the fields that the schema has."""
+        columns = self.columns
+        names = {spec.name for spec in schema.fields}
+        return Encoders(
+            dataclasses.replace(
+                columns,
+                sparse=tuple(n for n in columns.sparse if n in names),
+                dense=tuple(n for n in columns.dense if n in names),
+                multi=tuple(spec for spec in columns.multi if spec.name in names),
+            ),
+            {name: known for name, known in self.vocabularies.items() if name in names},
+            {name: scaler for name, scaler in self.scalers.items() if name in names},
+        )
+
+    def to_json(self) -> dict:
+        """All but the vocabularies, as `from_json` reads it."""
+        scalers = {name: dataclasses.asdict(scaler) for name, scaler in self.scalers.items()}
+        return {"columns": self.columns.to_json(), "scalers": scalers}
 
     @classmethod
-    def load(cls, folder: Path) -> "Encoders":
-        """What `save` wrote.  Raises:  DataFormatError: damaged or missing."""
-        raise NotImplementedError
+    def from_json(cls, values: Mapping, schema: Schema, arrays: Mapping) -> "Encoders":
+        """Of what `to_json` gave.  arrays: "vocab/<field>" -> values, see `Known`.
+
+        Raises:  LookupError, TypeError, ValueError: they are not those of the schema.
+        """
+        scalers = {name: Scaler(**each) for name, each in values["scalers"].items()}
+        return encoders_of(schema, Columns.from_json(values["columns"]), arrays, scalers)
+
+    def save(self, folder: Path) -> list[Path]:
+        """Writes columns.json, encoders/<field>.parquet (value, id), encoders/scalers.json and
+        encoders/domains.json; returns them."""
+        place = Path(folder) / FOLDER
+        content = self.to_json()
+        groups = {} if self.columns.domain is None else self.columns.domain.groups
+        write_json(Path(folder) / COLUMNS, content["columns"])
+        write_json(place / SCALERS, content["scalers"])
+        write_json(place / DOMAINS, {name: list(values) for name, values in groups.items()})
+        written = [Path(folder) / COLUMNS, place / SCALERS, place / DOMAINS]
+        for name, known in self.vocabularies.items():
+            values = np.asarray(known.values)
+            ids = np.arange(known.first_id, known.first_id + len(values), dtype=np.int32)
+            values = values if values.dtype.kind in "iu" else pa.array(values.tolist(), pa.string())
+            with replacing(_vocabulary_file(place, name)) as temporary:
+                pq.write_table(pa.table({"value": values, "id": ids}), temporary)
+            written.append(_vocabulary_file(place, name))
+        return written
+
+    @classmethod
+    def load(cls, folder: Path, schema: Schema) -> "Encoders":
+        """What `save` wrote for the fields of a schema.
+
+        Raises:  DataFormatError: damaged or missing files.
+        """
+        place = Path(folder) / FOLDER
+        columns = _read(Path(folder) / COLUMNS, {"kinds": dict})
+        values = {"columns": columns, "scalers": _read(place / SCALERS, {str: dict})}
+        names = [s.name for s in schema.fields if s.kind in (SPARSE, MULTI)]
+        arrays = {
+            f"vocab/{name}": _vocabulary(_vocabulary_file(place, name))
+            for name in names
+            if name != schema.domain_field
+        }
+        try:
+            return cls.from_json(values, schema, arrays)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            problem = f"the encoders are not those of the schema: {' '.join(str(error).split())}"
+            raise DataFormatError(problem, file=folder, remedy=TRAIN_ANEW) from None
+
+
+def encoders_of(
+    schema: Schema, columns: Columns | None, arrays: Mapping, scalers: Mapping[str, Scaler]
+) -> Encoders:
+    """The encoders of a schema; columns None: rows look like the schema, see `described`.
+
+    arrays: "vocab/<field>" -> the values in the order of their ids.
+    Raises:  LookupError, ValueError: a vocabulary or a scaler is missing, or not of the schema.
+    """
+    vocabularies = {}
+    for spec in schema.fields:
+        if spec.kind in (SPARSE, MULTI) and spec.name != schema.domain_field:
+            values = arrays[f"vocab/{spec.name}"]
+            first = spec.vocab_size - len(values)
+            if first not in (0, 1) or values.ndim != 1:
+                raise ValueError(f"{spec.name}: {len(values)} values for {spec.vocab_size} ids")
+            vocabularies[spec.name] = Known(values, first if len(values) else 1)
+    scalers = {name: scalers[name] for name in schema.dense_names if name in scalers}
+    columns = described(schema, vocabularies) if columns is None else columns
+    if columns.domain is None and schema.num_domains > 1:  # every file was of one domain
+        groups = {name: (name,) for name in schema.domain_names}
+        columns = dataclasses.replace(
+            columns,
+            domain=Domain(DOMAIN_FIELD, groups),
+            kinds=columns.kinds | {DOMAIN_FIELD: "code"},
+        )
+    return Encoders(columns, vocabularies, scalers)
+
+
+def described(schema: Schema, vocabularies: Mapping[str, Known]) -> Columns:
+    """The description of raw rows whose columns are called as the fields of the schema."""
+    sparse = tuple(name for name in schema.sparse_names if name != schema.domain_field)
+    whole = {name: vocabularies[name].values.dtype.kind in "iu" for name in sparse}
+    kinds = {name: "category" if whole[name] else "code" for name in sparse}
+    kinds |= {spec.name: "text" for spec in schema.multi}
+    kinds |= dict.fromkeys(schema.dense_names, "float") | dict.fromkeys(schema.labels, "int")
+    multi = tuple(MultiColumn(s.name, s.name, max_len=s.max_len) for s in schema.multi)
+    labels = {name: name for name in schema.labels}
+    domain = _domain_of_field(schema.domain_names, kinds)
+    return Columns(kinds, labels, sparse, schema.dense_names, multi, domain, schema.group)
+
+
+def _domain_of_field(names: tuple[str, ...], kinds: Mapping[str, str]) -> Domain | None:
+    """By the values of a field, where that is what the domains are called, as 301=1 and 301=2|3."""
+    parts = [name.partition("=") for name in names]
+    column = parts[0][0]
+    if column not in kinds or any((field, mark) != (column, "=") for field, mark, _ in parts):
+        return None
+    kind = int if kinds[column] == "category" else str
+    return Domain(column, {n: tuple(map(kind, v.split("|"))) for n, (_, _, v) in zip(names, parts)})
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _vocabulary_file(place: Path, name: str) -> Path:
+    return place / f"{quote(name, safe=' ')}.parquet"
+
+
+def _read(path: Path, form: dict) -> dict:
+    if not path.is_file():
+        raise DataFormatError("the file is missing", file=path, remedy=TRAIN_ANEW)
+    return read_json(path, form, TRAIN_ANEW)
+
+
+def _vocabulary(path: Path) -> np.ndarray:
+    """The values in the order of their ids."""
+    if not path.is_file():
+        raise DataFormatError("the file is missing", file=path, remedy=TRAIN_ANEW)
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        values, ids = table["value"].combine_chunks(), table["id"].to_numpy()
+    except (pa.ArrowException, OSError, LookupError, ValueError) as error:
+        problem = f"no vocabulary: {' '.join(str(error).split())[:200]}"
+        raise DataFormatError(problem, file=path, remedy=TRAIN_ANEW) from None
+    ascend = len(ids) == 0 or (ids == np.arange(len(ids)) + ids[0]).all()
+    if values.null_count or not ascend or values.type not in (pa.string(), pa.int32(), pa.int64()):
+        raise DataFormatError("no vocabulary of ours", file=path, remedy=TRAIN_ANEW)
+    return values.to_numpy(zero_copy_only=False)
+
+
+def _categorical(column) -> pd.Categorical:
+    return column if isinstance(column, pd.Categorical) else pd.Categorical(column)
+
+
+def _count(counts: dict[str, int], name: str, which: np.ndarray) -> None:
+    if number := int(which.sum()):
+        counts[name] = number
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value

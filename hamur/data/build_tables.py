@@ -65,23 +65,19 @@ def build(
     name: str,
     split: dict,
     bad_rows: Sequence[BadRows] = (),
-    fitted: dict[str, np.ndarray] | None = None,
+    columns=None,
 ) -> tuple[Splits, Schema]:
     """Fits on the training rows, encodes all rows, and checks for leakage.
 
     index: positions of the training, validation and test rows.  split: rule, seed and source of
     the Schema's split entry, to which `build` adds rows, rows with an unknown id and clipped cells
     (in train, valid, test), constant columns, and what each file left out (bad_rows).
-    fitted: a dictionary that receives vocabularies and scalers, as `cache.write_cache` keeps them.
+    columns: the description of raw rows, for the encoders of the schema; None: they look like it.
     Raises:  EmptySplitError; LeakageError.
     """
     rows = dict(zip(splits.SPLITS, map(len, index)))
     splits.check_parts(rows, split["rule"])
     fit = _fit(raw, index[0], encoding)
-    if fitted is not None:
-        fitted |= {f"vocab/{name}": vocab.values for name, vocab in fit.vocabularies.items()}
-        bounds = [[scaler.low, scaler.high] for scaler in fit.scalers.values()]
-        fitted["scaler"] = np.array(bounds).reshape(-1, 2)
     tables = Splits(*(_table(raw, rows, fit) for rows in index))
     scalers = fit.scalers.items()
     split = split | {
@@ -104,7 +100,15 @@ def build(
     )
     leakage.check_splits(tables)
     leakage.check_features(tables.train, schema, encoding.allow_leakage)
-    return tables, schema
+    arrays = {f"vocab/{name}": vocab.values for name, vocab in fit.vocabularies.items()}
+    return tables, with_encoders(schema, columns, arrays, fit.scalers)
+
+
+def with_encoders(schema: Schema, columns, arrays: dict, scalers: dict[str, Scaler]) -> Schema:
+    """The schema with what turns raw rows into its columns, see `hamur.encoders.encoders_of`."""
+    from hamur.encoders import encoders_of  # which is above this module
+
+    return replace(schema, encoders=encoders_of(schema, columns, arrays, scalers))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ absent or complete; nothing is pickled.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -169,7 +170,17 @@ def open_arrays(
     files = manifest["files"]
     with ThreadPoolExecutor() as pool:  # hashing needs no lock of the interpreter
         opened = pool.map(lambda name: open_array(folder, name, files[name], verify), files)
-        return manifest, dict(zip((n.removesuffix(".npy") for n in files), opened)), schema
+        arrays = dict(zip((n.removesuffix(".npy") for n in files), opened))
+    if manifest["encoders"] is not None:
+        from hamur.encoders import Encoders  # which is above this module
+
+        try:
+            encoders = Encoders.from_json(manifest["encoders"], schema, arrays)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            problem = f"the encoders in schema.json do not fit: {one_line(error)}"
+            raise CacheError(problem, file=folder, remedy=REMEDY) from None
+        schema = dataclasses.replace(schema, encoders=encoders)
+    return manifest, arrays, schema
 
 
 def is_current(folder: Path, fingerprint: dict) -> bool:
@@ -188,12 +199,11 @@ def write_cache(
     fingerprint: dict,
     bad_rows: Iterable[BadRows] = (),
     stats: dict | None = None,
-    fitted: dict[str, np.ndarray] | None = None,
+    further: dict[str, np.ndarray] | None = None,
 ) -> None:
     """Writes beside `folder` and renames; an older cache stays until the new one is complete.
 
-    fitted: further arrays: "vocab/<field>", raw values in the order of their ids; "scaler" (C, 2),
-    low and high of the dense columns; and what else a data set keeps.
+    further: arrays that a data set keeps besides its tables and vocabularies.
     """
     temporary = folder.with_name(f"{folder.name}.tmp-{_writer()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -212,7 +222,7 @@ def write_cache(
                 for end in ("ids", "values", "offsets", *(["rows"] if pointer else [])):
                     arrays[f"{name}.{end}"] = getattr(lists, end)
             files |= write_arrays(temporary, arrays)
-        files |= write_arrays(temporary, fitted or {})
+        files |= write_arrays(temporary, vocabularies(schema) | (further or {}))
         publish(temporary, folder, schema, fingerprint, files, tables, bad_rows, stats)
     except OSError as error:
         if error.errno is None or error.filename is not None:
@@ -220,6 +230,12 @@ def write_cache(
         raise OSError(error.errno, error.strerror, str(folder)) from None  # such as a full disk
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def vocabularies(schema: Schema) -> dict[str, np.ndarray]:
+    """"vocab/<field>" -> raw values in the order of their ids, where the schema has encoders."""
+    known = {} if schema.encoders is None else schema.encoders.vocabularies
+    return {f"vocab/{name}": each.values for name, each in known.items()}
 
 
 def write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, dict]:
@@ -251,6 +267,7 @@ def publish(
     """
     manifest = {"format": FORMAT, "package": f"hamur {__version__}", "made_from": fingerprint}
     manifest |= {"files": files, "schema": json.loads(schema.to_json()), "tables": tables}
+    manifest["encoders"] = schema.encoders and schema.encoders.to_json()
     (temporary / "schema.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     if stats is not None:
         text = json.dumps(stats, indent=1, allow_nan=False)

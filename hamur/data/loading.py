@@ -9,8 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from hamur.data import build_tables, cache, parquet, splits
 from hamur.data.build_tables import Encoding, RawColumns
 from hamur.data.columns import Columns, Join, raw_columns, read_file
@@ -148,9 +146,9 @@ def load_tables(source: TableSource, cache_dir: str | Path | None) -> cache.Load
 
 
 def read_tables(
-    source: TableSource, digest: dict[str, str], fitted: dict[str, np.ndarray] | None = None
+    source: TableSource, digest: dict[str, str]
 ) -> tuple[Splits, Schema, list[BadRows]]:
-    """The tables of the source and what was left out of each file; fitted: see `build_tables`."""
+    """The tables of the source and what was left out of each file."""
     for file in source.files if source.file_format is None else ():
         check_header(file, column_names(file), source.columns.names)
     bad_rows = [BadRows(file, source.policy) for file in source.files]
@@ -165,7 +163,8 @@ def read_tables(
     index = splits.divide(source.split, list(map(len, rows)), raw.group, raw.time)
     split = {"rule": source.split.rule, "seed": source.split.seed}
     split |= source.notes | {"source": digest}
-    tables = build_tables.build(raw, index, source.encoding, source.name, split, bad_rows, fitted)
+    about = source.encoding, source.name, split, bad_rows, source.columns
+    tables = build_tables.build(raw, index, *about)
     return *tables, bad_rows
 
 

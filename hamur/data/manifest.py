@@ -14,8 +14,9 @@ from hamur.data.table import Table
 from hamur.errors import CacheError
 from hamur.files import misfit, read_json
 
-# Raised whenever the same files and options give other tables, so that old caches are built again.
-FORMAT = 3
+# Raised whenever the same files and options give other tables, or a cache holds more than before,
+# so that old caches are built again.
+FORMAT = 4
 CHUNK_BYTES = 1 << 20
 REMEDY = "delete the folder, and load or prepare the source files again"
 _ENTRY = {"bytes": int, "sha256": str, "dtype": str, "shape": [int]}
@@ -25,6 +26,7 @@ _SCHEMA |= dict.fromkeys(("domain_field", "group"), (str, type(None))) | {"split
 _MANIFEST = {
     "made_from": dict,
     "schema": _SCHEMA,
+    "encoders": ({"columns": {"kinds": dict}, "scalers": {str: dict}}, type(None)),
     "files": {str: _ENTRY},
     "tables": {split: {str: [[(str, [int], type(None))]]} for split in SPLITS},
 }

@@ -153,10 +153,9 @@ def _source(files: list[Path], options: Options, root: Path) -> TableSource:
 
 def build(space, files: list[Path], options: Options) -> tuple:
     """For `prepare`: seconds and less than 1 GiB, so in one piece and in memory."""
-    fitted: dict[str, np.ndarray] = {}
     root = files[0].parent if len(files) > 1 else files[0]
     source = _source(files, options, root)
-    return *read_tables(source, source.digest(), fitted), fitted
+    return read_tables(source, source.digest())
 
 
 def find_sources(source: Path, source_format: str | None = None) -> list[Path]:

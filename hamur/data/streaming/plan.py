@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hamur.data.arrays import Part, array_path, narrowest
-from hamur.data.build_tables import DOMAIN_FIELD
+from hamur.data.build_tables import DOMAIN_FIELD, with_encoders
+from hamur.data.encode import Scaler
 from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.streaming.chunks import POINTER, FileRows, total
 from hamur.data.streaming.jobs import Job, Workspace
@@ -69,7 +70,8 @@ def plan_cache(
     )
     bad_rows = {raw.bad_rows.path: raw.bad_rows for f in files for raw in (f.dimension, f.fact)}
     arrays = {f"vocab/{n}": np.load(path / VOCABULARY) for n, path in fitted.folders.items()}
-    arrays["scaler"] = np.array([fitted.scales[name] for name in source.dense])
+    scalers = {name: Scaler(*fitted.scales[name]) for name in source.dense}
+    schema = with_encoders(schema, None, arrays, scalers)
     finished = {}
     for file, report in zip(planned, reports):
         for end, entry in report.get("arrays", {"": report}).items():
@@ -80,7 +82,6 @@ def plan_cache(
         schema,
         tables,
         finished,
-        arrays,
         tuple(bad_rows[Path(file.name)] for file in sources),
     )
 

@@ -3,7 +3,7 @@ examples/prepare_data.py.
 
 Every data set gives one `DataSet`.  Its `build` either streams (returns a `CachePlan`, see
 `joined`) or reads everything (returns `Splits, Schema, [BadRows]` and, if it likes, further arrays
-of the cache, such as `build_tables.build` puts into `fitted`); what follows is the same.
+of the cache); what follows is the same.
 """
 
 import dataclasses
@@ -54,14 +54,12 @@ class CachePlan:
     """What a streaming preparation made.
 
     tables: split -> column of a Table -> its parts; files: path in the cache without .npy -> the
-    finished array and its entry in the manifest; fitted: path -> further arrays, see
-    `cache.write_cache`; bad_rows: of each source file.
+    finished array and its entry in the manifest; bad_rows: of each source file.
     """
 
     schema: Schema
     tables: dict[str, dict[str, list[Part]]]
     files: dict[str, tuple[Path, dict]]
-    fitted: dict[str, np.ndarray]
     bad_rows: tuple[BadRows, ...]
 
 
@@ -137,14 +135,14 @@ def _build(dataset: DataSet, space: Workspace, sources, options, allow_leakage) 
         files, splits = _link_files(plan, folder)
         schema, bad_rows = plan.schema, plan.bad_rows
     else:
-        splits, schema, bad_rows, *fitted = built
+        splits, schema, bad_rows, *further = built
     if splits.train.row_id is not None:
         leakage.check_splits(splits)
     leakage.check_features(splits.train, schema, allow_leakage)
     stats = statistics(splits, schema, bad_rows, dataset.user, dataset.item)
     build_tables.check_classes(splits, schema)
     if plan is None:
-        cache.write_cache(out, splits, schema, made_from, bad_rows, stats, *fitted)
+        cache.write_cache(out, splits, schema, made_from, bad_rows, stats, *further)
         return stats
     details = {"source": made_from["source"]}  # what a result file tells about the split
     for name in ("rows", "row_ids_sha256"):
@@ -168,7 +166,7 @@ def _link_files(plan: CachePlan, folder: Path) -> tuple[dict[str, dict], Splits]
             shutil.copyfile(array, target)
         files[f"{name}.npy"] = entry
         arrays[name] = np.load(target, mmap_mode="r", allow_pickle=False)
-    files |= cache.write_arrays(folder, plan.fitted)
+    files |= cache.write_arrays(folder, cache.vocabularies(plan.schema))
     return files, Splits(*(cache.arrange(plan.tables[s], arrays, plan.schema) for s in SPLITS))
 
 
