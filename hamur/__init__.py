@@ -10,12 +10,16 @@ whole files.
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "data", "layers", "metrics", "models", "reporting", "training"]
+_PACKAGES = ("data", "layers", "metrics", "models", "reporting", "training")
+_FUNCTIONS = {"Predictor": "predictor", "load": "predictor"}
+__all__ = ["Predictor", "__version__", "load", *_PACKAGES]
 
 
 def __getattr__(name):
     """Import a subpackage when it is first used, so that a look at metrics does not load
     MindSpore."""
-    if name in __all__:
+    if name in _PACKAGES:
         return import_module(f"hamur.{name}")
+    if name in _FUNCTIONS:
+        return getattr(import_module(f"hamur.{_FUNCTIONS[name]}"), name)
     raise AttributeError(f"module 'hamur' has no attribute {name!r}")

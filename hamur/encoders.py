@@ -5,7 +5,6 @@ Needs NumPy, pandas and pyarrow only: a server of an exported graph has no MindS
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,11 +25,12 @@ from hamur.data.schema import MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.table import Table
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.reader import Rows
-from hamur.errors import DataFormatError, DataValueError, UnknownDomainError
+from hamur.errors import DataFormatError, UnknownDomainError
 from hamur.files import read_json, replacing, write_json
 
 FOLDER, COLUMNS, SCALERS, DOMAINS = "encoders", "columns.json", "scalers.json", "domains.json"
 TRAIN_ANEW = "train again into the folder with --overwrite"
+COMPANION = "_missing"  # ends the name of a 0/1 column beside a dense one with missing cells
 FEW = 64  # values that are looked up one by one: many need 60 us before the first
 # Of a feature, a missing cell is an unknown one.
 _MAY_LACK = {"int": "category", "id": "code"}
@@ -127,7 +127,6 @@ class Encoders:
 
         Raises:  DataFormatError: see `format`; DataValueError: a cell of another kind.
         """
-        source = [source] if isinstance(source, Mapping) else source
         return raw_rows.read(source, self.format(raw_rows.names_of(source), allow_missing))
 
     def encode(
@@ -136,8 +135,7 @@ class Encoders:
         """The table of a schema, its labels 0, and what was not as in training.
 
         unknown_domain: the domain that scores rows of an unknown one, by its name.
-        Raises:  UnknownDomainError; ValueError: no such domain; DataValueError: a missing number
-            in a column that lacked none in training.
+        Raises:  UnknownDomainError; ValueError: no such domain.
         """
         number, report = len(rows), Report(len(rows))
         domain = self._domain(rows, schema, unknown_domain, report)
@@ -201,22 +199,17 @@ class Encoders:
         return next((s for s in self.columns.multi if s.first_only and s.name == name), None)
 
     def _numbers(self, name: str, rows: Rows, report: Report) -> np.ndarray:
-        scaler, column = self.scalers[name], rows.columns.get(name)
+        of_missing = name not in self.scalers  # the column beside one with missing cells
+        column = rows.columns.get(name.removesuffix(COMPANION) if of_missing else name)
         if column is None:
             column = np.full(len(rows), np.nan, np.float32)
-        elif self.columns.kinds[name] == "float":
+        if of_missing:
+            return np.isnan(column)
+        if self.columns.kinds[name] == "float":
             column = column.astype(np.float32)  # as it was in training
-        numbers = scaler.scale(column)
-        if np.isnan(numbers).any():
-            raise DataValueError(
-                f"column {name!r} lacks a number, and lacked none in training",
-                column=name,
-                line=int(rows.lines[np.argmax(np.isnan(numbers))]),
-                remedy="give the number",
-            )
-        if count := scaler.outside(column):
+        if count := self.scalers[name].outside(column):
             report.clipped[name] = count
-        return numbers
+        return self.scalers[name].scale(column)
 
     def _lists(self, spec: FieldSpec, rows: Rows, schema: Schema, report: Report) -> MultiValued:
         of = next(each for each in self.columns.multi if each.name == spec.name)

@@ -222,7 +222,7 @@ def write_cache(
                 for end in ("ids", "values", "offsets", *(["rows"] if pointer else [])):
                     arrays[f"{name}.{end}"] = getattr(lists, end)
             files |= write_arrays(temporary, arrays)
-        files |= write_arrays(temporary, vocabularies(schema) | (further or {}))
+        files |= write_arrays(temporary, fitted(schema) | (further or {}))
         publish(temporary, folder, schema, fingerprint, files, tables, bad_rows, stats)
     except OSError as error:
         if error.errno is None or error.filename is not None:
@@ -232,10 +232,15 @@ def write_cache(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def vocabularies(schema: Schema) -> dict[str, np.ndarray]:
-    """"vocab/<field>" -> raw values in the order of their ids, where the schema has encoders."""
-    known = {} if schema.encoders is None else schema.encoders.vocabularies
-    return {f"vocab/{name}": each.values for name, each in known.items()}
+def fitted(schema: Schema) -> dict[str, np.ndarray]:
+    """What the encoders of a schema know: "vocab/<field>", raw values in the order of their ids,
+    and "scaler" (C, 2), low and high of the dense columns."""
+    if schema.encoders is None:
+        return {}
+    vocabularies, scalers = schema.encoders.vocabularies, schema.encoders.scalers
+    bounds = [[scalers[n].low, scalers[n].high] for n in schema.dense_names if n in scalers]
+    arrays = {f"vocab/{name}": known.values for name, known in vocabularies.items()}
+    return arrays | {"scaler": np.array(bounds, float).reshape(-1, 2)}
 
 
 def write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, dict]:

@@ -31,6 +31,7 @@ def names_of(source) -> list[str]:
 
     Raises:  DataFormatError: no rows of a table; two columns of one name.
     """
+    source = [source] if isinstance(source, Mapping) else source
     if _is_dictionaries(source):
         return list(dict.fromkeys(name for row in source for name in row))
     columns = getattr(source, "column_names", None)  # of Arrow
@@ -50,6 +51,7 @@ def read(source, file_format: FileFormat) -> Rows:
 
     Raises:  DataValueError: a cell that its kind cannot have; names row and column.
     """
+    source = [source] if isinstance(source, Mapping) else source
     if _is_dictionaries(source) and len(source) <= FEW:
         columns = {name: _few(source, name, kind) for name, kind in file_format.kinds.items()}
         if all(column is not None for column in columns.values()):
@@ -148,7 +150,7 @@ def _few(rows: Sequence[Mapping], name: str, kind: str) -> np.ndarray | None:
         return None if None in cells else np.array(cells, object)
     if kind in ("int", "category"):
         missing = kind == "category"
-        if not all(type(c) is int and 0 <= c < 2**63 or (c is None and missing) for c in cells):
+        if not all((type(c) is int and 0 <= c < 2**63) or (c is None and missing) for c in cells):
             return None
         return np.array([MISSING if cell is None else cell for cell in cells], np.int64)
     if kind not in ("float", "number"):

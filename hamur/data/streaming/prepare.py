@@ -166,7 +166,7 @@ def _link_files(plan: CachePlan, folder: Path) -> tuple[dict[str, dict], Splits]
             shutil.copyfile(array, target)
         files[f"{name}.npy"] = entry
         arrays[name] = np.load(target, mmap_mode="r", allow_pickle=False)
-    files |= cache.write_arrays(folder, cache.vocabularies(plan.schema))
+    files |= cache.write_arrays(folder, cache.fitted(plan.schema))
     return files, Splits(*(cache.arrange(plan.tables[s], arrays, plan.schema) for s in SPLITS))
 
 
