@@ -2,14 +2,17 @@
 
 import csv
 import gzip
+import io
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import pyarrow as pa
 
 from hamur import errors
 from hamur.errors import DataError, DataFormatError
@@ -19,6 +22,8 @@ MAX_LINE_MIB = 8
 MAX_LINE_BYTES = MAX_LINE_MIB << 20
 LISTED_PER_REASON = 1000
 SHOWN_CHARACTERS = 200
+PACKED = (".gz", ".zst")
+TABLES = (".parquet", ".feather", ".arrow", ".ipc")  # of which no line can be shown
 SKIP_REMEDY = "correct the row, or leave such rows out with `on_bad_rows='skip'`"
 _log = logging.getLogger(__name__)
 
@@ -142,13 +147,21 @@ class BadRows:
         return [(self.path.name, line, why, texts.get(line, "")) for line, (why, _) in errors]
 
     def _texts(self) -> dict[int, str]:
-        """Line -> its beginning, read again; nothing of a Parquet file."""
-        if not self._errors or self.path.is_dir() or self.path.suffix == ".parquet":
+        """Line -> its beginning, read again; nothing of a table that is no text."""
+        text = self._open is not None or (self.path.is_file() and self.path.suffix not in TABLES)
+        if not self._errors or not text:
             return {}
-        opened = gzip.open if self.path.suffix == ".gz" else open
-        with self._open() if self._open is not None else opened(self.path, "rb") as file:
+        with self._open() if self._open is not None else unpacked(self.path) as file:
             lines = enumerate(islice(file, max(self._errors)), start=1)
             return {number: _shown(line) for number, line in lines if number in self._errors}
+
+
+def unpacked(path: Path) -> BinaryIO:
+    """The bytes of a file, unpacked if it is a .gz or .zst."""
+    if path.suffix == ".zst":
+        path.open("rb").close()  # an error of the system has the file's name
+        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
 def by_file(bad_rows: Sequence[BadRows]) -> dict[str, BadRows]:

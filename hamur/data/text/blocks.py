@@ -3,7 +3,9 @@
 A line has a limit, and so has what a packed file may expand to.
 """
 
+import codecs
 import gzip
+import io
 import lzma
 import tarfile
 import zipfile
@@ -13,11 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from hamur.data.text.bad_rows import MAX_LINE_BYTES
-from hamur.errors import DataFormatError, TruncatedFileError
+from hamur.data.text.bad_rows import MAX_LINE_BYTES, unpacked
+from hamur.errors import DataError, DataFormatError, TruncatedFileError
 
 # A packed file of more unpacked bytes than both is no data: CSV files reach 20:1 to 200:1.
 EXPANSION, EXPANDED_BYTES = 500, 256 << 20
+RECODED_BYTES = 1 << 20  # at once
 ENCODING_REMEDY = "convert the file to UTF-8 (movies.dat: latin-1), or fetch it again"
 # How packed content begins -> what it is, and what to do with such a file.
 _PACKED = {
@@ -30,10 +33,52 @@ TORN += (tarfile.TarError, zipfile.BadZipFile)
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, unpacked if it is a .gz.  Raises TruncatedFileError, see below."""
-    with refuse_damaged(path), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-        yield file
+def open_text(path: Path, encoding: str = "utf-8") -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked if it is a .gz or .zst, in UTF-8 unless it is in Latin-1.
+
+    Raises:  TruncatedFileError, see below; DataFormatError: not text of this encoding.
+    """
+    with refuse_damaged(path), unpacked(path) as file:
+        plain = encoding in ("utf-8", "latin-1")
+        yield file if plain else io.BufferedReader(_Recoded(file, path, encoding))
+
+
+class _Recoded(io.RawIOBase):
+    """Text of any encoding as UTF-8."""
+
+    def __init__(self, file: BinaryIO, path: Path, encoding: str):
+        self._file, self._path, self._encoding = file, path, encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._lines, self._rest, self._ended = 0, b"", False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        while not self._rest and not self._ended:
+            self._rest = self._next()
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+    def _next(self) -> bytes:
+        chunk = self._file.read(RECODED_BYTES)
+        self._ended = not chunk
+        try:
+            text = self._decoder.decode(chunk, self._ended)
+        except UnicodeError as error:
+            at = getattr(error, "start", 0)
+            before = getattr(error, "object", b"")[:at].decode(self._encoding, "ignore")
+            raise DataFormatError(
+                f"not {self._encoding} text",
+                file=self._path,
+                line=self._lines + before.count("\n") + 1,
+                value=getattr(error, "object", b"")[at : at + 1],
+                expected=f"{self._encoding} text",
+                remedy="name the encoding of the file with `encoding`, or convert it to UTF-8",
+            ) from None
+        self._lines += text.count("\n")
+        return text.encode("utf-8", "replace")
 
 
 @contextmanager
@@ -41,7 +86,10 @@ def refuse_damaged(name: str | Path) -> Iterator[None]:
     """Raises TruncatedFileError where a packed file cannot be read."""
     try:
         yield
-    except TORN as error:
+    except (*TORN, OSError) as error:
+        system = getattr(error, "errno", None) is not None  # Arrow's errors have no number
+        if isinstance(error, DataError) or (system and not isinstance(error, TORN)):
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TruncatedFileError(
             f"the compressed file is damaged or ends early ({reason})",

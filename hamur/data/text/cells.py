@@ -1,7 +1,7 @@
 """Cells of text: what each kind may hold, exact numbers, and where a fast parser may be wrong."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -16,6 +16,7 @@ MISSING = -1
 MISSING_WORDS = ("", "NA", "NaN", "nan", "null", "NULL", "None", r"\N")
 NAMES = ("id", "text", "code")  # kinds of which cells are names
 DTYPES = {"int": "int64", "category": "int64", "float": "float64", "time": "int64"}
+DTYPES["number"] = "float64"
 DTYPES |= dict.fromkeys(NAMES, "category")
 MAX_CELL = 1 << 16  # characters of a text
 LARGEST = float(np.finfo(np.float32).max)  # which every number becomes
@@ -30,6 +31,7 @@ EXPECTED = {
 }
 _TEXT = f"text of at most {MAX_CELL:,} characters, or a number that a float holds exactly"
 EXPECTED |= dict.fromkeys(("text", "code"), _TEXT)
+EXPECTED["number"] = EXPECTED["float"] + ", or nothing"
 _FLAGS = {"True": "1", "TRUE": "1", "true": "1", "False": "0", "FALSE": "0", "false": "0"}
 _SMALL, _EXACT = 1e-8, 2**53
 
@@ -79,6 +81,9 @@ class Doubts:
         if DTYPES[kind] == "category":
             return not self.long_line or int(series.cat.categories.str.len().max()) <= MAX_CELL
         values = series.to_numpy()
+        if kind == "number":  # of which NaN is a missing cell
+            series, kind = series.dropna(), "float"
+            values = series.to_numpy()
         if kind != "float" and values.dtype in (np.int64, bool):
             return bool((values >= 0).all())
         if values.dtype != np.float64:
@@ -99,14 +104,28 @@ def small(values: np.ndarray, kind: str) -> np.ndarray:
     )
 
 
-def numbers(texts: pd.Series, kind: str, unit: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Text as numbers, MISSING where it is none or missing; and (N,) bool whether the cell may be.
+def words_and_numbers(missing: Iterable[str]) -> tuple[list[str], list[float]]:
+    """The texts that mean a missing cell, and the values of those that are numbers."""
+    numeric = [word for word in missing if re.fullmatch(times.NUMBER, word)]
+    return [word for word in missing if word not in numeric], list(map(float, numeric))
 
-    unit: of times, see `FileFormat`.
+
+def numbers(
+    texts: pd.Series, kind: str, unit: str | None, missing: Iterable[str] = MISSING_WORDS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Text as numbers, MISSING (NaN of "number") where it is none or missing; and (N,) bool whether
+    the cell may be.
+
+    unit, missing: see `FileFormat`.
     """
     texts = texts.astype(str).str.strip().replace(_FLAGS)
     if kind == "time":
         return times.numbers_of(texts, unit)
+    if kind == "number":
+        words, odd = words_and_numbers(missing)
+        empty = texts.isin(["", *words]).to_numpy()
+        values, right = numbers(texts.where(~empty, "0"), "float", unit)
+        return np.where(empty | np.isin(values, odd), np.nan, values), right
     right = texts.str.fullmatch(_PATTERNS[kind]).to_numpy(bool)
     texts = texts.where(right, "0")
     if kind != "float":

@@ -4,14 +4,16 @@ The fields of every line are counted with array operations, since readers writte
 short line silently.
 """
 
+import codecs
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from hamur.data.text.bad_rows import MAX_LINE_BYTES, SKIP_REMEDY, BadRows
+from hamur.data.text.bad_rows import MAX_LINE_BYTES, PACKED, SKIP_REMEDY, BadRows
 from hamur.data.text.blocks import (
     ENCODING_REMEDY,
     check_line_lengths,
@@ -19,6 +21,7 @@ from hamur.data.text.blocks import (
     line_blocks,
     open_text,
 )
+from hamur.data.text.cells import MISSING_WORDS
 from hamur.errors import DataFormatError, EmptySplitError, TruncatedFileError
 
 BLOCK_BYTES = 16 << 20
@@ -33,12 +36,16 @@ class FileFormat:
 
     kinds: column -> kind, for the columns to read.  "int" and "float" are required; "category" is
         a whole number that may be missing; "text" is any text, "code" any text in which 1.0 and 1
-        are the same and words like NaN are missing, "id" the same for required names; "time" is a
-        whole number of any unit, or an ISO date or time.  Whole numbers may be written as 1.0 or
+        are the same and words like NaN are missing, "id" the same for required names; "number" is a
+        "float" that may be missing; "time" is a whole number of any unit, or an ISO date or time.
+        Whole numbers may be written as 1.0 or
         1e3, and True and False are 1 and 0.
     names: all columns of a file without header; None takes them from the header.
     time_unit: "s", "ms", "us" or "ns" of the times; None: of any, ISO times become seconds.
     separators: column of "text" -> what joins the values of its lists, where it may hold lists.
+    missing: what means a missing cell of a "code", "id" or "number" besides an empty one; a word
+        that is a number means that number, however it is written.
+    multiline: a quoted cell may hold line ends; its row has the number of its first line.
     """
 
     kinds: dict[str, str]
@@ -48,6 +55,23 @@ class FileFormat:
     quoted: bool = True
     time_unit: str | None = None
     separators: dict[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = MISSING_WORDS
+    multiline: bool = False
+
+    def __post_init__(self):
+        if self.encoding in ("utf-8", "latin-1"):
+            return
+        try:
+            usable = codecs.lookup(self.encoding)._is_text_encoding
+        except LookupError:
+            usable = False
+        if not usable:
+            raise ValueError(f"`encoding` is {self.encoding!r}; use one of Python, as 'utf-16'")
+
+    @property
+    def coding(self) -> str:
+        """The encoding of the blocks, see `open_text`."""
+        return "latin-1" if self.encoding == "latin-1" else "utf-8"
 
     @property
     def mark(self) -> bytes:
@@ -55,14 +79,30 @@ class FileFormat:
         return self.separator.encode() if len(self.separator) == 1 else _UNIT
 
 
-def read_header(path: Path, separator: str = ",") -> list[str]:
-    """The column names in the first line of a text table; a byte order mark is ignored."""
-    with open_text(path) as file:
+def first_line(path: Path, encoding: str = "utf-8") -> bytes:
+    """Of a text table, without line end; a byte order mark is ignored."""
+    with open_text(path, encoding) as file:
         first = file.readline(MAX_LINE_BYTES + 1)
     if not first.strip():
         raise EmptySplitError("the file is empty", file=path, remedy="check how it was made")
     check_line_lengths(path, first, 0, MAX_LINE_BYTES)
-    first = checked_begin(path, first).rstrip(b"\r\n")
+    return checked_begin(path, first).rstrip(b"\r\n")
+
+
+def separator_of(path: Path, names: Sequence[str] | None = None, encoding: str = "utf-8") -> str:
+    """The separator by the first line alone: the one that makes as many fields as there are names
+    (of a file without header), else "::", else the most frequent outside quotes."""
+    first = re.sub(r'"[^"]*"', "", first_line(path, encoding).decode("utf-8", "replace"))
+    counts = {mark: first.count(mark) for mark in SEPARATORS}
+    fits = [mark for mark, count in counts.items() if names and count == len(names) - 1]
+    if fits or counts["::"]:
+        return fits[0] if fits else "::"
+    return max(counts, key=counts.get) if any(counts.values()) else ","
+
+
+def read_header(path: Path, separator: str = ",", encoding: str = "utf-8") -> list[str]:
+    """The column names in the first line of a text table."""
+    first = first_line(path, encoding)
     if len(separator) > 1:
         return _shown(first).split(separator)
     try:
@@ -101,13 +141,15 @@ def check_header(path: Path, header: list[str], expected: tuple[str, ...]) -> No
         )
 
 
-def whole_lines(path: Path, skip_header: bool, max_line: int) -> Iterator[tuple[bytes, int]]:
+def whole_lines(
+    path: Path, skip_header: bool, max_line: int, encoding: str = "utf-8"
+) -> Iterator[tuple[bytes, int]]:
     """Blocks of whole lines, see `line_blocks`, and the number of their first line.
 
     Raises:  DataFormatError: UTF-16 or NUL bytes; a line too long.
     """
-    packed, line = path.stat().st_size if path.suffix == ".gz" else None, 1
-    with open_text(path) as file:
+    packed, line = path.stat().st_size if path.suffix in PACKED else None, 1
+    with open_text(path, encoding) as file:
         blocks = line_blocks(file, path, BLOCK_BYTES, max_line=max_line, packed=packed)
         for block, _, lines in blocks:
             if line == 1 and skip_header:
@@ -133,7 +175,11 @@ def check_separator(path: Path, block: bytes, file_format: FileFormat, fields: i
 
 
 def well_formed(
-    block: bytes, first_line: int, file_format: FileFormat, names: Sequence[str], bad_rows: BadRows
+    block: bytes,
+    numbers: np.ndarray,
+    file_format: FileFormat,
+    names: Sequence[str],
+    bad_rows: BadRows,
 ) -> tuple[bytes, np.ndarray]:
     """The lines with the right number of fields, and their numbers.
 
@@ -143,7 +189,6 @@ def well_formed(
     if file_format.mark != file_format.separator.encode():
         block = block.replace(file_format.separator.encode(), file_format.mark)
     separators = _separators_per_line(block, file_format)
-    numbers = np.arange(first_line, first_line + len(separators))
     wrong = separators != len(names) - 1
     if not wrong.any():
         return block, numbers
@@ -205,11 +250,11 @@ def _separators_per_line(block: bytes, file_format: FileFormat) -> np.ndarray:
     starts = np.append(0, ends + 1)
     for row in odd:
         text = block[starts[row] : ends[row]].decode("latin-1")
-        separators[row] = _strict_separators(text, file_format.mark.decode())
+        separators[row] = strict_separators(text, file_format.mark.decode())
     return separators
 
 
-def _strict_separators(text: str, mark: str) -> int:
+def strict_separators(text: str, mark: str) -> int:
     """The separators of a line with unusual quotes; -1: not closed, or followed by text."""
     try:
         rows = list(csv.reader([text, ""], delimiter=mark, strict=True))
@@ -235,14 +280,14 @@ def check_encoding(path: Path, block: bytes, numbers: np.ndarray, encoding: str)
         ) from None
 
 
-def check_bytes(path: Path, block: bytes, first_line: int, file_format: FileFormat) -> None:
+def check_bytes(path: Path, block: bytes, numbers: np.ndarray, file_format: FileFormat) -> None:
     """Raises DataFormatError naming the line of a NUL byte, or of the mark of a long separator."""
     for byte, name in ((b"\0", "a NUL byte"), (_UNIT, "the control character 0x1F")):
         if byte in block and (byte != _UNIT or file_format.mark == _UNIT):
             raise DataFormatError(
                 name,
                 file=path,
-                line=first_line + block.count(b"\n", 0, block.index(byte)),
+                line=int(numbers[block.count(b"\n", 0, block.index(byte))]),
                 expected="plain text",
                 remedy=ENCODING_REMEDY,
             )

@@ -6,41 +6,48 @@ slower path look for the row, the column and the value to name.
 
 import csv
 import io
+import os
 import re
-import warnings
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from hamur.data import parquet
 from hamur.data.text import lines as text_lines
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
+from hamur.data.text.blocks import count_lines
 from hamur.data.text.cells import (
     DTYPES,
     EXPECTED,
     MAX_CELL,
-    MISSING_WORDS,
     NAMES,
     Cells,
     Column,
     Doubts,
     numbers,
     small,
+    words_and_numbers,
 )
 from hamur.data.text.lines import FileFormat
+from hamur.data.text.records import LINE_END, records
 from hamur.errors import DataFormatError, DataValueError, EmptySplitError
 
+THREADS = min(4, os.cpu_count() or 1)
 _TYPE = re.compile(r":(token|float)(_seq)?$")
 _WHOLE = re.compile(r"(-?\d+)\.0*")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """columns: name -> (N,) int64 ("int", "time"), int32 or int64 ("category"), float64 ("float")
-    or pandas Categorical (NAMES); lines (N,), their numbers in the file, in Parquet from 1."""
+    """columns: name -> (N,) int64 ("int", "time"), int32 or int64 ("category"), float64 ("float",
+    "number", where NaN is missing) or pandas Categorical (NAMES); lines (N,), their numbers in the
+    file, in Parquet from 1."""
 
     columns: dict[str, Column]
     lines: np.ndarray
@@ -56,11 +63,13 @@ class Rows:
         return Rows(columns, self.lines[good])
 
 
-def column_names(path: Path, separator: str = ",") -> list[str]:
-    """The columns of a Parquet file, or in the header of a text table, without their types."""
-    if parquet.is_parquet(path):
-        return parquet.column_names(path)
-    return [plain_name(name) for name in text_lines.read_header(path, separator)]
+def column_names(
+    source: Path | pa.Table, separator: str = ",", encoding: str = "utf-8"
+) -> list[str]:
+    """Of a table, or in the header of a text file, without their types."""
+    if isinstance(source, pa.Table) or parquet.is_parquet(source):
+        return parquet.column_names(source)
+    return [plain_name(name) for name in text_lines.read_header(source, separator, encoding)]
 
 
 def plain_name(name: str) -> str:
@@ -68,7 +77,7 @@ def plain_name(name: str) -> str:
     return _TYPE.sub("", name)
 
 
-def read_rows(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Rows:
+def read_rows(path: Path | pa.Table, file_format: FileFormat, bad_rows: BadRows) -> Rows:
     """All rows of a file, text or Parquet, whose cells have the right form; the others go to
     `bad_rows`.
 
@@ -76,53 +85,96 @@ def read_rows(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Rows:
     calls `bad_rows.raise_if_any`.
     Raises:  DataFormatError: separator, encoding; TruncatedFileError; EmptySplitError: no row.
     """
-    blocks = list(_blocks(path, file_format, bad_rows))
+    blocks = list(read_blocks(path, file_format, bad_rows))
     if not blocks:
-        raise EmptySplitError("the file has no row", file=path, remedy="check how it was made")
+        problem, remedy = "the file has no row", "check how it was made"
+        raise EmptySplitError(problem, file=bad_rows.path, remedy=remedy)
     columns = {name: concatenate([b.columns[name] for b in blocks]) for name in file_format.kinds}
-    rows = Rows(columns, np.concatenate([block.lines for block in blocks]))
-    for name, kind in file_format.kinds.items():
-        if kind in ("code", "id"):
-            rows = _plain(rows, name, kind, bad_rows)
-    bad_rows.rows_read = len(rows) + sum(bad_rows.dropped.values())
-    return rows
+    return Rows(columns, np.concatenate([block.lines for block in blocks]))
 
 
-def _blocks(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[Rows]:
-    if parquet.is_parquet(path):
-        last, names = 0, parquet.column_names(path)
-        for columns in parquet.read_blocks(path, file_format):
-            first, last = last + 1, last + len(next(iter(columns.values())).right)
-            lines = np.arange(first, last + 1)
-            yield _usable(columns, lines, file_format, names, bad_rows)
-            if bad_rows and bad_rows.policy.on_bad_rows == "error":
-                return
-        return
-    names = file_format.names or tuple(column_names(path, file_format.separator))
+def read_blocks(
+    source: Path | pa.Table, file_format: FileFormat, bad_rows: BadRows
+) -> Iterator[Rows]:
+    """The rows of `read_rows` in blocks, each in bounded memory; none of a source without rows.
+
+    source: a file, or a table in memory, see `frames.as_arrow`.
+    """
+    blocks = _tables if isinstance(source, pa.Table) or parquet.is_parquet(source) else _lines
+    strict = bad_rows.policy.on_bad_rows == "error"
+    for rows in blocks(source, file_format, bad_rows):
+        for name, kind in file_format.kinds.items():
+            if kind in ("code", "id"):
+                rows = _plain(rows, name, kind, file_format, bad_rows)
+        bad_rows.rows_read += len(rows)
+        yield rows
+        if strict and bad_rows:
+            break  # a later line cannot be the first bad one
+    bad_rows.rows_read += sum(bad_rows.dropped.values())
+
+
+def _tables(source: Path | pa.Table, file_format: FileFormat, bad_rows: BadRows) -> Iterator[Rows]:
+    last, names = 0, parquet.column_names(source)
+    for columns in parquet.read_blocks(source, file_format):
+        first, last = last + 1, last + len(next(iter(columns.values())).right)
+        yield _usable(columns, np.arange(first, last + 1), file_format, names, bad_rows)
+
+
+def _lines(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[Rows]:
+    header = path, file_format.separator, file_format.encoding
+    names = file_format.names or tuple(column_names(*header))
     for name in file_format.kinds:
         if names.count(name) > 1:
             raise DataFormatError(
                 "two columns of one name", file=path, line=1, column=name, remedy="rename one"
             )
-    checked = False
     skip_header, max_line = file_format.names is None, bad_rows.policy.max_line
-    for block, first_line in text_lines.whole_lines(path, skip_header, max_line):
-        if not checked:
+    blocks = text_lines.whole_lines(path, skip_header, max_line, file_format.encoding)
+    if file_format.multiline and file_format.quoted and len(file_format.separator) == 1:
+        blocks = records(blocks, file_format, len(names), path, max_line)
+
+    def parse(number: int, block: bytes, lines: int | np.ndarray) -> tuple[Rows, BadRows]:
+        if not number:
             text_lines.check_separator(path, block, file_format, len(names))
-            checked = True
-        yield parse_block(block, first_line, file_format, names, bad_rows)
-        if bad_rows and bad_rows.policy.on_bad_rows == "error":
-            return  # a later line cannot be the first bad one
+        part = BadRows(path, bad_rows.policy)
+        return parse_block(block, lines, file_format, names, part), part
+
+    for rows, part in _in_order(parse, blocks):
+        if part:
+            bad_rows.merge(part.report())
+        yield rows
+
+
+def _in_order(function: Callable, calls: Iterable[tuple]) -> Iterator:
+    """What the function returns for its number and these arguments, in their order, by threads:
+    parsers written in C let the interpreter go on meanwhile."""
+    waiting = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for number, arguments in enumerate(calls):
+            waiting.append(pool.submit(function, number, *arguments))
+            if len(waiting) > THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def parse_block(
-    block: bytes, first_line: int, file_format: FileFormat, names: Sequence[str], bad_rows: BadRows
+    block: bytes,
+    lines: int | np.ndarray,
+    file_format: FileFormat,
+    names: Sequence[str],
+    bad_rows: BadRows,
 ) -> Rows:
-    """The rows of a block of whole lines; those that cannot be used go to `bad_rows`."""
-    text_lines.check_bytes(bad_rows.path, block, first_line, file_format)
-    block, numbers = text_lines.well_formed(block, first_line, file_format, names, bad_rows)
-    text_lines.check_encoding(bad_rows.path, block, numbers, file_format.encoding)
-    return _parse(block, numbers, file_format, names, bad_rows)
+    """The rows of a block of whole lines; those that cannot be used go to `bad_rows`.
+
+    lines: the number of the first line, or of each.
+    """
+    if isinstance(lines, int):
+        lines = np.arange(lines, lines + count_lines(block))
+    text_lines.check_bytes(bad_rows.path, block, lines, file_format)
+    block, lines = text_lines.well_formed(block, lines, file_format, names, bad_rows)
+    text_lines.check_encoding(bad_rows.path, block, lines, file_format.coding)
+    return _parse(block, lines, file_format, names, bad_rows)
 
 
 def _parse(
@@ -140,8 +192,9 @@ def _parse(
         names=[name if name in file_format.kinds else n for n, name in enumerate(names)],
         usecols=list(file_format.kinds),
         quoting=csv.QUOTE_MINIMAL if file_format.quoted else csv.QUOTE_NONE,
-        encoding=file_format.encoding,
+        encoding=file_format.coding,
         na_filter=False,
+        low_memory=False,  # in one piece: no warning where text is among numbers
         skip_blank_lines=False,
         lineterminator="\n",
     )
@@ -150,20 +203,37 @@ def _parse(
         return Rows({name: _empty(kind) for name, kind in kinds.items()}, numbers)
     # Without a type pandas says what it has read: whole numbers, or what might have lost digits.
     dtypes = {n: DTYPES[kind] for n, kind in kinds.items() if DTYPES[kind] != "int64"}
+    words, odd = words_and_numbers(file_format.missing)
+    missing = {name: ["", *words] for name, kind in kinds.items() if kind == "number"}
+    typed = reader | dict(na_filter=bool(missing), keep_default_na=False, na_values=missing)
     try:
-        with warnings.catch_warnings():  # of text among numbers
-            warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-            frame = pd.read_csv(io.BytesIO(block), dtype=dtypes, **reader)
+        frame = pd.read_csv(io.BytesIO(block), dtype=dtypes, **typed)
     except (ValueError, OverflowError):
         frame = None
     doubts = Doubts(block, file_format.mark)
     if frame is not None and all(doubts.sound(frame[n], kind) for n, kind in kinds.items()):
-        return Rows({name: _values(frame[name], kind) for name, kind in kinds.items()}, numbers)
+        columns = {name: _values(frame[name], kind) for name, kind in kinds.items()}
+        for name in missing if odd else ():
+            columns[name] = np.where(np.isin(columns[name], odd), np.nan, columns[name])
+        return Rows(_with_line_ends(columns, block, file_format), numbers)
     frame = pd.read_csv(io.BytesIO(block), dtype=str, **reader)
-    columns = {
-        name: _parse_cells(frame[name], kind, file_format.time_unit) for name, kind in kinds.items()
+    columns = {name: _parse_cells(frame[name], kind, file_format) for name, kind in kinds.items()}
+    rows = _usable(columns, numbers, file_format, names, bad_rows)
+    return Rows(_with_line_ends(rows.columns, block, file_format), rows.lines)
+
+
+def _with_line_ends(
+    columns: dict[str, Column], block: bytes, file_format: FileFormat
+) -> dict[str, Column]:
+    """With the line ends in cells that `records` has put other characters for."""
+    if not file_format.multiline or LINE_END not in block:
+        return columns
+    texts = {name for name, column in columns.items() if isinstance(column, pd.Categorical)}
+    end = LINE_END.decode()
+    return columns | {
+        name: columns[name].rename_categories(lambda text: text.replace(end, "\n"))
+        for name in texts
     }
-    return _usable(columns, numbers, file_format, names, bad_rows)
 
 
 def _empty(kind: str) -> Column:
@@ -176,13 +246,13 @@ def _values(series: pd.Series, kind: str) -> Column:
     return small(series.to_numpy(DTYPES[kind]), kind)
 
 
-def _parse_cells(texts: pd.Series, kind: str, unit: str | None) -> Cells:
+def _parse_cells(texts: pd.Series, kind: str, file_format: FileFormat) -> Cells:
     """A column of a block with a bad or a missing cell."""
     if kind in NAMES:
         texts = texts.fillna("")
         values, right = pd.Categorical(texts), (texts.str.len() <= MAX_CELL).to_numpy(bool)
     else:
-        values, right = numbers(texts, kind, unit)
+        values, right = numbers(texts, kind, file_format.time_unit, file_format.missing)
     return Cells(small(values, kind), right, lambda row: texts.iloc[row])
 
 
@@ -221,18 +291,19 @@ def _bad_value(
     )
 
 
-def _plain(rows: Rows, name: str, kind: str, bad_rows: BadRows) -> Rows:
+def _plain(rows: Rows, name: str, kind: str, file_format: FileFormat, bad_rows: BadRows) -> Rows:
     """The rows with plain names in this column: those that print a whole number as 1.0 are the
     number, blanks and words like NaN are missing.  A missing id is a bad row."""
     column = rows.columns[name]
     names = pd.Series(column.categories, dtype=object).astype(str)
-    missing = (names.isin(MISSING_WORDS) | names.str.isspace()).to_numpy(bool)
-    odd = names.str.fullmatch(_WHOLE.pattern).to_numpy(bool) | missing
+    whole = names.str.fullmatch(_WHOLE.pattern).to_numpy(bool)
+    plain = names.to_numpy(object).copy()
+    plain[whole] = list(map(_plain_text, plain[whole]))
+    words = ["", *map(_plain_text, file_format.missing)]
+    missing = pd.Series(plain).isin(words).to_numpy(bool) | names.str.isspace().to_numpy(bool)
+    plain[missing], odd = "", whole | missing
     if not odd.any():
         return rows
-    plain = names.to_numpy(object)
-    plain[missing] = ""
-    plain[odd & ~missing] = [_WHOLE.fullmatch(text)[1] for text in names[odd & ~missing]]
     place, distinct = pd.factorize(plain)
     plain = pd.Categorical.from_codes(place[column.codes], distinct)
     rows = Rows(rows.columns | {name: plain}, rows.lines)
@@ -246,8 +317,15 @@ def _plain(rows: Rows, name: str, kind: str, bad_rows: BadRows) -> Rows:
     return rows.keep(bad_rows.add_where(empty, rows.lines, f"bad value in {name}", error))
 
 
+def _plain_text(text: str) -> str:
+    """1.0 as 1."""
+    number = _WHOLE.fullmatch(text)
+    return number[1] if number else text
+
+
 def concatenate(parts: list[Column]) -> Column:
     """One column from the same column of several blocks or files."""
+    parts = [part for part in parts if len(part)] or parts[:1]  # the type of an empty one varies
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], pd.Categorical):

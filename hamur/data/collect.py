@@ -1,0 +1,101 @@
+"""Columns collected block by block: text as codes of one dictionary, in memory or in files.
+
+In a folder every column is a raw file that is appended to, and memory-mapped at the end, so that
+memory grows with the different values only, not with the rows.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hamur.data.arrays import blocks, release
+from hamur.data.encode import MISSING, Codes
+from hamur.data.text.cells import Column
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+_BLOCK_ROWS = 1 << 20
+
+
+def value_order(texts: np.ndarray) -> np.ndarray:
+    """Positions (n,) of texts in the order of a vocabulary: whole numbers below 2^63 first, by
+    their value, then text by code point."""
+    whole = [bool(_NUMBER.fullmatch(text)) and int(text) < 2**63 for text in texts]
+    numeric, other = np.flatnonzero(whole), np.flatnonzero(~np.array(whole, bool))
+    numbers = np.array([int(texts[at]) for at in numeric], np.int64)
+    rest = np.array([texts[at] for at in other], object)
+    return np.concatenate((numeric[np.argsort(numbers)], other[np.argsort(rest)])).astype(int)
+
+
+class Collector:
+    """The columns of any number of blocks, as one.
+
+    folder: where they are written, an existing one that is empty; None: they stay in memory.
+    """
+
+    def __init__(self, folder: Path | None = None):
+        self.rows = 0
+        self._folder = folder
+        self._codes: dict[str, dict[str, int]] = {}  # column -> text -> code, "" left out
+        self._parts: dict[str, list[np.ndarray]] = {}
+        self._files = {}
+
+    def add(self, columns: Mapping[str, Column], lines: np.ndarray | None = None) -> None:
+        """One block of N rows; all blocks have the same columns.
+
+        columns: name -> (N,) numbers, or Categorical, of which "" is missing; lines (N,): kept as
+        the column "" if given.
+        """
+        if lines is not None:
+            columns = {**columns, "": lines}
+        for name, column in columns.items():
+            values = self._coded(name, column) if isinstance(column, pd.Categorical) else column
+            if self._folder is None:
+                self._parts.setdefault(name, []).append(values)
+                continue
+            if name not in self._files:
+                wide = {"i": np.int64, "u": np.int64, "b": np.int64, "f": np.float64}
+                held = np.int32 if name in self._codes else wide[values.dtype.kind]
+                path = self._folder / f"{len(self._files)}.raw"
+                self._files[name] = path.open("wb", buffering=0), held
+            file, held = self._files[name]
+            file.write(np.ascontiguousarray(values, held).data)
+        self.rows += len(next(iter(columns.values())))
+
+    def _coded(self, name: str, column: pd.Categorical) -> np.ndarray:
+        """(N,) int32 codes of the column's dictionary."""
+        known = self._codes.setdefault(name, {})
+        place = [known.setdefault(t, len(known)) if t else MISSING for t in column.categories]
+        return np.array([*place, MISSING], np.int32)[column.codes]
+
+    def finish(self) -> dict[str, Codes | np.ndarray]:
+        """name -> Codes, their values in `value_order`, or (N,) numbers; memory-mapped where they
+        are in a folder."""
+        columns = {}
+        for name in self._parts | self._files:
+            column = self._column(name)
+            if name in self._codes:
+                column = self._ordered(column, self._codes.pop(name))
+            columns[name] = column
+        return columns
+
+    def _column(self, name: str) -> np.ndarray:
+        if self._folder is None:
+            parts = self._parts[name]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        file, held = self._files[name]
+        file.close()
+        return np.memmap(file.name, held, "r+", shape=(self.rows,))
+
+    @staticmethod
+    def _ordered(codes: np.ndarray, known: dict[str, int]) -> Codes:
+        texts = np.array(list(known), object)
+        order = value_order(texts)
+        rank = np.full(len(texts) + 1, MISSING, np.int32)
+        rank[order] = np.arange(len(texts))
+        for rows in blocks(len(codes), _BLOCK_ROWS):
+            codes[rows] = rank[codes[rows]]
+        release(codes)
+        return Codes(codes, np.array(texts[order], dtype=str) if len(texts) else np.empty(0, "<U1"))
