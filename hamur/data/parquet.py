@@ -149,7 +149,9 @@ def _held(path: Path | pa.Table, schema: pa.Schema, name: str, kind: str, lists:
 def _batches(source: Path | pa.Table, names: list[str]) -> Iterator[pa.RecordBatch]:
     """Blocks of valid rows."""
     if isinstance(source, pa.Table):
-        yield from source.select(names).to_batches(_BLOCK_ROWS)
+        table = source.select(names)
+        empty = [pa.RecordBatch.from_pylist([], table.schema)]
+        yield from table.combine_chunks().to_batches(_BLOCK_ROWS) if len(table) else empty
         return
     rows, read = None, 0
     with _named_errors(source):

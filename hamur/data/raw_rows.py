@@ -12,12 +12,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hamur.data import parquet
-from hamur.data.text import reader
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.cells import LARGEST, MAX_CELL, MISSING, MISSING_WORDS, NAMES
 from hamur.data.text.lines import FileFormat
-from hamur.data.text.reader import Rows
+from hamur.data.text.reader import Rows, read_rows
 from hamur.errors import DataFormatError, DataValueError
 
 PLACE = Path("rows")  # what errors say instead of a file's name
@@ -57,16 +55,7 @@ def read(source, file_format: FileFormat) -> Rows:
         if all(column is not None for column in columns.values()):
             return Rows(columns, np.arange(1, len(source) + 1))
     table, bad_rows = arrow_table(source, file_format), BadRows(PLACE, Policy())
-    cells = {
-        name: parquet._column(table[name].combine_chunks(), kind, name, file_format)
-        for name, kind in file_format.kinds.items()
-    }
-    rows = reader._usable(
-        cells, np.arange(1, len(table) + 1), file_format, table.column_names, bad_rows
-    )
-    for name, kind in file_format.kinds.items():
-        if kind in ("code", "id"):
-            rows = reader._plain(rows, name, kind, bad_rows)
+    rows = read_rows(table, file_format, bad_rows)
     bad_rows.raise_if_any()
     return rows
 
