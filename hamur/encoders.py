@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from hamur.data import raw_rows
 from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.columns import Columns, Domain, MultiColumn, split_cells
-from hamur.data.encode import MISSING, UNKNOWN, Codes, Scaler, Vocabulary
+from hamur.data.encode import COMPANION, MISSING, UNKNOWN, Codes, Scaler, Vocabulary
 from hamur.data.multi_valued import MultiValued, RawMultiValued, weighed
 from hamur.data.schema import MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.table import Table
@@ -30,7 +30,6 @@ from hamur.files import read_json, replacing, write_json
 
 FOLDER, COLUMNS, SCALERS, DOMAINS = "encoders", "columns.json", "scalers.json", "domains.json"
 TRAIN_ANEW = "train again into the folder with --overwrite"
-COMPANION = "_missing"  # ends the name of a 0/1 column beside a dense one with missing cells
 FEW = 64  # values that are looked up one by one: many need 60 us before the first
 # Of a feature, a missing cell is an unknown one.
 _MAY_LACK = {"int": "category", "id": "code"}
@@ -120,7 +119,7 @@ class Encoders:
             if name in kinds and name != domain
         }
         separators = {spec.column: spec.separator for spec in columns.multi}
-        return FileFormat(kinds, separators=separators)
+        return FileFormat(kinds, separators=separators, missing=columns.missing)
 
     def rows(self, source, allow_missing: bool = False) -> Rows:
         """A DataFrame, dictionaries, or an Arrow table as rows of the reader.

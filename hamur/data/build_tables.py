@@ -48,7 +48,11 @@ class RawColumns:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How values become ids; see `encode.fit_vocabulary` and `encode.fit_scaler`."""
+    """How values become ids; see `encode.fit_vocabulary` and `encode.fit_scaler`.
+
+    transforms: of dense columns, where they are not minmax; leakage_limit, refuse_equal: see
+    `leakage.check_features`.
+    """
 
     fit_on: str = "train"
     order: str = "value"
@@ -56,6 +60,9 @@ class Encoding:
     identity: bool = False
     keep_unit: bool = False
     allow_leakage: tuple[str, ...] = ()
+    transforms: dict[str, str] = field(default_factory=dict)
+    leakage_limit: float = leakage.LIMIT
+    refuse_equal: bool = False
 
 
 def build(
@@ -91,7 +98,7 @@ def build(
     }
     schema = Schema(
         name=name,
-        fields=_fields(raw, fit.vocabularies),
+        fields=_fields(raw, fit),
         labels=tuple(raw.labels),
         domain_names=raw.domain_names,
         domain_field=DOMAIN_FIELD if raw.domain_field else None,
@@ -99,7 +106,8 @@ def build(
         split=split,
     )
     leakage.check_splits(tables)
-    leakage.check_features(tables.train, schema, encoding.allow_leakage)
+    limits = encoding.leakage_limit, encoding.refuse_equal
+    leakage.check_features(tables.train, schema, encoding.allow_leakage, *limits)
     arrays = {f"vocab/{name}": vocab.values for name, vocab in fit.vocabularies.items()}
     return tables, with_encoders(schema, columns, arrays, fit.scalers)
 
@@ -119,6 +127,11 @@ class _Fit:
     scalers: dict[str, Scaler]
     multi_valued: dict[str, MultiValued]
 
+    @property
+    def lacking(self) -> list[str]:
+        """The dense columns beside which another one says where a number is missing."""
+        return [name for name, scaler in self.scalers.items() if scaler.has_missing]
+
 
 def _fit(raw: RawColumns, train: np.ndarray, encoding: Encoding) -> _Fit:
     vocabularies, multi_valued = {}, {}
@@ -129,7 +142,13 @@ def _fit(raw: RawColumns, train: np.ndarray, encoding: Encoding) -> _Fit:
         vocabularies[name] = _vocabulary(column.codes, entries, encoding)
         multi_valued[name] = column.encode(vocabularies[name], encoding.fit_on == "train")
     scalers = {
-        name: encode.fit_scaler(column, train, encoding.fit_on, encoding.keep_unit)
+        name: encode.fit_scaler(
+            column,
+            train,
+            encoding.fit_on,
+            encoding.keep_unit,
+            encoding.transforms.get(name, encode.TRANSFORMS[0]),
+        )
         for name, column in raw.dense.items()
     }
     return _Fit(vocabularies, scalers, multi_valued)
@@ -147,9 +166,11 @@ def _table(raw: RawColumns, rows: np.ndarray, fit: _Fit) -> Table:
         sparse[:, f] = fit.vocabularies[name].encode(column.take(rows))
     if raw.domain_field:
         sparse[:, -1] = raw.domain[rows]
-    dense = np.empty((len(rows), len(raw.dense)), np.float32)
+    dense = np.empty((len(rows), len(raw.dense) + len(fit.lacking)), np.float32)
     for c, (name, column) in enumerate(raw.dense.items()):
         dense[:, c] = fit.scalers[name].scale(column[rows])
+    for c, name in enumerate(fit.lacking, start=len(raw.dense)):
+        dense[:, c] = np.isnan(raw.dense[name][rows])
     return Table(
         sparse=sparse,
         dense=dense,
@@ -162,7 +183,8 @@ def _table(raw: RawColumns, rows: np.ndarray, fit: _Fit) -> Table:
     )
 
 
-def _fields(raw: RawColumns, vocabularies: dict[str, Vocabulary]) -> tuple[FieldSpec, ...]:
+def _fields(raw: RawColumns, fit: _Fit) -> tuple[FieldSpec, ...]:
+    vocabularies = fit.vocabularies
     sparse = [FieldSpec(name, SPARSE, vocabularies[name].size) for name in raw.sparse]
     if raw.domain_field:
         sparse.append(FieldSpec(DOMAIN_FIELD, SPARSE, len(raw.domain_names)))
@@ -170,7 +192,8 @@ def _fields(raw: RawColumns, vocabularies: dict[str, Vocabulary]) -> tuple[Field
         FieldSpec(name, MULTI, vocabularies[name].size, column.max_len)
         for name, column in raw.multi.items()
     ]
-    return (*sparse, *multi, *(FieldSpec(name, DENSE) for name in raw.dense))
+    dense = (*raw.dense, *(name + encode.COMPANION for name in fit.lacking))
+    return (*sparse, *multi, *(FieldSpec(name, DENSE) for name in dense))
 
 
 def _unknown(tables: Splits, raw: RawColumns) -> dict[str, list[int]]:

@@ -234,7 +234,7 @@ def read_file(
         name = join.bad_rows.path.name
         about = join.key, name, bad_rows, f"no partner in {name}"
         rows = checks.without_partner(rows, alone, *about)
-    rows = _known_domain(rows, columns.domain, bad_rows)
+    rows = known_domain(rows, columns.domain, bad_rows)
     if columns.implies:
         rows = checks.implied(rows, *columns.implies, columns.drop_implied, bad_rows)
     bad_rows.raise_if_any()
@@ -251,13 +251,13 @@ def read_file(
 def _read_joined(join: Join, columns: Columns) -> Rows:
     rows = read_rows(join.bad_rows.path, join.file_format, join.bad_rows)
     rows = rows if join.derive is None else join.derive(rows, join.bad_rows)
-    rows = _known_domain(rows, columns.domain, join.bad_rows)
+    rows = known_domain(rows, columns.domain, join.bad_rows)
     rows = checks.unique(rows, (join.key,), join.bad_rows)
     join.bad_rows.raise_if_any()
     return rows
 
 
-def _known_domain(rows: Rows, domain: Domain | None, bad_rows: BadRows) -> Rows:
+def known_domain(rows: Rows, domain: Domain | None, bad_rows: BadRows) -> Rows:
     """The rows of known domains, where the file has the column that says it."""
     if domain is None or domain.column not in rows.columns:
         return rows

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from hamur.data.encode import MISSING, natural_order
+from hamur.data.collect import value_order
+from hamur.data.encode import MISSING, Codes
 from hamur.data.text.bad_rows import SKIP_REMEDY
 
 OTHER, NO_VALUE = "other", "(no value)"  # names of domains
@@ -44,16 +45,18 @@ class Domain:
     def values(self) -> list:
         return [value for group in self.groups.values() for value in group]
 
-    def ids(self, column: np.ndarray | pd.Categorical) -> np.ndarray:
+    def ids(self, column: np.ndarray | pd.Categorical | Codes) -> np.ndarray:
         """(N,) int64 domain of each row, MISSING for a value of no domain."""
         number = {value: d for d, group in enumerate(self.groups.values()) for value in group}
         codes, values = self._values(column)
         return np.array([number.get(value, MISSING) for value in values], int)[codes]
 
-    def _values(self, column: np.ndarray | pd.Categorical) -> tuple[np.ndarray, list]:
+    def _values(self, column: np.ndarray | pd.Categorical | Codes) -> tuple[np.ndarray, list]:
         """(N,) positions among values that may repeat: cells, their first parts, or bins."""
         if isinstance(column, pd.Categorical):
             codes, values = np.asarray(column.codes), column.categories.tolist()
+        elif isinstance(column, Codes):
+            codes, values = column.codes, [*column.values.tolist(), ""]  # at -1
         else:
             codes, values = pd.factorize(column, use_na_sentinel=False)
             values = values.tolist()
@@ -66,7 +69,7 @@ class Domain:
         return codes, values
 
     def fit(
-        self, column: np.ndarray | pd.Categorical, train: np.ndarray, min_rows: int
+        self, column: np.ndarray | pd.Categorical | Codes, train: np.ndarray, min_rows: int
     ) -> tuple["Domain", np.ndarray, dict[str, int]]:
         """The domain with its groups; (N,) int64 domain of each row; and the training rows of the
         groups that were joined to `other`, which are those of fewer than min_rows.
@@ -75,6 +78,8 @@ class Domain:
         """
         domain = self if self.groups is not None else self._by_frequency(column, train)
         ids = domain.ids(column)
+        if domain.other is not None:  # fitted before, on other rows
+            ids = np.where(ids == MISSING, list(domain.groups).index(domain.other), ids)
         names, rows = list(domain.groups), np.bincount(ids[train], minlength=len(domain.groups))
         small = {name: int(n) for name, n in zip(names, rows) if n < min_rows}
         if not small:
@@ -88,7 +93,9 @@ class Domain:
         new = np.array([place.get(name, place[OTHER]) for name in names])
         return replace(domain, groups=groups, other=OTHER), new[ids], small
 
-    def _by_frequency(self, column: np.ndarray | pd.Categorical, train: np.ndarray) -> "Domain":
+    def _by_frequency(
+        self, column: np.ndarray | pd.Categorical | Codes, train: np.ndarray
+    ) -> "Domain":
         codes, values = self._values(column)
         place, distinct = pd.factorize(np.array(values, object))
         rows = np.bincount(place[codes[train]], minlength=len(distinct))
@@ -97,7 +104,7 @@ class Domain:
             order = [number for number in (*range(len(self.bins) + 1), MISSING) if number in values]
             return replace(self, groups={names[number]: (number,) for number in order})
         present = np.unique(place[codes])
-        order = natural_order(distinct[present])
+        order = value_order(distinct[present])
         order = present[order][np.argsort(-rows[present][order], kind="stable")]
         return replace(self, groups={v or NO_VALUE: (v,) for v in distinct[order].tolist()})
 

@@ -4,7 +4,7 @@ Every categorical column is first replaced by codes, positions among its distinc
 vocabulary is then an array from code to id, and encoding N rows is one look-up.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ UNKNOWN = 0
 _ARRAY_BYTES = 1 << 30
 FIT_ON = ("train", "all")
 TRANSFORMS = ("minmax", "standard", "log1p", "none")
-_WHOLE = r"0|-?[1-9][0-9]*"
+COMPANION = "_missing"  # ends the name of a 0/1 column beside a dense one with missing cells
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Codes:
 
     def take(self, index: np.ndarray) -> "Codes":
         return Codes(self.codes[index], self.values)
+
+    def categorical(self) -> pd.Categorical:
+        """The same cells, "" for a missing one."""
+        codes = np.where(self.codes < 0, len(self.values), self.codes)
+        return pd.Categorical.from_codes(codes, [*self.values.tolist(), ""])
 
 
 def factorise(column: np.ndarray | pd.Categorical, missing: int = MISSING) -> Codes:
@@ -85,9 +90,8 @@ def fit_vocabulary(
 ) -> Vocabulary:
     """Ids 1..n for the values that occur in at least `min_count` training rows; 0 = unknown.
 
-    train: positions of the training rows.  order: "value" (ascending), "natural" (see
-    `natural_order`) or "first" (appearance in the training rows, as the public Ali-CCP files are
-    coded).
+    train: positions of the training rows.  order: "value" (ascending) or "first" (appearance in
+    the training rows, as the public Ali-CCP files are coded).
     fit_on="all" counts every row, orders by value and starts at id 0 without an 'unknown', as the
     public code does; it shows test values to the vocabulary and exists for comparison only.
     """
@@ -106,8 +110,6 @@ def fit_vocabulary(
         first_row = np.full(num_values, len(present))
         first_row[present[::-1]] = np.arange(len(present))[::-1]  # the earliest write stays
         frequent = frequent[np.argsort(first_row[frequent])]
-    elif order == "natural":
-        frequent = frequent[natural_order(column.values[frequent])]
     ids = np.full(num_values + 1, UNKNOWN, np.int32)
     ids[frequent] = np.arange(first_id, first_id + len(frequent))
     return Vocabulary(ids, column.values[frequent], max(1, first_id + len(frequent)))
@@ -132,16 +134,6 @@ def identity_vocabulary(column: Codes, train: np.ndarray) -> Vocabulary:
     return Vocabulary(ids, np.arange(1, largest + 1), largest + 1)
 
 
-def natural_order(texts: np.ndarray) -> np.ndarray:
-    """Positions that sort texts: numerically where all of them are whole numbers, otherwise by code
-    point."""
-    texts = pd.Series(texts, dtype=object).astype(str)
-    if not texts.str.fullmatch(_WHOLE).all():
-        return np.argsort(texts.to_numpy(object), kind="stable")
-    numbers = texts.map(int)  # of any size
-    return np.argsort(numbers.to_numpy(), kind="stable")
-
-
 @dataclass(frozen=True)
 class Scaler:
     """low, high: minimum and maximum of a column in the rows it was fitted on.
@@ -157,7 +149,7 @@ class Scaler:
     transform: str = TRANSFORMS[0]
     mean: float = 0.0
     deviation: float = 1.0
-    fill: float = 0.0
+    fill: float = field(default=0.0, compare=False)
     has_missing: bool = False
 
     def scale(self, column: np.ndarray) -> np.ndarray:
@@ -218,8 +210,9 @@ def fit_scaler(
             expected="numbers >= 0",
             remedy="give the column the transform 'minmax' or 'standard'",
         )
-    if transform == "minmax" and not has_missing:
-        return Scaler(low, high)
-    scaler = Scaler(low, high, transform, float(rows.mean()), float(rows.std()) or 1.0)
+    scaler = Scaler(low, high, transform)
+    if transform == "standard":
+        mean, deviation = (float(f(rows, dtype=np.float64)) for f in (np.mean, np.std))
+        scaler = replace(scaler, mean=mean, deviation=deviation or 1.0)
     fill = float(scaler.scale(rows).mean(dtype=np.float64))
     return replace(scaler, fill=fill, has_missing=has_missing)

@@ -126,13 +126,24 @@ def load_tables(source: TableSource, cache_dir: str | Path | None) -> cache.Load
     """
     digest, options = source.digest(), source.key()
     folder = cache.folder_for(source.name, source.root, options, cache_dir)
-    fingerprint = {"source": digest, "options": options}
+    made_from = {"source": digest, "options": options}
+    return through_cache(folder, made_from, cache_dir, lambda: read_tables(source, digest))
+
+
+def through_cache(
+    folder: Path,
+    fingerprint: dict,
+    cache_dir: str | Path | None,
+    read: Callable[[], tuple[Splits, Schema, list[BadRows]]],
+) -> cache.Loaded:
+    """The tables of a cache, which is written where it is not there, damaged, or of something else
+    than the fingerprint says.  cache_dir, OSError: see `load_tables`."""
     if folder.exists():
         try:
             return cache.open_cache(folder, fingerprint)
         except CacheError as error:
             _log.warning("building the cache again: %s", error)
-    splits, schema, bad_rows = read_tables(source, digest)
+    splits, schema, bad_rows = read()
     try:
         cache.write_cache(folder, splits, schema, fingerprint, bad_rows)
     except OSError as error:

@@ -47,11 +47,15 @@ def unique(rows: Rows, keys: tuple[str, ...], bad_rows: BadRows) -> Rows:
     for code in codes[1:]:
         joined = joined * (code.max(initial=0) + 1) + code
 
-    def value(row: int) -> int | tuple[int, ...]:
-        key = tuple(int(column[row]) for column in columns)
+    def value(row: int) -> int | str | tuple:
+        key = tuple(_plain(column[row]) for column in columns)
         return key if len(key) > 1 else key[0]
 
     return first_of_each(rows, joined, name, bad_rows, value)
+
+
+def _plain(cell) -> int | str:
+    return cell if isinstance(cell, str) else int(cell)
 
 
 def first_of_each(

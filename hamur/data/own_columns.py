@@ -1,0 +1,164 @@
+"""The description of a user's own table: from what was said, and what follows from it."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hamur.data.columns import FLAGS, Columns, JoinRule
+from hamur.data.domains import Domain
+from hamur.data.encode import TRANSFORMS
+from hamur.data.label_rules import label_name, parse_label
+from hamur.data.splits import SPLITS, Split
+from hamur.data.text.cells import NAMES
+from hamur.errors import DataFileNotFoundError, DataFormatError
+from hamur.files import read_json
+
+RULES = ("random", "time", "last", "column", "files")
+FIRST = ":first"
+_SPARSE_KINDS = (*NAMES, "int", "category")
+_DENSE_KINDS = ("number", "float", "int")
+
+
+def read_description(path: Path) -> Columns:
+    """Of a columns.json.  Raises:  DataFormatError: it is none."""
+    if not path.is_file():
+        raise DataFileNotFoundError(
+            "no such file", file=path, remedy="pass a columns.json, or the name of a description"
+        )
+    values = read_json(path, {})
+    try:
+        return Columns.from_json(values)
+    except (TypeError, ValueError) as error:
+        problem, remedy = " ".join(str(error).split()), "correct the file"
+        raise DataFormatError(problem, file=path, remedy=remedy) from None
+
+
+def changed(
+    columns: Columns,
+    label: str | Sequence[str] | Mapping[str, str] | None,
+    domain: str | Domain | None,
+    join: Sequence[str | Path | JoinRule],
+    split: str | Split | None,
+    split_seed: int,
+) -> Columns:
+    """The description with these in the place of its own ones, see `load_table`, and a split."""
+    if label is not None:
+        rules = [label] if isinstance(label, str) else label
+        named = rules if isinstance(rules, Mapping) else {label_name(rule): rule for rule in rules}
+        columns = replace(columns, labels=dict(named))
+    if domain is not None:
+        columns = replace(columns, domain=Domain(domain) if isinstance(domain, str) else domain)
+    if (of := columns.domain) is not None and of.column.endswith(FIRST):
+        column = of.column.removesuffix(FIRST)
+        mark = next((m.separator for m in columns.multi if m.column == column), "|")
+        columns = replace(columns, domain=replace(of, column=column, first=mark))
+    if join:
+        rules = (j if isinstance(j, JoinRule) else JoinRule(str(j)) for j in join)
+        columns = replace(columns, join=tuple(rules))
+    split = columns.split if split is None else split
+    if split is None:
+        split = "time" if columns.time is not None else "random"
+    if isinstance(split, str):
+        rule, _, column = split.partition(":")
+        split = Split(rule, column=column or None)
+    if split.rule == "random" and split.seed is None:
+        split = replace(split, seed=split_seed)
+    return replace(columns, split=split)
+
+
+def label_columns(columns: Columns) -> set[str]:
+    return {parse_label(rule)[0] for rule in columns.labels.values()}
+
+
+def named(columns: Columns) -> set[str]:
+    """The columns that the description names."""
+    single = (columns.group, columns.time, columns.split and columns.split.column)
+    domain = () if columns.domain is None else (columns.domain.column,)
+    roles = (*columns.sparse, *columns.dense, *(m.column for m in columns.multi), *single, *domain)
+    return ({*columns.kinds, *columns.ignore, *roles} | label_columns(columns)) - {None}
+
+
+def completed(columns: Columns, present: Collection[str]) -> Columns:
+    """The description with the kind of every column that it uses.
+
+    present: the columns of all tables.
+    Raises:  ValueError: roles that exclude each other; DataFormatError: no such column.
+    """
+    labels, split = label_columns(columns), columns.split
+    sparse = {*columns.sparse, *(m.column for m in columns.multi if m.first_only)}
+    multi = {m.column for m in columns.multi if not m.first_only}
+    _check(columns, labels, sparse | multi)
+    kinds = {}
+
+    def read(names: Iterable[str | None], kind: str, fitting: Collection[str] = ()) -> None:
+        """Gives the kind to those that have none yet; the description may say another one."""
+        for name in names:
+            if name is not None and name not in kinds:
+                said = columns.kinds.get(name)
+                kinds[name] = said if said in fitting else kind
+
+    rules = map(parse_label, columns.labels.values())
+    for column, comparison, value in sorted(rules, key=lambda rule: rule[1] is None):
+        text = isinstance(value, str)
+        read([column], "code" if text else "float" if comparison else "int", NAMES if text else ())
+    read([columns.time], "time", ("time", "int"))
+    read([columns.group], "id", _SPARSE_KINDS)
+    read((*columns.sparse, *(m.column for m in columns.multi)), "code", _SPARSE_KINDS)
+    read(columns.dense, "number", _DENSE_KINDS)
+    if (domain := columns.domain) is not None:
+        if domain.bins:
+            read([domain.column], "number", (*_DENSE_KINDS, *NAMES))
+        read([domain.column], "code", (*_SPARSE_KINDS, *_DENSE_KINDS))
+        if domain.groups is not None and kinds[domain.column] in NAMES and not domain.bins:
+            groups = {n: tuple(map(_text, values)) for n, values in domain.groups.items()}
+            columns = replace(columns, domain=replace(domain, groups=groups))
+    if split.rule == "column":
+        read([split.column], "code")
+    if missing := [name for name in kinds if name not in present]:
+        raise DataFormatError(
+            f"no column {', '.join(map(repr, missing))} in the table",
+            column=missing[0],
+            expected="one of " + ", ".join(present),
+            remedy="correct the name, or the header of the file",
+        )
+    return replace(columns, kinds=kinds)
+
+
+def _check(columns: Columns, labels: set[str], categories: set[str]) -> None:
+    """Raises ValueError where the description contradicts itself."""
+    features = categories | set(columns.dense)
+    wrong = dict.fromkeys(labels, "a label") | {columns.time: "the time"}
+    for name, role in wrong.items():
+        if name in features:
+            raise ValueError(f"column {name!r} is {role} and cannot be a feature")
+    if not columns.labels:
+        raise ValueError("no label is named: use `label`, a column of 0 and 1 or 'column > number'")
+    if both := categories & set(columns.dense):
+        raise ValueError(f"column {min(both)!r} is both sparse and dense; name it once")
+    for name, transform in columns.transforms.items():
+        if name not in columns.dense or transform not in TRANSFORMS:
+            raise ValueError(
+                f"the transform of {name!r} is {transform!r}; use one of {TRANSFORMS}, of a dense "
+                "column"
+            )
+    rule = columns.split.rule
+    needs = {"time": columns.time, "last": columns.group, "column": columns.split.column}
+    if rule not in RULES:
+        raise ValueError(f"`split` is {rule!r}; use one of {RULES}")
+    if needs.get(rule, rule) is None:
+        role = {"time": "`time`", "last": "`group`", "column": "its column, 'column:NAME',"}[rule]
+        raise ValueError(f"`split={rule!r}` needs {role} to be named")
+
+
+def _text(value) -> str:
+    """As a cell of a "code" column has it."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value)
+
+
+def allowed(columns: Columns) -> dict[str, Sequence]:
+    """column -> the values that it may have."""
+    flags = {c: FLAGS for c, comparison, _ in map(parse_label, columns.labels.values())
+             if comparison is None}  # fmt: skip
+    words = {columns.split.column: SPLITS} if columns.split.rule == "column" else {}
+    return columns.values | flags | words
