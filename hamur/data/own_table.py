@@ -449,9 +449,9 @@ def _blocks(
         of = columns.domain
         if of is not None and of.groups is not None and of.other is None:
             rows = known_domain(rows, columns.domain, bad_rows)
-        yield rows
         if bad_rows.policy.on_bad_rows == "error":
             bad_rows.raise_if_any()
+        yield rows
     bad_rows.raise_if_any()
 
 
@@ -465,7 +465,8 @@ def _cells(rows: Rows, columns: Columns) -> dict[str, np.ndarray | pd.Categorica
             cells[name] = cells[name].astype(np.float32)
     if columns.split.rule == "column":
         words = rows.columns[columns.split.column]
-        parts = np.array([split_rules.SPLITS.index(word) for word in words.categories], np.int8)
+        number = {word: n for n, word in enumerate(split_rules.SPLITS)}
+        parts = np.array([number.get(word, MISSING) for word in words.categories], np.int8)
         cells[_PART] = parts[words.codes]
     return cells
 

@@ -101,16 +101,18 @@ def read_blocks(
     source: a file, or a table in memory, see `frames.as_arrow`.
     """
     blocks = _tables if isinstance(source, pa.Table) or parquet.is_parquet(source) else _lines
-    strict = bad_rows.policy.on_bad_rows == "error"
+    strict, of_caller = bad_rows.policy.on_bad_rows == "error", 0  # of rows counted already
     for rows in blocks(source, file_format, bad_rows):
         for name, kind in file_format.kinds.items():
             if kind in ("code", "id"):
                 rows = _plain(rows, name, kind, file_format, bad_rows)
         bad_rows.rows_read += len(rows)
+        before = bad_rows.dropped.total()
         yield rows
+        of_caller += bad_rows.dropped.total() - before
         if strict and bad_rows:
             break  # a later line cannot be the first bad one
-    bad_rows.rows_read += sum(bad_rows.dropped.values())
+    bad_rows.rows_read += bad_rows.dropped.total() - of_caller
 
 
 def _tables(source: Path | pa.Table, file_format: FileFormat, bad_rows: BadRows) -> Iterator[Rows]:
