@@ -1,4 +1,6 @@
-"""Install with `pip install -e .`; extras: test (pytest, hypothesis, ruff), bench (PyTorch)."""
+"""Install with `pip install -e .`; extras: serve (FastAPI), onnx (ONNX Runtime), test (pytest,
+hypothesis, ruff, and both others), bench (PyTorch).
+"""
 
 from pathlib import Path
 
@@ -27,6 +29,12 @@ class SourceArchive(sdist):
         super().make_release_tree(base_dir, [*files, "requirements.txt"])
 
 
+# The server's; pydantic 2.8 is the first that stops at the first bad row.
+SERVE = ["fastapi>=0.110", "uvicorn>=0.29", "prometheus-client>=0.20", "pydantic>=2.8,<3"]
+# The first with wheels for Python 3.12; with NumPy 1.26 as well.
+ONNX = ["onnx>=1.16", "onnxruntime>=1.17"]
+TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "httpx>=0.27"]
+
 setup(
     name="hamur",
     version="0.1.0",
@@ -41,7 +49,9 @@ setup(
     python_requires=">=3.10,<3.13",
     install_requires=requirements(),
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6"],
+        "serve": SERVE,
+        "onnx": ONNX,
+        "test": TEST + SERVE + ONNX,
         "bench": ["torch>=2.1"],
     },
 )
