@@ -11,7 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from hamur import metrics, models, training
-from hamur.commands.multi_task_config import OFFICIAL, PREFERENCE_FLAGS, SYNTHETIC, TaskConfig
+from hamur.commands.multi_task_config import (
+    OFFICIAL,
+    PREFERENCE_FLAGS,
+    SYNTHETIC,
+    TaskConfig,
+    TaskOptions,
+)
 from hamur.commands.script import (
     command,
     from_flags,
@@ -39,7 +45,7 @@ class Problem(NamedTuple):
     entropy (T,): H_k of the training rows; truth: of generated test rows, else None.
     """
 
-    config: TaskConfig
+    config: TaskOptions
     splits: tuple
     schema: object
     entropy: np.ndarray
@@ -61,18 +67,25 @@ def main(load: Callable, script: str, description: str, argv: Sequence[str] | No
     load: load_aliexpress or a function of its signature.
     """
     config = from_flags(TaskConfig, argv, description)
-    return command(script, config, partial(run_tasks, config, load, Path(script).stem))
+    work = partial(run_tasks, config, partial(load_data, config, load), Path(script).stem)
+    return command(script, config, work)
 
 
-def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:
+def run_tasks(config: TaskOptions, load: Callable, script: str) -> dict:
     """Load, build, train, evaluate, and write everything to --save_dir; returns metrics.json.
 
+    load: () -> (splits, schema, truth of the test rows or None).
     Raises:  ValueError: an option, the data or the device cannot be used; nothing was trained.
     """
     config.check_usage()
     select_device(config.device)
     warn(config)
-    splits, schema, truth = load_data(config, load)
+    splits, schema, truth = load()
+    if config.tasks is not None:
+        splits, schema = choose_labels(splits, schema, config.tasks.split(","))
+        truth = None
+    if config.max_rows is not None:
+        splits = splits._replace(train=first_rows(splits.train, config.max_rows))
     config.check_numbers(len(schema.labels))
     config = config.resolved(script, len(splits.train))
     entropy = metrics.label_entropy(splits.train.labels, schema.labels)
@@ -101,12 +114,12 @@ def run_tasks(config: TaskConfig, load: Callable, script: str) -> dict:
     return content
 
 
-def warn(config: TaskConfig) -> None:
+def warn(config: TaskOptions) -> None:
     """One line on stderr for each flag whose effect a user may misjudge."""
     notes = [
         f"--{name} is accepted for the public command line and has no effect"
         for name in ("alpha", "lamb")
-        if getattr(config, name) is not None
+        if getattr(config, name, None) is not None
     ]
     if config.select_on == "test":
         notes.append(
@@ -120,7 +133,7 @@ def warn(config: TaskConfig) -> None:
 def load_data(config: TaskConfig, load: Callable) -> tuple:
     """(splits, schema, truth of the test rows or None).
 
-    Raises:  ValueError: --tasks or --task_num that are not those of the data.
+    Raises:  ValueError: a --task_num that is not that of the data.
     """
     truth = None
     if config.dataset_name == SYNTHETIC:
@@ -146,16 +159,12 @@ def load_data(config: TaskConfig, load: Callable) -> tuple:
             allow_leakage=config.allow_leakage,
             max_line_mib=config.max_line_mib,
         )
-    if config.tasks is not None:
-        splits, schema = choose_labels(splits, schema, config.tasks.split(","))
-        truth = None
-    if config.task_num != len(schema.labels):
+    labels = schema.labels if config.tasks is None else config.tasks.split(",")
+    if config.task_num != len(labels):
         raise ValueError(
-            f"--task_num is {config.task_num}, but the data have {len(schema.labels)} label "
-            f"columns: {', '.join(schema.labels)}."
+            f"--task_num is {config.task_num}, but the data have {len(labels)} label columns: "
+            f"{', '.join(labels)}."
         )
-    if config.max_rows is not None:
-        splits = splits._replace(train=first_rows(splits.train, config.max_rows))
     return splits, schema, truth
 
 
@@ -194,7 +203,7 @@ def build(problem: Problem):
     return model
 
 
-def preferences_of(config: TaskConfig, num_tasks: int) -> np.ndarray:
+def preferences_of(config: TaskOptions, num_tasks: int) -> np.ndarray:
     """(R, T) at which a model is evaluated; the even preference for models that take none."""
     if config.model_name != "pomoe":
         return np.full((1, num_tasks), 1.0 / num_tasks, np.float32)

@@ -77,24 +77,19 @@ OWN_FLAGS = {"calibrator": ("aitm", 0.0), "meta_order": ("metaheac", "second")}
 
 
 @dataclass(frozen=True)
-class TaskConfig(RunOptions):
-    """Options of the multi-task models.
+class TaskOptions(RunOptions):
+    """Options of the multi-task models, whatever the data.
 
     Raises:  ValueError: an unknown choice, a number out of its range, or a flag that the chosen
         model and preset have no use for; the text names the flag, the rule and the value.
     """
 
     presets = PRESETS
-    dataset_name: str = data_flag("AliExpress_NL", "the data set", choices=DATA_SETS)
     dataset_path: str | None = shared(
         "dataset_path", help="the folder that holds the data set's folder, or that folder itself"
     )
-    task_num: int = data_flag(2, "number of tasks, which must be that of the data", at_least=1)
     tasks: str | None = data_flag(
         None, "label columns in funnel order, comma separated", default_text="all of the data"
-    )
-    valid_fraction: float = data_flag(
-        0.1, "share of the training rows kept for validation", above=0, below=1
     )
     max_rows: int | None = data_flag(
         None, "train on the first rows only, whole search pages", at_least=200, default_text="all"
@@ -103,10 +98,6 @@ class TaskConfig(RunOptions):
     max_bad_fraction: float = shared("max_bad_fraction")
     allow_leakage: tuple[str, ...] = shared("allow_leakage")
     max_line_mib: int = shared("max_line_mib")
-    synthetic_rows: int = data_flag(40_000, "rows of --dataset_name Synthetic", at_least=1000)
-    conflict: float = data_flag(
-        0.25, "disagreement of the tasks of --dataset_name Synthetic, 0 to 0.5", at_least=0
-    )
     model_name: str = model_flag("metaheac", "the network", choices=MULTI_TASK)
     preset: str = model_flag(
         "pareto",
@@ -189,13 +180,9 @@ class TaskConfig(RunOptions):
         "rows that pick the best epoch; test, as in the public code, gives optimistic figures",
         choices=("valid", "test"),
     )
-    alpha: float | None = training_flag(None, "accepted for the public command line; no effect")
-    lamb: float | None = training_flag(None, "accepted for the public command line; no effect")
 
     def __post_init__(self):
         super().__post_init__()
-        if self.conflict > 0.5:
-            raise ValueError(f"--conflict must be at most 0.5, got {self.conflict}.")
         for name in ("dirichlet_alpha", "ideal"):
             self.numbers(name)
 
@@ -243,7 +230,7 @@ class TaskConfig(RunOptions):
                     f"--{name} is {getattr(self, name)!r}; give {tasks} numbers, one per task."
                 )
 
-    def resolved(self, script: str, train_rows: int) -> "TaskConfig":
+    def resolved(self, script: str, train_rows: int) -> "TaskOptions":
         """A copy with the value that is used in place of every None that has one."""
         pomoe = self.model_name == "pomoe"
         defaults = PRESETS[self.preset] if pomoe else {}
@@ -258,3 +245,25 @@ class TaskConfig(RunOptions):
             save_dir=f"runs/{script}/{self.model_name}-{self.seed}",
             **defaults,
         )
+
+
+@dataclass(frozen=True)
+class TaskConfig(TaskOptions):
+    """Options of the AliExpress script."""
+
+    dataset_name: str = data_flag("AliExpress_NL", "the data set", choices=DATA_SETS)
+    task_num: int = data_flag(2, "number of tasks, which must be that of the data", at_least=1)
+    valid_fraction: float = data_flag(
+        0.1, "share of the training rows kept for validation", above=0, below=1
+    )
+    synthetic_rows: int = data_flag(40_000, "rows of --dataset_name Synthetic", at_least=1000)
+    conflict: float = data_flag(
+        0.25, "disagreement of the tasks of --dataset_name Synthetic, 0 to 0.5", at_least=0
+    )
+    alpha: float | None = training_flag(None, "accepted for the public command line; no effect")
+    lamb: float | None = training_flag(None, "accepted for the public command line; no effect")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.conflict > 0.5:
+            raise ValueError(f"--conflict must be at most 0.5, got {self.conflict}.")

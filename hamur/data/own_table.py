@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hamur.data import build_tables, cache, descriptions, frames, own_columns, parquet
+from hamur.data import build_tables, cache, descriptions, frames, infer, own_columns, parquet
 from hamur.data import splits as split_rules
 from hamur.data.build_tables import Encoding, RawColumns
 from hamur.data.collect import Collector
@@ -62,6 +62,7 @@ def load_table(
     allow_leakage: Sequence[str] = (),
     require_all_domains: bool = False,
     cache_dir: str | Path | None = None,
+    tell: Callable[[list[infer.Inferred]], None] | None = None,
 ) -> tuple[Splits, Schema]:
     """The three splits and the schema of a table; `schema.encoders` turns raw rows into its
     columns, and has the complete description as `schema.encoders.columns`.
@@ -79,6 +80,7 @@ def load_table(
     header: the columns of text files that have none; separator: None is detected.
     in_memory_rows: larger tables are collected on disk.
     allow_leakage: columns that may say the label.
+    tell: called with what the columns are, when some of them were inferred.
     The others are those of `load_movielens`.  Files are cached, what is in memory is not.
     Raises:  DataError, of the kind that `hamur.errors` names; ValueError: an option.
     """
@@ -90,7 +92,9 @@ def load_table(
     described = _described(columns, parts[0], join)
     form = _Form(None if header is None else tuple(header), separator, encoding)
     policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)
-    job = _Job(name, described, said, parts, form, policy, tuple(allow_leakage), in_memory_rows)
+    job = _Job(
+        name, described, said, parts, form, policy, tuple(allow_leakage), in_memory_rows, tell
+    )
     files = [each for each in (*chain(*parts), *job.joined) if isinstance(each, Path)]
     if not all(isinstance(each, Path) for each in chain(*parts)):
         return build_tables.check_classes(*job.read({})[:2], require_all_domains)
@@ -232,6 +236,7 @@ class _Job:
     policy: Policy
     allow_leakage: tuple[str, ...]
     in_memory_rows: int
+    tell: Callable[[list[infer.Inferred]], None] | None = None
 
     @cached_property
     def columns(self) -> Columns:
@@ -266,12 +271,25 @@ class _Job:
         if self.description.name:  # of which a table may have a part
             columns = own_columns.changed(self.description.table(sum(names, ())), **self.said)
         columns = replace(columns, join=rules)
+        found: list[infer.Inferred] = []
         if not set().union(*names) <= own_columns.named(columns) | _keys(columns):
             tables = [(each.source, each.form) for each in (inputs[0][0], *joined)]
-            from hamur.data import infer
-
-            columns, _ = infer.fill(columns, tables)
+            columns, found = infer.fill(columns, tables)
+            if self.tell is not None:
+                self.tell(found)
         columns = own_columns.completed(columns, list(dict.fromkeys(sum(names, ()))))
+        try:
+            return self._collect(inputs, joined, columns, digest)
+        except DataValueError as error:
+            raise infer.contradicted(error, found) from None
+
+    def _collect(
+        self,
+        inputs: list[list[_Input]],
+        joined: list[_Input],
+        columns: Columns,
+        digest: dict[str, str],
+    ) -> tuple[Splits, Schema, list[BadRows]]:
         partners, bad_rows = self._partners(inputs[0][0], joined, columns)
         collector, lengths, begin = Collector(), [], 0
         for part in inputs:

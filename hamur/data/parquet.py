@@ -52,9 +52,9 @@ def parts(path: Path) -> list[Path]:
 def column_names(source: Path | pa.Table) -> list[str]:
     """Of a table, or of all parts.  Raises DataFormatError: no Parquet, or parts have others."""
     first, *others = parts(source)
-    names = _schema(first).names
+    names = schema_of(first).names
     for part in others:
-        _check_part(part, sorted(_schema(part).names), sorted(names), first)
+        _check_part(part, sorted(schema_of(part).names), sorted(names), first)
     return names
 
 
@@ -66,7 +66,7 @@ def read_blocks(source: Path | pa.Table, file_format: FileFormat) -> Iterator[di
     """
     files, known = parts(source), {}
     for part in files:
-        schema = _schema(part)
+        schema = schema_of(part)
         for name, kind in file_format.kinds.items():
             held = _held(part, schema, name, kind, name in file_format.separators)
             if held != "nothing":
@@ -104,7 +104,7 @@ def _named_errors(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _schema(source: Path | pa.Table) -> pa.Schema:
+def schema_of(source: Path | pa.Table) -> pa.Schema:
     if isinstance(source, pa.Table):
         return source.schema
     with _named_errors(source):
@@ -167,7 +167,7 @@ def _batches(source: Path | pa.Table, names: list[str]) -> Iterator[pa.RecordBat
                     read += len(batch)
                     yield batch
         else:
-            fields = sorted(map(_schema(source).names.index, names))
+            fields = sorted(map(schema_of(source).names.index, names))
             options = pa.ipc.IpcReadOptions(included_fields=fields)
             with pa.OSFile(str(source)) as file, pa.ipc.open_file(file, options=options) as table:
                 for number in range(table.num_record_batches):

@@ -7,11 +7,11 @@ import numpy as np
 UNDEFINED = "-"
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned: the first to the left, numbers to the right."""
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Columns aligned: the first `left` ones to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     rule = "  ".join("-" * width for width in widths)
-    return "\n".join([_line(header, widths), rule, *(_line(row, widths) for row in rows)])
+    return "\n".join([_line(header, widths, left), rule, *(_line(r, widths, left) for r in rows)])
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -83,7 +83,6 @@ def number_text(value: float | None, digits: int = 4) -> str:
     return UNDEFINED if value is None else f"{value:.{digits}f}"
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(cells, widths, strict=True)
-    cells = [first[0].ljust(first[1])] + [cell.rjust(width) for cell, width in others]
-    return "  ".join(cells).rstrip()
+def _line(cells: Sequence[str], widths: Sequence[int], left: int) -> str:
+    pairs = enumerate(zip(cells, widths, strict=True))
+    return "  ".join(c.ljust(w) if n < left else c.rjust(w) for n, (c, w) in pairs).rstrip()
