@@ -9,7 +9,7 @@ import hashlib
 import io
 import mmap
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ _NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint3
 _NUMBERS += ("float32", "float64")
 _TEXT = re.compile(r"<U[1-9][0-9]{0,6}")
 _VIEWED_ROWS = 1 << 16
+BLOCK_ROWS = 1 << 20
 
 
 class Part(NamedTuple):
@@ -208,3 +209,11 @@ def release(column) -> None:
         column = getattr(column, "base", None)
     if column is not None and hasattr(column, "madvise"):
         column.madvise(mmap.MADV_DONTNEED)
+
+
+def pieces(column: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """These rows (n,) of a column, None for all, block by block: a memory-mapped one is given back
+    what reading it took."""
+    for part in blocks(len(column if rows is None else rows), BLOCK_ROWS):
+        yield column[part if rows is None else rows[part]]
+        release(column)

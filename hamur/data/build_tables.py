@@ -3,11 +3,12 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
 from hamur.data import encode, leakage, splits
-from hamur.data.arrays import blocks
+from hamur.data.arrays import BLOCK_ROWS, blocks, pieces, release
 from hamur.data.encode import Codes, Scaler, Vocabulary
 from hamur.data.multi_valued import MultiValued, RawMultiValued, spans
 from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
@@ -73,6 +74,7 @@ def build(
     split: dict,
     bad_rows: Sequence[BadRows] = (),
     columns=None,
+    folder: Path | None = None,
 ) -> tuple[Splits, Schema]:
     """Fits on the training rows, encodes all rows, and checks for leakage.
 
@@ -80,19 +82,20 @@ def build(
     the Schema's split entry, to which `build` adds rows, rows with an unknown id and clipped cells
     (in train, valid, test), constant columns, and what each file left out (bad_rows).
     columns: the description of raw rows, for the encoders of the schema; None: they look like it.
+    folder: an existing one where the tables are written, memory-mapped; None: in memory.
     Raises:  EmptySplitError; LeakageError.
     """
     rows = dict(zip(splits.SPLITS, map(len, index)))
     splits.check_parts(rows, split["rule"])
     fit = _fit(raw, index[0], encoding)
-    tables = Splits(*(_table(raw, rows, fit) for rows in index))
+    tables = Splits(*(_table(raw, rows, fit, part, folder) for part, rows in zip(rows, index)))
     scalers = fit.scalers.items()
     split = split | {
         "fit_on": encoding.fit_on,
         "rows": rows,
         "row_ids_sha256": {n: splits.fingerprint(t.row_id) for n, t in zip(rows, tables)},
         "unknown": _unknown(tables, raw) if encoding.fit_on == "train" else {},
-        "clipped": {n: [s.outside(raw.dense[n][part]) for part in index] for n, s in scalers},
+        "clipped": {n: [_outside(s, raw.dense[n], part) for part in index] for n, s in scalers},
         "constant": [name for name, scaler in scalers if scaler.low == scaler.high],
         "files": counts_by_file(bad_rows),
     }
@@ -160,27 +163,48 @@ def _vocabulary(column: Codes, train: np.ndarray, encoding: Encoding) -> Vocabul
     return encode.fit_vocabulary(column, train, encoding.order, encoding.min_count, encoding.fit_on)
 
 
-def _table(raw: RawColumns, rows: np.ndarray, fit: _Fit) -> Table:
-    sparse = np.empty((len(rows), len(raw.sparse) + raw.domain_field), np.int32)
-    for f, (name, column) in enumerate(raw.sparse.items()):
-        sparse[:, f] = fit.vocabularies[name].encode(column.take(rows))
-    if raw.domain_field:
-        sparse[:, -1] = raw.domain[rows]
-    dense = np.empty((len(rows), len(raw.dense) + len(fit.lacking)), np.float32)
-    for c, (name, column) in enumerate(raw.dense.items()):
-        dense[:, c] = fit.scalers[name].scale(column[rows])
-    for c, name in enumerate(fit.lacking, start=len(raw.dense)):
-        dense[:, c] = np.isnan(raw.dense[name][rows])
-    return Table(
-        sparse=sparse,
-        dense=dense,
-        labels=np.stack([label[rows] for label in raw.labels.values()], axis=1).astype(np.int8),
-        domain=raw.domain[rows].astype(np.int32),
-        group=None if raw.group is None else raw.group[rows].astype(np.int64),
-        time=None if raw.time is None else raw.time[rows].astype(np.int64),
-        row_id=raw.row_id[rows].astype(np.int64),
-        multi_valued=tuple(replace(c, rows=c.rows[rows]) for c in fit.multi_valued.values()),
+def _outside(scaler: Scaler, column: np.ndarray, rows: np.ndarray) -> int:
+    return sum(map(scaler.outside, pieces(column, rows)))
+
+
+def _table(raw: RawColumns, index: np.ndarray, fit: _Fit, part: str, folder: Path | None) -> Table:
+    def array(name: str, dtype: type, *width: int) -> np.ndarray:
+        shape = len(index), *width
+        if folder is None or 0 in shape:
+            return np.empty(shape, dtype)
+        return np.memmap(folder / f"{part}_{name}.raw", dtype, "w+", shape=shape)
+
+    table = Table(
+        sparse=array("sparse", np.int32, len(raw.sparse) + raw.domain_field),
+        dense=array("dense", np.float32, len(raw.dense) + len(fit.lacking)),
+        labels=array("labels", np.int8, len(raw.labels)),
+        domain=array("domain", np.int32),
+        group=None if raw.group is None else array("group", np.int64),
+        time=None if raw.time is None else array("time", np.int64),
+        row_id=array("row_id", np.int64),
+        multi_valued=tuple(replace(c, rows=c.rows[index]) for c in fit.multi_valued.values()),
     )
+    read = [raw.domain, raw.row_id, raw.group, raw.time, *raw.dense.values(), *raw.labels.values()]
+    read += [column.codes for column in raw.sparse.values()]
+    for block in blocks(len(index), BLOCK_ROWS):
+        rows = index[block]
+        for f, (name, column) in enumerate(raw.sparse.items()):
+            table.sparse[block, f] = fit.vocabularies[name].encode(column.take(rows))
+        if raw.domain_field:
+            table.sparse[block, -1] = raw.domain[rows]
+        for c, (name, column) in enumerate(raw.dense.items()):
+            table.dense[block, c] = fit.scalers[name].scale(column[rows])
+        for c, name in enumerate(fit.lacking, start=len(raw.dense)):
+            table.dense[block, c] = np.isnan(raw.dense[name][rows])
+        for t, label in enumerate(raw.labels.values()):
+            table.labels[block, t] = label[rows]
+        for name in ("domain", "group", "time", "row_id"):
+            if (column := getattr(raw, name)) is not None:
+                getattr(table, name)[block] = column[rows]
+        table.release()
+        for column in read:
+            release(column)
+    return table
 
 
 def _fields(raw: RawColumns, fit: _Fit) -> tuple[FieldSpec, ...]:
@@ -200,7 +224,8 @@ def _unknown(tables: Splits, raw: RawColumns) -> dict[str, list[int]]:
     """Rows with id 0, or nothing else in their list, per field, in train, valid and test."""
     counts = {}
     for f, name in enumerate(raw.sparse):
-        counts[name] = [int((table.sparse[:, f] == encode.UNKNOWN).sum()) for table in tables]
+        ids = (pieces(table.sparse[:, f]) for table in tables)
+        counts[name] = [sum(int((part == encode.UNKNOWN).sum()) for part in each) for each in ids]
     for m, name in enumerate(raw.multi):
         unknown = [table.multi_valued[m].unknown(slice(None)) for table in tables]
         counts[name] = [int(rows.sum()) for rows in unknown]

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from hamur import __version__
-from hamur.data.arrays import Part, blocks, write_array
+from hamur.data.arrays import Part, pieces, write_array
 from hamur.data.manifest import (
     CHUNK_BYTES,
     FORMAT,
@@ -249,9 +249,7 @@ def write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, dict]
     for name, values in arrays.items():
         path, values = folder / f"{name}.npy", np.asarray(values)
         path.parent.mkdir(parents=True, exist_ok=True)
-        files[f"{name}.npy"] = write_array(
-            path, values.dtype, values.shape, (values[rows] for rows in blocks(len(values)))
-        )
+        files[f"{name}.npy"] = write_array(path, values.dtype, values.shape, pieces(values))
     return files
 
 

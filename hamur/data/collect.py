@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hamur.data.arrays import blocks, release
+from hamur.data.arrays import BLOCK_ROWS, blocks, release
 from hamur.data.encode import MISSING, Codes
 from hamur.data.text.cells import Column
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
-_BLOCK_ROWS = 1 << 20
 
 
 def value_order(texts: np.ndarray) -> np.ndarray:
@@ -56,8 +55,9 @@ class Collector:
                 self._parts.setdefault(name, []).append(values)
                 continue
             if name not in self._files:
-                wide = {"i": np.int64, "u": np.int64, "b": np.int64, "f": np.float64}
-                held = np.int32 if name in self._codes else wide[values.dtype.kind]
+                held = values.dtype  # whole numbers of another block may be larger
+                wide = name not in self._codes and held.kind in "iu" and held.itemsize > 1
+                held = np.dtype(np.int64) if wide else held
                 path = self._folder / f"{len(self._files)}.raw"
                 self._files[name] = path.open("wb", buffering=0), held
             file, held = self._files[name]
@@ -95,7 +95,7 @@ class Collector:
         order = value_order(texts)
         rank = np.full(len(texts) + 1, MISSING, np.int32)
         rank[order] = np.arange(len(texts))
-        for rows in blocks(len(codes), _BLOCK_ROWS):
+        for rows in blocks(len(codes), BLOCK_ROWS):
             codes[rows] = rank[codes[rows]]
-        release(codes)
+            release(codes)
         return Codes(codes, np.array(texts[order], dtype=str) if len(texts) else np.empty(0, "<U1"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from hamur.data.arrays import pieces
 from hamur.data.text.cells import MISSING
 from hamur.errors import DataValueError
 
@@ -97,18 +98,19 @@ def fit_vocabulary(
     """
     if fit_on not in FIT_ON:
         raise ValueError(f"`fit_on` is {fit_on!r}; use one of {FIT_ON}")
-    num_values, first_id = len(column.values), 1
-    codes = column.codes
-    if fit_on == "all":
-        # Without an 'unknown', missing cells are a value of their own, the first one.
-        first_id, order = int((codes == MISSING).any()), "value"
-    else:
-        codes = codes[train]
-    present = codes[codes != MISSING]
-    frequent = np.flatnonzero(np.bincount(present, minlength=num_values) >= max(min_count, 1))
+    num_values, everything = len(column.values), fit_on == "all"
+    counts, first_row, start = np.zeros(num_values + 1, np.int64), np.full(num_values, 2**62), 0
+    for codes in pieces(column.codes, None if everything else train):
+        counts += np.bincount(codes + 1, minlength=num_values + 1)
+        if order == "first":
+            rows = np.flatnonzero(codes != MISSING)[::-1]  # so that the earliest write stays
+            here = np.full(num_values, 2**62)
+            here[codes[rows]], start = start + rows, start + len(codes)
+            first_row = np.minimum(first_row, here)
+    # Without an 'unknown', missing cells are a value of their own, the first one.
+    first_id, order = (int(counts[0] > 0), "value") if everything else (1, order)
+    frequent = np.flatnonzero(counts[1:] >= max(min_count, 1))
     if order == "first":
-        first_row = np.full(num_values, len(present))
-        first_row[present[::-1]] = np.arange(len(present))[::-1]  # the earliest write stays
         frequent = frequent[np.argsort(first_row[frequent])]
     ids = np.full(num_values + 1, UNKNOWN, np.int32)
     ids[frequent] = np.arange(first_id, first_id + len(frequent))
@@ -194,13 +196,16 @@ def fit_scaler(
     keep_unit: a source that declares scaled data is left as it is if it is in [0, 1] indeed.
     Raises:  DataValueError: a negative value where logarithms are asked for.
     """
-    rows = column if fit_on == "all" else column[train]
-    missing = np.isnan(rows)
-    has_missing = bool(missing.any())
-    rows = rows[~missing] if has_missing else rows
-    if not len(rows):
+    train = None if fit_on == "all" else train
+    low, high, total, count, has_missing = np.inf, -np.inf, 0.0, 0, False
+    for piece in pieces(column, train):
+        present = _present(piece)
+        if len(present):
+            low, high = min(low, float(present.min())), max(high, float(present.max()))
+        total, count = total + float(present.sum(dtype=np.float64)), count + len(present)
+        has_missing |= len(present) < len(piece)
+    if not count:
         return Scaler(0.0, 0.0, transform, has_missing=has_missing)
-    low, high = float(rows.min()), float(rows.max())
     if keep_unit and low >= 0.0 and high <= 1.0:
         return Scaler(0.0, 1.0)
     if transform == "log1p" and low < 0:
@@ -210,9 +215,16 @@ def fit_scaler(
             expected="numbers >= 0",
             remedy="give the column the transform 'minmax' or 'standard'",
         )
-    scaler = Scaler(low, high, transform)
+    scaler, squares, fill = Scaler(low, high, transform), 0.0, 0.0
     if transform == "standard":
-        mean, deviation = (float(f(rows, dtype=np.float64)) for f in (np.mean, np.std))
-        scaler = replace(scaler, mean=mean, deviation=deviation or 1.0)
-    fill = float(scaler.scale(rows).mean(dtype=np.float64))
-    return replace(scaler, fill=fill, has_missing=has_missing)
+        for piece in pieces(column, train):
+            squares += float(np.square(_present(piece) - total / count, dtype=np.float64).sum())
+        scaler = replace(scaler, mean=total / count, deviation=(squares / count) ** 0.5 or 1.0)
+    for piece in pieces(column, train):
+        fill += float(scaler.scale(_present(piece)).sum(dtype=np.float64))
+    return replace(scaler, fill=fill / count, has_missing=has_missing)
+
+
+def _present(column: np.ndarray) -> np.ndarray:
+    missing = np.isnan(column)
+    return column[~missing] if missing.any() else column

@@ -124,14 +124,23 @@ class BadRows:
 
     def merge(self, report: dict, lines_before: int = 0) -> None:
         """Adds the report of a part of this file that begins after so many lines."""
-        self.rows_read += report["rows_read"]
-        self.dropped.update(report["dropped"])
-        self.excluded.update(report["excluded"])
+        part = BadRows(self.path, self.policy)
+        part.rows_read = report["rows_read"]
+        part.dropped.update(report["dropped"])
+        part.excluded.update(report["excluded"])
         for line, reason, kind, parts in report["errors"]:
+            line += lines_before
+            part._errors[line] = reason, getattr(errors, kind)(**parts | {"line": line})
+        self.join(part)
+
+    def join(self, part: "BadRows") -> None:
+        """Adds the bad rows of a later part of this file."""
+        self.rows_read += part.rows_read
+        self.dropped.update(part.dropped)
+        self.excluded.update(part.excluded)
+        for line, (reason, error) in sorted(part._errors.items()):
             self._listed[reason] += 1
             if self._listed[reason] <= LISTED_PER_REASON:
-                line += lines_before
-                error = getattr(errors, kind)(**parts | {"line": line})
                 self._errors.setdefault(line, (reason, error))
 
     def counts(self) -> dict:

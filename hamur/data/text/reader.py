@@ -142,8 +142,7 @@ def _lines(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[R
         return parse_block(block, lines, file_format, names, part), part
 
     for rows, part in _in_order(parse, blocks):
-        if part:
-            bad_rows.merge(part.report())
+        bad_rows.join(part)
         yield rows
 
 
