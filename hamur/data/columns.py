@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 
 import numpy as np
@@ -16,14 +16,11 @@ from hamur.data.domains import Domain
 from hamur.data.encode import MISSING, Codes, factorise
 from hamur.data.label_rules import label, label_name
 from hamur.data.multi_valued import RawMultiValued
-from hamur.data.splits import Split
+from hamur.data.splits import SPLITS, Split
 from hamur.data.table import DOMAIN_SHIFT
-from hamur.data.text import checks
-from hamur.data.text.bad_rows import BadRows
 from hamur.data.text.cells import MISSING_WORDS
-from hamur.data.text.lines import FileFormat
-from hamur.data.text.reader import Rows, concatenate, read_rows
-from hamur.errors import DataValueError, UnknownDomainError
+from hamur.data.text.reader import Rows, concatenate
+from hamur.errors import DataValueError
 from hamur.files import misfit
 
 FLAGS = (0, 1)
@@ -132,7 +129,8 @@ class Columns:
     def allowed(self) -> dict[str, Sequence[int]]:
         """column -> the values that it may have, 0 and 1 for a column that is a label."""
         flags = {rule: FLAGS for rule in self.labels.values() if rule in self.kinds}
-        return self.values | flags
+        by = self.split is not None and self.split.column
+        return self.values | flags | ({by: SPLITS} if by else {})
 
 
 _TEXTS, _NAMES, _OPTIONAL = {str: str}, [str], (str, type(None))
@@ -195,78 +193,6 @@ def _tuples(value):
     if isinstance(value, dict):
         return {name: _tuples(each) for name, each in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-@dataclass(frozen=True)
-class Join:
-    """A further file whose row of the same key (unique there) gives its columns to a row.
-
-    derive: (its rows, bad_rows) -> rows with the columns to give, None if they have them.
-    """
-
-    bad_rows: BadRows
-    key: str
-    file_format: FileFormat
-    derive: Callable[[Rows, BadRows], Rows] | None = None
-
-
-def read_file(
-    bad_rows: BadRows,
-    columns: Columns,
-    file_format: FileFormat | None = None,
-    joins: Sequence[Join] = (),
-) -> Rows:
-    """The rows of one file that fit the description, with the columns of the joined files.
-
-    file_format: None: comma-separated with a header.
-    Raises:  DataError: the first bad row of a file, see `BadRows.raise_if_any`.
-    """
-    partners = [_read_joined(join, columns) for join in joins]
-    separators = {spec.column: spec.separator for spec in columns.multi}
-    file_format = file_format or FileFormat(columns.kinds, separators=separators)
-    rows = read_rows(bad_rows.path, file_format, bad_rows)
-    for column, values in columns.allowed.items():
-        rows = checks.allowed(rows, column, values, bad_rows)
-    if columns.key:
-        rows = checks.unique(rows, columns.key, bad_rows)
-    for join, partner in zip(joins, partners):
-        alone = ~np.isin(rows.columns[join.key], partner.columns[join.key])
-        name = join.bad_rows.path.name
-        about = join.key, name, bad_rows, f"no partner in {name}"
-        rows = checks.without_partner(rows, alone, *about)
-    rows = known_domain(rows, columns.domain, bad_rows)
-    if columns.implies:
-        rows = checks.implied(rows, *columns.implies, columns.drop_implied, bad_rows)
-    bad_rows.raise_if_any()
-    cells = dict(rows.columns)
-    for join, partner in zip(joins, partners):
-        place = pd.Index(partner.columns[join.key]).get_indexer(rows.columns[join.key])
-        cells |= {name: c[place] for name, c in partner.columns.items() if name != join.key}
-    for name in columns.dense:
-        if columns.kinds[name] == "float":
-            cells[name] = cells[name].astype(np.float32)
-    return Rows(cells, rows.lines)
-
-
-def _read_joined(join: Join, columns: Columns) -> Rows:
-    rows = read_rows(join.bad_rows.path, join.file_format, join.bad_rows)
-    rows = rows if join.derive is None else join.derive(rows, join.bad_rows)
-    rows = known_domain(rows, columns.domain, join.bad_rows)
-    rows = checks.unique(rows, (join.key,), join.bad_rows)
-    join.bad_rows.raise_if_any()
-    return rows
-
-
-def known_domain(rows: Rows, domain: Domain | None, bad_rows: BadRows) -> Rows:
-    """The rows of known domains, where the file has the column that says it."""
-    if domain is None or domain.column not in rows.columns:
-        return rows
-    if domain.drop_others:
-        known = domain.ids(rows.columns[domain.column]) != MISSING
-        bad_rows.excluded[f"other {domain.column}"] += int((~known).sum())
-        return rows.keep(known)
-    about = UnknownDomainError, "no domain", domain.remedy
-    return checks.allowed(rows, domain.column, domain.values, bad_rows, *about)
 
 
 def raw_columns(

@@ -42,6 +42,11 @@ class Domain:
             )
 
     @property
+    def closed(self) -> bool:
+        """Whether rows may be of no domain."""
+        return self.groups is not None and self.other is None
+
+    @property
     def values(self) -> list:
         return [value for group in self.groups.values() for value in group]
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from hamur.data import build_tables, cache, parquet, splits
 from hamur.data.build_tables import Encoding, RawColumns
-from hamur.data.columns import Columns, Join, raw_columns, read_file
+from hamur.data.columns import Columns, raw_columns
 from hamur.data.schema import Schema
 from hamur.data.streaming.prepare import DataSet, plain, prepare
 from hamur.data.table import Splits
+from hamur.data.table_rows import Join, read_file
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.lines import FileFormat, check_header
 from hamur.data.text.reader import column_names

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hamur.data.columns import FLAGS, Columns, JoinRule
+from hamur.data.columns import Columns, JoinRule
 from hamur.data.domains import Domain
 from hamur.data.encode import TRANSFORMS
 from hamur.data.label_rules import label_name, parse_label
-from hamur.data.splits import SPLITS, Split
+from hamur.data.splits import Split
 from hamur.data.text.cells import NAMES
 from hamur.errors import DataFileNotFoundError, DataFormatError
 from hamur.files import read_json
@@ -154,11 +154,3 @@ def _text(value) -> str:
     """As a cell of a "code" column has it."""
     whole = isinstance(value, float) and value.is_integer()
     return str(int(value) if whole else value)
-
-
-def allowed(columns: Columns) -> dict[str, Sequence]:
-    """column -> the values that it may have."""
-    flags = {c: FLAGS for c, comparison, _ in map(parse_label, columns.labels.values())
-             if comparison is None}  # fmt: skip
-    words = {columns.split.column: SPLITS} if columns.split.rule == "column" else {}
-    return columns.values | flags | words

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from hamur.data import build_tables, cache, descriptions, frames, infer, own_col
 from hamur.data import splits as split_rules
 from hamur.data.build_tables import Encoding, RawColumns
 from hamur.data.collect import Collector
-from hamur.data.columns import Columns, JoinRule, known_domain, split_cells
+from hamur.data.columns import Columns, JoinRule, split_cells
 from hamur.data.descriptions import Description
 from hamur.data.domains import Domain
 from hamur.data.encode import MISSING, Codes, factorise
@@ -26,17 +26,17 @@ from hamur.data.loading import through_cache
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
-from hamur.data.text import checks, times
-from hamur.data.text.bad_rows import MAX_LINE_MIB, SKIP_REMEDY, BadRows, Policy
+from hamur.data.table_rows import Join, Partner, checked
+from hamur.data.text import times
+from hamur.data.text.bad_rows import MAX_LINE_MIB, BadRows, Policy
 from hamur.data.text.lines import FileFormat, separator_of
-from hamur.data.text.reader import Rows, column_names, read_blocks, read_rows
+from hamur.data.text.reader import Rows, column_names, read_blocks
 from hamur.errors import DataFormatError, DataValueError, EmptySplitError
 
 NAME = "own-table"
 LEAKAGE_LIMIT = 0.99  # of a single column's AUC
 MAX_LEN = 50  # of a list whose length nobody said
 _IN_MEMORY = Path("rows")  # what errors say in the place of a file
-_REQUIRED = ("int", "float", "time", "id")  # kinds without a missing cell
 _LABEL, _PART = "label\0", "part\0"  # begin names of what is collected beside the cells
 _log = logging.getLogger(__name__)
 
@@ -181,50 +181,6 @@ class _Input:
 
 
 @dataclass(frozen=True)
-class _Partner:
-    """A feature table: rows by the key `left` of the table; alone: how often it had none."""
-
-    rows: Rows
-    index: pd.Index
-    left: str
-    right: str
-    name: str
-    kinds: Mapping[str, str]
-    alone: list[int] = field(default_factory=lambda: [0])
-
-    def join(self, rows: Rows, bad_rows: BadRows) -> Rows:
-        """The rows with the columns of their partners, missing cells where there is none."""
-        key = rows.columns[self.left]
-        if isinstance(key, pd.Categorical):
-            values = key.categories.to_numpy(object)
-            place = np.where(values == "", -1, self.index.get_indexer(values))[key.codes]
-        else:
-            place = self.index.get_indexer(key)
-        alone = place < 0
-        self.alone[0] += int(alone.sum())
-        if alone.any() and set(self.kinds.values()) & set(_REQUIRED):
-            about = self.left, self.name, bad_rows, f"no partner in {self.name}", _item
-            rows, place = checks.without_partner(rows, alone, *about), place[~alone]
-        cells = {n: _taken(self.rows.columns[n], place) for n in self.kinds}
-        return Rows(rows.columns | cells, rows.lines)
-
-
-def _item(value):
-    return value if isinstance(value, str) else int(value)
-
-
-def _taken(column: np.ndarray | pd.Categorical, place: np.ndarray) -> np.ndarray | pd.Categorical:
-    """The cells at these positions, a missing one at -1."""
-    if not isinstance(column, pd.Categorical):
-        missing = np.nan if column.dtype.kind == "f" else MISSING
-        return np.append(column, np.array([missing], column.dtype))[place]
-    if "" not in column.categories:
-        column = column.add_categories("")
-    codes = np.append(column.codes, column.categories.get_loc(""))[place]
-    return pd.Categorical.from_codes(codes, dtype=column.dtype)
-
-
-@dataclass(frozen=True)
 class _Job:
     """All that the tables depend on besides the content of the files."""
 
@@ -290,7 +246,8 @@ class _Job:
         columns: Columns,
         digest: dict[str, str],
     ) -> tuple[Splits, Schema, list[BadRows]]:
-        partners, bad_rows = self._partners(inputs[0][0], joined, columns)
+        joins = [self._joined_rows(*each, columns) for each in zip(joined, columns.join)]
+        partners, bad_rows = [join.read(columns) for join in joins], [j.bad_rows for j in joins]
         collector, lengths, begin = Collector(), [], 0
         for part in inputs:
             before = collector.rows
@@ -351,26 +308,13 @@ class _Job:
             known += [name for name in each.names if name != right]
         return inputs, tuple(rules)
 
-    def _partners(
-        self, first: _Input, joined: list[_Input], columns: Columns
-    ) -> tuple[list[_Partner], list[BadRows]]:
-        partners, reports = [], []
-        for rule, each in zip(columns.join, joined):
-            left, right = rule.on
-            kind = {"id": "code"}.get(k := columns.kinds.get(left, "code"), k)
-            kinds = {n: k for n, k in columns.kinds.items() if n in each.names and n != right}
-            bad_rows = each.bad_rows(self.policy)
-            reading = each.reading(kinds | {right: kind}, columns)
-            reading = reading if each.derive is None else each.form
-            rows = read_rows(each.source, reading, bad_rows)
-            rows = rows if each.derive is None else each.derive(rows, bad_rows)
-            key = np.asarray(rows.columns[right])
-            rows = checks.unique(rows.keep(key != ""), (right,), bad_rows)
-            bad_rows.raise_if_any()
-            index = pd.Index(np.asarray(rows.columns[right]))
-            partners.append(_Partner(rows, index, left, right, each.source.name, kinds))
-            reports.append(bad_rows)
-        return partners, reports
+    def _joined_rows(self, each: _Input, rule: JoinRule, columns: Columns) -> Join:
+        left, right = rule.on
+        kind = columns.kinds.get(left, "code")
+        kinds = {name: kind for name, kind in columns.kinds.items() if name in each.names}
+        kinds |= {right: "code" if kind == "id" else kind}
+        reading = each.form if each.derive else each.reading(kinds, columns)
+        return Join(each.bad_rows(self.policy), left, reading, each.derive, right, optional=True)
 
     def _build(
         self, cells: dict, lengths: list[int], columns: Columns, partners, digest, bad_rows
@@ -447,26 +391,12 @@ def _keys(columns: Columns) -> set[str]:
 
 
 def _blocks(
-    each: _Input, columns: Columns, partners: list[_Partner], bad_rows: BadRows
+    each: _Input, columns: Columns, partners: list[Partner], bad_rows: BadRows
 ) -> Iterator[Rows]:
     """The rows of an input that are right, with the cells of their partners."""
-    keys = dict.fromkeys((p.left for p in partners if p.left not in columns.kinds), "code")
-    reading = each.reading(columns.kinds | keys, columns)
-    for rows in read_blocks(each.source, reading, bad_rows):
-        for partner in partners:
-            rows = partner.join(rows, bad_rows)
-        for column, values in own_columns.allowed(columns).items():
-            if column in rows.columns:
-                rows = checks.allowed(rows, column, values, bad_rows)
-        for column in own_columns.label_columns(columns):
-            cells = rows.columns[column]
-            if isinstance(cells, pd.Categorical):
-                why = "a label is missing", "", "text", SKIP_REMEDY
-                about = f"no value in {column}", bad_rows, DataValueError, column
-                rows = checks.without(rows, cells == "", *about, lambda row, why=why: why)
-        of = columns.domain
-        if of is not None and of.groups is not None and of.other is None:
-            rows = known_domain(rows, columns.domain, bad_rows)
+    keys = {p.left: "code" for p in partners if p.left not in columns.kinds}
+    for rows in read_blocks(each.source, each.reading(columns.kinds | keys, columns), bad_rows):
+        rows = checked(rows, columns, partners, bad_rows)
         if bad_rows.policy.on_bad_rows == "error":
             bad_rows.raise_if_any()
         yield rows
@@ -478,9 +408,6 @@ def _cells(rows: Rows, columns: Columns) -> dict[str, np.ndarray | pd.Categorica
     cells = {name: rows.columns[name] for name in columns.kinds}
     labels = {n: label_of(rule, cells).astype(np.int8) for n, rule in columns.labels.items()}
     cells |= {_LABEL + name: label for name, label in labels.items()}
-    for name in columns.dense:
-        if columns.kinds[name] == "float":
-            cells[name] = cells[name].astype(np.float32)
     if columns.split.rule == "column":
         words = rows.columns[columns.split.column]
         number = {word: n for n, word in enumerate(split_rules.SPLITS)}

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamur.data.build_tables import Encoding
-from hamur.data.columns import Columns, Domain, MultiColumn, label, raw_columns, read_file
+from hamur.data.columns import Columns, Domain, MultiColumn, label, raw_columns
 from hamur.data.loading import TableSource, load_tables, read_tables
 from hamur.data.splits import Split
+from hamur.data.table_rows import read_file
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.errors import DataFormatError, DataValueError, UnknownDomainError
 from tests.support.caches import assert_same

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hamur.data.columns import Columns, Join, read_file
+from hamur.data.columns import Columns
 from hamur.data.cross_domain.dataset import CrossDomainData, Interactions
 from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.cross_domain.tables import interactions_of
 from hamur.data.movielens import releases
 from hamur.data.movielens.load import SAMPLE
 from hamur.data.sample import path_or_sample
+from hamur.data.table_rows import Join, read_file
 from hamur.data.text.bad_rows import MAX_LINE_MIB, BadRows, Policy, counts_by_file
 from hamur.data.text.reader import Rows
 from hamur.errors import EmptySplitError

@@ -14,6 +14,10 @@ from hamur.data.text.reader import Rows
 from hamur.errors import DataError, DataValueError, DuplicateRowError, JoinError
 
 
+def _plain(cell) -> int | str:
+    return cell if isinstance(cell, str) else int(cell)
+
+
 def allowed(
     rows: Rows,
     column: str,
@@ -54,10 +58,6 @@ def unique(rows: Rows, keys: tuple[str, ...], bad_rows: BadRows) -> Rows:
     return first_of_each(rows, joined, name, bad_rows, value)
 
 
-def _plain(cell) -> int | str:
-    return cell if isinstance(cell, str) else int(cell)
-
-
 def first_of_each(
     rows: Rows,
     group: np.ndarray,
@@ -81,7 +81,7 @@ def first_of_each(
 
 
 def without_partner(
-    rows: Rows, alone: np.ndarray, key: str, name: str, bad_rows: BadRows, reason: str, show=int
+    rows: Rows, alone: np.ndarray, key: str, name: str, bad_rows: BadRows, reason: str, show=_plain
 ) -> Rows:
     """The rows but those that are `alone` (N,) bool, whose key is not in the file of this name;
     JoinError for them.  show: key -> what the error shows of it."""
