@@ -4,17 +4,12 @@ Needs NumPy, pandas and pyarrow only: a server of an exported graph has no MindS
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hamur.data import raw_rows
 from hamur.data.build_tables import DOMAIN_FIELD
@@ -26,10 +21,7 @@ from hamur.data.table import Table
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.reader import Rows
 from hamur.errors import DataFormatError, UnknownDomainError
-from hamur.files import read_json, replacing, write_json
 
-FOLDER, COLUMNS, SCALERS, DOMAINS = "encoders", "columns.json", "scalers.json", "domains.json"
-TRAIN_ANEW = "train again into the folder with --overwrite"
 FEW = 64  # values that are looked up one by one: many need 60 us before the first
 # Of a feature, a missing cell is an unknown one.
 _MAY_LACK = {"int": "category", "id": "code"}
@@ -253,46 +245,6 @@ class Encoders:
         scalers = {name: Scaler(**each) for name, each in values["scalers"].items()}
         return encoders_of(schema, Columns.from_json(values["columns"]), arrays, scalers)
 
-    def save(self, folder: Path) -> list[Path]:
-        """Writes columns.json, encoders/<field>.parquet (value, id), encoders/scalers.json and
-        encoders/domains.json; returns them."""
-        place = Path(folder) / FOLDER
-        content = self.to_json()
-        groups = {} if self.columns.domain is None else self.columns.domain.groups
-        write_json(Path(folder) / COLUMNS, content["columns"])
-        write_json(place / SCALERS, content["scalers"])
-        write_json(place / DOMAINS, {name: list(values) for name, values in groups.items()})
-        written = [Path(folder) / COLUMNS, place / SCALERS, place / DOMAINS]
-        for name, known in self.vocabularies.items():
-            values = np.asarray(known.values)
-            ids = np.arange(known.first_id, known.first_id + len(values), dtype=np.int32)
-            values = values if values.dtype.kind in "iu" else pa.array(values.tolist(), pa.string())
-            with replacing(_vocabulary_file(place, name)) as temporary:
-                pq.write_table(pa.table({"value": values, "id": ids}), temporary)
-            written.append(_vocabulary_file(place, name))
-        return written
-
-    @classmethod
-    def load(cls, folder: Path, schema: Schema) -> "Encoders":
-        """What `save` wrote for the fields of a schema.
-
-        Raises:  DataFormatError: damaged or missing files.
-        """
-        place = Path(folder) / FOLDER
-        columns = _read(Path(folder) / COLUMNS, {"kinds": dict})
-        values = {"columns": columns, "scalers": _read(place / SCALERS, {str: dict})}
-        names = [s.name for s in schema.fields if s.kind in (SPARSE, MULTI)]
-        arrays = {
-            f"vocab/{name}": _vocabulary(_vocabulary_file(place, name))
-            for name in names
-            if name != schema.domain_field
-        }
-        try:
-            return cls.from_json(values, schema, arrays)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            problem = f"the encoders are not those of the schema: {' '.join(str(error).split())}"
-            raise DataFormatError(problem, file=folder, remedy=TRAIN_ANEW) from None
-
 
 def encoders_of(
     schema: Schema, columns: Columns | None, arrays: Mapping, scalers: Mapping[str, Scaler]
@@ -343,36 +295,6 @@ def _domain_of_field(names: tuple[str, ...], kinds: Mapping[str, str]) -> Domain
         return None
     kind = int if kinds[column] == "category" else str
     return Domain(column, {n: tuple(map(kind, v.split("|"))) for n, (_, _, v) in zip(names, parts)})
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _vocabulary_file(place: Path, name: str) -> Path:
-    return place / f"{quote(name, safe=' ')}.parquet"
-
-
-def _read(path: Path, form: dict) -> dict:
-    if not path.is_file():
-        raise DataFormatError("the file is missing", file=path, remedy=TRAIN_ANEW)
-    return read_json(path, form, TRAIN_ANEW)
-
-
-def _vocabulary(path: Path) -> np.ndarray:
-    """The values in the order of their ids."""
-    if not path.is_file():
-        raise DataFormatError("the file is missing", file=path, remedy=TRAIN_ANEW)
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        values, ids = table["value"].combine_chunks(), table["id"].to_numpy()
-    except (pa.ArrowException, OSError, LookupError, ValueError) as error:
-        problem = f"no vocabulary: {' '.join(str(error).split())[:200]}"
-        raise DataFormatError(problem, file=path, remedy=TRAIN_ANEW) from None
-    ascend = len(ids) == 0 or (ids == np.arange(len(ids)) + ids[0]).all()
-    if values.null_count or not ascend or values.type not in (pa.string(), pa.int32(), pa.int64()):
-        raise DataFormatError("no vocabulary of ours", file=path, remedy=TRAIN_ANEW)
-    return values.to_numpy(zero_copy_only=False)
 
 
 def _categorical(column) -> pd.Categorical:

@@ -295,16 +295,21 @@ def check_folder(
     return resumable
 
 
-def open_run(config, description: dict, model, say: Callable, files=None) -> dict:
-    """Lock the folder of a run that begins or continues and write its config.json; returns and
-    prints the parameter counts.  files: RunFiles, by default those of the folder.
+def open_run(
+    config, description: dict, model, say: Callable, files=None, schema=None, **further
+) -> dict:
+    """Lock the folder of a run that begins or continues and write its config.json, and what turns
+    raw rows into inputs of the model, see `model_folder`; returns and prints the parameter counts.
+
+    files: RunFiles, by default those of the folder; schema, with encoders: by default the model's;
+    further: entries of schema.json.
 
     A run that begins removes what an earlier one wrote, metrics.json first and config.json last, so
     that no configuration ever stands beside the results of another one.
     Raises:  ValueError: see `check_folder`, the state to resume is damaged, or another process
         writes to the folder.
     """
-    from hamur import models
+    from hamur import model_folder, models
     from hamur.training.checkpoint import RunFiles, load_state
 
     folder = Path(config.save_dir)
@@ -320,7 +325,9 @@ def open_run(config, description: dict, model, say: Callable, files=None) -> dic
         for place in (folder, files.weights.parent):
             for name in RESULTS:
                 (place / name).unlink(missing_ok=True)
+    model_folder.remove(folder)
     write_json(folder / "config.json", description)
+    model_folder.write(folder, model.schema if schema is None else schema, **further)
     counts = models.parameter_counts(model)
     say(
         f"{config.model_name}, preset {config.preset}: {counts['parameters']:,} parameters and "

@@ -1,0 +1,116 @@
+"""What a folder of a model tells about raw rows: schema.json, columns.json and encoders/, beside
+the weights of a run or the graphs of an export.  It holds no path of a machine and no pickle."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hamur import __version__
+from hamur.data.schema import MULTI, SPARSE, Schema
+from hamur.encoders import Encoders
+from hamur.errors import DataFormatError
+from hamur.files import read_json, replacing, write_json
+
+FORMAT = 1
+SCHEMA, COLUMNS, FOLDER = "schema.json", "columns.json", "encoders"
+SCALERS, DOMAINS = f"{FOLDER}/scalers.json", f"{FOLDER}/domains.json"
+REMEDY = "restore it from a copy, or train or export the model again with --overwrite"
+_FORM = {"format": int, "package": str, "schema": {"name": str}, "files": {str: str}}
+
+
+def write(folder: str | Path, schema: Schema, **further) -> None:
+    """schema.json (of these further entries), written last; columns.json; and encoders/: a Parquet
+    file per vocabulary (value, id), scalers.json, domains.json (name -> values).
+
+    Where the schema has no encoders, as that of tables that were made in memory, all of it goes.
+    """
+    folder, encoders = Path(folder), schema.encoders
+    remove(folder)
+    if encoders is None:
+        return
+    encoders = encoders.of(schema)
+    content, domain = encoders.to_json(), encoders.columns.domain
+    write_json(folder / COLUMNS, content["columns"])
+    write_json(folder / SCALERS, content["scalers"])
+    groups = {} if domain is None else domain.groups
+    write_json(folder / DOMAINS, {name: list(values) for name, values in groups.items()})
+    for name, known in encoders.vocabularies.items():
+        values = np.asarray(known.values)
+        ids = np.arange(known.first_id, known.first_id + len(values), dtype=np.int32)
+        values = values if values.dtype.kind in "iu" else pa.array(values.tolist(), pa.string())
+        with replacing(folder / _vocabulary(name)) as temporary:
+            pq.write_table(pa.table({"value": values, "id": ids}), temporary)
+    files = [COLUMNS, SCALERS, DOMAINS, *map(_vocabulary, encoders.vocabularies)]
+    content = {"format": FORMAT, "package": f"hamur {__version__}"} | further
+    content |= {"schema": json.loads(schema.to_json())}
+    content |= {"files": {name: _sha256(folder / name) for name in files}}
+    write_json(folder / SCHEMA, content, sealed=True)
+
+
+def remove(folder: Path) -> None:
+    """What `write` has written, schema.json first."""
+    for path in (folder / SCHEMA, folder / COLUMNS, *(folder / FOLDER).glob("*")):
+        if path.suffix in (".json", ".parquet"):
+            path.unlink(missing_ok=True)
+
+
+def read(folder: str | Path) -> tuple[dict, Schema]:
+    """The content of schema.json, and the schema with its encoders.
+
+    Raises:  DataFormatError: another format, damaged or missing files.
+    """
+    folder = Path(folder)
+    content = read_json(_present(folder / SCHEMA), {"format": int}, REMEDY)
+    if content["format"] != FORMAT:
+        about = dict(value=content["format"], expected=str(FORMAT), remedy=REMEDY)
+        raise DataFormatError("another format version", file=folder / SCHEMA, **about)
+    content = read_json(folder / SCHEMA, _FORM, REMEDY)
+    for name, digest in content["files"].items():
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise DataFormatError(f"{name!r} is elsewhere", file=folder / SCHEMA, remedy=REMEDY)
+        if _sha256(_present(folder / name)) != digest:
+            problem = "the file has changed since it was written"
+            raise DataFormatError(problem, file=folder / name, remedy=REMEDY)
+    try:
+        schema = Schema.from_json(json.dumps(content["schema"]))
+        coded = [spec.name for spec in schema.fields if spec.kind in (SPARSE, MULTI)]
+        names = {name: folder / _vocabulary(name) for name in coded if name != schema.domain_field}
+        arrays = {f"vocab/{name}": _values(path) for name, path in names.items()}
+        values = {"columns": read_json(folder / COLUMNS), "scalers": read_json(folder / SCALERS)}
+        encoders = Encoders.from_json(values, schema, arrays)
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, DataFormatError):
+            raise
+        problem = f"no complete model: {' '.join(str(error).split())[:200]}"
+        raise DataFormatError(problem, file=folder, remedy=REMEDY) from None
+    return content, dataclasses.replace(schema, encoders=encoders)
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise DataFormatError("the file is missing", file=path, remedy=REMEDY)
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _vocabulary(name: str) -> str:
+    return f"{FOLDER}/{quote(name, safe=' ')}.parquet"
+
+
+def _values(path: Path) -> np.ndarray:
+    """The values of a vocabulary in the order of their ids."""
+    table = pq.read_table(_present(path))
+    values, ids = table["value"].combine_chunks(), table["id"].to_numpy()
+    if len(ids) and (ids != np.arange(len(ids)) + ids[0]).any() or values.null_count:
+        raise ValueError(f"{path.name} is no vocabulary")
+    return values.to_numpy(zero_copy_only=False)
