@@ -118,7 +118,9 @@ class Encoders:
 
         Raises:  DataFormatError: see `format`; DataValueError: a cell of another kind.
         """
-        return raw_rows.read(source, self.format(raw_rows.names_of(source), allow_missing))
+        source = raw_rows.one_row(source)
+        none = isinstance(source, list) and not source
+        return raw_rows.read(source, self.format(raw_rows.names_of(source), allow_missing or none))
 
     def encode(
         self, rows: Rows, schema: Schema, unknown_domain: str | None = None

@@ -84,7 +84,14 @@ def read(folder: str | Path) -> tuple[dict, Schema]:
         arrays = {f"vocab/{name}": _values(path) for name, path in names.items()}
         values = {"columns": read_json(folder / COLUMNS), "scalers": read_json(folder / SCALERS)}
         encoders = Encoders.from_json(values, schema, arrays)
-    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
         if isinstance(error, DataFormatError):
             raise
         problem = f"no complete model: {' '.join(str(error).split())[:200]}"
@@ -111,6 +118,6 @@ def _values(path: Path) -> np.ndarray:
     """The values of a vocabulary in the order of their ids."""
     table = pq.read_table(_present(path))
     values, ids = table["value"].combine_chunks(), table["id"].to_numpy()
-    if len(ids) and (ids != np.arange(len(ids)) + ids[0]).any() or values.null_count:
+    if (len(ids) and (ids != np.arange(len(ids)) + ids[0]).any()) or values.null_count:
         raise ValueError(f"{path.name} is no vocabulary")
     return values.to_numpy(zero_copy_only=False)

@@ -3,27 +3,37 @@
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from hamur import model_folder
 from hamur.data import raw_rows
+from hamur.data.multi_valued import MultiValued, weighed
 from hamur.data.schema import Schema
 from hamur.data.table import Table
 from hamur.encoders import Encoders, Report
+from hamur.errors import DataFileNotFoundError, DataFormatError, no_folder
+from hamur.same_run import read_config
+
+WEIGHTS = "model.safetensors"
+BLOCK = 32  # rows that have preferences of their own, in a call
 
 
 class Predictor:
     """Probabilities of raw rows; threads may share one.
 
     score: (table, preference) -> (B,) or (B, T); preference None, (T,) or (B, T).
-    name: of the model, for people.
+    about: the content of schema.json; name: of the model.
     """
 
-    def __init__(self, schema: Schema, encoders: Encoders, score: Callable, name: str = ""):
-        self.schema, self.encoders, self.score, self.name = schema, encoders, score, name
-        self._last = threading.local()
-        self._told: set[str] = set()
+    def __init__(self, schema: Schema, score: Callable, name: str = "", about: dict | None = None):
+        self.schema, self.score, self.name, self.about = schema, score, name, about or {}
+        self.encoders: Encoders = schema.encoders
+        self._last, self._told = threading.local(), set()
+        for known in self.encoders.vocabularies.values():
+            known.places(known.values[:1])  # makes the look-up, which no two threads should do
 
     @property
     def report(self) -> Report | None:
@@ -36,34 +46,150 @@ class Predictor:
         """(B,) float32, or (B, T) of several tasks.
 
         rows: a DataFrame, dictionaries, or an Arrow table, with at least `encoders.needed`.
-        preference: (T,) or (B, T), of pomoe.  The others are those of `Encoders`.
+        preference: (T,) or one per row (B, T), of pomoe.  The others: see `Encoders`.
         Raises:  DataError; ValueError: a preference that the model cannot take.
         """
         table = self.encode(rows, unknown_domain, allow_missing)
+        return self.score_table(table, preference)
+
+    def score_table(self, table: Table, preference=None) -> np.ndarray:
+        """The same of rows that are encoded already."""
+        if np.ndim(preference) == 2 and len(preference) != len(table):
+            raise ValueError(
+                f"a preference is one for all rows or one per row: got {len(preference)} for "
+                f"{len(table)} rows."
+            )
         return np.asarray(self.score(table, preference), np.float32)
 
     def encode(self, rows, unknown_domain: str | None = None, allow_missing: bool = False) -> Table:
         """The rows as ids and scaled numbers, labels 0."""
+        rows = raw_rows.one_row(rows)
         self._warn_of_others(raw_rows.names_of(rows))
         cells = self.encoders.rows(rows, allow_missing)
         table, self._last.report = self.encoders.encode(cells, self.schema, unknown_domain)
         return table
 
     def _warn_of_others(self, names) -> None:
-        columns = self.encoders.columns
-        others = set(names).difference(columns.names, self._told)
+        others = set(names).difference(self.encoders.columns.names, self._told)
         if others:
             self._told |= others
             text = ", ".join(sorted(others))
             warnings.warn(f"columns that the model does not read: {text}", stacklevel=4)
 
     def warm_up(self, max_rows: int = 1) -> None:
-        """Compile what scores 1 to max_rows rows."""
+        """Compile what scores of 1 to max_rows rows need, in seconds per size."""
+        for rows in (1 << power for power in range(13)):
+            table = blank_table(self.schema, rows)
+            self.score_table(table)
+            if self.about.get("takes_preferences"):
+                each = np.random.default_rng(0).dirichlet(np.ones(len(self.schema.labels)), rows)
+                self.score_table(table, each)
+            if rows >= max_rows:
+                return
 
 
 def load(folder: str | Path) -> Predictor:
-    """The predictor of a run, or of an export.
+    """The predictor of a run, wherever its folder is now.
 
-    Raises:  DataFormatError: damaged or missing files.
+    Raises:  DataFileNotFoundError; DataFormatError: damaged or missing files, or the run of an
+        earlier version; ValueError: a model whose scores depend on the other rows.
     """
-    raise NotImplementedError
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        remedy = "name the folder of a run, its --save_dir"
+        raise DataFileNotFoundError(no_folder(folder), file=folder, remedy=remedy)
+    _check_is_run(folder)
+    about, schema = model_folder.read(folder)
+    config = read_config(folder / "config.json", model_folder.REMEDY)
+    model = _model(folder, config, schema)
+    return Predictor(schema, partial(score_rows, model), config["options"]["model_name"], about)
+
+
+def _check_is_run(folder: Path) -> None:
+    """Raises DataFormatError for no run, and for one that does not say how rows are encoded."""
+    path, problem = folder / model_folder.SCHEMA, "no run is here"
+    if path.exists():
+        return
+    remedy = "name the folder of a run, its --save_dir"
+    if (folder / "config.json").exists():
+        config = read_config(folder / "config.json", model_folder.REMEDY)
+        script, options = config.get("script", "<script>"), config["options"]
+        flags = {n: options[n] for n in ("model_name", "preset", "seed") if n in options}
+        flags = " ".join(f"--{name} {value}" for name, value in flags.items())
+        problem = "a run of an earlier version, or of generated tables: it does not tell how raw "
+        problem += "rows become its inputs"
+        remedy = "train it again with its options and --overwrite: "
+        remedy += f"examples/{script}.py {flags} --save_dir {folder} --overwrite"
+    raise DataFormatError(problem, file=path, remedy=remedy)
+
+
+def _model(folder: Path, config: dict, schema: Schema):
+    """The trained model, built as config.json says and filled with the weights."""
+    from hamur import models
+    from hamur.layers.adapter_config import AdapterConfig
+    from hamur.training.checkpoint import load_weights, restore
+
+    path, name = folder / WEIGHTS, config["options"].get("model_name")
+    try:
+        sizes = {key: _tuple(value) for key, value in config["model_config"].items()}
+        if name in models.RANKING:
+            model = models.RANKING[name](schema, config=AdapterConfig(**sizes))
+        else:
+            model = models.MULTI_TASK[name](schema, config=models.MultiTaskConfig(**sizes))
+    except (LookupError, TypeError, AttributeError) as error:
+        problem = f"no model of this version: {' '.join(str(error).split())}"
+        about = dict(file=folder / "config.json", remedy=model_folder.REMEDY)
+        raise DataFormatError(problem, **about) from None
+    if getattr(model, "batch_statistics", False):
+        raise ValueError(
+            f"{folder}: norm_inference='batch' scores a row with the statistics of its batch, so "
+            "that no row has a score of its own. Train with preset best or paper."
+        )
+    restore(model, load_weights(path), path)
+    return model
+
+
+def _tuple(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+def score_rows(model, table: Table, preference=None) -> np.ndarray:
+    """(B,) or (B, T) probabilities; preference: see `Predictor`."""
+    from hamur.training import predict
+
+    if np.ndim(preference) < 2:
+        return predict(model, table, preference=preference)
+    scores = np.empty((len(table), len(model.schema.labels)), np.float32)
+    distinct, which = np.unique(np.asarray(preference, float), axis=0, return_inverse=True)
+    order, which = np.argsort(which, kind="stable"), np.sort(which)
+    begin = 0
+    while begin < len(order):
+        # All rows of one preference, or BLOCK rows with as many preferences.
+        end = int(np.searchsorted(which, which[begin], "right"))
+        if end - begin >= BLOCK:
+            rows = order[begin:end]
+            scores[rows] = predict(model, table.take(rows), preference=distinct[which[begin]])
+        else:
+            end = min(begin + BLOCK, len(order))
+            rows = order[begin:end]
+            points = distinct[np.resize(which[begin:end], BLOCK)]
+            of_all = predict(model, table.take(rows), preference=points)
+            scores[rows] = of_all[np.arange(len(rows)), np.arange(len(rows))]
+        begin = end
+    return scores
+
+
+def blank_table(schema: Schema, rows: int) -> Table:
+    """Rows of unknown values."""
+    empty = np.zeros(rows, np.int32)
+    lists = [
+        MultiValued(empty, np.ones(rows, np.float32), np.arange(rows + 1), spec.max_len)
+        for spec in schema.multi
+    ]
+    return Table(
+        sparse=np.zeros((rows, schema.num_sparse), np.int32),
+        dense=np.zeros((rows, schema.num_dense), np.float32),
+        labels=np.zeros((rows, len(schema.labels)), np.int8),
+        domain=empty,
+        multi_valued=weighed(lists, schema),
+    )

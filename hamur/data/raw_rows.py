@@ -1,134 +1,74 @@
-"""Rows that are in memory already, a DataFrame, dictionaries or an Arrow table, as rows of the
-reader: every cell is read as the same cell of a CSV file would be."""
+"""Rows in memory, as the reader of files gives them: a DataFrame, an Arrow table, dictionaries."""
 
-import datetime
 import math
 import re
-from collections.abc import Mapping, Sequence
-from numbers import Number
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
+from hamur.data.frames import as_arrow
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.cells import LARGEST, MAX_CELL, MISSING, MISSING_WORDS, NAMES
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.reader import Rows, read_rows
-from hamur.errors import DataFormatError, DataValueError
+from hamur.errors import DataError
 
 PLACE = Path("rows")  # what errors say instead of a file's name
-FEW = 64  # dictionaries that are read cell by cell: others need 2 ms before the first
-_ODD = re.compile(r"\s*|-?\d+\.0*|(?s:.*\0.*)")  # text that is not what it looks like
-_REMEDY = "pass a DataFrame, an Arrow table, or a list of dictionaries"
+FEW = 64  # dictionaries that are read cell by cell: the reader needs 2 ms before the first row
+_ODD = re.compile(
+    r"\s*|-?\d+\.0*|(?s:.*[\0\ud800-\udfff].*)"
+)  # text that is not what it looks like
+_REMEDY = "correct the row"
 
 
-def names_of(source) -> list[str]:
-    """The columns of the rows.
+def one_row(source):
+    """A dictionary of cells as the list of it; else the source itself."""
+    cells = isinstance(source, Mapping) and not any(
+        isinstance(value, (Sequence, np.ndarray, pd.Series)) and not isinstance(value, str)
+        for value in source.values()
+    )
+    return [source] if cells else source
 
-    Raises:  DataFormatError: no rows of a table; two columns of one name.
-    """
-    source = [source] if isinstance(source, Mapping) else source
+
+def names_of(source) -> Iterable[str]:
+    """The columns of the rows."""
     if _is_dictionaries(source):
-        return list(dict.fromkeys(name for row in source for name in row))
-    columns = getattr(source, "column_names", None)  # of Arrow
-    columns = getattr(source, "columns", None) if columns is None else columns
-    if columns is None:
-        problem = f"rows are a {type(source).__name__}"
-        raise DataFormatError(problem, expected="a table", remedy=_REMEDY)
-    names = [str(name) for name in columns]
-    for name in names:
-        if names.count(name) > 1:
-            raise DataFormatError(f"two columns {name!r}", column=name, remedy="rename one")
-    return names
+        return {name: None for row in source for name in row}
+    if isinstance(source, (pd.DataFrame, Mapping)):
+        return map(str, source.keys())
+    names = getattr(source, "column_names", None)
+    return as_arrow(source).column_names if names is None else names
 
 
 def read(source, file_format: FileFormat) -> Rows:
     """The columns of the format; lines count the rows from 1.
 
-    Raises:  DataValueError: a cell that its kind cannot have; names row and column.
+    Raises:  DataError: a cell that its kind cannot have; names row and column.
     """
-    source = [source] if isinstance(source, Mapping) else source
-    if _is_dictionaries(source) and len(source) <= FEW:
-        columns = {name: _few(source, name, kind) for name, kind in file_format.kinds.items()}
-        if all(column is not None for column in columns.values()):
-            return Rows(columns, np.arange(1, len(source) + 1))
-    table, bad_rows = arrow_table(source, file_format), BadRows(PLACE, Policy())
-    rows = read_rows(table, file_format, bad_rows)
-    bad_rows.raise_if_any()
+    kinds = file_format.kinds
+    if _is_dictionaries(source):
+        if len(source) <= FEW and file_format.missing == MISSING_WORDS:
+            columns = {name: _few(source, name, kind) for name, kind in kinds.items()}
+            if all(column is not None for column in columns.values()):
+                return Rows(columns, np.arange(1, len(source) + 1))
+        source = {name: [row.get(name) for row in source] for name in kinds}
+    elif isinstance(source, pd.DataFrame):  # others may hold what no column of ours can
+        source = source.loc[:, [str(name) in kinds for name in source.columns]]
+    bad_rows = BadRows(PLACE, Policy())
+    try:
+        rows = read_rows(as_arrow(source), file_format, bad_rows)
+        bad_rows.raise_if_any()
+    except DataError as error:
+        if error.parts["line"] is None:
+            raise
+        raise type(error)(**error.parts | {"remedy": _REMEDY}) from None
     return rows
 
 
-def arrow_table(source, file_format: FileFormat) -> pa.Table:
-    """The columns of the format of rows of any form."""
-    if _is_dictionaries(source):
-        columns = {name: [row.get(name) for row in source] for name in file_format.kinds}
-        return pa.table({n: _texts(c, n, file_format) for n, c in columns.items()})
-    if hasattr(source, "to_arrow"):  # polars
-        source = source.to_arrow()
-    if isinstance(source, pa.RecordBatch):
-        source = pa.Table.from_batches([source])
-    if isinstance(source, pd.DataFrame):
-        frame = source.set_axis([str(name) for name in source.columns], axis=1)
-        columns = {name: _of_pandas(frame[name], name, file_format) for name in file_format.kinds}
-        return pa.table(columns)
-    return source.select(list(file_format.kinds))
-
-
 def _is_dictionaries(source) -> bool:
-    return isinstance(source, Sequence) and all(isinstance(row, Mapping) for row in source)
-
-
-def _of_pandas(column: pd.Series, name: str, file_format: FileFormat) -> pa.Array:
-    try:
-        array = pa.Array.from_pandas(column)
-    except (pa.ArrowException, OverflowError):  # cells of several types
-        return _texts(column.tolist(), name, file_format)
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-
-
-def _texts(cells: list, name: str, file_format: FileFormat) -> pa.Array:
-    """The cells as a CSV file would have them."""
-    separator = file_format.separators.get(name)
-    try:
-        return pa.array([_text(cell, separator) for cell in cells], pa.large_string())
-    except (TypeError, ValueError):
-        for row, cell in enumerate(cells, 1):
-            _check(cell, separator, row, name)
-        raise
-
-
-def _text(cell, separator: str | None) -> str | None:
-    if isinstance(cell, np.generic):
-        cell = cell.item()
-    if cell is None or cell is pd.NA or cell is pd.NaT or cell != cell:
-        return None
-    if isinstance(cell, (str, Number)):
-        return str(cell)
-    if isinstance(cell, (datetime.date, datetime.datetime)):
-        return cell.isoformat()
-    if separator is not None and isinstance(cell, (list, tuple, np.ndarray)):
-        parts = [_text(each, None) for each in cell]
-        if None not in parts and not any(separator in part for part in parts):
-            return separator.join(parts)
-    raise TypeError
-
-
-def _check(cell, separator: str | None, row: int, name: str) -> None:
-    """Raises DataValueError where the cell has no text."""
-    try:
-        pa.array([_text(cell, separator)], pa.large_string())
-    except (TypeError, ValueError):
-        raise DataValueError(
-            "not a usable value",
-            file=PLACE,
-            line=row,
-            column=name,
-            value=cell,
-            expected="text, a number, or nothing",
-            remedy="correct the row",
-        ) from None
+    return isinstance(source, (list, tuple)) and all(isinstance(row, Mapping) for row in source)
 
 
 def _few(rows: Sequence[Mapping], name: str, kind: str) -> np.ndarray | None:
