@@ -40,6 +40,10 @@ class Predictor:
         """Of this thread's last call."""
         return getattr(self._last, "report", None)
 
+    @property
+    def takes_preferences(self) -> bool:
+        return bool(self.about.get("takes_preferences"))
+
     def predict(
         self, rows, preference=None, unknown_domain: str | None = None, allow_missing: bool = False
     ) -> np.ndarray:
@@ -81,7 +85,7 @@ class Predictor:
         for rows in (1 << power for power in range(13)):
             table = blank_table(self.schema, rows)
             self.score_table(table)
-            if self.about.get("takes_preferences"):
+            if self.takes_preferences:
                 each = np.random.default_rng(0).dirichlet(np.ones(len(self.schema.labels)), rows)
                 self.score_table(table, each)
             if rows >= max_rows:

@@ -327,6 +327,8 @@ def open_run(
                 (place / name).unlink(missing_ok=True)
     model_folder.remove(folder)
     write_json(folder / "config.json", description)
+    further |= {"model": config.model_name}
+    further["takes_preferences"] = getattr(model, "takes_preferences", False)
     model_folder.write(folder, model.schema if schema is None else schema, **further)
     counts = models.parameter_counts(model)
     say(
