@@ -51,18 +51,28 @@ class Collector:
             columns = {**columns, "": lines}
         for name, column in columns.items():
             values = self._coded(name, column) if isinstance(column, pd.Categorical) else column
-            if self._folder is None:
-                self._parts.setdefault(name, []).append(values)
-                continue
-            if name not in self._files:
-                held = values.dtype  # whole numbers of another block may be larger
-                wide = name not in self._codes and held.kind in "iu" and held.itemsize > 1
-                held = np.dtype(np.int64) if wide else held
-                path = self._folder / f"{len(self._files)}.raw"
-                self._files[name] = path.open("wb", buffering=0), held
-            file, held = self._files[name]
-            file.write(np.ascontiguousarray(values, held).data)
+            self._keep(name, values)
         self.rows += len(next(iter(columns.values())))
+
+    def move_to(self, folder: Path) -> None:
+        """Writes what was kept in memory into a folder, and all further blocks."""
+        parts, self._parts, self._folder = self._parts, {}, folder
+        for name, blocks_of in parts.items():
+            for values in blocks_of:
+                self._keep(name, values)
+
+    def _keep(self, name: str, values: np.ndarray) -> None:
+        if self._folder is None:
+            self._parts.setdefault(name, []).append(values)
+            return
+        if name not in self._files:
+            held = values.dtype  # whole numbers of another block may be larger
+            wide = name not in self._codes and held.kind in "iu" and held.itemsize > 1
+            held = np.dtype(np.int64) if wide else held
+            path = self._folder / f"{len(self._files)}.raw"
+            self._files[name] = path.open("wb", buffering=0), held
+        file, held = self._files[name]
+        file.write(np.ascontiguousarray(values, held).data)
 
     def _coded(self, name: str, column: pd.Categorical) -> np.ndarray:
         """(N,) int32 codes of the column's dictionary."""

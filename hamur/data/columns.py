@@ -5,8 +5,8 @@
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,13 @@ from hamur.data.label_rules import label, label_name
 from hamur.data.multi_valued import RawMultiValued
 from hamur.data.splits import SPLITS, Split
 from hamur.data.table import DOMAIN_SHIFT
-from hamur.data.text.cells import MISSING_WORDS
+from hamur.data.text.cells import MISSING_WORDS, Column
 from hamur.data.text.reader import Rows, concatenate
 from hamur.errors import DataValueError
 from hamur.files import misfit
 
 FLAGS = (0, 1)
+LABEL = "label\0"  # begins the name of a label among the cells of a table
 
 
 @dataclass(frozen=True)
@@ -207,35 +208,63 @@ def raw_columns(
     where no column says it; groups of different domains are different then.
     """
     cells = {name: concatenate([rows.columns[name] for rows in files]) for name in columns.kinds}
-    missing = 0 if columns.zero_is_missing else MISSING
-    sparse = {name: factorise(cells[name], missing) for name in columns.sparse}
-    multi = {}
-    for spec in columns.multi:
-        values = split_cells(cells[spec.column], spec)
-        (sparse if spec.first_only else multi)[spec.name] = values
+    row_id = np.concatenate([at + rows.lines for at, rows in zip(first_row_id, files)])
     if columns.domain is not None:
         domain = columns.domain.ids(cells[columns.domain.column])
-        domain_names = tuple(columns.domain.groups)
-    else:
-        file_domains = file_domains or ["0"] * len(files)  # one domain
-        domain_names = tuple(dict.fromkeys(file_domains))
-        domain = np.repeat([domain_names.index(d) for d in file_domains], list(map(len, files)))
+        return raw_of(cells, columns, row_id, domain, tuple(columns.domain.groups))
+    file_domains = file_domains or ["0"] * len(files)  # one domain
+    names = tuple(dict.fromkeys(file_domains))
+    domain = np.repeat([names.index(d) for d in file_domains], list(map(len, files)))
+    raw = raw_of(cells, columns, row_id, domain, names)
+    return replace(raw, domain_field=len(names) > 1)
+
+
+def raw_of(
+    cells: Mapping[str, Column | Codes],
+    columns: Columns,
+    row_id: np.ndarray,
+    domain: np.ndarray,
+    domain_names: tuple[str, ...],
+) -> RawColumns:
+    """N rows before encoding.  cells: of all columns, and of labels that are known already."""
+    missing = 0 if columns.zero_is_missing else MISSING
+    sparse = {n: _coded(cells[n], columns.kinds[n], missing) for n in columns.sparse}
+    multi = {}
+    for spec in columns.multi:
+        column = cells[spec.column]
+        column = column.categorical() if isinstance(column, Codes) else column
+        (sparse if spec.first_only else multi)[spec.name] = split_cells(column, spec)
     return RawColumns(
         sparse=sparse,
         multi=multi,
         dense={name: cells[name] for name in columns.dense},
-        labels={name: label(rule, cells) for name, rule in columns.labels.items()},
+        labels={
+            name: cells[LABEL + name] if LABEL + name in cells else label(rule, cells)
+            for name, rule in columns.labels.items()
+        },
         domain=domain,
         domain_names=domain_names,
-        row_id=np.concatenate([at + rows.lines for at, rows in zip(first_row_id, files)]),
+        row_id=row_id,
         group=_group(cells, columns, domain),
         group_name=columns.group,
         time=None if columns.time is None else cells[columns.time],
-        domain_field=columns.domain is not None or len(domain_names) > 1,
+        domain_field=columns.domain is not None and columns.domain_feature,
     )
 
 
-def _group(cells: dict, columns: Columns, domain: np.ndarray) -> np.ndarray | None:
+def _coded(column: Column | Codes, kind: str, missing: int) -> Codes:
+    """With values in the order of their ids: of collected text whole numbers come first, but not
+    where it is text by its kind."""
+    if not isinstance(column, Codes):
+        return factorise(column, missing)
+    if kind != "text":
+        return column
+    order = np.argsort(column.values)
+    rank = np.append(np.argsort(order), MISSING).astype(np.int32)
+    return Codes(rank[column.codes], column.values[order])
+
+
+def _group(cells: Mapping, columns: Columns, domain: np.ndarray) -> np.ndarray | None:
     """The number in the user's column, or the rank of its text; 0 where it is missing.
 
     Files with domains of their own may use the same numbers, so the domain comes before them.
@@ -244,7 +273,9 @@ def _group(cells: dict, columns: Columns, domain: np.ndarray) -> np.ndarray | No
         return None
     group = cells[columns.group]
     if isinstance(group, pd.Categorical):
-        group = factorise(group).codes.astype(np.int64) + 1
+        group = factorise(group)
+    if isinstance(group, Codes):
+        group = group.codes.astype(np.int64) + 1
     group = np.maximum(group, 0)
     if columns.domain is not None or not domain.any():
         return group

@@ -121,7 +121,7 @@ def completed(columns: Columns, present: Collection[str]) -> Columns:
             expected="one of " + ", ".join(present),
             remedy="correct the name, or the header of the file",
         )
-    return replace(columns, kinds=kinds)
+    return replace(columns, kinds=kinds, key=())
 
 
 def _check(columns: Columns, labels: set[str], categories: set[str]) -> None:

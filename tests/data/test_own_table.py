@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamur.data import load_movielens, load_table
+from hamur.data.collect import Collector
 from hamur.data.columns import Columns, Domain, JoinRule, MultiColumn
 from hamur.data.movielens.load import SAMPLE
 from hamur.data.own_columns import named
@@ -133,6 +134,20 @@ def test_every_form_of_a_source_gives_one_table(table, tmp_path):
         other, again = load_table(source, columns, cache_dir=tmp_path / "cache")
         assert again.fields == schema.fields and again.domain_names == schema.domain_names
         assert_same(one, other)
+
+
+def test_large_tables_are_built_in_blocks_on_disk_alike(load, tmp_path, monkeypatch):
+    frame = impressions()
+    one, schema = load(frame)
+    monkeypatch.setattr("hamur.data.text.lines.BLOCK_BYTES", 4096)
+    monkeypatch.setattr("hamur.data.build_tables.BLOCK_ROWS", 64)
+    made = []
+    write = Collector.move_to
+    monkeypatch.setattr(Collector, "move_to", lambda *a: (made.append(a[1]), write(*a)))
+    other, again = load(frame, in_memory_rows=100, name="blocks")
+    assert_same(one, other)
+    assert schema.fields == again.fields and schema.split == again.split
+    assert made[0].parent == tmp_path / "cache" and not made[0].exists()
 
 
 @settings(max_examples=8)

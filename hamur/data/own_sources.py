@@ -1,0 +1,146 @@
+"""The files and tables in memory that hold a user's own table, and how each is written."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from hamur.data import frames, parquet
+from hamur.data.columns import Columns, JoinRule
+from hamur.data.descriptions import Description
+from hamur.data.text.bad_rows import BadRows
+from hamur.data.text.lines import FileFormat, separator_of
+from hamur.data.text.reader import Rows, column_names
+from hamur.errors import DataFormatError
+
+IN_MEMORY = Path("rows")  # what errors say in the place of a file
+_log = logging.getLogger(__name__)
+
+
+def sources_of(source) -> list[Path | pa.Table]:
+    return frames.files_of(source) if frames.is_files(source) else [frames.as_arrow(source)]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How text files are written, where it was said."""
+
+    header: tuple[str, ...] | None
+    separator: str | None
+    encoding: str
+
+    def of(
+        self, source: Path | pa.Table, description: Description, header: Sequence[str] | None
+    ) -> FileFormat:
+        columns = description.columns
+        if isinstance(source, pa.Table) or parquet.is_parquet(source):
+            return FileFormat({}, missing=columns.missing)
+        known = description.format_of(source)
+        if known is not None and header is None:
+            return replace(known, missing=columns.missing)
+        mark = self.separator or separator_of(source, header, self.encoding)
+        _log.info("%s: %r separates the columns", source, mark)
+        quoted = mark != "::"
+        about = dict(missing=columns.missing, quoted=quoted, multiline=quoted)
+        return FileFormat({}, mark, header, self.encoding, **about)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file or a table in memory, how it is written, and its columns.
+
+    derive: (its rows, bad_rows) -> rows with these columns, where it has others.
+    """
+
+    source: Path | pa.Table
+    form: FileFormat
+    names: tuple[str, ...]
+    derive: Callable[[Rows, BadRows], Rows] | None = None
+
+    @classmethod
+    def of(cls, source: Path | pa.Table, form: FileFormat) -> "Input":
+        names = form.names or column_names(source, form.separator, form.encoding)
+        return cls(source, form, tuple(names))
+
+    def reading(self, kinds: Mapping[str, str], columns: Columns) -> FileFormat:
+        """The format with those of these columns that it has."""
+        kinds = {name: kind for name, kind in kinds.items() if name in self.names}
+        lists = {m.column: m.separator for m in columns.multi}
+        separators = {name: mark for name, mark in lists.items() if name in kinds}
+        return replace(self.form, kinds=kinds, separators=separators)
+
+    @property
+    def place(self) -> Path:
+        """What errors say."""
+        return self.source if isinstance(self.source, Path) else IN_MEMORY
+
+    @property
+    def first_line(self) -> int:
+        """The number of the first row."""
+        text = isinstance(self.source, Path) and not parquet.is_parquet(self.source)
+        return 2 if text and self.form.names is None else 1
+
+
+def check_equal(inputs: list[Input]) -> None:
+    """Raises DataFormatError for a file with other columns than the first one."""
+    first, *others = inputs
+    for each in others:
+        if set(each.names) != set(first.names):
+            odd = sorted(set(each.names) ^ set(first.names))
+            raise DataFormatError(
+                "other columns than in the first file",
+                file=each.place,
+                value=", ".join(odd),
+                expected=", ".join(first.names),
+                remedy="give all files the same columns, in any order",
+            )
+
+
+def joined(
+    first: Input, files: Sequence[Path], rules: Sequence[JoinRule], form: Form, known: Description
+) -> tuple[list[Input], tuple[JoinRule, ...]]:
+    """The feature tables, and their rules with the keys.
+
+    Raises:  DataFormatError: no key, or a column that is in two tables.
+    """
+    inputs, found, names = [], [], list(first.names)
+    for rule, source in zip(rules, files):
+        each = Input.of(source, form.of(source, known, rule.header))
+        key = known.key_of(source)
+        if known.genres is not None and source == files[-1]:
+            each = replace(each, names=(key, "genres"), derive=known.genres)
+        left, right = _key(each, names, rule.on or key)
+        for name, present, where in ((left, names, first.place), (right, each.names, source)):
+            if name not in present:
+                raise DataFormatError(
+                    "no such column",
+                    file=where,
+                    column=name,
+                    expected="one of " + ", ".join(present),
+                    remedy="name the key of both tables in the description",
+                )
+        if twice := [name for name in each.names if name in names and name != right]:
+            problem, remedy = "the column is in another table too", "rename one of them"
+            raise DataFormatError(problem, file=source, column=twice[0], remedy=remedy)
+        inputs.append(each)
+        found.append(replace(rule, file=source.name, on=(left, right)))
+        names += [name for name in each.names if name != right]
+    return inputs, tuple(found)
+
+
+def _key(each: Input, names: list[str], on: str | tuple[str, str] | None) -> tuple[str, str]:
+    """The key's name in the table, and in this feature table."""
+    if on is not None:
+        return on if isinstance(on, tuple) else (on, on)
+    common = [name for name in each.names if name in names]
+    if len(common) != 1:
+        raise DataFormatError(
+            f"{len(common)} columns are in the table too, one of which could be the key",
+            file=each.place,
+            value=", ".join(common) or "none",
+            expected="one common column",
+            remedy="name the key in the description: {'file': ..., 'on': ...}",
+        )
+    return common[0], common[0]
