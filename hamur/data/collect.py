@@ -4,28 +4,33 @@ In a folder every column is a raw file that is appended to, and memory-mapped at
 memory grows with the different values only, not with the rows.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hamur.data.arrays import BLOCK_ROWS, blocks, release
 from hamur.data.encode import MISSING, Codes
 from hamur.data.text.cells import Column
 
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+_NUMBER = "0|[1-9][0-9]{0,18}"
 
 
-def value_order(texts: np.ndarray) -> np.ndarray:
+def value_order(texts: Sequence[str]) -> np.ndarray:
     """Positions (n,) of texts in the order of a vocabulary: whole numbers below 2^63 first, by
     their value, then text by code point."""
-    whole = [bool(_NUMBER.fullmatch(text)) and int(text) < 2**63 for text in texts]
-    numeric, other = np.flatnonzero(whole), np.flatnonzero(~np.array(whole, bool))
-    numbers = np.array([int(texts[at]) for at in numeric], np.int64)
-    rest = np.array([texts[at] for at in other], object)
-    return np.concatenate((numeric[np.argsort(numbers)], other[np.argsort(rest)])).astype(int)
+    texts = pa.array(texts, pa.large_string())
+    short = pc.match_substring_regex(texts, f"^({_NUMBER})$").to_numpy(zero_copy_only=False)
+    at = np.flatnonzero(short)
+    numbers = texts.take(pa.array(at)).cast(pa.uint64()).to_numpy()
+    numeric = at[numbers < 2**63]
+    numeric = numeric[np.argsort(numbers[numbers < 2**63])]
+    other = np.setdiff1d(np.arange(len(texts)), numeric)
+    order = pc.sort_indices(texts.take(pa.array(other))).to_numpy()  # in UTF-8 by code point
+    return np.concatenate((numeric, other[order]))
 
 
 class Collector:
@@ -76,9 +81,13 @@ class Collector:
 
     def _coded(self, name: str, column: pd.Categorical) -> np.ndarray:
         """(N,) int32 codes of the column's dictionary."""
-        known = self._codes.setdefault(name, {})
-        place = [known.setdefault(t, len(known)) if t else MISSING for t in column.categories]
-        return np.array([*place, MISSING], np.int32)[column.codes]
+        known = self._codes.setdefault(name, {"": MISSING})
+        texts = column.categories.to_numpy(object)
+        places = [*map(known.get, texts), MISSING]
+        for at, text in enumerate(texts) if None in places else ():
+            if places[at] is None:
+                places[at] = known.setdefault(text, len(known) - 1)
+        return np.array(places, np.int32)[column.codes]
 
     def finish(self) -> dict[str, Codes | np.ndarray]:
         """name -> Codes, their values in `value_order`, or (N,) numbers; memory-mapped where they
@@ -101,7 +110,7 @@ class Collector:
 
     @staticmethod
     def _ordered(codes: np.ndarray, known: dict[str, int]) -> Codes:
-        texts = np.array(list(known), object)
+        texts = np.array(list(known)[1:], object)
         order = value_order(texts)
         rank = np.full(len(texts) + 1, MISSING, np.int32)
         rank[order] = np.arange(len(texts))

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hamur.data import parquet
 from hamur.data.text import lines as text_lines
@@ -296,14 +297,17 @@ def _plain(rows: Rows, name: str, kind: str, file_format: FileFormat, bad_rows: 
     """The rows with plain names in this column: those that print a whole number as 1.0 are the
     number, blanks and words like NaN are missing.  A missing id is a bad row."""
     column = rows.columns[name]
-    names = pd.Series(column.categories, dtype=object).astype(str)
-    whole = names.str.fullmatch(_WHOLE.pattern).to_numpy(bool)
-    plain = names.to_numpy(object).copy()
-    plain[whole] = list(map(_plain_text, plain[whole]))
+    plain = column.categories.to_numpy(object, copy=True)
+    texts = pa.array(plain, pa.large_string())
     words = ["", *map(_plain_text, file_format.missing)]
-    missing = pd.Series(plain).isin(words).to_numpy(bool) | names.str.isspace().to_numpy(bool)
-    plain[missing], odd = "", whole | missing
-    if not odd.any():
+    missing = pc.or_(pc.is_in(texts, pa.array(words, texts.type)), pc.utf8_is_space(texts))
+    missing = missing.to_numpy(zero_copy_only=False).copy()
+    pointed = np.flatnonzero(pc.match_substring(texts, ".").to_numpy(zero_copy_only=False))
+    whole = [at for at in pointed if _WHOLE.fullmatch(plain[at])]
+    plain[whole] = list(map(_plain_text, plain[whole]))
+    missing[whole] |= np.isin(plain[whole], words)
+    plain[missing] = ""
+    if not (len(whole) or missing.any()):
         return rows
     place, distinct = pd.factorize(plain)
     plain = pd.Categorical.from_codes(place[column.codes], distinct)
