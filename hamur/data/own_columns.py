@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hamur.data.columns import Columns, JoinRule
+from hamur.data.columns import Columns, JoinRule, MultiColumn
 from hamur.data.domains import Domain
 from hamur.data.encode import TRANSFORMS
 from hamur.data.label_rules import label_name, parse_label
@@ -64,6 +64,38 @@ def changed(
     if split.rule == "random" and split.seed is None:
         split = replace(split, seed=split_seed)
     return replace(columns, split=split)
+
+
+def with_roles(
+    columns: Columns,
+    sparse: Sequence[str] = (),
+    dense: Sequence[str] | Mapping[str, str] = (),
+    multi: Sequence[str | MultiColumn] = (),
+    ignore: Sequence[str] = (),
+    **single,
+) -> Columns:
+    """The description with these columns in these roles, and in no other one.
+
+    dense: names, with their transforms or without; single: group, time, min_count and
+    min_domain_rows, None for what the description says.
+    """
+    lists = [MultiColumn(each) if isinstance(each, str) else each for each in multi]
+    roles = {*sparse, *dense, *ignore, *(spec.column for spec in lists)}
+
+    def others(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name not in roles)
+
+    transforms = {name: rule for name, rule in columns.transforms.items() if name not in roles}
+    return replace(
+        columns,
+        kinds={name: kind for name, kind in columns.kinds.items() if name not in roles},
+        sparse=(*others(columns.sparse), *sparse),
+        dense=(*others(columns.dense), *dense),
+        multi=(*(spec for spec in columns.multi if spec.column not in roles), *lists),
+        ignore=(*others(columns.ignore), *ignore),
+        transforms=transforms | (dict(dense) if isinstance(dense, Mapping) else {}),
+        **{name: value for name, value in single.items() if value is not None},
+    )
 
 
 def label_columns(columns: Columns) -> set[str]:

@@ -19,7 +19,7 @@ from hamur.data import build_tables, cache, descriptions, frames, infer, own_col
 from hamur.data import splits as split_rules
 from hamur.data.build_tables import Encoding
 from hamur.data.collect import Collector
-from hamur.data.columns import LABEL, Columns, JoinRule, raw_of
+from hamur.data.columns import LABEL, Columns, JoinRule, MultiColumn, raw_of
 from hamur.data.descriptions import Description
 from hamur.data.domains import Domain
 from hamur.data.encode import MISSING
@@ -50,6 +50,14 @@ def load_table(
     join: Sequence[str | Path | JoinRule] = (),
     split: str | Split | None = None,
     split_seed: int = 2022,
+    sparse: Sequence[str] = (),
+    dense: Sequence[str] | Mapping[str, str] = (),
+    multi: Sequence[str | MultiColumn] = (),
+    ignore: Sequence[str] = (),
+    group: str | None = None,
+    time: str | None = None,
+    min_count: int | None = None,
+    min_domain_rows: int | None = None,
     valid=None,
     test=None,
     header: Sequence[str] | None = None,
@@ -76,6 +84,8 @@ def load_table(
         for a multi-task schema ({name: rule} names them), e.g. "click" or "rating > 3"; domain: a
         column, or "column:first" for the first of the values in its cells; join: files of feature
         tables, here or beside the source.
+    sparse, dense ({name: transform} names that too), multi, ignore, group, time, min_count,
+        min_domain_rows: see `Columns`; a column has the role that is given here and no other one.
     split: "random", "time", "last", "column:NAME" or a `Split`; None: by time if there is one.
     valid, test: sources of these rows, where `source` has those of training only.
     header: the columns of text files that have none; separator: None is detected.
@@ -91,6 +101,9 @@ def load_table(
     said = dict(label=label, domain=domain, join=join, split_seed=split_seed)
     said["split"] = split if valid is None else "files"
     described = _described(columns, parts[0], join)
+    single = dict(group=group, time=time, min_count=min_count, min_domain_rows=min_domain_rows)
+    roles = own_columns.with_roles(described.columns, sparse, dense, multi, ignore, **single)
+    described = replace(described, columns=roles)
     form = Form(None if header is None else tuple(header), separator, encoding)
     policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)
     job = _Job(
@@ -243,7 +256,7 @@ class _Job:
         if small:
             few = ", ".join(f"{name} ({rows})" for name, rows in list(small.items())[:20])
             about = len(small), columns.min_domain_rows, few
-            _log.warning("%d domains of under %d training rows are now 'other': %s", *about)
+            _log.warning("domain 'other' takes %d of fewer than %d training rows: %s", *about)
         for name, lists in raw.multi.items():
             longest = int(np.diff(lists.offsets)[lists.rows[index[0]]].max(initial=1))
             raw.multi[name] = replace(lists, max_len=lists.max_len or min(longest, MAX_LEN))

@@ -494,6 +494,20 @@ def test_the_description_as_a_file(load, tmp_path):
         assert_ours(error.value)
 
 
+def test_roles_given_in_the_call_are_those_of_the_description(load):
+    frame, nothing = impressions(), Columns({}, {}, ())
+    roles = dict(sparse=("user_id", "item_id"), dense={"price": "log1p"}, multi=("tags",))
+    single = dict(label="click", domain="scene", group="user_id", time="day", min_domain_rows=20)
+    described = changed(transforms={"price": "log1p"}, min_count=3)
+    one, schema = load(frame, described)
+    other, again = load(frame, nothing, min_count=3, ignore=("", "purchase"), **roles, **single)
+    assert again.fields == schema.fields
+    assert_same(one, other)
+    moved = load(frame, described, sparse=("price",), ignore=("tags",))[1]
+    assert moved.sparse_names == ("user_id", "item_id", "price", "domain_indicator")
+    assert not moved.multi and not moved.dense_names
+
+
 @pytest.mark.parametrize(
     "changes, text",
     [
