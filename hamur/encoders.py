@@ -23,6 +23,7 @@ from hamur.data.text.reader import Rows
 from hamur.errors import DataFormatError, UnknownDomainError
 
 FEW = 64  # values that are looked up one by one: many need 60 us before the first
+PAIR = ("user", "item")  # raw columns of two domains, see `cross_domain.dataset.RAW`
 # Of a feature, a missing cell is an unknown one.
 _MAY_LACK = {"int": "category", "id": "code"}
 
@@ -30,10 +31,14 @@ _MAY_LACK = {"int": "category", "id": "code"}
 @dataclass(frozen=True)
 class Known:
     """A fitted vocabulary: values (n,), text or whole numbers, in the order of their ids first_id,
-    first_id + 1, ...; every other value is id 0, 'unknown'."""
+    first_id + 1, ...; every other value is id 0, 'unknown'.
+
+    category: (ids,) int32 of another field that a value belongs to, of the items of a pair.
+    """
 
     values: np.ndarray
     first_id: int = 1
+    category: np.ndarray | None = None
 
     @cached_property
     def index(self) -> pd.Index:
@@ -225,7 +230,7 @@ class Encoders:
         return Encoders(
             dataclasses.replace(
                 columns,
-                sparse=tuple(n for n in columns.sparse if n in names),
+                sparse=tuple(n for n in columns.sparse if n in names or n in PAIR),
                 dense=tuple(n for n in columns.dense if n in names),
                 multi=tuple(spec for spec in columns.multi if spec.name in names),
             ),
@@ -253,7 +258,8 @@ def encoders_of(
 ) -> Encoders:
     """The encoders of a schema; columns None: rows look like the schema, see `described`.
 
-    arrays: "vocab/<field>" -> the values in the order of their ids.
+    arrays: "vocab/<field>" -> the values in the order of their ids; "category/<field>" -> see
+        `Known`.
     Raises:  LookupError, ValueError: a vocabulary or a scaler is missing, or not of the schema.
     """
     vocabularies = {}
@@ -263,7 +269,8 @@ def encoders_of(
             first = spec.vocab_size - len(values)
             if first not in (0, 1) or values.ndim != 1:
                 raise ValueError(f"{spec.name}: {len(values)} values for {spec.vocab_size} ids")
-            vocabularies[spec.name] = Known(values, first if len(values) else 1)
+            category = arrays.get(f"category/{spec.name}")
+            vocabularies[spec.name] = Known(values, first if len(values) else 1, category)
     scalers = {name: scalers[name] for name in schema.dense_names if name in scalers}
     columns = described(schema, vocabularies) if columns is None else columns
     if columns.domain is None and schema.num_domains > 1:  # every file was of one domain

@@ -44,8 +44,11 @@ def write(folder: str | Path, schema: Schema, **further) -> None:
         values = np.asarray(known.values)
         ids = np.arange(known.first_id, known.first_id + len(values), dtype=np.int32)
         values = values if values.dtype.kind in "iu" else pa.array(values.tolist(), pa.string())
+        table = {"value": values, "id": ids}
+        if known.category is not None:
+            table["category"] = np.asarray(known.category)[ids]
         with replacing(folder / _vocabulary(name)) as temporary:
-            pq.write_table(pa.table({"value": values, "id": ids}), temporary)
+            pq.write_table(pa.table(table), temporary)
     files = [COLUMNS, SCALERS, DOMAINS, *map(_vocabulary, encoders.vocabularies)]
     content = {"format": FORMAT, "package": f"hamur {__version__}"} | further
     content |= {"schema": json.loads(schema.to_json())}
@@ -81,7 +84,9 @@ def read(folder: str | Path) -> tuple[dict, Schema]:
         schema = Schema.from_json(json.dumps(content["schema"]))
         coded = [spec.name for spec in schema.fields if spec.kind in (SPARSE, MULTI)]
         names = {name: folder / _vocabulary(name) for name in coded if name != schema.domain_field}
-        arrays = {f"vocab/{name}": _values(path) for name, path in names.items()}
+        arrays = {}
+        for name, path in names.items():
+            arrays |= _arrays(name, path)
         values = {"columns": read_json(folder / COLUMNS), "scalers": read_json(folder / SCALERS)}
         encoders = Encoders.from_json(values, schema, arrays)
     except (
@@ -114,10 +119,16 @@ def _vocabulary(name: str) -> str:
     return f"{FOLDER}/{quote(name, safe=' ')}.parquet"
 
 
-def _values(path: Path) -> np.ndarray:
-    """The values of a vocabulary in the order of their ids."""
+def _arrays(name: str, path: Path) -> dict[str, np.ndarray]:
+    """What `encoders_of` takes of a vocabulary."""
     table = pq.read_table(_present(path))
     values, ids = table["value"].combine_chunks(), table["id"].to_numpy()
-    if (len(ids) and (ids != np.arange(len(ids)) + ids[0]).any()) or values.null_count:
+    first = ids[0] if len(ids) else 1
+    if (ids != np.arange(first, first + len(ids))).any() or values.null_count:
         raise ValueError(f"{path.name} is no vocabulary")
-    return values.to_numpy(zero_copy_only=False)
+    arrays = {f"vocab/{name}": values.to_numpy(zero_copy_only=False)}
+    if "category" in table.column_names:
+        category = np.zeros(first + len(ids), np.int32)
+        category[ids] = table["category"].to_numpy()
+        arrays[f"category/{name}"] = category
+    return arrays

@@ -17,7 +17,7 @@ from hamur.encoders import Encoders, Report
 from hamur.errors import DataFileNotFoundError, DataFormatError, no_folder
 from hamur.same_run import read_config
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, RECORDED = "model.safetensors", "best_predictor.safetensors"
 BLOCK = 32  # rows that have preferences of their own, in a call
 
 
@@ -106,7 +106,16 @@ def load(folder: str | Path) -> Predictor:
     about, schema = model_folder.read(folder)
     config = read_config(folder / "config.json", model_folder.REMEDY)
     model = _model(folder, config, schema)
-    return Predictor(schema, partial(score_rows, model), config["options"]["model_name"], about)
+    return predictor_of(schema, partial(score_rows, model), about)
+
+
+def predictor_of(schema: Schema, score: Callable, about: dict) -> Predictor:
+    """about: the content of schema.json; score: see `Predictor`."""
+    if "cross_domain" in about:
+        from hamur.pair_predictor import PairPredictor
+
+        return PairPredictor(schema, score, about["model"], about)
+    return Predictor(schema, score, about["model"], about)
 
 
 def _check_is_run(folder: Path) -> None:
@@ -133,10 +142,19 @@ def _model(folder: Path, config: dict, schema: Schema):
     from hamur.layers.adapter_config import AdapterConfig
     from hamur.training.checkpoint import load_weights, restore
 
-    path, name = folder / WEIGHTS, config["options"].get("model_name")
+    name, reads_all = config["options"].get("model_name"), True
     try:
         sizes = {key: _tuple(value) for key, value in config["model_config"].items()}
-        if name in models.RANKING:
+        if name in models.CROSS_DOMAIN:
+            from hamur.data.cross_domain.collate import FieldSizes
+            from hamur.models.conet import CoNetConfig
+
+            # No score reads what conet_biao learns about its source behaviours.
+            name, reads_all = name.removesuffix("_biao"), name != "conet_biao"
+            absent = (1,) * (len(FieldSizes._fields) - schema.num_sparse)
+            fields = FieldSizes(*schema.vocab_sizes, *absent)
+            model = models.CROSS_DOMAIN[name](fields, CoNetConfig(**sizes))
+        elif name in models.RANKING:
             model = models.RANKING[name](schema, config=AdapterConfig(**sizes))
         else:
             model = models.MULTI_TASK[name](schema, config=models.MultiTaskConfig(**sizes))
@@ -149,7 +167,14 @@ def _model(folder: Path, config: dict, schema: Schema):
             f"{folder}: norm_inference='batch' scores a row with the statistics of its batch, so "
             "that no row has a score of its own. Train with preset best or paper."
         )
-    restore(model, load_weights(path), path)
+    path = folder / WEIGHTS
+    if not path.is_file():  # of the tree of the public code
+        path = folder.parent.parent / "checkpoint" / folder.name / RECORDED
+    weights = load_weights(path if path.is_file() else folder / WEIGHTS)
+    if not reads_all:
+        own = {parameter.name for parameter in model.get_parameters()}
+        weights = {name: array for name, array in weights.items() if name in own}
+    restore(model, weights, path)
     return model
 
 

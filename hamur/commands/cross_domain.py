@@ -275,9 +275,12 @@ def train_and_report(config, rows, model, options, description, place: Place, fi
         + ", ".join(f"{name} {len(part):,}" for name, part in pair.target._asdict().items())
     )
     trainer = make_trainer(config, rows, options, files)
-    counts = open_run(config, description, model, say, files)
-    say(f"arm {config.arm}; training set number:{len(rows)}")
     draws = None if config.eval_draws == "all" else int(config.eval_draws)
+    schema = dataclasses.replace(pair.schema, fields=model.schema.fields)
+    rules = {"draws": draws, "seed": config.eval_seed, "source_pool": config.source_pool}
+    rules["replaced"] = [int(each) for each in rows.replaced]
+    counts = open_run(config, description, model, say, files, schema, cross_domain=rules)
+    say(f"arm {config.arm}; training set number:{len(rows)}")
     valid, test = (
         rows.candidates(table, draws, config.eval_seed, split)
         for split, table in ((VALID, pair.target.valid), (TEST, pair.target.test))

@@ -206,18 +206,7 @@ class CrossDomainRows:
         The draw of a row depends on (seed, user, split) only: every variant, seed and batch size of
         a study sees the same candidates.
         """
-        begin, end = self.pool(rows)
-        sizes = end - begin
-        width = max(1, int(sizes.max(initial=0)) if number is None else number)
-        drawn = np.full((len(rows), width), NONE)
-        users = rows.sparse[:, USER]
-        for row in np.flatnonzero(sizes):
-            k = min(width, sizes[row])
-            if k == sizes[row]:
-                drawn[row, :k] = np.arange(begin[row], end[row])
-            else:
-                rng = stream(seed, users[row], split)
-                drawn[row, :k] = begin[row] + np.sort(rng.choice(sizes[row], k, replace=False))
+        drawn = draw_candidates(*self.pool(rows), rows.sparse[:, USER], number, seed, split)
         return Candidates(self, rows, drawn)
 
     def negative_items(
@@ -276,14 +265,13 @@ class CrossDomainRows:
 
     def fields(self, target: np.ndarray, source_row: np.ndarray) -> np.ndarray:
         """(N, 5) ids in the order of `FieldSizes`, of target rows (N, 3) and source rows (N,)."""
-        at, has = np.maximum(source_row, 0), source_row != NONE
-        item, category = (
-            np.where(has, self.pair.source.sparse[at, f], 0) for f in (ITEM, CATEGORY)
-        )
-        if self.rules.replace_missing:  # item 1 is a real item, whose vector then reaches the score
-            item = np.where(has, item, 1)
-            category = np.where(has, category, self.pair.source_categories[1])
-        return np.column_stack([target[:, [USER, ITEM, CATEGORY]], item, category])
+        return joined_fields(target, self.pair.source.sparse, source_row, self.replaced)
+
+    @property
+    def replaced(self) -> tuple[int, int]:
+        """Item and category of a row without a source behaviour."""
+        # Item 1 is a real item, whose vector then reaches the score.
+        return (1, self.pair.source_categories[1]) if self.rules.replace_missing else (0, 0)
 
     def histories(
         self, rows: Table, fill: np.ndarray, source_row: np.ndarray
@@ -323,6 +311,34 @@ class CrossDomainRows:
             )
             for step in range(steps):
                 yield chunk.cut(step * size, size, len(rows), order[begin:])
+
+
+def draw_candidates(
+    begin: np.ndarray, end: np.ndarray, users: np.ndarray, number: int | None, seed: int, split: int
+) -> np.ndarray:
+    """(N, K) source rows of the pools begin..end-1 (N,) of users (N,); NONE where one has fewer."""
+    sizes = end - begin
+    width = max(1, int(sizes.max(initial=0)) if number is None else number)
+    drawn = np.full((len(sizes), width), NONE)
+    for row in np.flatnonzero(sizes):
+        k = min(width, sizes[row])
+        if k == sizes[row]:
+            drawn[row, :k] = np.arange(begin[row], end[row])
+        else:
+            rng = stream(seed, users[row], split)
+            drawn[row, :k] = begin[row] + np.sort(rng.choice(sizes[row], k, replace=False))
+    return drawn
+
+
+def joined_fields(
+    target: np.ndarray, source: np.ndarray, source_row: np.ndarray, replaced: tuple[int, int]
+) -> np.ndarray:
+    """(N, 5) ids in the order of `FieldSizes`, of target rows (N, 3) and the rows (N,) of source
+    (M, 3); replaced: item and category of NONE."""
+    has = source_row != NONE
+    of_source = np.tile(np.asarray(replaced), (len(target), 1))
+    of_source[has] = source[source_row[has]][:, [ITEM, CATEGORY]]
+    return np.column_stack([target[:, [USER, ITEM, CATEGORY]], of_source])
 
 
 @dataclass(frozen=True, eq=False)

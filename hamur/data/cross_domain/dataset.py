@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hamur.data.columns import Columns
 from hamur.data.encode import Codes
 from hamur.data.schema import Schema
 from hamur.data.table import Splits, Table
@@ -18,6 +19,14 @@ from hamur.data.table import Splits, Table
 FIELDS = ("user", "item", "category")
 USER, ITEM, CATEGORY = range(3)  # positions of FIELDS in Table.sparse
 LABEL = "like"
+# Raw rows of either domain, as `Predictor` takes them: users and items by name; a category is that
+# of the item, and read where the item is unknown; times, if any, order histories.
+RAW = Columns(
+    {"user": "code", "item": "code", "category": "code", "timestamp": "time"},
+    {},
+    sparse=("user", "item"),
+    time="timestamp",
+)
 POOLS = ("before_row", "before_valid")
 _TIME_BITS = 34  # seconds after the earliest row: 500 years
 _LATEST = (1 << _TIME_BITS) - 1
@@ -159,6 +168,23 @@ class CrossDomainData:
     def num_users(self) -> int:
         """Without id 0."""
         return self.source_schema.vocab_sizes[USER] - 1
+
+    @property
+    def schema(self) -> Schema:
+        """Of a row with a source behaviour: user, item and category of the target, item and
+        category of the source, with their encoders; raw rows have the columns `RAW`."""
+        from hamur.encoders import encoders_of  # which is above this module
+
+        of_source = self.source_schema.fields[1:]
+        fields = [replace(spec, name=f"target_{spec.name}") for spec in self.target_schema.fields]
+        fields[0] = self.target_schema.fields[0]
+        fields += [replace(spec, name=f"source_{spec.name}") for spec in of_source]
+        arrays = {f"vocab/{name}": values[1:] for name, values in self.names.items()}
+        for side in ("source", "target"):
+            arrays[f"category/{side}_item"] = getattr(self, f"{side}_categories")
+        about = self.target_schema
+        schema = Schema(about.name, tuple(fields), about.labels, group="user", split=about.split)
+        return replace(schema, encoders=encoders_of(schema, RAW, arrays, {}))
 
     def usable(self) -> np.ndarray:
         """(N,) bool: the source rows before the user's validation row: training may see them."""
