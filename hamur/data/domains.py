@@ -9,6 +9,7 @@ import pandas as pd
 from hamur.data.collect import value_order
 from hamur.data.encode import MISSING, Codes
 from hamur.data.text.bad_rows import SKIP_REMEDY
+from hamur.errors import DataValueError
 
 OTHER, NO_VALUE = "other", "(no value)"  # names of domains
 
@@ -68,10 +69,22 @@ class Domain:
         if self.first is not None:
             values = [text.split(self.first)[0] for text in values]
         if self.bins:
-            numbers = pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(np.float64)
-            place = np.searchsorted(self.bins, numbers)
-            values = np.where(np.isnan(numbers), MISSING, place).tolist()
+            values = self._bins_of(values)
         return codes, values
+
+    def _bins_of(self, values: list) -> list[int]:
+        """The number of each value's bin, MISSING without a value.  Raises DataValueError: text."""
+        texts = pd.Series(values, dtype=object)
+        numbers = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+        missing = np.isnan(numbers)
+        if wrong := [text for text in texts[missing] if isinstance(text, str) and text]:
+            raise DataValueError(
+                "no number, as the bins of a domain need",
+                column=self.column,
+                value=wrong[0],
+                remedy="correct the cell, or make each value a domain by naming the column alone",
+            )
+        return np.where(missing, MISSING, np.searchsorted(self.bins, numbers)).tolist()
 
     def fit(
         self, column: np.ndarray | pd.Categorical | Codes, train: np.ndarray, min_rows: int

@@ -173,6 +173,8 @@ def _check(columns: Columns, labels: set[str], categories: set[str]) -> None:
                 f"the transform of {name!r} is {transform!r}; use one of {TRANSFORMS}, of a dense "
                 "column"
             )
+    if not categories and (columns.domain is None or not columns.domain_feature):
+        raise ValueError("no column is a category, and a model needs one: name it as `sparse`")
     rule = columns.split.rule
     needs = {"time": columns.time, "last": columns.group, "column": columns.split.column}
     if rule not in RULES:

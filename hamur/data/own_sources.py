@@ -11,9 +11,9 @@ from hamur.data import frames, parquet
 from hamur.data.columns import Columns, JoinRule
 from hamur.data.descriptions import Description
 from hamur.data.text.bad_rows import BadRows
-from hamur.data.text.lines import FileFormat, separator_of
+from hamur.data.text.lines import SEPARATORS, FileFormat, separator_of
 from hamur.data.text.reader import Rows, column_names
-from hamur.errors import DataFormatError
+from hamur.errors import DataFormatError, EmptySplitError
 
 IN_MEMORY = Path("rows")  # what errors say in the place of a file
 _log = logging.getLogger(__name__)
@@ -40,11 +40,10 @@ class Form:
         known = description.format_of(source)
         if known is not None and header is None:
             return replace(known, missing=columns.missing)
+        form = FileFormat({}, names=header, encoding=self.encoding, missing=columns.missing)
         mark = self.separator or separator_of(source, header, self.encoding)
         _log.info("%s: %r separates the columns", source, mark)
-        quoted = mark != "::"
-        about = dict(missing=columns.missing, quoted=quoted, multiline=quoted)
-        return FileFormat({}, mark, header, self.encoding, **about)
+        return replace(form, separator=mark, quoted=mark != "::", multiline=mark != "::")
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,15 @@ class Input:
     @classmethod
     def of(cls, source: Path | pa.Table, form: FileFormat) -> "Input":
         names = form.names or column_names(source, form.separator, form.encoding)
+        if len(names) == 1 and (seen := [mark for mark in SEPARATORS if mark in names[0]]):
+            raise DataFormatError(
+                f"wrong separator: {seen[0]!r} seen",
+                file=source,
+                line=1,
+                value=names[0],
+                expected=f"columns separated by {form.separator!r}",
+                remedy=f"leave out `separator`, which is detected, or `separator={seen[0]!r}`",
+            )
         return cls(source, form, tuple(names))
 
     def reading(self, kinds: Mapping[str, str], columns: Columns) -> FileFormat:
@@ -84,8 +92,10 @@ class Input:
 
 
 def check_equal(inputs: list[Input]) -> None:
-    """Raises DataFormatError for a file with other columns than the first one."""
+    """Raises DataFormatError for a file with other columns than the first one, or without any."""
     first, *others = inputs
+    if not first.names:
+        raise EmptySplitError("no column", file=first.place, remedy="check how it was made")
     for each in others:
         if set(each.names) != set(first.names):
             odd = sorted(set(each.names) ^ set(first.names))

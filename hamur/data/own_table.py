@@ -97,6 +97,8 @@ def load_table(
     """
     if (valid is None) != (test is None):
         raise ValueError("`valid` and `test` are given together, or neither of them is")
+    if Path(name).name != name:
+        raise ValueError(f"`name` is {name!r}; use the name of a folder")
     parts = [sources_of(part) for part in ([source] if valid is None else [source, valid, test])]
     said = dict(label=label, domain=domain, join=join, split_seed=split_seed)
     said["split"] = split if valid is None else "files"

@@ -36,6 +36,8 @@ class Split:
     column: str | None = None
 
     def __post_init__(self):
+        if self.seed is not None and self.seed < 0:
+            raise ValueError(f"`split_seed` is {self.seed}; it must be at least 0")
         parts = self.fractions
         if len(parts) != 3 or min(parts) <= 0 or abs(sum(parts) - 1) > 1e-9:
             raise ValueError(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -526,6 +527,32 @@ def test_a_description_that_does_not_fit_is_one_line(load, changes, text):
     ignore = ("", "purchase", "click", "price", "item_id", "day", "scene", "user_id", "tags")
     with pytest.raises(ValueError, match=text) as error:
         load(impressions(), changed(**{"ignore": ignore} | changes))
+    assert_ours(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes, options, text",
+    [
+        ({}, dict(label="price > x"), "label rule is 'price > x'"),
+        ({}, dict(label="click >"), "no column 'click >'"),
+        ({}, dict(label=()), "no label is named"),
+        ({}, dict(split="random", split_seed=-1), "`split_seed` is -1"),
+        ({}, dict(separator=";"), "wrong separator: ',' seen"),
+        ({}, dict(encoding="utf-99"), "`encoding` is 'utf-99'"),
+        ({}, dict(name="../x"), "`name` is '../x'"),
+        ({}, dict(header=("a", "b")), "no column"),
+        ({}, dict(join=["nowhere.csv"]), "no such file"),
+        ({}, dict(columns="nowhere"), "no such file"),
+        ({}, dict(domain=Domain("user_id", bins=(1, 2))), "'user_id': no number"),
+        (dict(click=0), {}, "all 480 training rows have the same label"),
+        (dict(click="x"), {}, "t.csv:2: column 8 'click'"),
+        (dict(day=1_400_000_000), {}, "split 'valid' has no row"),
+    ],
+)
+def test_a_call_that_cannot_be_is_one_line(load, changes, options, text):
+    options = {"columns": COLUMNS} | options
+    with pytest.raises(ValueError, match=re.escape(text)) as error:
+        load(impressions().assign(**changes), **options)
     assert_ours(error.value)
 
 
