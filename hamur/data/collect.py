@@ -5,6 +5,7 @@ memory grows with the different values only, not with the rows.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ class Collector:
             wide = name not in self._codes and held.kind in "iu" and held.itemsize > 1
             held = np.dtype(np.int64) if wide else held
             path = self._folder / f"{len(self._files)}.raw"
-            self._files[name] = path.open("wb", buffering=0), held
+            self._files[name] = path.open("wb"), held
         file, held = self._files[name]
         file.write(np.ascontiguousarray(values, held).data)
 
@@ -83,11 +84,12 @@ class Collector:
         """(N,) int32 codes of the column's dictionary."""
         known = self._codes.setdefault(name, {"": MISSING})
         texts = column.categories.to_numpy(object)
-        places = [*map(known.get, texts), MISSING]
-        for at, text in enumerate(texts) if None in places else ():
-            if places[at] is None:
-                places[at] = known.setdefault(text, len(known) - 1)
-        return np.array(places, np.int32)[column.codes]
+        new = MISSING - 1
+        places = np.fromiter(map(known.get, texts, repeat(new)), np.int32, len(texts))
+        (at,) = np.nonzero(places == new)
+        places[at] = np.arange(len(known), len(known) + len(at)) - 1  # "" is none of the codes
+        known.update(zip(texts[at], places[at].tolist()))
+        return np.append(places, np.int32(MISSING))[column.codes]
 
     def finish(self) -> dict[str, Codes | np.ndarray]:
         """name -> Codes, their values in `value_order`, or (N,) numbers; memory-mapped where they

@@ -61,12 +61,22 @@ def write_log(path: Path, options) -> None:
 
 def read_ours(options) -> int:
     from hamur.data import load_table
+    from hamur.data.columns import Columns
+    from hamur.data.domains import Domain
 
+    columns = Columns(
+        kinds={},
+        labels={"click": "click"},
+        sparse=TEXT,
+        dense=("price", "age_of_item", "score", "session_length"),
+        domain=Domain("country"),
+        group="user_id",
+        time="time",
+    )
     with tempfile.TemporaryDirectory(dir=options.folder) as cache:
         tables, _ = load_table(
             options.table,
-            label="click",
-            domain="country",
+            columns,
             cache_dir=cache,
             in_memory_rows=options.in_memory_rows,
         )

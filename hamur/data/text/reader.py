@@ -297,12 +297,15 @@ def _plain(rows: Rows, name: str, kind: str, file_format: FileFormat, bad_rows: 
     """The rows with plain names in this column: those that print a whole number as 1.0 are the
     number, blanks and words like NaN are missing.  A missing id is a bad row."""
     column = rows.columns[name]
-    plain = column.categories.to_numpy(object, copy=True)
-    texts = pa.array(plain, pa.large_string())
+    texts = pa.array(column.categories, pa.large_string())
+    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     words = ["", *map(_plain_text, file_format.missing)]
     missing = pc.or_(pc.is_in(texts, pa.array(words, texts.type)), pc.utf8_is_space(texts))
     missing = missing.to_numpy(zero_copy_only=False).copy()
     pointed = np.flatnonzero(pc.match_substring(texts, ".").to_numpy(zero_copy_only=False))
+    if not (len(pointed) or missing.any()):
+        return rows
+    plain = column.categories.to_numpy(object, copy=True)
     whole = [at for at in pointed if _WHOLE.fullmatch(plain[at])]
     plain[whole] = list(map(_plain_text, plain[whole]))
     missing[whole] |= np.isin(plain[whole], words)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hamur.data.text.blocks import count_lines
 from hamur.data.text.lines import FileFormat, strict_separators
 from hamur.errors import DataFormatError
 
@@ -33,24 +34,25 @@ def records(
             block, line = rest + block, first
         most = max_line if following is not None else 0
         block, spans, rest = _spans(block, file_format.mark.decode(), fields, most)
-        data = np.frombuffer(block, np.uint8).copy()
-        ends = np.flatnonzero(data == ord("\n"))
-        starts = np.ones(len(ends) + (not block.endswith(b"\n")), bool)
-        for begin, end in spans:
-            starts[begin + 1 : end + 1] = False
-            data[ends[begin:end]] = LINE_END[0]
-        numbers = line + np.flatnonzero(starts)
-        if spans and LINE_END in block:
-            raise DataFormatError(
-                "the control character 0x1E beside cells of several lines",
-                file=path,
-                line=line + block.count(b"\n", 0, block.index(LINE_END)),
-                expected="plain text",
-                remedy="remove it, or the line ends in quoted cells",
-            )
-        first = line + len(starts)
+        starts = np.ones(count_lines(block) if block else 0, bool)
+        if spans:
+            if LINE_END in block:
+                raise DataFormatError(
+                    "the control character 0x1E beside cells of several lines",
+                    file=path,
+                    line=line + block.count(b"\n", 0, block.index(LINE_END)),
+                    expected="plain text",
+                    remedy="remove it, or the line ends in quoted cells",
+                )
+            data = np.frombuffer(block, np.uint8).copy()
+            ends = np.flatnonzero(data == ord("\n"))
+            for begin, end in spans:
+                starts[begin + 1 : end + 1] = False
+                data[ends[begin:end]] = LINE_END[0]
+            block = data.tobytes()
         if block:
-            yield (data.tobytes() if spans else block), numbers
+            yield block, line + np.flatnonzero(starts)
+        first = line + len(starts)
 
 
 def _spans(
