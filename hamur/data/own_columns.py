@@ -102,19 +102,35 @@ def label_columns(columns: Columns) -> set[str]:
     return {parse_label(rule)[0] for rule in columns.labels.values()}
 
 
+def used(columns: Columns) -> list[str]:
+    """The columns that have a role."""
+    domain = columns.domain and columns.domain.column
+    single = (domain, columns.group, columns.time, columns.split and columns.split.column)
+    lists = (spec.column for spec in columns.multi)
+    roles = (*sorted(label_columns(columns)), *columns.sparse, *columns.dense, *lists, *single)
+    return [name for name in dict.fromkeys(roles) if name is not None]
+
+
 def named(columns: Columns) -> set[str]:
     """The columns that the description names."""
-    single = (columns.group, columns.time, columns.split and columns.split.column)
-    domain = () if columns.domain is None else (columns.domain.column,)
-    roles = (*columns.sparse, *columns.dense, *(m.column for m in columns.multi), *single, *domain)
-    return ({*columns.kinds, *columns.ignore, *roles} | label_columns(columns)) - {None}
+    return {*used(columns), *columns.kinds, *columns.ignore}
 
 
-def completed(columns: Columns, present: Collection[str]) -> Columns:
+def check_present(columns: Columns, names: Collection[str]) -> None:
+    """Raises DataFormatError for a column that none of the tables has."""
+    if missing := [name for name in used(columns) if name not in names]:
+        raise DataFormatError(
+            f"no column {', '.join(map(repr, missing))} in the table",
+            column=missing[0],
+            expected="one of " + ", ".join(names),
+            remedy="correct the name, or the header of the file",
+        )
+
+
+def completed(columns: Columns) -> Columns:
     """The description with the kind of every column that it uses.
 
-    present: the columns of all tables.
-    Raises:  ValueError: roles that exclude each other; DataFormatError: no such column.
+    Raises:  ValueError: roles that exclude each other.
     """
     labels, split = label_columns(columns), columns.split
     sparse = {*columns.sparse, *(m.column for m in columns.multi if m.first_only)}
@@ -146,13 +162,6 @@ def completed(columns: Columns, present: Collection[str]) -> Columns:
             columns = replace(columns, domain=replace(domain, groups=groups))
     if split.rule == "column":
         read([split.column], "code")
-    if missing := [name for name in kinds if name not in present]:
-        raise DataFormatError(
-            f"no column {', '.join(map(repr, missing))} in the table",
-            column=missing[0],
-            expected="one of " + ", ".join(present),
-            remedy="correct the name, or the header of the file",
-        )
     return replace(columns, kinds=kinds, key=())
 
 

@@ -185,13 +185,14 @@ class _Job:
         if self.description.name:  # of which a table may have a part
             columns = own_columns.changed(self.description.table(sum(names, ())), **self.said)
         columns = replace(columns, join=rules)
+        own_columns.check_present(columns, list(dict.fromkeys(chain(*names))))
         found: list[infer.Inferred] = []
         if not set().union(*names) <= own_columns.named(columns) | _keys(columns):
             tables = [(each.source, each.form) for each in (inputs[0][0], *joined_inputs)]
             columns, found = infer.fill(columns, tables)
             if self.tell is not None:
                 self.tell(found)
-        columns = own_columns.completed(columns, list(dict.fromkeys(sum(names, ()))))
+        columns = own_columns.completed(columns)
         try:
             return self._collect(inputs, joined_inputs, columns, digest, workspace)
         except DataValueError as error:
