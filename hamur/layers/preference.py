@@ -116,6 +116,7 @@ class LinearGate(nn.Cell):
     None or FactoredFieldEmbedding.embedded_weight of `instance_weight`, the weight (in, .) that
     multiplies the instance whatever the preference (None: there is none).
     Outputs: logits (G * R, X, B), gate after gate.
+    per_row: of a preference per row, v (B, 64), or of one for all, (1, 64): logits (B, G, X).
     """
 
     instance_weight = None
@@ -133,6 +134,12 @@ class LinearGate(nn.Cell):
         logits = embedding.project(instance, weight.T)  # (B, G R X)
         logits = logits + by_gate(self.bias(v), gates, experts, 1).reshape(1, -1)
         return logits.T.reshape(gates * v.shape[0], experts, -1)
+
+    def per_row(self, embedding, instance, outputs, v, embedded=None):
+        e = embedding.embedded(instance).expand_dims(2)
+        weight = self.weight(v).reshape(-1, self.num_gates * self.num_experts, self.in_dim)
+        logits = ops.matmul(weight, e).squeeze(2) + self.bias(v)
+        return logits.reshape(-1, self.num_gates, self.num_experts)
 
 
 class DeepGate(nn.Cell):
@@ -153,8 +160,7 @@ class DeepGate(nn.Cell):
 
     def construct(self, embedding, instance, outputs, v, embedded=None):
         gates, hidden, experts = self.num_gates, self.hidden, self.num_experts
-        u = ops.bias_add(embedding.project(instance, self.reduce, embedded), self.reduce_bias)
-        u = ops.relu(self.norm(u))
+        u = self.reduced(embedding, instance, embedded)
         # The row axis stays last, so that nothing large is transposed; a column of ones carries
         # the bias, whose broadcast would have a slow gradient.
         first = by_gate(self.first(v), gates, hidden, self.width)
@@ -164,6 +170,20 @@ class DeepGate(nn.Cell):
         second = by_gate(self.second(v), gates, experts, hidden).reshape(-1, experts, hidden)
         logits = ops.bmm(second, inner.reshape(gates * v.shape[0], hidden, -1))
         return logits + by_gate(self.second_bias(v), gates, experts, 1).reshape(-1, experts, 1)
+
+    def per_row(self, embedding, instance, outputs, v, embedded=None):
+        gates, hidden, experts = self.num_gates, self.hidden, self.num_experts
+        u = self.reduced(embedding, instance, embedded).expand_dims(2)
+        first = self.first(v).reshape(-1, gates * hidden, self.width)
+        inner = ops.relu(ops.matmul(first, u).squeeze(2) + self.first_bias(v))
+        second = self.second(v).reshape(-1, gates, experts, hidden)
+        logits = ops.matmul(second, inner.reshape(-1, gates, hidden, 1)).squeeze(3)
+        return logits + self.second_bias(v).reshape(-1, gates, experts)
+
+    def reduced(self, embedding, instance, embedded):
+        """u (B, 128)."""
+        u = ops.bias_add(embedding.project(instance, self.reduce, embedded), self.reduce_bias)
+        return ops.relu(self.norm(u))
 
     @property
     def instance_weight(self):
@@ -181,6 +201,7 @@ class AttentionGate(nn.Cell):
         tasks = (rng.standard_normal((num_gates, width)) * 0.02).astype(np.float32)
         self.of_task = Parameter(Tensor(tasks), name="task")
         self.width, self.num_experts = width, num_experts
+        self.root = float(np.sqrt(width))
 
     def construct(self, embedding, instance, outputs, v, embedded=None):
         keys = self.keys(outputs.reshape(-1, outputs.shape[-1]))
@@ -192,7 +213,14 @@ class AttentionGate(nn.Cell):
         logits = matmul_tb(query, keys.reshape(-1, self.width))  # (G R, B X)
         shape = (self.of_task.shape[0] * v.shape[0], -1, self.num_experts)
         logits = logits.reshape(shape) + base.swapaxes(0, 2).swapaxes(1, 2)
-        return logits.swapaxes(1, 2) / np.sqrt(self.width).item()
+        return logits.swapaxes(1, 2) / self.root
+
+    def per_row(self, embedding, instance, outputs, v, embedded=None):
+        keys = self.keys(outputs.reshape(-1, outputs.shape[-1]))
+        keys = keys.reshape(-1, self.num_experts, self.width)
+        query = embedding.project(instance, self.of_instance, embedded) + self.of_preference(v)
+        query = query.expand_dims(1) + self.of_task.expand_dims(0)
+        return ops.bmm(query, keys.swapaxes(1, 2)) / self.root
 
     @property
     def instance_weight(self):

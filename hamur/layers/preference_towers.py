@@ -114,6 +114,17 @@ class PreferenceNorm(nn.Cell):
         x = self.affine(x.reshape(-1, number * self.width), scale, shift)
         return x.reshape(-1, number, self.width)
 
+    def per_row(self, x, v):
+        """The same for x (B, H), centred, with the preference of each row or one for all."""
+        if not self.by_row:
+            return self.batch((x,), single_layout(None, ops.ones_like(x[:, 0])))[0]
+        heads = ops.ones_like(v[:, :1])
+        if self.kind == "conditional":
+            heads = ops.concat((v, heads), 1)
+        heads = matmul(heads, self.heads)
+        x = self.unit_variance(x)[0] * (1.0 + heads[:, : self.width])
+        return ops.relu(x + heads[:, self.width :])
+
 
 class PreferenceTower(nn.Cell):
     """z = Dense(h_L),  h_l = dropout(relu(norm(Dense(h_{l-1})))),  h_0 = sum_i g_i F_i.
@@ -148,6 +159,13 @@ class PreferenceTower(nn.Cell):
                 x = flat.reshape(x.shape)
             if layer + 1 < len(self.norms):
                 x = self.dense(x, layer + 1)
+        return apply(x, self.weights[-1], self.biases[-1]).squeeze(-1)
+
+    def per_row(self, gates, outputs, v):
+        """The same for gates (B, X), v (B, 64) or (1, 64), at inference: logits (B, 1)."""
+        x = mix(gates.expand_dims(1), outputs)
+        for layer in range(len(self.norms)):
+            x = self.norms[layer].per_row(self.dense(x, layer).squeeze(1), v).expand_dims(1)
         return apply(x, self.weights[-1], self.biases[-1]).squeeze(-1)
 
     def first(self, gates, outputs):

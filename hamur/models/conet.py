@@ -95,11 +95,11 @@ class CrossDomainModel(nn.Cell):
     def predictor(self, batch_size=None):
         return FieldPredictor(self, batch_size)
 
-    def serving_graphs(self):
+    def serving_graph(self):
         inputs = tuple(open_rows() for _ in self.schema.fields)
         checks = [(size,) for size in self.schema.vocab_sizes]
         graph = Served(Probabilities(FieldLogits(self)), checks)
-        return (ServingGraph(graph, inputs),)
+        return ServingGraph(graph, inputs, self.schema.sparse_names)
 
 
 class CoNet(CrossDomainModel):

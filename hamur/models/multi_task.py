@@ -83,8 +83,8 @@ class MultiTaskModel(nn.Cell):
     def predictor(self, batch_size=None):
         return TaskPredictor(self, batch_size)
 
-    def serving_graphs(self):
-        return (task_graph(self),)
+    def serving_graph(self):
+        return task_graph(self)
 
     @property
     def dropouts(self):

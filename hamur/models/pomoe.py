@@ -12,7 +12,7 @@ from hamur.layers.preference_towers import TOWER_NORMS, PreferenceTower
 from hamur.layers.primitives import matmul
 from hamur.layers.routing import single_layout
 from hamur.models.multi_task import MultiTaskModel
-from hamur.models.task_prediction import StagedPredictor, features_graph, served_scores
+from hamur.models.task_prediction import StagedPredictor, preference_graph
 
 HEADS = ("per_task", "shared_score")
 EXPERT_KINDS = ("mlp", "cross", "ple")
@@ -33,7 +33,7 @@ class OfficialMixture(MultiTaskModel):
 
     takes_preferences = True
 
-    def serving_graphs(self):
+    def serving_graph(self):
         raise ValueError(NOT_SERVED)
 
     def add_layers(self, rng):
@@ -104,8 +104,8 @@ class ParetoMixture(MultiTaskModel):
     def predictor(self, batch_size=None):
         return StagedPredictor(self, batch_size)
 
-    def serving_graphs(self):
-        return served_scores(self, 1), features_graph(self)
+    def serving_graph(self):
+        return preference_graph(self)
 
     def add_layers(self, rng):
         config = self.config
@@ -202,6 +202,22 @@ class ParetoMixture(MultiTaskModel):
         if self.offsets is None:
             return ops.concat(logits, -1)
         return logits[0] + self.offsets.reshape(1, 1, -1)
+
+    def per_row(self, instance, outputs, features, embedded=None):
+        """The same at inference with the features of each row's preference, or of one for all:
+        (B, 64 + X) or (1, 64 + X) -> logits (B, T)."""
+        v = features[:, :FEATURES]
+        gates = self.gate.per_row(self.embedding, instance, outputs, v, embedded)  # (B, G, X)
+        if self.anchored:
+            gates = ops.tanh(gates) + features[:, FEATURES:].expand_dims(1)
+        if self.barred is not None:
+            gates = gates + self.barred.reshape(1, self.num_gates, -1)
+        gates, logits = ops.softmax(gates, -1), ()
+        for task in range(self.num_gates):
+            logits = logits + (self.towers[task].per_row(gates[:, task], outputs, v),)
+        if self.offsets is None:
+            return ops.concat(logits, -1)
+        return logits[0] + self.offsets.reshape(1, -1)
 
     def gate_weights(self, instance, outputs, v, nearness, embedded=None):
         """A tuple of (B, R, X), one per gate; every row sums to 1."""

@@ -275,8 +275,10 @@ def ranking_graph(model) -> ServingGraph:
         open_rows((schema.num_sparse,)), open_rows((schema.num_dense,), ms.float32), open_rows(),
     )  # fmt: skip
     checks = (schema.vocab_sizes, None, schema.num_domains)
+    names = ("sparse", "dense", "domain")
     if schema.multi:
+        names += ("multi_ids", "multi_weight")
         lists = [spec.vocab_size for spec in schema.multi for _ in range(spec.max_len)]
         shape, checks = (len(lists),), (*checks, lists, None)
         inputs += (open_rows(shape), open_rows(shape, ms.float32))
-    return ServingGraph(Served(Probabilities(Forward(model)), checks), inputs)
+    return ServingGraph(Served(Probabilities(Forward(model)), checks), inputs, names)

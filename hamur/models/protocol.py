@@ -22,7 +22,7 @@ class ServingGraph(NamedTuple):
 
     cell: nn.Cell
     inputs: tuple[Tensor, ...]  # of any number of rows
-    suffix: str = ""  # of the file's name, before ".mindir"
+    names: tuple[str, ...]  # of the inputs
 
 
 class Model(Protocol):
@@ -45,7 +45,7 @@ class Model(Protocol):
     def predictor(self, batch_size: int | None = None) -> Callable:
         """What ``predict`` calls, see `hamur.models.prediction.Predictor`."""
 
-    def serving_graphs(self) -> tuple[ServingGraph, ...]:
+    def serving_graph(self) -> ServingGraph:
         """What ``export`` writes.  Raises ValueError for a model whose scores cannot be served."""
 
 

@@ -95,8 +95,8 @@ class RankingModel(nn.Cell):
     def predictor(self, batch_size=None):
         return RankingPredictor(self, batch_size)
 
-    def serving_graphs(self):
-        return (ranking_graph(self),)
+    def serving_graph(self):
+        return ranking_graph(self)
 
     @property
     def dropouts(self):

@@ -259,31 +259,41 @@ def _allocate(shape):
         return np.memmap(file, np.float32, "w+", shape=shape)
 
 
-def served_scores(model, preferences) -> ServingGraph:
+def served_scores(model, preferences) -> nn.Cell:
     """FeatureScores of the present weights in evaluation mode, for any number of rows and this many
     preferences.  Inputs sparse, dense, features (R, V); outputs logits (B, R, T)."""
     scores = FeatureScores(model)
     scores.refresh()
     scores.set_train(False)
-    inputs = (
-        *instance_inputs(model.schema),
-        Tensor(np.zeros((preferences, model.features.width), np.float32)),
-    )
+    features = Tensor(np.zeros((preferences, model.features.width), np.float32))
     graph = Served(scores, (model.schema.vocab_sizes, None))
-    graph.set_inputs(*inputs)
-    return ServingGraph(graph, inputs)
+    graph.set_inputs(*instance_inputs(model.schema), features)
+    return graph
 
 
-def features_graph(model) -> ServingGraph:
-    """Input a preference (1, T); output its features (1, V)."""
-    preference = Tensor(np.zeros((1, model.num_tasks), np.float32))
-    return ServingGraph(model.features, (preference,), ".features")
+class RowScores(FeatureScores):
+    """sparse (B, F) int32, dense (B, C), preference (B, T) or (1, T) -> logits (B, T)."""
+
+    def construct(self, sparse, dense, preference):
+        instance, weight = self.model.embedding(sparse, dense), ops.ones_like(dense[:, 0])
+        outputs = self.model.expert_outputs(instance, weight, (), self.of_experts)
+        return self.model.per_row(instance, outputs, self.model.features(preference), self.of_gate)
+
+
+def preference_graph(model) -> ServingGraph:
+    """Inputs sparse, dense, preference (B, T) or (1, T); outputs probabilities (B, T)."""
+    scores = RowScores(model)
+    scores.refresh()
+    graph = Served(Probabilities(scores), (model.schema.vocab_sizes, None, None))
+    preference = open_rows((model.num_tasks,), ms.float32)
+    inputs = (*instance_inputs(model.schema), preference)
+    return ServingGraph(graph, inputs, ("sparse", "dense", "preference"))
 
 
 def task_graph(model) -> ServingGraph:
     """Inputs sparse, dense; outputs probabilities (B, T)."""
     graph = Served(Probabilities(model), (model.schema.vocab_sizes, None))
-    return ServingGraph(graph, instance_inputs(model.schema))
+    return ServingGraph(graph, instance_inputs(model.schema), ("sparse", "dense"))
 
 
 def instance_inputs(schema):

@@ -20,6 +20,7 @@ _MODULES = {
     "export": "mindir",
     "export_mindir": "mindir",
     "load_mindir": "mindir",
+    "load_onnx": "onnx",
     "meta_step": "preference.meta",
     "predict": "prediction",
     "predict_split": "prediction",

@@ -214,18 +214,18 @@ def test_a_score_depends_on_its_row_alone(trained):
     np.testing.assert_allclose(alone, scores[[7]], atol=1e-6)
 
 
-@pytest.fixture(scope="module")
-def served(trained, tmp_path_factory):
-    """The exported graphs as a function of a table -> probabilities."""
+@pytest.fixture(scope="module", params=["mindir", "onnx"])
+def served(request, trained, tmp_path_factory):
+    """The exported graph as a function of a table -> probabilities."""
     folder = tmp_path_factory.mktemp("serving") / "new"
-    path = training.export(trained.model, folder / "a scorer")
-    assert path == folder / "a scorer.mindir"
-    scorer, inputs = training.load_mindir(path), trained.case.inputs
-    if not getattr(trained.model, "takes_preferences", False):
-        return lambda table: scorer(*inputs(table))
-    features = training.load_mindir(folder / "a scorer.features.mindir")
-    even = features(np.full((1, 2), 0.5, np.float32))
-    return lambda table: 1 / (1 + np.exp(-scorer(*inputs(table), even)[:, 0]))
+    path = training.export(trained.model, folder / f"a scorer.{request.param}")
+    assert path == folder / f"a scorer.{request.param}"
+    load = training.load_onnx if request.param == "onnx" else training.load_mindir
+    scores, inputs = load(path), trained.case.inputs
+    preference = ()
+    if getattr(trained.model, "takes_preferences", False):
+        preference = (np.full(2, 0.5, np.float32),)
+    return lambda table: scores(*inputs(table), *preference)
 
 
 def test_the_exported_graph_gives_the_same_scores(trained, served):

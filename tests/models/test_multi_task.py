@@ -13,7 +13,7 @@ from hamur.data.table import Table
 from hamur.layers.anchors import preference_anchors
 from hamur.layers.preference import FEATURES
 from hamur.models import MULTI_TASK, MultiTaskConfig
-from hamur.models.task_prediction import FeatureScores
+from hamur.models.task_prediction import FeatureScores, RowScores
 from hamur.training import Adam, PreferenceOptions, preference_step
 from hamur.training.preference.objective import TaskObjective
 from tests.support import oracle
@@ -277,6 +277,23 @@ def test_scores_from_features_equal_the_model_and_follow_its_weights(eager, more
         scores.refresh()
         found = scores(*map(Tensor, inputs), model.features(Tensor(r))).asnumpy()
         np.testing.assert_allclose(found, call(model, inputs, r), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "more", [more for name, preset, more in VARIANTS if (name, preset) == ("pomoe", "pareto")]
+)
+def test_a_preference_per_row_scores_each_row_as_it_does_alone(eager, more):
+    model = randomise(make_model("pomoe", tasks=3, **more))
+    model.set_train(False)
+    inputs = make_inputs()
+    rows = np.random.default_rng(3).dirichlet(np.ones(3), ROWS).astype(np.float32)
+    scores = RowScores(model)
+    scores.refresh()
+    whole = call(model, inputs, rows)  # every row at every preference
+    found = scores(*map(Tensor, inputs), Tensor(rows)).asnumpy()
+    np.testing.assert_allclose(found, whole[np.arange(ROWS), np.arange(ROWS)], atol=1e-5)
+    found = scores(*map(Tensor, inputs), Tensor(rows[2:3])).asnumpy()
+    np.testing.assert_allclose(found, whole[:, 2], atol=1e-5)
 
 
 @pytest.mark.parametrize("gate", ["linear", "deep", "attention"])

@@ -2,12 +2,14 @@
 
 import dataclasses
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from mindspore import Tensor
 
 from hamur import training
+from hamur.training import onnx
 from hamur.training.checkpoint import snapshot
 from hamur.training.prediction import predictor_of
 from tests.conftest import tiny_table
@@ -102,29 +104,71 @@ def test_an_export_that_cannot_be_written_is_one_line_and_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+LOADERS = {".mindir": training.load_mindir, ".onnx": training.load_onnx}
+
+
+@pytest.mark.parametrize("suffix", LOADERS)
 def test_a_large_model_is_exported_as_files_that_belong_together(
-    tiny_schema, table, tmp_path, monkeypatch
+    suffix, tiny_schema, table, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("mindspore.train.serialization.TOTAL_SAVE", 0)
+    monkeypatch.setattr("hamur.training.onnx.SEPARATE_BYTES", 0)
     model = make_model("mlp", tiny_schema)
-    path = training.export(model, tmp_path / "large")
-    found = training.load_mindir(path)(table.sparse, table.dense, table.domain)
+    path = training.export(model, tmp_path / f"large{suffix}")
+    assert len(list(path.parent.iterdir())) == 2
+    found = LOADERS[suffix](path)(table.sparse, table.dense, table.domain)
     close(found, training.predict(model, table))
 
 
-def test_a_loaded_graph_names_what_is_wrong_with_a_call_or_a_file(tiny_schema, table, tmp_path):
-    path = training.export(make_model("mlp", tiny_schema), tmp_path / "a")
-    scores = training.load_mindir(path)
+@pytest.mark.parametrize("suffix", LOADERS)
+def test_a_loaded_graph_names_what_is_wrong_with_a_call_or_a_file(
+    suffix, tiny_schema, table, tmp_path
+):
+    path = training.export(make_model("mlp", tiny_schema), tmp_path / f"a{suffix}")
+    load, name = LOADERS[suffix], path.name
+    scores = load(path)
     good = table.sparse, table.dense, table.domain
     expected = scores(*good)
+    np.testing.assert_array_equal(scores.of_table(table), expected)
     for bad in ((), good[:2], (good[0].astype(np.int64), *good[1:]), (good[0][:3], *good[1:])):
-        with pytest.raises(ValueError, match=r"a.mindir takes int32 \(\d+, 3\), float32.* got"):
+        with pytest.raises(ValueError, match=rf"{name} takes int32 \(\d+, 3\), float32.* got"):
             scores(*bad)
     np.testing.assert_array_equal(scores(*good), expected)
     for content in (b"", b"text", path.read_bytes()[:500]):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="no complete MindIR"):
-            training.load_mindir(path)
+        with pytest.raises(ValueError, match="no complete") as error:
+            load(path)
+        assert_ours(error.value)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none")
+
+
+def test_inputs_and_the_output_of_a_graph_have_names_and_onnx_scores_in_threads(
+    tiny_schema, table, tmp_path
+):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = make_model("wd_md_adp", tiny_schema)
+    paths = [training.export(model, tmp_path / f"a{suffix}") for suffix in LOADERS]
+    for path, load in zip(paths, LOADERS.values()):
+        assert list(load(path).inputs) == ["sparse", "dense", "domain"]
+    session = onnxruntime.InferenceSession(paths[1], providers=["CPUExecutionProvider"])
+    inputs = {name: getattr(table, name) for name in ("sparse", "dense", "domain")}
+    (expected,) = session.run(["probability"], inputs)
+    scores = training.load_onnx(paths[1])
+    parts = [table.take(np.arange(size)) for size in (1, 40, 150)] * 4
+    with ThreadPoolExecutor(4) as pool:
+        for part, found in zip(parts, pool.map(scores.of_table, parts)):
+            close(found, expected[: len(part)])
+
+
+def test_an_operator_without_translation_is_named(tiny_schema, tmp_path, monkeypatch):
+    monkeypatch.delitem(onnx.OPERATORS, "Sigmoid")
+    with pytest.raises(
+        ValueError, match="the operator Sigmoid has no translation to ONNX"
+    ) as error:
+        training.export(make_model("mlp", tiny_schema), tmp_path / "a.onnx")
+    assert_ours(error.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_batch_statistics_cannot_be_exported(tiny_schema, tmp_path):

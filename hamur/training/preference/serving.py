@@ -39,7 +39,7 @@ class PreferenceCache:
         if not isinstance(model, ParetoMixture):
             raise ValueError(NOT_SERVED)
         self.model, self.capacity = model, capacity
-        self.one, self.several = (served_scores(model, n).cell for n in (1, SEVERAL))
+        self.one, self.several = (served_scores(model, n) for n in (1, SEVERAL))
         self.cached = OrderedDict()  # features (V,) by rounded preference
 
     def __call__(self, sparse, dense, preference):

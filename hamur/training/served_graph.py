@@ -1,0 +1,66 @@
+"""An exported graph as a function of arrays or of tables, whatever runs it."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from hamur.data.multi_valued import padded
+
+BATCH_SIZE = 4096  # rows of a table in one call
+
+
+class ServedGraph:
+    """probabilities = scorer(sparse, dense, ...) of an exported graph; no rows have none.
+
+    inputs: {name: (sizes, dtype)} in order, -1 for the number of rows; run(arrays) -> scores.
+    A preference is (T,), or (B, T) for one per row.
+    Raises:  ValueError: inputs of another number, shape or type, or of different numbers of rows.
+    """
+
+    def __init__(self, path, inputs: Mapping[str, tuple], run: Callable):
+        self.path, self.inputs, self.run = path, inputs, run
+
+    def __call__(self, *inputs) -> np.ndarray:
+        arrays = [np.ascontiguousarray(values) for values in inputs]
+        rows, preferences = next((len(array) for array in arrays if array.ndim), 0), None
+        if "preference" in self.inputs and arrays:
+            arrays[-1] = np.atleast_2d(arrays[-1])  # it is the last one
+            preferences = 1 if len(arrays[-1]) == 1 else rows
+        expected = self.expected(rows, preferences)
+        found = [(array.shape, array.dtype) for array in arrays]
+        if found != expected:
+            raise ValueError(
+                f"{self.path} takes {_listed(expected)} for {rows} rows, got {_listed(found)}."
+            )
+        if not rows:  # a graph may end the process then; a row of zeros tells the scores' shape
+            arrays = [np.zeros(*one) for one in self.expected(1, 1)]
+        return self.run(arrays)[:rows]
+
+    def expected(self, rows, preferences) -> list[tuple]:
+        """(shape, dtype) of each input."""
+        counts = {"preference": preferences}
+        return [
+            (tuple(counts.get(name, rows) if size < 0 else size for size in sizes), np.dtype(kind))
+            for name, (sizes, kind) in self.inputs.items()
+        ]
+
+    def of_table(self, table, preference=None) -> np.ndarray:
+        """(N,) or (N, T) float32 of a table, whose columns the inputs name; of a cross-domain model
+        they are its sparse columns."""
+        columns = {"sparse": table.sparse, "dense": table.dense, "domain": table.domain}
+        if "sparse" not in self.inputs:
+            columns = dict(zip(self.inputs, table.sparse.T, strict=True))
+        parts = []
+        for start in range(0, max(len(table), 1), BATCH_SIZE):
+            rows = slice(start, start + BATCH_SIZE)
+            part = {name: column[rows] for name, column in columns.items()}
+            if table.multi_valued:
+                part |= padded(table.multi_valued, np.arange(len(table))[rows])
+            if "preference" in self.inputs:
+                part["preference"] = preference if np.ndim(preference) == 1 else preference[rows]
+            parts.append(self(*(part[name] for name in self.inputs)))
+        return np.concatenate(parts)
+
+
+def _listed(inputs) -> str:
+    return ", ".join(f"{dtype} {shape}" for shape, dtype in inputs) or "nothing"
