@@ -12,6 +12,7 @@ from hamur import files, training
 from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.make_synthetic import SyntheticConfig
 from hamur.commands.multi_task_config import TaskConfig
+from hamur.commands.own_table import RankingTable, TaskTable
 from hamur.commands.prepare_data import PrepareConfig
 from hamur.commands.ranking import RankingConfig
 from hamur.commands.script import command
@@ -21,7 +22,7 @@ from hamur.studies.fronts import StudyConfig
 from hamur.studies.planted import PlantedConfig
 
 CONFIGS = (RankingConfig, TaskConfig, CrossDomainConfig, AblationConfig, StudyConfig)
-CONFIGS += (PlantedConfig, SyntheticConfig, PrepareConfig)
+CONFIGS += (RankingTable, TaskTable, PlantedConfig, SyntheticConfig, PrepareConfig)
 HOLDER = "import sys, time; from hamur.files import locked\n"
 HOLDER += "with locked(sys.argv[1]): print(flush=True); time.sleep(600)"
 

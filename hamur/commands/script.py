@@ -27,7 +27,7 @@ OPTION = r"`((?:[A-Z]\w*\.)?(\w+)(?:=([^`]*))?)`"  # an argument in a text of th
 # Arguments whose flag has another name.
 RENAMED = {"num_experts": "expert_num", "check_statistics=False": "expect none", "form": "format"}
 RENAMED |= {"separator": "sep", "variant": "arm", "harmful": "truth", "resamples": "bootstrap"}
-RENAMED |= {"countries": "dataset_name"}
+RENAMED |= {"countries": "dataset_name", "valid": "valid_table", "test": "test_table"}
 # What to do about a name that is taken by something of the other kind.
 TAKEN = {IsADirectoryError: "a folder is where a file belongs; move it away, or name another place"}
 TAKEN[FileExistsError] = "a file is where a folder belongs; move it away, or name another place"

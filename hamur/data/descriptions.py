@@ -64,21 +64,23 @@ class Description:
         return users + [(movie, each, self.genres) for each in formats[-1:]]
 
     def table(self, names: Collection[str]) -> Columns:
-        """The description of a user's table that has these columns of the known ones."""
-        known = self.columns
-        domain, group, time = known.domain, known.group, known.time
+        """The description of a table that has these of the known columns."""
+        now, known = self.columns, DESCRIPTIONS[self.name].columns
+        # What was added to the known ones stays, so that a wrong name is told.
+        lost = {*known.names, *known.values, *(spec.column for spec in known.multi)} - {*names}
+        domain = None if now.domain and now.domain.column in lost else now.domain
         return replace(
-            known,
-            kinds={name: kind for name, kind in known.kinds.items() if name in names},
-            labels={n: r for n, r in known.labels.items() if parse_label(r)[0] in names},
-            sparse=tuple(name for name in known.sparse if name in names),
-            dense=tuple(name for name in known.dense if name in names),
-            multi=tuple(spec for spec in known.multi if spec.column in names),
-            ignore=tuple(name for name in known.ignore if name in names),
-            values={name: v for name, v in known.values.items() if name in names},
-            domain=domain if domain and domain.column in names else None,
-            group=group if group in names else None,
-            time=time if time in names else None,
+            now,
+            kinds={name: kind for name, kind in now.kinds.items() if name not in lost},
+            labels={n: r for n, r in now.labels.items() if parse_label(r)[0] not in lost},
+            sparse=tuple(name for name in now.sparse if name not in lost),
+            dense=tuple(name for name in now.dense if name not in lost),
+            multi=tuple(spec for spec in now.multi if spec.column not in lost),
+            ignore=tuple(name for name in now.ignore if name not in lost),
+            values={name: v for name, v in now.values.items() if name not in lost},
+            domain=domain,
+            group=None if now.group in lost else now.group,
+            time=None if now.time in lost else now.time,
             key=(),
         )
 
@@ -282,6 +284,7 @@ LOGS = replace(
     KUAIRAND,
     kinds=KUAIRAND.kinds | dict.fromkeys(_KEPT, "code") | {"time_ms": "time"},
     sparse=KUAIRAND.sparse + _KEPT,
+    domain=Domain("tab"),
     time="time_ms",
     ignore=(*KUAIRAND.ignore, *_AFTER, "long_view", "is_rand", "date", "hourmin"),
 )

@@ -1,5 +1,7 @@
 """The data sets by name, and which of them a folder holds, by the files in it."""
 
+from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 from hamur.data import cache
@@ -31,6 +33,10 @@ _SIGNS = {
 }
 
 
+# Single files that are a whole data set.
+_FILES = {load_scenarios: FILE_NAMES, load_movielens: ("ml-1m*.csv",)}
+
+
 def load(path: str | Path, cache_dir: str | Path | None = None) -> tuple[Splits, Schema]:
     """The tables of the data set in a folder, by its loader's default options.
 
@@ -43,26 +49,44 @@ def load(path: str | Path, cache_dir: str | Path | None = None) -> tuple[Splits,
         raise DataFileNotFoundError(
             no_folder(source), file=source, remedy="pass the folder of a data set"
         )
-    if cache.is_cache(source):
-        return cache.open_cache(source)
+    loader = loader_of(source)
+    if loader is None:
+        raise DataFormatError(
+            "no data set is recognised",
+            file=source,
+            value=", ".join(sorted(p.name for p in source.iterdir())[:8]),
+            expected="the files of one data set",
+            remedy="pass the folder that holds the files of a set",
+        )
+    alone = loader in (load_amazon, cache.open_cache)
+    return loader(source) if alone else loader(source, cache_dir=cache_dir)
+
+
+def loader_of(source: Path) -> Callable | None:
+    """What loads the data set of a folder, or a file that is one; None where none is recognised.
+
+    Raises:  DataFormatError: files of several sets.
+    """
+    if source.is_dir() and cache.is_cache(source):
+        return cache.open_cache
+    if not source.is_dir():
+        name = source.name.removesuffix(".gz")
+        found = (load for load, names in _FILES.items() if any(fnmatch(name, n) for n in names))
+        return next(found, None)
     matches = {
         loader: names
         for loader, patterns in _SIGNS.items()
         if (names := [file.name for pattern in patterns for file in _files(source, pattern)])
     }
-    if len(matches) != 1:
-        present = [name for names in matches.values() for name in names]
+    if len(matches) > 1:
         raise DataFormatError(
-            "ambiguous: files of several data sets" if matches else "no data set is recognised",
+            "ambiguous: files of several data sets",
             file=source,
-            value=", ".join((present or sorted(p.name for p in source.iterdir()))[:8]),
+            value=", ".join([name for names in matches.values() for name in names][:8]),
             expected="the files of one data set",
-            remedy="keep the sets in folders of their own, or call the loader of one"
-            if matches
-            else "pass the folder that holds the files of a set",
+            remedy="keep the sets in folders of their own, or call the loader of one",
         )
-    (loader,) = matches
-    return loader(source) if loader is load_amazon else loader(source, cache_dir=cache_dir)
+    return next(iter(matches), None)
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:

@@ -136,6 +136,8 @@ def _table(
         rows += len(block)
         if rows >= FIRST_ROWS:
             break
+    if not rows:
+        return []  # the one who reads all rows says why
     roles = _roles(columns)
     found = []
     for name in names:

@@ -119,7 +119,7 @@ def joined(
     for rule, source in zip(rules, files):
         each = Input.of(source, form.of(source, known, rule.header))
         key = known.key_of(source)
-        if known.genres is not None and source == files[-1]:
+        if known.genres is not None and key == known.keys[-1]:
             each = replace(each, names=(key, "genres"), derive=known.genres)
         left, right = _key(each, names, rule.on or key)
         for name, present, where in ((left, names, first.place), (right, each.names, source)):

@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 def load_table(
     source,
-    columns: Columns | str | Path | None = None,
+    columns: Columns | Description | str | Path | None = None,
     label: str | Sequence[str] | Mapping[str, str] | None = None,
     domain: str | Domain | None = None,
     join: Sequence[str | Path | JoinRule] = (),
@@ -102,7 +102,7 @@ def load_table(
     parts = [sources_of(part) for part in ([source] if valid is None else [source, valid, test])]
     said = dict(label=label, domain=domain, join=join, split_seed=split_seed)
     said["split"] = split if valid is None else "files"
-    described = _described(columns, parts[0], join)
+    described = describe(columns, parts[0], join)
     single = dict(group=group, time=time, min_count=min_count, min_domain_rows=min_domain_rows)
     roles = own_columns.with_roles(described.columns, sparse, dense, multi, ignore, **single)
     described = replace(described, columns=roles)
@@ -123,16 +123,31 @@ def load_table(
     return build_tables.check_classes(*loaded, require_all_domains)
 
 
-def _described(columns: Columns | str | Path | None, sources: list, join) -> Description:
-    if columns is None and isinstance(sources[0], Path):
+def describe(
+    columns: Columns | Description | str | Path | None,
+    sources: Sequence[Path | pa.Table],
+    join: Sequence[str | Path | JoinRule] = (),
+) -> Description:
+    """The description of a table: the given one, or of this name or in this file; None: the one
+    that the names of the files have, "auto": how these are written alone.
+
+    Raises:  DataFormatError, DataFileNotFoundError: no such description.
+    """
+    if isinstance(columns, Description):
+        return columns
+    if isinstance(columns, Columns):
+        return Description("", columns, {})
+    if columns in (None, "auto"):
         files = [Path(each.file if isinstance(each, JoinRule) else each) for each in join]
-        columns = descriptions.known([sources[0], *files])
-    if isinstance(columns, (str, Path)):
-        known = descriptions.DESCRIPTIONS.get(str(columns))
-        columns = known or own_columns.read_description(Path(columns).expanduser())
-    if columns is None or isinstance(columns, Columns):
-        columns = Description("", columns or Columns({}, {}, ()), {})
-    return columns
+        named = isinstance(sources[0], Path) and descriptions.known([sources[0], *files])
+        if named and columns is None:
+            return named
+        empty = Description("", Columns({}, {}, ()), {})
+        return replace(empty, formats=named.formats, keys=named.keys) if named else empty
+    known = descriptions.DESCRIPTIONS.get(str(columns))
+    if known is not None:
+        return known
+    return Description("", own_columns.read_description(Path(columns).expanduser()), {})
 
 
 @dataclass(frozen=True)

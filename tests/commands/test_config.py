@@ -14,6 +14,7 @@ from hamur.commands import ranking, script
 from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.make_synthetic import SyntheticConfig
 from hamur.commands.multi_task_config import TaskConfig
+from hamur.commands.own_table import RankingTable, TaskTable
 from hamur.commands.prepare_data import PrepareConfig
 from hamur.commands.ranking import RankingConfig
 from hamur.commands.script import command, from_flags, make_parser, spellings
@@ -230,6 +231,8 @@ def test_what_a_configuration_shares_keeps_the_rules_of_its_flag():
 CONFIGURATIONS = {
     ranking.RankingConfig: (),
     TaskConfig: (),
+    RankingTable: (),
+    TaskTable: (),
     CrossDomainConfig: (),
     PrepareConfig: ("--raw", "x", "--out", "y"),
     SyntheticConfig: ("--out", "y"),

@@ -1,0 +1,242 @@
+"""The command behind examples/run_own_table.py: any table, and any model of two families."""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from hamur.commands.multi_task_config import TaskOptions
+from hamur.commands.ranking import RankingConfig, run_ranking
+from hamur.commands.script import command, from_flags
+from hamur.config import comma_separated, data_flag, model_flag, shared
+from hamur.models import MULTI_TASK, RANKING
+
+MODEL = "mlp_adp"
+
+
+def names_flag(help: str):
+    """A flag of names, comma separated."""
+    return data_flag((), help + ", comma separated", parse=comma_separated)
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """What can be told of a table, see `hamur.data.load_table`; beside the options of a family."""
+
+    dataset_path: str | None = shared(
+        "dataset_path",
+        help="the table: a file, several or a pattern, comma separated; CSV, TSV, Parquet, "
+        "Feather; or a folder or file of a published data set, or a prepared cache",
+        default_text="none: required",
+        aliases=("table", "in_root"),
+    )
+    label: tuple[str, ...] = names_flag(
+        "what is predicted: a column of 0 and 1, or a rule as in 'rating>3' or 'income==>50K'; "
+        "several for a multi-task model"
+    )
+    domain: str | None = data_flag(
+        None, "a column of domains; age:24,34 cuts numbers; genres:first takes the first of a list"
+    )
+    join: tuple[str, ...] = names_flag(
+        "feature tables, here or beside the table, with a key as in users.csv:user or users.csv:u=v"
+    )
+    columns: str | None = data_flag(
+        None,
+        "what the columns mean: a columns.json, the name of a known layout such as ml-latest, or "
+        "auto",
+        default_text="that of a layout known by its file names, else auto",
+    )
+    header: tuple[str, ...] = names_flag("columns of text files that have no header")
+    sep: str | None = data_flag(None, "what separates the columns", default_text="detected")
+    encoding: str = data_flag("utf-8", "of text files")
+    sparse: tuple[str, ...] = names_flag("columns of categories")
+    dense: tuple[str, ...] = names_flag(
+        "columns of numbers, scaled to [0, 1], or as in price:log1p by standard, log1p or none"
+    )
+    multi: str | None = data_flag(
+        None,
+        "columns of several values, with what joins them as in tags:;, comma separated; for "
+        "Ali-CCP last or mean",
+        default_text="none but lists of Parquet",
+    )
+    ignore: tuple[str, ...] = names_flag("columns that are no features")
+    group: str | None = data_flag(None, "the column of the users, for --split last")
+    time: str | None = data_flag(None, "the column of the time")
+    split: str | None = data_flag(
+        None, "random, time, last (rows of each --group), or column:NAME with train, valid, test; "
+        "for a published set its rules",
+        default_text="time if there is one, else random",
+    )  # fmt: skip
+    split_seed: int = shared("split_seed")
+    valid_table: str | None = data_flag(None, "rows for validation; --table is for training then")
+    test_table: str | None = data_flag(None, "rows for the test, with --valid_table")
+    min_count: int | None = data_flag(
+        None, "values of fewer training rows are unknown", at_least=1, default_text="1"
+    )
+    min_domain_rows: int | None = data_flag(
+        None, "domains of fewer training rows become one; 0 = none", at_least=0, default_text="100"
+    )
+    in_memory_rows: int = data_flag(5_000_000, "larger tables are collected on disk", at_least=0)
+    model_name: str = model_flag(
+        MODEL, "the network; further flags are those of its family", choices=(*RANKING, *MULTI_TASK)
+    )
+
+
+@dataclass(frozen=True)
+class RankingTable(TableOptions, RankingConfig):
+    """A table with one label."""
+
+
+@dataclass(frozen=True)
+class TaskTable(TableOptions, TaskOptions):
+    """A table with several labels."""
+
+
+def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
+    """Run the script; exit codes as those of `hamur.commands.script.command`."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    family = TaskTable if _model(argv) in MULTI_TASK else RankingTable
+    config = from_flags(family, argv, description)
+    return command(script, config, partial(run_table, config, Path(script).stem))
+
+
+def _model(argv: Sequence[str]) -> str:
+    words = " ".join(argv).replace("--model_name=", "--model_name ").split()
+    return words[words.index("--model_name") + 1] if "--model_name" in words[:-1] else MODEL
+
+
+def run_table(config: RankingTable | TaskTable, script: str) -> dict:
+    """Load, train, evaluate, and write everything to --save_dir; returns metrics.json."""
+    if config.dataset_path is None:
+        raise ValueError("--table is missing: name a file, or a folder of a published data set.")
+    loader = _published(config) or partial(load_own, config)
+    if isinstance(config, RankingTable):
+        return run_ranking(config, loader, script)
+    from hamur.commands.multi_task import run_tasks
+
+    return run_tasks(config, partial(_tasks, config, loader), script)
+
+
+def _published(config: RankingTable | TaskTable) -> Callable | None:
+    """The loader of a published set, where the table is one of its files or folders and no flag
+    says anything else."""
+    from hamur.data import detect
+
+    if config.label or config.columns or config.join or "," in config.dataset_path:
+        return None
+    return detect.loader_of(Path(config.dataset_path).expanduser())
+
+
+def _tasks(config: TaskTable, loader: Callable) -> tuple:
+    """(splits, schema, None) for `run_tasks`."""
+    names = ("on_bad_rows", "max_bad_fraction", "max_line_mib", "allow_leakage", "split", "multi")
+    options = {name: getattr(config, name) for name in (*names, "split_seed")}
+    parameters = inspect.signature(loader).parameters
+    if "labels" in parameters:
+        options["labels"] = ("click", "purchase")  # of Ali-CCP
+    options = {k: v for k, v in options.items() if k in parameters and v is not None}
+    splits, schema = loader(config.dataset_path, **options)
+    if len(schema.labels) < 2:
+        raise ValueError(
+            f"--model_name {config.model_name} is for several labels, and --label names one; use a "
+            f"model of {', '.join(RANKING)}."
+        )
+    return splits, schema, None
+
+
+def load_own(
+    config: RankingTable | TaskTable, path: str, split: str | None = None, multi: str | None = None
+) -> tuple:
+    """(Splits, Schema) of a table as the flags describe it.
+
+    Raises:  ValueError: a flag that a table has no use for, more labels than the model takes.
+    """
+    from hamur.data import frames, infer, own_table
+    from hamur.reporting.tables import text_table
+
+    if isinstance(config, RankingTable):
+        if len(config.label) > 1:
+            raise ValueError(
+                f"--label names {len(config.label)} labels, and --model_name {config.model_name} "
+                f"takes one; use a model of {', '.join(MULTI_TASK)}."
+            )
+        if config.fit_on != "train":
+            raise ValueError("--fit_on all does not apply to an own table.")
+    say = (lambda *_: None) if config.quiet else print
+    files = frames.files_of(path.split(","))
+    join = [_join(text) for text in config.join]
+    described = own_table.describe(config.columns, files, join)
+    if described.name:
+        say(f"{described.name} describes the columns; --columns auto infers them")
+
+    def tell(found: Sequence[infer.Inferred]) -> None:
+        say(text_table(infer.HEADER, [each.cells for each in found], left=3) + "\n")
+
+    splits, schema = own_table.load_table(
+        files,
+        described,
+        label=config.label or None,
+        domain=_domain(config.domain),
+        join=join,
+        split=split,
+        split_seed=config.split_seed,
+        sparse=config.sparse,
+        dense=dict(_dense(text) for text in config.dense),
+        multi=[_list(text) for text in comma_separated(multi or "")],
+        ignore=config.ignore,
+        group=config.group,
+        time=config.time,
+        min_count=config.min_count,
+        min_domain_rows=config.min_domain_rows,
+        valid=config.valid_table and config.valid_table.split(","),
+        test=config.test_table and config.test_table.split(","),
+        header=config.header or None,
+        separator=config.sep and config.sep.replace("\\t", "\t"),
+        encoding=config.encoding,
+        name=described.name or files[0].name.split(".")[0],
+        in_memory_rows=config.in_memory_rows,
+        on_bad_rows=config.on_bad_rows,
+        max_bad_fraction=config.max_bad_fraction,
+        max_line_mib=config.max_line_mib,
+        allow_leakage=config.allow_leakage,
+        tell=tell,
+    )
+    return splits, schema
+
+
+def _join(text: str):
+    """The rule of FILE, FILE:KEY or FILE:LEFT=RIGHT."""
+    from hamur.data.columns import JoinRule
+
+    file, _, key = text.rpartition(":")
+    if not file:
+        return JoinRule(text)
+    left, _, right = key.partition("=")
+    return JoinRule(file, (left, right or left))
+
+
+def _dense(text: str) -> tuple[str, str]:
+    """The column and its transform of COLUMN or COLUMN:TRANSFORM."""
+    name, _, transform = text.partition(":")
+    return name, transform or "minmax"
+
+
+def _list(text: str):
+    """The field of COLUMN or COLUMN:SEPARATOR."""
+    from hamur.data.columns import MultiColumn
+
+    name, _, mark = text.partition(":")
+    return MultiColumn(name, separator=mark or "|")
+
+
+def _domain(text: str | None):
+    """The domain of a column; COLUMN:24,34 has bins, COLUMN:first is left to `load_table`."""
+    from hamur.data.domains import Domain
+
+    column, _, edges = (text or "").rpartition(":")
+    try:
+        return Domain(column, bins=tuple(map(float, edges.split(",")))) if column else text
+    except ValueError:
+        return text
