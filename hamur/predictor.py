@@ -13,7 +13,7 @@ from hamur.data import raw_rows
 from hamur.data.multi_valued import MultiValued, weighed
 from hamur.data.schema import Schema
 from hamur.data.table import Table
-from hamur.encoders import Encoders, Report
+from hamur.encoders import Report
 from hamur.errors import DataFileNotFoundError, DataFormatError, no_folder
 from hamur.same_run import read_config
 
@@ -25,12 +25,13 @@ class Predictor:
     """Probabilities of raw rows; threads may share one.
 
     score: (table, preference) -> (B,) or (B, T); preference None, (T,) or (B, T).
+    score_many: the same where more rows of such domains follow; it may compile for them.
     about: the content of schema.json; name: of the model.
     """
 
     def __init__(self, schema: Schema, score: Callable, name: str = "", about: dict | None = None):
         self.schema, self.score, self.name, self.about = schema, score, name, about or {}
-        self.encoders: Encoders = schema.encoders
+        self.score_many, self.encoders = score, schema.encoders
         self._last, self._told = threading.local(), set()
         for known in self.encoders.vocabularies.values():
             known.places(known.values[:1])  # makes the look-up, which no two threads should do
@@ -106,7 +107,9 @@ def load(folder: str | Path) -> Predictor:
     about, schema = model_folder.read(folder)
     config = read_config(folder / "config.json", model_folder.REMEDY)
     model = _model(folder, config, schema)
-    return predictor_of(schema, partial(score_rows, model), about)
+    predictor = predictor_of(schema, partial(score_rows, model), about)
+    predictor.score_many = partial(score_rows, model, many=True)
+    return predictor
 
 
 def predictor_of(schema: Schema, score: Callable, about: dict) -> Predictor:
@@ -182,12 +185,12 @@ def _tuple(value):
     return tuple(value) if isinstance(value, list) else value
 
 
-def score_rows(model, table: Table, preference=None) -> np.ndarray:
-    """(B,) or (B, T) probabilities; preference: see `Predictor`."""
+def score_rows(model, table: Table, preference=None, many: bool = False) -> np.ndarray:
+    """(B,) or (B, T) probabilities; preference: see `Predictor`; many: see `training.predict`."""
     from hamur.training import predict
 
     if np.ndim(preference) < 2:
-        return predict(model, table, preference=preference)
+        return predict(model, table, preference=preference, many=many)
     scores = np.empty((len(table), len(model.schema.labels)), np.float32)
     distinct, which = np.unique(np.asarray(preference, float), axis=0, return_inverse=True)
     order, which = np.argsort(which, kind="stable"), np.sort(which)

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 # name -> (module, its main function, the script, what it does)
 COMMANDS = {
+    "train": ("commands.own_table", "main", "run_own_table", "Train a model on any table."),
+    "predict": ("commands.predict", "main", "predict", "Score rows with a trained model."),
+    "serve": ("serving", "main_serve", "serving", "Score rows over HTTP."),
     "prepare": (
         "commands.prepare_data",
         "main_prepare",

@@ -129,7 +129,7 @@ def identity_vocabulary(column: Codes, train: np.ndarray) -> Vocabulary:
             "too large for an id",
             value=largest,
             expected="ids below 2**31",
-            remedy="use encoding='train', which numbers the ids anew",
+            remedy="use `encoding='train'`, which numbers the ids anew",
         )
     ids = np.where(column.values <= largest, column.values, UNKNOWN)
     ids = np.append(ids, UNKNOWN).astype(np.int32)

@@ -72,7 +72,7 @@ def read_blocks(source: Path | pa.Table, file_format: FileFormat) -> Iterator[di
             if held != "nothing":
                 _check_part(part, {name: held}, {name: known.setdefault(name, held)}, files[0])
     for part in files:
-        for batch in _batches(part, list(file_format.kinds)):
+        for batch in batches(part, list(file_format.kinds)):
             yield {
                 name: cells_of(batch.column(name), kind, name, file_format)
                 for name, kind in file_format.kinds.items()
@@ -146,7 +146,7 @@ def _held(path: Path | pa.Table, schema: pa.Schema, name: str, kind: str, lists:
     )
 
 
-def _batches(source: Path | pa.Table, names: list[str]) -> Iterator[pa.RecordBatch]:
+def batches(source: Path | pa.Table, names: list[str]) -> Iterator[pa.RecordBatch]:
     """Blocks of valid rows."""
     if isinstance(source, pa.Table):
         table = source.select(names)

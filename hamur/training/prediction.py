@@ -20,7 +20,7 @@ def predictor_of(model, batch_size=None):
     return kept[batch_size]
 
 
-def predict(model, table, batch_size=None, preference=None):
+def predict(model, table, batch_size=None, preference=None, many=False):
     """Probabilities (N,) float64 of a table, in its order: sigmoid of float32 logits, in float64.
 
     Multi-task models give (N, T) float32; pomoe takes a preference (T,), by default the even one,
@@ -29,7 +29,8 @@ def predict(model, table, batch_size=None, preference=None):
     A model compiles graphs for `SIZES` of rows (seconds each) where it first needs them, and none
     later, whatever the rows and their domains.  Threads may share a model: one at a time predicts,
     and waits while another one trains.
-    batch_size: rows of a call, at most.
+    batch_size: rows of a call, at most.  many: more rows of such domains follow, so that calls of
+    the table's own composition, several times as fast, are worth compiling.
     Raises:  ValueError: a row that does not fit the model's schema, batch statistics
         (``norm_inference="batch"``) of a batch with one row, a preference that is not on the
         simplex or that the model does not take.
@@ -39,7 +40,7 @@ def predict(model, table, batch_size=None, preference=None):
         predictor = predictor_of(model, batch_size)
         if preference is not None and not predictor.takes_preferences:
             raise ValueError(f"{type(model).__name__} takes no preference; only pomoe does.")
-        if predictor.ready(table, preference):
+        if many or predictor.ready(table, preference):
             return predictor(table, preference)
         return predictor_of(model).any_rows(table, preference, batch_size or BATCH_SIZE)
 

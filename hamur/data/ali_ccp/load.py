@@ -129,7 +129,7 @@ def load_ali_ccp(
             fit_on, "first", min_count or 1, encoding == "identity", True, allow
         )
         if encoding not in ("train", "identity"):
-            raise ValueError(f"encoding is {encoding!r}; use 'train' or 'identity'")
+            raise ValueError(f"`encoding` is {encoding!r}; use 'train' or 'identity'")
         domain_map = DOMAIN_MAP if domain_map is None else dict(domain_map)
         divided = Split(split or "files", split_seed)
         loaded = load_tables(_source(root, divided, labels, domain_map, rules, policy), cache_dir)

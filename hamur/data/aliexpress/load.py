@@ -84,7 +84,7 @@ def load_aliexpress(
     if tuple(labels) not in (LABELS, LABELS[:1]):
         raise ValueError(f"`labels` is {labels!r}; use {LABELS} or {LABELS[:1]}")
     if encoding not in ("train", "identity"):
-        raise ValueError(f"encoding is {encoding!r}; use 'train' or 'identity'")
+        raise ValueError(f"`encoding` is {encoding!r}; use 'train' or 'identity'")
     if not 0.0 < valid_fraction < 1.0:
         raise ValueError(f"`valid_fraction` is {valid_fraction}; use a share between 0 and 1")
     root = path_or_sample(path, SAMPLE)
@@ -97,7 +97,7 @@ def load_aliexpress(
         loaded = cache.open_prepared(root, "load_aliexpress", **asked)
     elif holds_raw(root):
         if encoding != "train":
-            raise ValueError(f"encoding is {encoding!r}; raw files are encoded by training rows")
+            raise ValueError(f"`encoding` is {encoding!r}; raw files are encoded by training rows")
         options = raw.Options(countries, labels, valid_fraction, min_count, policy)
         loaded = load_raw(raw.DATASET, root, options, allow, cache_dir)
     else:

@@ -139,7 +139,7 @@ def _lines(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[R
     def parse(number: int, block: bytes, lines: int | np.ndarray) -> tuple[Rows, BadRows]:
         if not number:
             text_lines.check_separator(path, block, file_format, len(names))
-        part = BadRows(path, bad_rows.policy)
+        part = type(bad_rows)(path, bad_rows.policy)
         return parse_block(block, lines, file_format, names, part), part
 
     for rows, part in _in_order(parse, blocks):
