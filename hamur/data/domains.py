@@ -65,7 +65,7 @@ class Domain:
             codes, values = column.codes, [*column.values.tolist(), ""]  # at -1
         else:
             codes, values = pd.factorize(column, use_na_sentinel=False)
-            values = values.tolist()
+            values = ["" if value != value else value for value in values.tolist()]
         if self.first is not None:
             values = [text.split(self.first)[0] for text in values]
         if self.bins:
@@ -122,9 +122,19 @@ class Domain:
             order = [number for number in (*range(len(self.bins) + 1), MISSING) if number in values]
             return replace(self, groups={names[number]: (number,) for number in order})
         present = np.unique(place[codes])
-        order = value_order(distinct[present])
-        order = present[order][np.argsort(-rows[present][order], kind="stable")]
-        return replace(self, groups={v or NO_VALUE: (v,) for v in distinct[order].tolist()})
+        if all(isinstance(value, str) for value in values):
+            order = present[value_order(distinct[present])]
+        else:
+            order = present[np.argsort([np.inf if v == "" else v for v in distinct[present]])]
+        order = order[np.argsort(-rows[order], kind="stable")]
+        return replace(self, groups={_name(value): (value,) for value in distinct[order].tolist()})
+
+
+def _name(value: str | float) -> str:
+    """Of the domain of a value."""
+    if isinstance(value, str):
+        return value or NO_VALUE
+    return NO_VALUE if value == MISSING else f"{value:.15g}"
 
 
 def _bin_names(column: str, edges: Sequence[float]) -> list[str]:

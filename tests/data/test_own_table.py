@@ -137,6 +137,24 @@ def test_every_form_of_a_source_gives_one_table(table, tmp_path):
         assert_same(one, other)
 
 
+def test_a_table_of_which_little_is_said(table, tmp_path):
+    """Leading zeros, a tiny domain, empty prices, lists, an unnamed column, two labels: the rest is
+    inferred, alike from text and from Parquet, which has no unnamed column but real lists."""
+    frame = impressions(1500)
+    said = dict(label=["click", "purchase"], domain="scene", time="day", cache_dir=tmp_path / "c")
+    one, schema = load_table(table(frame), multi=["tags"], **said)
+    assert schema.labels == ("click", "purchase")
+    assert schema.sparse_names == ("user_id", "item_id", "domain_indicator")
+    assert schema.dense_names == ("price", "price_missing")
+    assert [spec.name for spec in schema.multi] == ["tags"]
+    assert schema.domain_names[-1] == "other" and schema.split["rule"] == "time"
+    lists = [text.split("|") if text else [] for text in frame["tags"]]
+    frame.drop(columns="").assign(tags=lists).to_parquet(tmp_path / "t.parquet")
+    other, again = load_table(tmp_path / "t.parquet", **said)
+    assert schema.fields == again.fields
+    assert_same(one, other)
+
+
 def test_large_tables_are_built_in_blocks_on_disk_alike(load, tmp_path, monkeypatch):
     frame = impressions()
     one, schema = load(frame)
@@ -235,6 +253,18 @@ class TestDomains:
         parts = (["train"] * 6 + ["valid"] * 3 + ["test"] * 3) * 5
         columns = changed(split=Split("column", column="part"), min_domain_rows=0)
         assert load(frame.assign(part=parts), columns)[1].domain_names == ("9", "10", "b")
+
+    @pytest.mark.parametrize("kind", ["code", "category", "number"])
+    def test_numbers_as_domains_have_their_names(self, load, kind):
+        frame = impressions().assign(scene=[7, 10, None, 7, 10, 9] * 100)
+        columns = changed(kinds={"scene": kind}, min_domain_rows=0, split=Split("random", 1))
+        splits, schema = load(frame, columns)
+        assert schema.num_domains == 4 and set(schema.domain_names[:2]) == {"7", "10"}
+        names = np.array(schema.domain_names)[rows_of(splits)["domain"]]
+        assert names.tolist() == ["7", "10", "(no value)", "7", "10", "9"] * 100
+        raw = schema.encoders.rows(frame)
+        table, _ = schema.encoders.encode(raw, schema)
+        np.testing.assert_array_equal(table.domain, rows_of(splits)["domain"])
 
     def test_one_that_training_lacks_is_other(self, load):
         frame = impressions().assign(part=["train"] * 400 + ["valid"] * 100 + ["test"] * 100)
