@@ -18,11 +18,24 @@ from hamur.data.encode import COMPANION, MISSING, UNKNOWN, Codes, Scaler, Vocabu
 from hamur.data.multi_valued import MultiValued, RawMultiValued, weighed
 from hamur.data.schema import MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.table import Table
+from hamur.data.text.cells import EXPECTED
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.reader import Rows
 from hamur.errors import DataFormatError, UnknownDomainError
+from hamur.files import misfit
 
 FEW = 64  # values that are looked up one by one: many need 60 us before the first
+_FORM = {
+    "columns": dict,
+    "scalers": {
+        str: {
+            **dict.fromkeys(("low", "high", "mean", "deviation", "fill"), float),
+            "transform": str,
+            "has_missing": bool,
+        }
+    },
+    "by_domain": [str],
+}
 PAIR = ("user", "item")  # raw columns of two domains, see `cross_domain.dataset.RAW`
 # Of a feature, a missing cell is an unknown one.
 _MAY_LACK = {"int": "category", "id": "code"}
@@ -81,11 +94,13 @@ class Encoders:
 
     columns: the description of raw rows, with the fitted domain; vocabularies: field -> Known, of
     the sparse (without the domain's) and multi fields; scalers: of the dense fields.
+    by_domain: sparse fields in which a value of two domains is two values, see `in_domain`.
     """
 
     columns: Columns
     vocabularies: Mapping[str, Known]
     scalers: Mapping[str, Scaler]
+    by_domain: tuple[str, ...] = ()
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -140,7 +155,7 @@ class Encoders:
         sparse = np.empty((number, schema.num_sparse), np.int32)
         for f, name in enumerate(schema.sparse_names):
             known = name != schema.domain_field
-            sparse[:, f] = self._ids(name, rows, report) if known else domain
+            sparse[:, f] = self._ids(name, rows, domain, report) if known else domain
         dense = np.empty((number, schema.num_dense), np.float32)
         for c, name in enumerate(schema.dense_names):
             dense[:, c] = self._numbers(name, rows, report)
@@ -180,12 +195,13 @@ class Encoders:
         report.other_domain = int(strange.sum())
         return np.where(strange, names.index(unknown), ids).astype(np.int32)
 
-    def _ids(self, name: str, rows: Rows, report: Report) -> np.ndarray:
+    def _ids(self, name: str, rows: Rows, domain: np.ndarray, report: Report) -> np.ndarray:
         known, first = self.vocabularies[name], self._first_of_list(name)
         column = rows.columns.get(name if first is None else first.column)
         if column is None:
             places = np.full(len(rows), -1)
         elif first is None:
+            column = in_domain(domain, column) if name in self.by_domain else column
             places = known.places(column)
         else:
             codes: Codes = split_cells(_categorical(column), first)
@@ -236,12 +252,14 @@ class Encoders:
             ),
             {name: known for name, known in self.vocabularies.items() if name in names},
             {name: scaler for name, scaler in self.scalers.items() if name in names},
+            self.by_domain,
         )
 
     def to_json(self) -> dict:
         """All but the vocabularies, as `from_json` reads it."""
         scalers = {name: dataclasses.asdict(scaler) for name, scaler in self.scalers.items()}
-        return {"columns": self.columns.to_json(), "scalers": scalers}
+        values = {"columns": self.columns.to_json(), "scalers": scalers}
+        return values | {"by_domain": list(self.by_domain)}
 
     @classmethod
     def from_json(cls, values: Mapping, schema: Schema, arrays: Mapping) -> "Encoders":
@@ -249,12 +267,27 @@ class Encoders:
 
         Raises:  LookupError, TypeError, ValueError: they are not those of the schema.
         """
+        if problem := misfit(values, _FORM):
+            raise ValueError(problem)
         scalers = {name: Scaler(**each) for name, each in values["scalers"].items()}
-        return encoders_of(schema, Columns.from_json(values["columns"]), arrays, scalers)
+        columns, by_domain = Columns.from_json(values["columns"]), tuple(values["by_domain"])
+        made = encoders_of(schema, columns, arrays, scalers, by_domain)
+        domain, dense = made.columns.domain, {*scalers, *(n + COMPANION for n in scalers)}
+        if strange := [name for name in made.needed if made.columns.kinds[name] not in EXPECTED]:
+            raise ValueError(f"no such kind of a column: {strange[0]!r}")
+        if domain is not None and tuple(domain.groups or ()) != schema.domain_names:
+            raise ValueError("the domains are not those of the schema")
+        if lacking := [name for name in schema.dense_names if name not in dense]:
+            raise ValueError(f"no scaler of {lacking[0]!r}")
+        return made
 
 
 def encoders_of(
-    schema: Schema, columns: Columns | None, arrays: Mapping, scalers: Mapping[str, Scaler]
+    schema: Schema,
+    columns: Columns | None,
+    arrays: Mapping,
+    scalers: Mapping[str, Scaler],
+    by_domain: tuple[str, ...] = (),
 ) -> Encoders:
     """The encoders of a schema; columns None: rows look like the schema, see `described`.
 
@@ -280,7 +313,14 @@ def encoders_of(
             domain=Domain(DOMAIN_FIELD, groups),
             kinds=columns.kinds | {DOMAIN_FIELD: "code"},
         )
-    return Encoders(columns, vocabularies, scalers)
+    return Encoders(columns, vocabularies, scalers, by_domain)
+
+
+def in_domain(domain: np.ndarray | int, values: np.ndarray | pd.Categorical) -> np.ndarray:
+    """(N,) text: the number of the domain before each value; "" stays."""
+    texts = np.asarray(values, object)
+    numbered = np.char.add(np.asarray(domain, "<U20"), " ").astype(object) + texts
+    return np.where(texts == "", "", numbered)
 
 
 def described(schema: Schema, vocabularies: Mapping[str, Known]) -> Columns:

@@ -38,6 +38,7 @@ def write(folder: str | Path, schema: Schema, **further) -> None:
     content, domain = encoders.to_json(), encoders.columns.domain
     write_json(folder / COLUMNS, content["columns"])
     write_json(folder / SCALERS, content["scalers"])
+    further["by_domain"] = content["by_domain"]
     groups = {} if domain is None else domain.groups
     write_json(folder / DOMAINS, {name: list(values) for name, values in groups.items()})
     for name, known in encoders.vocabularies.items():
@@ -88,7 +89,7 @@ def read(folder: str | Path) -> tuple[dict, Schema]:
         for name, path in names.items():
             arrays |= _arrays(name, path)
         values = {"columns": read_json(folder / COLUMNS), "scalers": read_json(folder / SCALERS)}
-        encoders = Encoders.from_json(values, schema, arrays)
+        encoders = Encoders.from_json(values | content, schema, arrays)
     except (
         pa.ArrowException,
         OSError,

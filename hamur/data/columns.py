@@ -298,5 +298,5 @@ def split_cells(column: pd.Categorical, of: MultiColumn) -> Codes | RawMultiValu
     codes = factorise(pd.Categorical.from_codes(place, names))
     if of.first_only:
         return codes.take(column.codes)
-    offsets = np.concatenate(([0], np.cumsum(list(map(len, texts)))))
+    offsets = np.concatenate(([0], np.cumsum(list(map(len, texts)), dtype=int)))
     return RawMultiValued(codes, offsets, np.asarray(column.codes), of.max_len)

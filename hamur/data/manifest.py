@@ -26,7 +26,7 @@ _SCHEMA |= dict.fromkeys(("domain_field", "group"), (str, type(None))) | {"split
 _MANIFEST = {
     "made_from": dict,
     "schema": _SCHEMA,
-    "encoders": ({"columns": {"kinds": dict}, "scalers": {str: dict}}, type(None)),
+    "encoders": (dict, type(None)),
     "files": {str: _ENTRY},
     "tables": {split: {str: [[(str, [int], type(None))]]} for split in SPLITS},
 }

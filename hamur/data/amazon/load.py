@@ -213,7 +213,20 @@ def as_splits(pair: CrossDomainData) -> tuple[Splits, Schema]:
         FIELDS[0],
         pair.target_schema.split,
     )
+    if schema.split["vocabulary"] == "train":  # else id 0 of both domains is one
+        schema = replace(schema, encoders=_encoders(pair, schema))
     return Splits(train, valid, test), schema
+
+
+def _encoders(pair: CrossDomainData, schema: Schema):
+    from hamur.encoders import encoders_of, in_domain  # which is above this module
+
+    arrays, own = {"vocab/user": pair.names["user"][1:]}, FIELDS[1:]
+    for name in own:
+        sides = ((1, f"target_{name}"), (0, f"source_{name}"))
+        values = [in_domain(domain, pair.names[side][1:]) for domain, side in sides]
+        arrays[f"vocab/{name}"] = np.concatenate(values).astype(str)
+    return encoders_of(schema, None, arrays, {}, own)
 
 
 def _with_domain(sparse: np.ndarray, rows: Table, file: int) -> Table:
