@@ -33,6 +33,8 @@ _TEXT = f"text of at most {MAX_CELL:,} characters, or a number that a float hold
 EXPECTED |= dict.fromkeys(("text", "code"), _TEXT)
 EXPECTED["number"] = EXPECTED["float"] + ", or nothing"
 _FLAGS = {"True": "1", "TRUE": "1", "true": "1", "False": "0", "FALSE": "0", "false": "0"}
+_BLANKS = (b" ", b"\t", b"\v", b"\f", b"\r")
+_PARTED = re.compile(rb"[0-9.][eE][ \t\v\f\r]")
 _SMALL, _EXACT = 1e-8, 2**53
 
 Column = np.ndarray | pd.Categorical
@@ -76,6 +78,12 @@ class Doubts:
     def nothing_else(self) -> bool:
         return self.zeros and 16 * b"0" in self.block
 
+    @cached_property
+    def parted(self) -> bool:
+        """Whether a number may end before its exponent does: pandas skips blanks there."""
+        marks = (e + blank for blank in _BLANKS if blank in self.block for e in (b"e", b"E"))
+        return any(mark in self.block for mark in marks) and bool(_PARTED.search(self.block))
+
     def sound(self, series: pd.Series, kind: str) -> bool:
         """Whether the column holds what its text says; if not, a slower reader has to tell."""
         if DTYPES[kind] == "category":
@@ -89,7 +97,7 @@ class Doubts:
         if values.dtype != np.float64:
             return False
         size = np.abs(values)
-        if self.padded or (self.nothing_else and (size == 0).any()):
+        if self.padded or self.parted or (self.nothing_else and (size == 0).any()):
             return False
         if kind != "float":
             return bool(((values >= 0) & (size < _EXACT) & (values == np.floor(values))).all())

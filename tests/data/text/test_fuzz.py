@@ -3,8 +3,10 @@
 import ast
 import csv
 import gzip
+import io
 import json
 import math
+import random
 import re
 from fractions import Fraction
 from functools import partial
@@ -24,11 +26,12 @@ from hamur.data.cross_domain.tables import TableFormat
 from hamur.data.descriptions import COLUMNS, DOMAIN_OF_AGE, RELEASES
 from hamur.data.movielens import load as movielens
 from hamur.data.text import checks, reader
+from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.lines import FileFormat
 from tests.data.conftest import join_movielens
 from tests.support import naive
 from tests.support.amazon_raw import of_release
-from tests.support.fuzz import TextFormat, check_mutated
+from tests.support.fuzz import TextFormat, check_mutated, equal, mutated
 from tests.support.movielens_raw import write_release
 
 FIRST = 200  # sound lines of a sample
@@ -59,13 +62,17 @@ def number(cell):
     return value if abs(value) <= LARGEST else None
 
 
-def cell_by_hand(cell, kind):
-    if kind in ("id", "code") and cell in MISSING:
-        return None if kind == "id" else ""
+def cell_by_hand(cell, kind, missing=MISSING):
     if kind in ("text", "id", "code"):
         coded = re.fullmatch(r"(-?[0-9]+)\.0*", cell) if kind != "text" else None
-        return coded[1] if coded else cell
+        cell = coded[1] if coded else cell
+        if kind != "text" and (cell in missing or not cell.strip()):
+            return None if kind == "id" else ""
+        return cell
     cell = cell.strip()
+    if kind == "number":
+        value = math.nan if cell in ("", *missing) else cell_by_hand(cell, "float")
+        return math.nan if value is not None and f"{value:g}" in missing else value
     cell = TRUTH[cell.lower()] if re.fullmatch("True|TRUE|true|False|FALSE|false", cell) else cell
     if kind == "time":  # a fraction is cut off
         value = -1
@@ -89,7 +96,10 @@ def row_by_hand(text, file_format, names, allowed):
     if len(cells or [""]) != len(names):
         return None
     row = dict(zip(names, cells))
-    values = {name: cell_by_hand(row[name], kind) for name, kind in file_format.kinds.items()}
+    values = {
+        name: cell_by_hand(row[name], kind, file_format.missing)
+        for name, kind in file_format.kinds.items()
+    }
     right = all(value is not None for value in values.values())
     right = right and all(values[name] in among for name, among in allowed.items())
     return tuple(values.values()) if right else None
@@ -158,6 +168,22 @@ def pair_csv(tmp_path, separator):
         csv.writer(file, delimiter=separator, lineterminator="\n").writerows([names, *rows])
     columns = ",".join(f"{name}={name}" for name in names)
     return delimited(path, TableFormat(columns, separator).of_file(path))
+
+
+def own_table(tmp_path, separator, encoding="utf-8"):
+    """The kinds of users' own tables, with further words for missing cells."""
+    path, rng = tmp_path / "own.csv", random.Random(3)
+    rows = [
+        [f"u{n % 7}", rng.choice(["007", "7", "-1", "b,c", "?", "a b"]),
+         rng.choice([0.5, 12, "", "NA", "1e3", -1]), 1_300_000_000 + n, n % 2]
+        for n in range(60)
+    ]  # fmt: skip
+    with path.open("w", newline="", encoding=encoding) as file:
+        writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+        writer.writerows([["user", "item", "price", "time", "click"], *rows])
+    kinds = dict(user="id", item="code", price="number", time="time", click="int")
+    words = dict(missing=(*MISSING, "?", "-1"), encoding=encoding)
+    return delimited(path, FileFormat(kinds, separator, **words), {"click": FLAGS}, "?é")
 
 
 # ---- other lines
@@ -286,6 +312,9 @@ FORMATS = {
     "aliexpress user": partial(aliexpress_raw, side="user"),
     "pair csv": partial(pair_csv, separator=","),
     "pair tsv": partial(pair_csv, separator="\t"),
+    "own csv": partial(own_table, separator=","),
+    "own tsv": partial(own_table, separator="\t"),
+    "own cp1252": partial(own_table, separator=";", encoding="cp1252"),
     **{
         f"amazon {kind} {each.year}": partial(amazon_lines, kind=kind, generation=each)
         for kind in ("reviews", "meta")
@@ -298,3 +327,57 @@ FORMATS = {
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_lines_are_read_rightly_or_refused(tmp_path, name, num_mutated):
     print(name, check_mutated(FORMATS[name](tmp_path), tmp_path, num_mutated, seed=17))
+
+
+# ---- cells of several lines
+
+
+def records_by_hand(lines, first, fields):
+    """(number of its first line, text) of every row; the text of a bad one may be anything."""
+    while lines:
+        last = 0
+        if lines[0].count('"') % 2 and not strict(lines[0]):
+            others = (n for n, line in enumerate(lines[1:], 1) if line.count('"') % 2)
+            end = next(others, 0)
+            cells = strict("\n".join(lines[: end + 1]))
+            last = end if end and cells and len(cells) == fields else 0
+        yield first, "\n".join(lines[: last + 1])
+        first, lines = first + last + 1, lines[last + 1 :]
+
+
+def strict(text):
+    """The cells of one row, None where it is none."""
+    try:
+        rows = list(csv.reader(io.StringIO(text + "\n", newline=""), strict=True))
+    except csv.Error:
+        return None
+    return rows[0] if len(rows) == 1 else None
+
+
+@pytest.mark.parametrize("block_bytes", [97, 1 << 20])
+def test_damaged_cells_of_several_lines(tmp_path, num_mutated, block_bytes, monkeypatch):
+    monkeypatch.setattr("hamur.data.text.lines.BLOCK_BYTES", block_bytes)
+    rng, path = random.Random(23), tmp_path / "x.csv"
+    names = ("user", "note", "price")
+    notes = ['"a\nb"', '"a ""quoted""\n\nb,c"', "plain", '5" disk', '"\n"', "", '"x"']
+    kinds = dict(user="id", note="code", price="number")
+    texts = [f"u{n},{rng.choice(notes)},{rng.choice(['1.5', '', 'NA'])}" for n in range(60)]
+    texts = [mutated(rng, rng.choice(texts), '"\n,x', ",") for _ in range(num_mutated)] + texts
+    texts = [text.replace("\ud800", "?") for text in texts]
+    lines = "\n".join(texts).removesuffix("\n").split("\n")
+    path.write_text("\n".join([",".join(names), *lines, ""]), encoding="utf-8", newline="\n")
+    expected = {}
+    for number, text in records_by_hand(lines, 2, 3):
+        cells = strict(text) or ()
+        row = tuple(cell_by_hand(cell, kind) for cell, kind in zip(cells, kinds.values()))
+        if len(cells) == 3 and None not in row:
+            expected[number] = row
+    bad_rows = BadRows(path, Policy("skip", 1.0))
+    file_format = FileFormat(kinds, multiline=True)
+    found = dict(read_table(path, bad_rows, file_format, {}))
+    assert found.keys() == expected.keys()
+    for number, row in expected.items():
+        assert equal(found[number], row), (number, row)
+    joined = sum("\n" in row[1] for row in found.values())
+    print(len(lines), "lines", len(found), "rows,", joined, "of several lines, seed 23")
+    assert joined > 5 and bad_rows
