@@ -108,7 +108,10 @@ def in_memory(columns):
 
 def read_cache(folder):
     splits, schema = open_cache(folder)
-    values = [schema.to_json()]
+    values, encoders = [schema.to_json()], schema.encoders
+    if encoders is not None:
+        values.append(encoders.to_json())
+        values.append(in_memory({n: known.values for n, known in encoders.vocabularies.items()}))
     for table in splits:
         values.append(in_memory(table.columns()))
         for lists in table.multi_valued:

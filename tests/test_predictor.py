@@ -14,9 +14,10 @@ import hamur
 from hamur import training
 from hamur.data import load_aliexpress, load_amazon_pair, load_movielens
 from hamur.data.cross_domain.collate import TEST, CrossDomainRows, RowRules
+from hamur.data.table import drop_fields
 from hamur.errors import DataFormatError, UnknownDomainError
 from hamur.files import read_json, write_json
-from hamur.training.checkpoint import snapshot
+from hamur.training.checkpoint import load_state, save_state, snapshot
 from tests.support.faults import assert_ours
 from tests.support.fuzz import damage
 from tests.support.model_folders import write_pair_run, write_run
@@ -24,6 +25,7 @@ from tests.test_encoders import SEED, decoded
 
 ROWS = 64  # of 17 to 64 rows a predictor compiles once; a test that needs other sizes is slow
 LOADERS = {"mlp": lambda: load_movielens(genres="multi"), "pomoe": load_aliexpress}
+RNG = np.random.default_rng(SEED)
 RULES = {"draws": 3, "seed": 8, "source_pool": "before_row", "replaced": [0, 0]}
 
 
@@ -174,6 +176,25 @@ def test_other_sizes_versions_and_weights_are_refused(run, tmp_path):
     (folder / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         hamur.load(folder)
+
+
+def test_a_resumed_run_of_an_earlier_version_becomes_complete(tmp_path):
+    loaded = load_movielens()
+    model = write_run(tmp_path, "mlp", *loaded)
+    (tmp_path / "schema.json").unlink()
+    shutil.rmtree(tmp_path / "encoders")
+    progress = {"epoch": 1, "averages": False, "course": {}, "run": {}}
+    save_state(tmp_path / "last", {"model": snapshot(model)}, progress)
+    with pytest.raises(DataFormatError, match="earlier version"):
+        hamur.load(tmp_path)
+    write_run(tmp_path, "mlp", *loaded, resume=True)
+    assert load_state(tmp_path / "last") is not None
+    table = hamur.load(tmp_path).encode(decoded(loaded[1], loaded[0].test.take([3]), RNG))
+    np.testing.assert_array_equal(table.sparse, loaded[0].test.sparse[3:4])
+    smaller = drop_fields(*loaded, ["zip", "gender"])
+    write_run(tmp_path, "mlp", *smaller, overwrite=True)
+    assert load_state(tmp_path / "last") is None
+    assert "zip" not in hamur.load(tmp_path).encoders.needed
 
 
 def test_scores_of_batch_statistics_are_refused(tmp_path):

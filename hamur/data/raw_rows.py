@@ -16,7 +16,7 @@ from hamur.data.text.reader import Rows, read_rows
 from hamur.errors import DataError
 
 PLACE = Path("rows")  # what errors say instead of a file's name
-FEW = 64  # dictionaries that are read cell by cell: the reader needs 2 ms before the first row
+FEW = 64  # rows that are read cell by cell: the reader needs 2 ms before the first row
 _ODD = re.compile(
     r"\s*|-?\d+\.0*|(?s:.*[\0\ud800-\udfff].*)"
 )  # text that is not what it looks like
@@ -47,15 +47,16 @@ def read(source, file_format: FileFormat) -> Rows:
 
     Raises:  DataError: a cell that its kind cannot have; names row and column.
     """
-    kinds = file_format.kinds
-    if _is_dictionaries(source):
-        if len(source) <= FEW and file_format.missing == MISSING_WORDS:
-            columns = {name: _few(source, name, kind) for name, kind in kinds.items()}
-            if all(column is not None for column in columns.values()):
-                return Rows(columns, np.arange(1, len(source) + 1))
-        source = {name: [row.get(name) for row in source] for name in kinds}
-    elif isinstance(source, pd.DataFrame):  # others may hold what no column of ours can
+    kinds, few = file_format.kinds, source if _is_dictionaries(source) else ()
+    if isinstance(source, pd.DataFrame):  # other columns may hold what no column of ours can
         source = source.loc[:, [str(name) in kinds for name in source.columns]]
+        few = source.to_dict("records") if 0 < len(source) <= FEW else ()
+    elif _is_dictionaries(source):
+        source = {name: [row.get(name) for row in source] for name in kinds}
+    if few != () and len(few) <= FEW and file_format.missing == MISSING_WORDS:
+        columns = {name: _few(few, name, kind) for name, kind in kinds.items()}
+        if all(column is not None for column in columns.values()):
+            return Rows(columns, np.arange(1, len(few) + 1))
     bad_rows = BadRows(PLACE, Policy())
     try:
         rows = read_rows(as_arrow(source), file_format, bad_rows)
@@ -78,10 +79,8 @@ def _few(rows: Sequence[Mapping], name: str, kind: str) -> np.ndarray | None:
         cells = [_name(cell, kind) for cell in cells]
         return None if None in cells else np.array(cells, object)
     if kind in ("int", "category"):
-        missing = kind == "category"
-        if not all((type(c) is int and 0 <= c < 2**63) or (c is None and missing) for c in cells):
-            return None
-        return np.array([MISSING if cell is None else cell for cell in cells], np.int64)
+        cells = [_whole(cell, kind) for cell in cells]
+        return None if None in cells else np.array(cells, np.int64)
     if kind not in ("float", "number"):
         return None
     cells = [math.nan if cell is None and kind == "number" else cell for cell in cells]
@@ -89,6 +88,15 @@ def _few(rows: Sequence[Mapping], name: str, kind: str) -> np.ndarray | None:
         return None
     column = np.array(cells, np.float64)
     return column if kind == "number" or not np.isnan(column).any() else None
+
+
+def _whole(cell, kind: str) -> int | None:
+    """The number of a plain cell, None where it is odd."""
+    if cell is None and kind == "category":
+        return MISSING
+    if type(cell) is str and cell.isascii() and cell.isdigit() and len(cell) < 19:
+        cell = int(cell)
+    return cell if type(cell) is int and 0 <= cell < 2**63 else None
 
 
 def _name(cell, kind: str) -> str | None:
