@@ -135,19 +135,18 @@ def describe(
     """
     if isinstance(columns, Description):
         return columns
+    if str(columns) in descriptions.DESCRIPTIONS:
+        return descriptions.DESCRIPTIONS[str(columns)]
+    if isinstance(columns, (str, Path)) and columns != "auto":
+        columns = own_columns.read_description(Path(columns).expanduser())
     if isinstance(columns, Columns):
-        return Description("", columns, {})
-    if columns in (None, "auto"):
-        files = [Path(each.file if isinstance(each, JoinRule) else each) for each in join]
-        named = isinstance(sources[0], Path) and descriptions.known([sources[0], *files])
-        if named and columns is None:
-            return named
-        empty = Description("", Columns({}, {}, ()), {})
-        return replace(empty, formats=named.formats, keys=named.keys) if named else empty
-    known = descriptions.DESCRIPTIONS.get(str(columns))
-    if known is not None:
+        join = join or columns.join
+    files = [Path(each.file if isinstance(each, JoinRule) else each) for each in join]
+    known = isinstance(sources[0], Path) and descriptions.known([sources[0], *files])
+    if known and columns is None:
         return known
-    return Description("", own_columns.read_description(Path(columns).expanduser()), {})
+    columns = columns if isinstance(columns, Columns) else Columns({}, {}, ())
+    return replace(known or Description("", columns, {}), name="", columns=columns)
 
 
 @dataclass(frozen=True)

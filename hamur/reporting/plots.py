@@ -34,6 +34,7 @@ FRONT_LINES = {
     "exact": dict(color=TOTAL_COLOUR, linestyle=":", label="exact front"),
 }
 ARM_MARKERS = {"linear": "o", "smooth_tchebycheff": "s", "official": "X", "per_task": "^"}
+MANY_DOMAINS = 10  # more have no colours and no room of their own
 PREFERENCE = dict(cmap="viridis", vmin=0, vmax=1, zorder=3)  # colour = weight of the first task
 
 
@@ -70,9 +71,12 @@ def learning_curve(
         validation = _column(history, "logloss")
         left.plot(epochs, validation, color=TOTAL_COLOUR, label="validation", **marker)
         left.set_ylabel("log loss (nats per row)")
+        many = len(domain_names) > MANY_DOMAINS
         for d, name in enumerate(domain_names):
-            values = _column(history, f"auc_domain_{d}")
-            right.plot(epochs, values, color=_colour(d), linewidth=1, label=str(name), **marker)
+            values, colour = _column(history, f"auc_domain_{d}"), _colour(d)
+            if many:  # the bars of domain_bars name them
+                name, colour = "_" if d else "a domain", SPLIT_COLOURS[0]
+            right.plot(epochs, values, color=colour, linewidth=1, label=str(name), **marker)
         total = _column(history, "auc")
         right.plot(epochs, total, color=TOTAL_COLOUR, linewidth=2, label="all rows", **marker)
         right.set_ylabel("validation AUC")
@@ -103,7 +107,8 @@ def domain_bars(
             colour = SPLIT_COLOURS[index % len(SPLIT_COLOURS)]
             bars = axis.bar(places, values, width * 0.92, label=split, color=colour)
             texts = ["" if np.isnan(v) else f"{v:.3f}" for v in values]
-            axis.bar_label(bars, texts, padding=2, fontsize=7)
+            dense = len(groups) > 2 * MANY_DOMAINS + 4
+            axis.bar_label(bars, texts, padding=2, fontsize=7, rotation=90 if dense else 0)
             lowest = min(lowest, *(values[~np.isnan(values)] - 0.02), 0.5)
         axis.axhline(0.5, color=TOTAL_COLOUR, linewidth=0.8)
         axis.set_ylim(max(0, lowest), None)

@@ -115,6 +115,15 @@ def test_what_was_inferred_can_be_edited_and_passed_back(here, tables_of):
     assert {*schema.sparse_names} - {*other.sparse_names} == {"user"}
 
 
+def test_a_description_that_is_passed_back_needs_no_header_either(here, tables_of):
+    argv = SIX["u_data"](here)
+    splits, schema = tables_of(*argv)
+    Path("columns.json").write_text(json.dumps(schema.encoders.columns.to_json()))
+    again, same = tables_of("--table", "u.data", "--columns", "columns.json")
+    assert same.fields == schema.fields and same.domain_names == schema.domain_names
+    assert_same(again, splits)
+
+
 def test_flags_stand_above_what_a_description_says(here, tables_of):
     argv = SIX["kuairand"](here)
     flags = ("--sparse", "register_days", "--ignore", "video_id", "--domain", "user_active_degree")
