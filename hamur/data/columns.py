@@ -6,6 +6,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING as ABSENT
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 import numpy as np
@@ -41,6 +42,11 @@ class MultiColumn:
 
     def __post_init__(self):
         object.__setattr__(self, "column", self.column or self.name)
+        if not self.separator or self.max_len < 0:
+            raise ValueError(
+                f"the lists of {self.name!r} have separator {self.separator!r} and max_len "
+                f"{self.max_len}; use a text and a length, or 0 for that of the longest"
+            )
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,10 @@ class JoinRule:
     file: str
     on: str | tuple[str, str] | None = None
     header: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        if isinstance(self.on, tuple) and len(self.on) != 2:
+            raise ValueError(f"the key of {self.file} is {self.on}; use a name, or one per table")
 
 
 @dataclass(frozen=True)
@@ -114,12 +124,13 @@ class Columns:
 
         Raises:  ValueError: an unknown key, or a value of another type.
         """
-        values = _long_forms(values)
+        values = {"kinds": {}, "labels": {}, "sparse": []} | _long_forms(values)
+        _check_form(cls, values)
         parts = {"domain": Domain, "split": Split}
         values |= {n: _known(parts[n], values[n]) for n in parts if values.get(n) is not None}
         parts = {"multi": MultiColumn, "join": JoinRule}
-        values |= {n: tuple(_known(parts[n], v) for v in values[n]) for n in parts if n in values}
-        return _known(cls, {"kinds": {}, "labels": {}, "sparse": ()} | values)
+        values |= {n: tuple(_known(parts[n], v) for v in values[n]) for n in parts}
+        return cls(**_tuples(values))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -134,16 +145,37 @@ class Columns:
         return self.values | flags | ({by: SPLITS} if by else {})
 
 
-_TEXTS, _NAMES, _OPTIONAL = {str: str}, [str], (str, type(None))
+_NAMES, _TEXTS, _OPTIONAL = [str], {str: str}, (str, type(None))
+# The form of the JSON of each part of a description.
 _FORMS = {
-    **dict.fromkeys(("kinds", "labels", "transforms"), _TEXTS),
-    **dict.fromkeys(("sparse", "dense", "ignore", "key", "missing"), _NAMES),
-    **dict.fromkeys(("group", "time", "drop_implied"), _OPTIONAL),
-    **dict.fromkeys(("min_domain_rows", "min_count"), int),
-    "multi": [{"name": str}],
-    "join": [{"file": str}],
-    "domain": ({"column": str}, type(None)),
-    "split": ({"rule": str}, type(None)),
+    Columns: {
+        **dict.fromkeys(("kinds", "labels", "transforms"), _TEXTS),
+        **dict.fromkeys(("sparse", "dense", "ignore", "key", "missing"), _NAMES),
+        **dict.fromkeys(("group", "time", "drop_implied"), _OPTIONAL),
+        **dict.fromkeys(("min_domain_rows", "min_count"), int),
+        **dict.fromkeys(("zero_is_missing", "domain_feature"), bool),
+        "multi": [dict],
+        "join": [dict],
+        **dict.fromkeys(("domain", "split"), (dict, type(None))),
+        "values": {str: [(str, float)]},
+        "implies": (_NAMES, type(None)),
+    },
+    Domain: {
+        **dict.fromkeys(("column", "remedy"), str),
+        **dict.fromkeys(("other", "first"), _OPTIONAL),
+        "groups": ({str: [(str, float, bool)]}, type(None)),
+        "drop_others": bool,
+        "bins": [float],
+    },
+    MultiColumn: {"name": str, "column": str, "separator": str, "max_len": int, "first_only": bool},
+    JoinRule: {"file": str, "on": (str, _NAMES, type(None)), "header": (_NAMES, type(None))},
+    Split: {
+        "rule": str,
+        "seed": (int, type(None)),
+        "valid_fraction": float,
+        "fractions": [float],
+        "column": _OPTIONAL,
+    },
 }
 
 
@@ -158,6 +190,8 @@ def _long_forms(values: dict) -> dict:
         if isinstance(labels := values.get("labels", {}), list):
             values["labels"] = {label_name(rule): rule for rule in labels}
         values["multi"], values["join"] = each("multi", "name"), each("join", "file")
+        for spec in values["multi"]:
+            spec |= {"first_only": spec.pop("first")} if "first" in spec else {}
         dense = each("dense", "name")
         transforms = {d["name"]: d["transform"] for d in dense if "transform" in d}
         values["dense"] = [d["name"] for d in dense]
@@ -170,24 +204,32 @@ def _long_forms(values: dict) -> dict:
                 join["on"] = [on["left"], on["right"]]
     except (TypeError, LookupError, AttributeError) as error:
         raise ValueError(f"a description of columns has another form: {error}") from None
-    if problem := misfit(values, {name: form for name, form in _FORMS.items() if name in values}):
-        raise ValueError(f"a description of columns: {problem}")
     return values
 
 
 def _plain(value):
     """What JSON has for a value of a description."""
     if is_dataclass(value):
-        return {f.name: getattr(value, f.name) for f in fields(value)}
+        present = {f.name: (getattr(value, f.name), f.default) for f in fields(value)}
+        return {name: value for name, (value, usual) in present.items() if value != usual}
     return list(value)  # a range or an array
 
 
 def _known(cls, values: dict):
-    """The dataclass with these values, lists as tuples.  Raises:  ValueError: an unknown key."""
+    """The dataclass with these values, lists as tuples.  Raises:  ValueError, see `_check_form`."""
+    _check_form(cls, values)
+    return cls(**_tuples(values))
+
+
+def _check_form(cls, values: dict) -> None:
+    """Raises ValueError for an unknown or a missing key, and a value of another type."""
     names = [f.name for f in fields(cls)]
     if unknown := [name for name in values if name not in names]:
         raise ValueError(f"{unknown[0]!r} is no key of a description; use {', '.join(names)}")
-    return cls(**{name: _tuples(value) for name, value in values.items()})
+    needed = {f.name for f in fields(cls) if (f.default, f.default_factory) == (ABSENT, ABSENT)}
+    form = {name: form for name, form in _FORMS[cls].items() if name in values or name in needed}
+    if problem := misfit(values, form):
+        raise ValueError(f"a description of columns: {problem}")
 
 
 def _tuples(value):

@@ -37,6 +37,10 @@ class Domain:
     first: str | None = None
 
     def __post_init__(self):
+        if self.first == "" or (self.other is not None and self.other not in (self.groups or ())):
+            raise ValueError(
+                f"the domain of {self.column!r} has no separator, or no {self.other!r}"
+            )
         if list(self.bins) != sorted(set(self.bins)):
             raise ValueError(
                 f"the bins of {self.column!r} are {list(self.bins)}; use ascending edges"

@@ -38,7 +38,7 @@ from hamur.errors import DataValueError, EmptySplitError
 NAME = "own-table"
 LEAKAGE_LIMIT = 0.99  # of a single column's AUC
 MAX_LEN = 50  # of a list whose length nobody said
-_PART = "part\0"  # the number of a row's split, among its cells
+_PART, _ROW = "part\0", "row\0"  # the numbers of a row's split and of the row, among its cells
 _log = logging.getLogger(__name__)
 
 
@@ -231,7 +231,7 @@ class _Job:
                     last = begin - 1
                     for rows in _blocks(each, columns, partners, bad_rows[-1]):
                         ids = begin + rows.lines - each.first_line
-                        collector.add(_cells(rows, columns), ids)
+                        collector.add(_cells(rows, columns) | {_ROW: ids})
                         last = int(ids.max(initial=last))
                         if folder is None and collector.rows > self.in_memory_rows:
                             # What is mapped of it stays readable when the folder is gone.
@@ -262,7 +262,7 @@ class _Job:
         """Divides the rows, and fits the domains and the lengths of lists on those of training."""
         if columns.time is not None:
             cells[columns.time] = _seconds(cells[columns.time])
-        raw = raw_of(cells, columns, cells[""], np.zeros(sum(lengths), np.int64), ("0",))
+        raw = raw_of(cells, columns, cells[_ROW], np.zeros(sum(lengths), np.int64), ("0",))
         rule, small = columns.split, {}
         index = split_rules.divide(rule, lengths, raw.group, raw.time, cells.get(_PART))
         if columns.domain is not None:

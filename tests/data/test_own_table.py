@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
+import random
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -586,12 +588,69 @@ def test_a_call_that_cannot_be_is_one_line(load, changes, options, text):
     assert_ours(error.value)
 
 
-MOVIELENS = [SAMPLE]
-if os.environ.get("HAMUR_DATA"):
-    MOVIELENS.append(Path(os.environ["HAMUR_DATA"]) / "ml-1m")
+def _odd_descriptions():
+    """A description in JSON with one value in another's place, or without a key."""
+    whole = dict(
+        labels=["click"], sparse=["user_id", "city"], dense=["price"],
+        transforms={"price": "log1p"},
+        multi=[dict(name="tags", max_len=2), dict(name="x", column="tags", first=True)],
+        domain=dict(column="scene", groups=dict(a=["home", "cart"], b=["mail", "app", "tv"])),
+        split=dict(rule="random", seed=1, fractions=[0.8, 0.1, 0.1]), min_domain_rows=1,
+        join=[dict(file="users.csv", on="user_id")], kinds={"user_id": "code"}, group="user_id",
+        values={"click": [0, 1]}, missing=["NA"], ignore=["", "purchase", "item_id"], time="day",
+    )  # fmt: skip
+
+    def places(value, place=()):
+        inner = value if isinstance(value, dict) else dict(enumerate(value))
+        for key, each in inner.items():
+            yield (*place, key)
+            if isinstance(each, (dict, list)):
+                yield from places(each, (*place, key))
+
+    yield whole
+    odd = (None, -1, 1.5, True, "", "user_id", [], {}, [None], ["x"], {"a": 1}, [{}])
+    for place in places(whole):
+        for value in odd:
+            changed = json.loads(json.dumps(whole))
+            inner = changed
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = value
+            yield changed
+        del inner[place[-1]]
+        yield changed
 
 
-@pytest.mark.parametrize("folder", MOVIELENS, ids=lambda path: path.name)
+def test_an_odd_description_is_one_line_or_a_table(tmp_path):
+    frame, path = impressions(150), tmp_path / "columns.json"
+    (tmp_path / "users.csv").write_text("user_id,city\nu00001,x\nu00002,y\n")
+    descriptions = list(_odd_descriptions())
+    descriptions = [descriptions[0], *random.Random(5).sample(descriptions[1:], 250)]
+    usable = []
+    for description in descriptions:
+        if isinstance(join := description.get("join"), list):
+            join = [{**j, "file": str(tmp_path / "users.csv")} for j in join if isinstance(j, dict)]
+            description["join"] = join
+        path.write_text(json.dumps(description))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                load_table(frame, path)
+            usable.append(description)
+        except Exception as error:
+            assert_ours(error, description)
+    assert usable[0] is descriptions[0] and len(usable) < len(descriptions) / 2
+
+
+MOVIELENS = Path(os.environ.get("HAMUR_DATA", "")) / "ml-1m"
+NEEDS_FILES = pytest.mark.skipif(
+    not (MOVIELENS / "ratings.dat").exists(), reason="$HAMUR_DATA has no official ml-1m"
+)
+
+
+@pytest.mark.parametrize(
+    "folder", [SAMPLE, pytest.param(MOVIELENS, marks=NEEDS_FILES)], ids=("sample", "official")
+)
 def test_movielens_as_an_own_table_is_movielens(folder, tmp_path):
     """Through a description that says nothing of the loader's: all but the names of files."""
     columns = Columns(
@@ -613,7 +672,6 @@ def test_movielens_as_an_own_table_is_movielens(folder, tmp_path):
     options = dict(header=header, encoding="latin-1", split="random", cache_dir=tmp_path)
     one, schema = load_movielens(folder, cache_dir=tmp_path)
     ratings = folder / "ratings.dat"
-    assert ratings.exists(), folder
     for splits, own in (
         load_table(ratings, columns, name="own", **options),
         load_table(
