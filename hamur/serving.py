@@ -148,6 +148,8 @@ def serve(config: ServingConfig) -> None:
 
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with socket.create_server((config.host, config.port), family=family) as listener:
+        # Head and body of an answer are two packets; asyncio sets this for its own sockets only.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         scorer, warm = Scorer(hamur.load(config.model), config.max_rows), threading.Event()
         options = dict(limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=SHUTDOWN_SECONDS)
         options |= dict(lifespan="off", log_level="warning", access_log=False)

@@ -368,6 +368,16 @@ def test_what_is_no_http_is_refused_and_the_server_goes_on(server):
     assert server.client.get("/health").status_code == 200
 
 
+def test_no_answer_waits_for_the_acknowledgement_of_its_head(server):
+    """Which takes 40 ms, where the system is to fill packets."""
+    times = []
+    for _ in range(20):
+        started = time.perf_counter()
+        server.client.get("/health")
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.03
+
+
 def test_clients_at_once_get_their_own_scores(server):
     def post(client):
         """Scores of the client's own rows, some requests one after the other."""
