@@ -4,6 +4,7 @@ Needs NumPy, pandas and pyarrow only: a server of an exported graph has no MindS
 """
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +26,7 @@ from hamur.errors import DataFormatError, UnknownDomainError
 from hamur.files import misfit
 
 FEW = 64  # values that are looked up one by one: many need 60 us before the first
+_WHOLE = re.compile("[0-9]{1,18}")
 _FORM = {
     "columns": dict,
     "scalers": {
@@ -64,8 +66,7 @@ class Known:
         if isinstance(column, pd.Categorical):
             return self.places(column.categories.to_numpy(object))[column.codes]
         if self.index.dtype != object and column.dtype == object:  # entries of lists are text
-            column = pd.to_numeric(pd.Series(column), errors="coerce").fillna(MISSING)
-            column = column.to_numpy(np.int64)
+            column = np.array([int(c) if _WHOLE.fullmatch(c) else MISSING for c in column], int)
         if len(column) > FEW:
             return self.index.get_indexer(column)
         return np.array([self._place(value) for value in column.tolist()], np.int64)

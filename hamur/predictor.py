@@ -10,9 +10,9 @@ import numpy as np
 
 from hamur import model_folder
 from hamur.data import raw_rows
-from hamur.data.multi_valued import MultiValued, weighed
 from hamur.data.schema import Schema
 from hamur.data.table import Table
+from hamur.data.text.reader import Rows
 from hamur.encoders import Report
 from hamur.errors import DataFileNotFoundError, DataFormatError, no_folder
 from hamur.same_run import read_config
@@ -84,7 +84,9 @@ class Predictor:
     def warm_up(self, max_rows: int = 1) -> None:
         """Compile what scores of 1 to max_rows rows need, in seconds per size."""
         for rows in (1 << power for power in range(13)):
-            table = blank_table(self.schema, rows)
+            nothing = Rows({}, np.arange(rows))  # every cell is missing
+            about = self.schema, self.schema.domain_names[0]
+            table, _ = self.encoders.encode(nothing, *about)
             self.score_table(table)
             if self.takes_preferences:
                 each = np.random.default_rng(0).dirichlet(np.ones(len(self.schema.labels)), rows)
@@ -117,8 +119,8 @@ def predictor_of(schema: Schema, score: Callable, about: dict) -> Predictor:
     if "cross_domain" in about:
         from hamur.pair_predictor import PairPredictor
 
-        return PairPredictor(schema, score, about["model"], about)
-    return Predictor(schema, score, about["model"], about)
+        return PairPredictor(schema, score, about.get("model", ""), about)
+    return Predictor(schema, score, about.get("model", ""), about)
 
 
 def _check_is_run(folder: Path) -> None:
@@ -209,19 +211,3 @@ def score_rows(model, table: Table, preference=None, many: bool = False) -> np.n
             scores[rows] = of_all[np.arange(len(rows)), np.arange(len(rows))]
         begin = end
     return scores
-
-
-def blank_table(schema: Schema, rows: int) -> Table:
-    """Rows of unknown values."""
-    empty = np.zeros(rows, np.int32)
-    lists = [
-        MultiValued(empty, np.ones(rows, np.float32), np.arange(rows + 1), spec.max_len)
-        for spec in schema.multi
-    ]
-    return Table(
-        sparse=np.zeros((rows, schema.num_sparse), np.int32),
-        dense=np.zeros((rows, schema.num_dense), np.float32),
-        labels=np.zeros((rows, len(schema.labels)), np.int8),
-        domain=empty,
-        multi_valued=weighed(lists, schema),
-    )

@@ -117,6 +117,17 @@ def test_every_form_of_rows_is_one_table():
         same(table, expected, slice(len(table)))
 
 
+@pytest.mark.parametrize("rows", [3, 90])
+def test_columns_called_by_numbers_or_twice(rows):
+    splits, schema = load_ali_ccp()
+    frame = decoded(schema, splits.test.take(np.arange(rows)), np.random.default_rng(SEED))
+    numbered = frame.rename(columns=lambda name: int(name) if name.isdigit() else name)
+    tables = [schema.encoders.encode(schema.encoders.rows(f), schema)[0] for f in (frame, numbered)]
+    same(*tables)
+    with pytest.raises(DataError, match="two columns of one name"):
+        schema.encoders.rows(pd.concat([frame, frame[["101"]]], axis=1))
+
+
 CELLS = (None, "", "1", "1.0", "01", "x", " ", "NaN", "é", "\0", "\ud800", "0", 0, 1, -1, 2**63)
 CELLS += (1.0, 1.5, math.nan, math.inf, -0.0, True, False, 1e300, 2**70, "a|b", [1], {}, "1e3")
 CELLS += (np.int32(1), np.float32(1.5), np.str_("x"), pd.NA, b"x")

@@ -49,8 +49,10 @@ def read(source, file_format: FileFormat) -> Rows:
     """
     kinds, few = file_format.kinds, source if _is_dictionaries(source) else ()
     if isinstance(source, pd.DataFrame):  # other columns may hold what no column of ours can
-        source = source.loc[:, [str(name) in kinds for name in source.columns]]
-        few = source.to_dict("records") if 0 < len(source) <= FEW else ()
+        source = source.set_axis(list(map(str, source.columns)), axis=1)
+        source = source.loc[:, source.columns.isin(list(kinds))]
+        if 0 < len(source) <= FEW and source.columns.is_unique:
+            few = source.to_dict("records")
     elif _is_dictionaries(source):
         source = {name: [row.get(name) for row in source] for name in kinds}
     if few != () and len(few) <= FEW and file_format.missing == MISSING_WORDS:
