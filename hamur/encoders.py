@@ -111,6 +111,21 @@ class Encoders:
         domain = () if columns.domain is None else (columns.domain.column,)
         return tuple(dict.fromkeys((*columns.sparse, *lists, *columns.dense, *domain)))
 
+    def example(self, place: int = 0) -> dict:
+        """A raw row of known values: of each column the place-th, from the start after the last."""
+        row, domain = dict.fromkeys(self.needed), self.columns.domain
+        columns = {spec.name: spec.column for spec in self.columns.multi} | {"target_item": "item"}
+        for sparse, known in self.vocabularies.items():
+            if (name := columns.get(sparse, sparse)) in row and len(known.values):
+                value = known.values[place % len(known.values)]
+                row[name] = value.partition(" ")[2] if sparse in self.by_domain else value
+        for name, scaler in self.scalers.items():
+            row[name] = (scaler.low, scaler.high)[place % 2]
+        if domain is not None:
+            values = domain.bins or domain.values
+            row[domain.column] = values[place % len(values)]
+        return {name: _plain(value) for name, value in row.items()}
+
     def format(self, names: Iterable[str], allow_missing: bool = False) -> FileFormat:
         """How to read rows that have these columns.
 

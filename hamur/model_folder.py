@@ -20,13 +20,15 @@ from hamur.files import read_json, replacing, write_json
 FORMAT = 1
 SCHEMA, COLUMNS, FOLDER = "schema.json", "columns.json", "encoders"
 SCALERS, DOMAINS = f"{FOLDER}/scalers.json", f"{FOLDER}/domains.json"
+GRAPH = "graph"  # .mindir, .onnx, or more files of large ones; of an export
 REMEDY = "restore it from a copy, or train or export the model again with --overwrite"
 _FORM = {"format": int, "package": str, "schema": {"name": str}, "files": {str: str}}
 
 
 def write(folder: str | Path, schema: Schema, **further) -> None:
-    """schema.json (of these further entries), written last; columns.json; and encoders/: a Parquet
-    file per vocabulary (value, id), scalers.json, domains.json (name -> values).
+    """schema.json (of these further entries, and with checksums, also of the graphs of an export),
+    written last; columns.json; and encoders/: a Parquet file per vocabulary (value, id),
+    scalers.json, domains.json (name -> values).
 
     Where the schema has no encoders, as that of tables that were made in memory, all of it goes.
     """
@@ -51,6 +53,8 @@ def write(folder: str | Path, schema: Schema, **further) -> None:
         with replacing(folder / _vocabulary(name)) as temporary:
             pq.write_table(pa.table(table), temporary)
     files = [COLUMNS, SCALERS, DOMAINS, *map(_vocabulary, encoders.vocabularies)]
+    graphs = [*folder.glob(f"{GRAPH}*"), *folder.glob(f"{GRAPH}*/*")]
+    files += [path.relative_to(folder).as_posix() for path in sorted(graphs) if path.is_file()]
     content = {"format": FORMAT, "package": f"hamur {__version__}"} | further
     content |= {"schema": json.loads(schema.to_json())}
     content |= {"files": {name: _sha256(folder / name) for name in files}}

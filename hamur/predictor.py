@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur import model_folder
+from hamur import model_folder, training
 from hamur.data import raw_rows
 from hamur.data.schema import Schema
 from hamur.data.table import Table
@@ -18,6 +18,7 @@ from hamur.errors import DataFileNotFoundError, DataFormatError, no_folder
 from hamur.same_run import read_config
 
 WEIGHTS, RECORDED = "model.safetensors", "best_predictor.safetensors"
+BACKENDS = ("mindir", "onnx")
 BLOCK = 32  # rows that have preferences of their own, in a call
 
 
@@ -95,23 +96,64 @@ class Predictor:
                 return
 
 
-def load(folder: str | Path) -> Predictor:
-    """The predictor of a run, wherever its folder is now.
+def load(folder: str | Path, backend: str | None = None) -> Predictor:
+    """The predictor of a run, or of an exported model, wherever its folder is now.
 
+    backend: of an export, "mindir" or "onnx", which needs no MindSpore; by default the first that
+        is there and can run.
     Raises:  DataFileNotFoundError; DataFormatError: damaged or missing files, or the run of an
-        earlier version; ValueError: a model whose scores depend on the other rows.
+        earlier version; ValueError: a model whose scores depend on the other rows; a backend that
+        the folder has no graph for, or that is not installed.
     """
+    folder = _existing(folder)
+    graphs = {
+        path.suffix[1:]: path
+        for path in folder.glob(f"{model_folder.GRAPH}*")
+        if path.suffix[1:] in BACKENDS
+    }
+    if not graphs and backend is None:
+        model, schema, about = load_run(folder)
+        predictor = predictor_of(schema, partial(score_rows, model), about)
+        predictor.score_many = partial(score_rows, model, many=True)
+        return predictor
+    about, schema = model_folder.read(folder)
+    chosen = [name for name in BACKENDS if name in graphs and backend in (None, name)]
+    if not chosen:
+        known = ", ".join(graphs) or "none"
+        raise ValueError(f"{folder}: `backend={backend}`, but the graphs here are {known}.")
+    if chosen[0] == "mindir" and not _has_mindspore():
+        chosen = chosen[1:]
+    if not chosen:
+        raise ValueError(
+            f"{folder}: a MindIR needs MindSpore, which is not installed; export the model as ONNX."
+        )
+    loader = getattr(training, f"load_{chosen[0]}")
+    return predictor_of(schema, loader(graphs[chosen[0]]).of_table, about)
+
+
+def load_run(folder: str | Path) -> tuple:
+    """(model, schema with encoders, content of schema.json) of a run; raises as `load`."""
+    folder = _existing(folder)
+    _check_is_run(folder)
+    about, schema = model_folder.read(folder)
+    config = read_config(folder / "config.json", model_folder.REMEDY)
+    return _model(folder, config, schema), schema, about
+
+
+def _existing(folder: str | Path) -> Path:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         remedy = "name the folder of a run, its --save_dir"
         raise DataFileNotFoundError(no_folder(folder), file=folder, remedy=remedy)
-    _check_is_run(folder)
-    about, schema = model_folder.read(folder)
-    config = read_config(folder / "config.json", model_folder.REMEDY)
-    model = _model(folder, config, schema)
-    predictor = predictor_of(schema, partial(score_rows, model), about)
-    predictor.score_many = partial(score_rows, model, many=True)
-    return predictor
+    return folder
+
+
+def _has_mindspore() -> bool:
+    try:
+        import mindspore  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def predictor_of(schema: Schema, score: Callable, about: dict) -> Predictor:

@@ -97,21 +97,14 @@ class Scorer:
     def described(self) -> dict:
         """The answer to GET /schema; its example has values that the model knows."""
         schema, encoders = self.model.schema, self.model.encoders
-        domain, row = encoders.columns.domain, dict.fromkeys(encoders.needed)
-        of_field = {spec.name: spec.column for spec in encoders.columns.multi}
-        row |= {name: scaler.low for name, scaler in encoders.scalers.items() if name in row}
-        for field, known in encoders.vocabularies.items():
-            if (name := of_field.get(field, field)) in row and len(known.values):
-                row[name] = known.values[:1].tolist()[0]
-        if domain is not None:
-            row[domain.column] = domain.bins[0] if domain.bins else domain.values[0]
+        domain = encoders.columns.domain
         return {
             "columns": {name: encoders.columns.kinds[name] for name in encoders.needed},
             "fields": [{"name": spec.name, "kind": spec.kind} for spec in schema.fields],
             "labels": schema.labels,
             "domain": domain and domain.column,
             "domains": schema.domain_names,
-            "example": row,
+            "example": encoders.example(),
         }
 
 

@@ -18,6 +18,12 @@ COMMANDS = {
         "prepare_data",
         "Raw files of a published data set -> a cache that loads at once.",
     ),
+    "export": (
+        "commands.export_model",
+        "main_export",
+        "export_model",
+        "A run -> a folder with its graph, MindIR or ONNX, that scores raw rows.",
+    ),
     "synthetic": (
         "commands.make_synthetic",
         "main_synthetic",

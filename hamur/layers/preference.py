@@ -19,27 +19,6 @@ FEATURES = TRUNK_WIDTHS[-1]
 NORM_EPSILON = 1e-5
 GENERATED_SPREAD = 0.1  # relative spread of generated layers over preferences at the start
 MASKED = -1e9
-TOLERANCE = 1e-4  # of a preference's sum
-
-
-def check_preference(preference, num_tasks: int) -> np.ndarray:
-    """(R, T) or (T,) float32 on the simplex, sums within 1e-4 of 1 renormalised.
-
-    Raises:  ValueError: another length, a negative or NaN entry, another sum; shows the vector.
-    """
-    values = np.asarray(preference, np.float64)
-    if values.ndim not in (1, 2) or values.shape[-1] != num_tasks or values.size == 0:
-        raise ValueError(
-            f"a preference needs {num_tasks} numbers, one per task; got shape {values.shape}: "
-            f"{values.tolist()}."
-        )
-    for row in values.reshape(-1, num_tasks):
-        if not (np.isfinite(row).all() and (row >= 0).all() and abs(row.sum() - 1.0) <= TOLERANCE):
-            raise ValueError(
-                f"a preference is non-negative and sums to 1 (within {TOLERANCE}); got "
-                f"{row.tolist()} with sum {row.sum():.6g}."
-            )
-    return (values / values.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 class PlainDense(nn.Cell):

@@ -11,6 +11,30 @@ NO_SPREAD = "no spread"
 MIN_SPAN = 1e-4
 IDEAL_MARGIN = 0.01  # below the best loss that was seen
 MIN_RANGE = 1e-3
+TOLERANCE = 1e-4  # of a preference's sum
+
+
+def check_preference(preference, num_tasks: int) -> np.ndarray:
+    """(R, T) or (T,) float32 on the simplex, sums within 1e-4 of 1 renormalised.
+
+    Raises:  ValueError: another length, a negative or NaN entry, another sum; shows the vector.
+    """
+    values = np.asarray(preference, np.float64)
+    if values.ndim not in (1, 2) or values.shape[-1] != num_tasks or values.size == 0:
+        raise ValueError(
+            f"a preference needs {num_tasks} numbers, one per task; got shape {values.shape}: "
+            f"{values.tolist()}."
+        )
+    rows = values.reshape(-1, num_tasks)
+    right = np.isfinite(rows).all(1) & (rows >= 0).all(1)
+    right[right] = abs(rows[right].sum(1) - 1.0) <= TOLERANCE
+    if not right.all():
+        row = rows[np.argmin(right)]
+        raise ValueError(
+            f"a preference is non-negative and sums to 1 (within {TOLERANCE}); got "
+            f"{row.tolist()} with sum {row.sum():.6g}."
+        )
+    return (values / values.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:

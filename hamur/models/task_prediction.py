@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hamur.data.batches import prefetch
-from hamur.layers.preference import check_preference
+from hamur.metrics.fronts import check_preference
 from hamur.models.prediction import (
     Predictor,
     Probabilities,

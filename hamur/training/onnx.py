@@ -147,8 +147,9 @@ def strided_slice(graph, x, begin, end, strides, begin_mask, end_mask, ellipsis,
 
 
 def one_hot(graph, ids, depth, on, off, axis):
-    values = np.concatenate([np.reshape(value, 1) for value in (off, on)])
-    return graph.add("OneHot", ids, depth, values, axis=axis)
+    places = np.arange(depth, dtype=np.int32)  # onnxruntime has no OneHot of int32
+    hot = graph.add("Equal", graph.add("Unsqueeze", ids, np.array([axis])), places)
+    return graph.add("Where", hot, on, off)
 
 
 # Operator of MindIR: function of the graph and its inputs, then its ATTRIBUTES -> value.
@@ -241,7 +242,9 @@ def translate(mindir, parameters):
         values[node.output[0]] = value
     graph.add("Identity", values[source.output[0].name])
     graph.nodes[-1].output[0] = "probability"
-    arrays = dict(graph.constants.values()) | {name: parameters[name] for name in weights.values()}
+    read = {name for node in graph.nodes for name in node.input}
+    arrays = {name: parameters[name] for name in weights.values() if name in read}
+    arrays |= dict(graph.constants.values())
     return helper.make_model(
         helper.make_graph(
             graph.nodes,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hamur.data.multi_valued import padded
+from hamur.metrics.fronts import check_preference
 
 BATCH_SIZE = 4096  # rows of a table in one call
 
@@ -46,19 +47,30 @@ class ServedGraph:
 
     def of_table(self, table, preference=None) -> np.ndarray:
         """(N,) or (N, T) float32 of a table, whose columns the inputs name; of a cross-domain model
-        they are its sparse columns."""
+        they are its sparse columns.
+
+        preference: by default the even one.
+        Raises:  ValueError: no preference, or one that the model does not take.
+        """
         columns = {"sparse": table.sparse, "dense": table.dense, "domain": table.domain}
         if "sparse" not in self.inputs:
             columns = dict(zip(self.inputs, table.sparse.T, strict=True))
+        if "preference" in self.inputs:
+            tasks = self.inputs["preference"][0][-1]
+            preference = np.full(tasks, 1 / tasks) if preference is None else preference
+            preference = check_preference(preference, tasks)
+        elif preference is not None:
+            raise ValueError("the model takes no preference; only pomoe does.")
         parts = []
         for start in range(0, max(len(table), 1), BATCH_SIZE):
             rows = slice(start, start + BATCH_SIZE)
-            part = {name: column[rows] for name, column in columns.items()}
+            part = {name: column[rows] for name, column in columns.items() if name in self.inputs}
             if table.multi_valued:
                 part |= padded(table.multi_valued, np.arange(len(table))[rows])
-            if "preference" in self.inputs:
-                part["preference"] = preference if np.ndim(preference) == 1 else preference[rows]
-            parts.append(self(*(part[name] for name in self.inputs)))
+            if preference is not None:
+                part["preference"] = preference if preference.ndim == 1 else preference[rows]
+            inputs = self.inputs.items()
+            parts.append(self(*(np.asarray(part[name], kind) for name, (_, kind) in inputs)))
         return np.concatenate(parts)
 
 

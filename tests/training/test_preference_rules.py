@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hamur.layers.preference import check_preference
 from hamur.metrics import fronts
+from hamur.metrics.fronts import check_preference
 from hamur.training.preference import scalarise
 from hamur.training.preference.epo import epo_weights
 from hamur.training.preference.samplers import (

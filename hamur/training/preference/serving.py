@@ -9,7 +9,7 @@ from collections import OrderedDict
 import numpy as np
 from mindspore import Tensor
 
-from hamur.layers.preference import check_preference
+from hamur.metrics.fronts import check_preference
 from hamur.models.pomoe import NOT_SERVED, ParetoMixture
 from hamur.models.prediction import graph_mode
 from hamur.models.task_prediction import served_scores
