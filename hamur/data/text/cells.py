@@ -113,9 +113,11 @@ def small(values: np.ndarray, kind: str) -> np.ndarray:
 
 
 def words_and_numbers(missing: Iterable[str]) -> tuple[list[str], list[float]]:
-    """The texts that mean a missing cell, and the values of those that are numbers."""
+    """The texts that mean a missing number, NaN among them, and the values of those that are
+    numbers."""
     numeric = [word for word in missing if re.fullmatch(times.NUMBER, word)]
-    return [word for word in missing if word not in numeric], list(map(float, numeric))
+    words = {*missing, "NaN", "nan"} - {*numeric}
+    return sorted(words), list(map(float, numeric))
 
 
 def numbers(
