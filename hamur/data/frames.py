@@ -3,11 +3,13 @@
 import datetime
 import glob
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pyarrow import interchange
 
 from hamur.data.parquet import is_parquet
 from hamur.errors import DataFileNotFoundError, DataFormatError, DataValueError
@@ -65,7 +67,7 @@ def as_arrow(source) -> pa.Table:
     elif hasattr(source, "__arrow_c_stream__"):
         return pa.table(source)
     elif hasattr(source, "__dataframe__"):
-        return pa.interchange.from_dataframe(source)
+        return interchange.from_dataframe(source)
     else:
         raise TypeError(f"rows are a {type(source).__name__}; use {_GIVEN}")
     names = [name for name, _ in columns]
@@ -95,16 +97,26 @@ def _array(name: str, values: Iterable) -> pa.Array:
     """Numbers, text and so on as Arrow takes them; mixed values as text."""
     try:
         array = pa.array(values, from_pandas=True)
+        numbers = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
+        loose = getattr(values, "dtype", None) in (None, np.dtype(object))
+        if numbers and loose and any(map(_is_changed, values)):
+            return _text(name, values)
         return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return _text(name, values)
 
 
+def _is_changed(value) -> bool:
+    """Whether Arrow makes another number of it: of True 1, of a large one a float."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return isinstance(value, (bool, np.bool_)) or (whole and not -(2**53) <= value <= 2**53)
+
+
 def _text(name: str, values: Iterable) -> pa.Array:
     texts = []
     for row, value in enumerate(values, 1):
-        missing = value is None or value is pd.NA or value is pd.NaT or value != value
         plain = isinstance(value, _PLAIN)
+        missing = value is None or value is pd.NA or value is pd.NaT or (plain and value != value)
         text = None if missing else str(value) if plain else _UNUSABLE
         if text is not None and not _is_text(text):
             raise DataValueError(
@@ -118,8 +130,7 @@ def _text(name: str, values: Iterable) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-_PLAIN = (str, int, float, bool, np.generic, datetime.date, datetime.time)
-_PLAIN += (datetime.timedelta,)
+_PLAIN = (str, int, float, Decimal, np.generic, datetime.date, datetime.time, datetime.timedelta)
 _UNUSABLE = "\ud800"
 
 

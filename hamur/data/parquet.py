@@ -108,10 +108,13 @@ def schema_of(source: Path | pa.Table) -> pa.Schema:
     if isinstance(source, pa.Table):
         return source.schema
     with _named_errors(source):
-        if source.suffix != SUFFIX:
+        if source.suffix == SUFFIX:
+            schema = pq.read_schema(source)
+        else:
             with pa.OSFile(str(source)) as file:
-                return pa.ipc.open_file(file).schema
-        return pq.read_schema(source)
+                schema = pa.ipc.open_file(file).schema
+        str(schema.names)  # fails here where they are no text
+        return schema
 
 
 def _held(path: Path | pa.Table, schema: pa.Schema, name: str, kind: str, lists: bool) -> str:

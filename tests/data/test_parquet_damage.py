@@ -5,11 +5,13 @@ import math
 import random
 import re
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 
 from hamur.data.text import times
 from hamur.data.text.bad_rows import BadRows, Policy
@@ -19,6 +21,8 @@ from hamur.data.text.reader import read_rows
 from tests.support.faults import assert_ours
 
 KINDS = dict(user="id", item="id", rating="float", time="time", kind="code", n="category")
+KINDS["price"] = "number"
+SUFFIXES = (".parquet", ".feather", "memory")
 ROWS = 60
 INTEGERS = [pa.int8(), pa.int16(), pa.int32(), pa.int64()]
 INTEGERS += [pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
@@ -58,6 +62,7 @@ def plain_table(rng):
         "time": cells(lambda: 1_400_000_000 + rng.randrange(10**6)),
         "kind": pa.array(cells(lambda: rng.choice(["a", "b", None])), pa.string()),
         "n": pa.array(cells(lambda: rng.choice([1, 2, None])), pa.int16()),
+        "price": cells(lambda: rng.choice([0.5, 12.0, None, math.nan])),
     })  # fmt: skip
 
 
@@ -67,16 +72,21 @@ def odd_column(rng):
     array = pa.array([rng.choice(values) for _ in range(ROWS)], from_pandas=False)
     for held in rng.sample(TYPES, len(TYPES)):
         try:
-            written(rng, pa.table({"x": (column := array.cast(held, safe=False))}))
+            (column := array.cast(held, safe=False)).validate(full=True)
+            written(rng, pa.table({"x": column}))
         except pa.ArrowException:
             continue  # no such cast, or times that no file can hold
         return column
     raise AssertionError(values)
 
 
-def written(rng, table, store_schema=True):
+def written(rng, table, store_schema=True, suffix=".parquet"):
     """The bytes of a file, written in one of many ways."""
     file = io.BytesIO()
+    if suffix != ".parquet":
+        compression, size = rng.choice(["uncompressed", "lz4", "zstd"]), rng.choice([7, 1000])
+        feather.write_feather(table, file, compression, chunksize=size)
+        return file.getvalue()
     pq.write_table(
         table, file, compression=rng.choice(["none", "snappy", "zstd", "gzip"]),
         use_dictionary=rng.random() < 0.5, data_page_version=rng.choice(["1.0", "2.0"]),
@@ -99,6 +109,8 @@ def damaged(rng, content, other):
         content[at:at] = content[at : at + size]
     elif change == 4:
         del content[at:]
+    elif not content.startswith(b"PAR1"):
+        content[at:] = other[at:]
     else:
         sizes = [int.from_bytes(each[-8:-4], "little") + 8 for each in (content, other)]
         content[-sizes[0] :] = other[-sizes[1] :]
@@ -108,7 +120,7 @@ def damaged(rng, content, other):
 def by_hand(cell, held, kind):
     """What a cell that Arrow shows is read as, BAD, or REFUSED where the type does not fit."""
     temporal = pa.types.is_date(held) or pa.types.is_timestamp(held)
-    numeric, named = kind in ("float", "category"), kind in ("id", "code")
+    numeric, named = kind in ("float", "category", "number"), kind in ("id", "code")
     if pa.types.is_binary(held) or pa.types.is_time(held) or pa.types.is_duration(held):
         return REFUSED
     if temporal and (numeric or kind == "id" or (named and pa.types.is_timestamp(held))):
@@ -120,7 +132,9 @@ def by_hand(cell, held, kind):
     if isinstance(cell, str) and (named or kind != "category"):
         cell = None if cell in MISSING_WORDS else cell
     if cell is None or cell != cell or (kind == "category" and cell == ""):
-        return {"code": "", "category": -1}.get(kind, BAD)
+        return {"code": "", "category": -1, "number": math.nan}.get(kind, BAD)
+    if kind == "number":
+        return math.nan if cell == "" else by_hand(cell, held, "float")
     if temporal and named:
         day = str(np.datetime64(cell, "s").astype("datetime64[D]"))
         return day if len(day) == 10 else BAD
@@ -167,16 +181,24 @@ def shown(column):
     return column.to_pylist()
 
 
-def check(path, content, seed):
-    """The error of the reader, or None; its rows are those of Arrow by hand."""
-    path.write_bytes(content)
+def check(source, seed):
+    """The error of the reader, or None; its rows are those of Arrow by hand.
+
+    source: the path of a file, or a table in memory.
+    """
+    path = Path("rows") if isinstance(source, pa.Table) else source
     bad_rows = BadRows(path, Policy("skip", 1.0))
     try:
-        rows = read_rows(path, FileFormat(KINDS), bad_rows)
+        rows = read_rows(source, FileFormat(KINDS), bad_rows)
     except Exception as error:
         assert_ours(error, seed)
         return error
-    table, expected = pq.ParquetFile(io.BytesIO(content)).read(columns=list(KINDS)), {}
+    table, expected = source, {}
+    if path.suffix == ".parquet":
+        table = pq.ParquetFile(path).read(columns=list(KINDS))
+    elif path.suffix:
+        with pa.OSFile(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
     for name, kind in KINDS.items():
         held = table.schema.field(name).type
         held = held.value_type if pa.types.is_dictionary(held) else held
@@ -187,35 +209,46 @@ def check(path, content, seed):
     for name in KINDS:
         for found, row in zip(np.asarray(rows.columns[name]).tolist(), good, strict=True):
             right = expected[name][row]
-            same = isinstance(right, float) and math.isclose(float(found), right, rel_tol=1e-7)
+            same = right != right and found != found
+            same |= isinstance(right, float) and math.isclose(float(found), right, rel_tol=1e-7)
             assert found == right or same, (seed, name, row, found, right)
     return None
 
 
-@pytest.mark.parametrize("num_files", [60, pytest.param(2000, marks=pytest.mark.slow)])
-def test_damaged_files_are_refused_or_read_as_arrow_shows_them(num_files, tmp_path):
-    refused = 0
+NUMBERS_OF_FILES = [60, pytest.param(2000, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("num_files", NUMBERS_OF_FILES)
+@pytest.mark.parametrize("suffix", SUFFIXES[:2])
+def test_damaged_files_are_refused_or_read_as_arrow_shows_them(suffix, num_files, tmp_path):
+    refused, path = 0, tmp_path / f"x{suffix}"
     for number in range(num_files):
         seed = f"damaged {number}"
         rng = random.Random(seed)
-        content, other = (written(rng, plain_table(rng), n < 2) for n in range(2))
-        refused += check(tmp_path / "x.parquet", damaged(rng, content, other), seed) is not None
-    print(f"seeds 'damaged 0' to 'damaged {num_files - 1}': {refused} files refused")
+        both = [written(rng, plain_table(rng), n < 2, suffix) for n in range(2)]
+        path.write_bytes(damaged(rng, *both))
+        refused += check(path, seed) is not None
+    print(f"{suffix}: 'damaged 0' to 'damaged {num_files - 1}': {refused} files refused")
     assert num_files / 5 < refused < num_files
 
 
-@pytest.mark.parametrize("num_files", [60, pytest.param(2000, marks=pytest.mark.slow)])
-def test_columns_of_every_type_are_refused_by_name_or_read_as_arrow_shows_them(num_files, tmp_path):
-    refused = 0
+@pytest.mark.parametrize("num_files", NUMBERS_OF_FILES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_columns_of_every_type_are_refused_by_name_or_read_as_arrow_shows_them(
+    suffix, num_files, tmp_path
+):
+    refused, path = 0, tmp_path / f"x{suffix}"
     for number in range(num_files):
         seed = f"odd {number}"
         rng = random.Random(seed)
         name, column, table = rng.choice(list(KINDS)), odd_column(rng), plain_table(rng)
         table = table.set_column(table.schema.get_field_index(name), name, column)
-        error = check(tmp_path / "x.parquet", written(rng, table), seed)
+        if suffix != "memory":
+            path.write_bytes(written(rng, table, suffix=suffix))
+        error = check(table if suffix == "memory" else path, seed)
         held = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         assert (by_hand(None, held, KINDS[name]) is REFUSED) == (error is not None), (seed, error)
         assert error is None or f"column {name!r}: the type" in str(error), (seed, error)
         refused += error is not None
-    print(f"seeds 'odd 0' to 'odd {num_files - 1}': {refused} files refused")
+    print(f"{suffix}: 'odd 0' to 'odd {num_files - 1}': {refused} files refused")
     assert num_files / 10 < refused < num_files / 2
