@@ -39,8 +39,12 @@ def read_manifest(folder: Path) -> dict:
     path = folder / "schema.json"
     manifest = read_json(path, form, REMEDY, CacheError)
     if (version := manifest["format"]) != FORMAT:
-        about = dict(value=version, expected=str(FORMAT))
-        raise CacheError("another format version", file=folder, remedy=REMEDY, **about)
+        about, made = dict(value=version, expected=str(FORMAT)), manifest.get("made_from")
+        remedy, command = REMEDY, "examples/prepare_data.py --dataset {} --raw <its files> --out {}"
+        if isinstance(made, dict) and "dataset" in made:
+            command = command.format(made["dataset"], folder)
+            remedy = f"prepare the source files again, with {command} --overwrite"
+        raise CacheError("another format version", file=folder, remedy=remedy, **about)
     if problem := misfit(manifest, _MANIFEST):
         raise CacheError(problem, file=path, remedy=REMEDY)
     return manifest

@@ -132,6 +132,15 @@ def test_damaged_cache_is_named_and_then_repaired(built, reason, caplog):
     assert_same(reference, cache.open_cache(folder)[0])
 
 
+def test_a_prepared_cache_of_an_earlier_version_names_the_command(tmp_path):
+    folder = tmp_path / "prepared"
+    prepare(AMAZON, AMAZON_SAMPLE, folder, quiet=True)
+    change_version(folder)
+    command = rf"prepare_data\.py --dataset amazon --raw .* --out {folder} --overwrite"
+    with pytest.raises(CacheError, match=command):
+        load_amazon(folder)
+
+
 @pytest.mark.parametrize("name", ["sparse", "dense", "labels", "group", "row_id"])
 def test_flipped_byte_is_found_unless_switched_off(built, name, monkeypatch):
     flip(built[2] / "train" / f"{name}.npy")
