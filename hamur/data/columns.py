@@ -1,31 +1,20 @@
-"""How a file says what its columns mean, and the reader of every file that is a table already.
+"""What the columns of a table mean, as values of Python and in JSON.
 
-`Columns` describes a delimited (or Parquet) table; `read_file` checks and joins one file by it,
-`raw_columns` turns the rows of all files into what `build_tables` encodes.
+`table_rows` reads, checks and joins the rows by it, and `raw_columns` makes columns of them.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING as ABSENT
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 
-import numpy as np
-import pandas as pd
-
-from hamur.data.build_tables import RawColumns
 from hamur.data.domains import Domain
-from hamur.data.encode import MISSING, Codes, factorise
-from hamur.data.label_rules import label, label_name
-from hamur.data.multi_valued import RawMultiValued
+from hamur.data.label_rules import label_name
 from hamur.data.splits import SPLITS, Split
-from hamur.data.table import DOMAIN_SHIFT
-from hamur.data.text.cells import MISSING_WORDS, Column
-from hamur.data.text.reader import Rows, concatenate
-from hamur.errors import DataValueError
+from hamur.data.text.cells import MISSING_WORDS
 from hamur.files import misfit
 
 FLAGS = (0, 1)
-LABEL = "label\0"  # begins the name of a label among the cells of a table
 
 
 @dataclass(frozen=True)
@@ -236,109 +225,3 @@ def _tuples(value):
     if isinstance(value, dict):
         return {name: _tuples(each) for name, each in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def raw_columns(
-    files: Sequence[Rows],
-    columns: Columns,
-    first_row_id: Sequence[int],
-    file_domains: Sequence[str] = (),
-) -> RawColumns:
-    """The rows of all files, one after the other, before encoding.
-
-    first_row_id: for each file what its lines are added to; file_domains: the domain of each file,
-    where no column says it; groups of different domains are different then.
-    """
-    cells = {name: concatenate([rows.columns[name] for rows in files]) for name in columns.kinds}
-    row_id = np.concatenate([at + rows.lines for at, rows in zip(first_row_id, files)])
-    if columns.domain is not None:
-        domain = columns.domain.ids(cells[columns.domain.column])
-        return raw_of(cells, columns, row_id, domain, tuple(columns.domain.groups))
-    file_domains = file_domains or ["0"] * len(files)  # one domain
-    names = tuple(dict.fromkeys(file_domains))
-    domain = np.repeat([names.index(d) for d in file_domains], list(map(len, files)))
-    raw = raw_of(cells, columns, row_id, domain, names)
-    return replace(raw, domain_field=len(names) > 1)
-
-
-def raw_of(
-    cells: Mapping[str, Column | Codes],
-    columns: Columns,
-    row_id: np.ndarray,
-    domain: np.ndarray,
-    domain_names: tuple[str, ...],
-) -> RawColumns:
-    """N rows before encoding.  cells: of all columns, and of labels that are known already."""
-    missing = 0 if columns.zero_is_missing else MISSING
-    sparse = {n: _coded(cells[n], columns.kinds[n], missing) for n in columns.sparse}
-    multi = {}
-    for spec in columns.multi:
-        column = cells[spec.column]
-        column = column.categorical() if isinstance(column, Codes) else column
-        (sparse if spec.first_only else multi)[spec.name] = split_cells(column, spec)
-    return RawColumns(
-        sparse=sparse,
-        multi=multi,
-        dense={name: cells[name] for name in columns.dense},
-        labels={
-            name: cells[LABEL + name] if LABEL + name in cells else label(rule, cells)
-            for name, rule in columns.labels.items()
-        },
-        domain=domain,
-        domain_names=domain_names,
-        row_id=row_id,
-        group=_group(cells, columns, domain),
-        group_name=columns.group,
-        time=None if columns.time is None else cells[columns.time],
-        domain_field=columns.domain is not None and columns.domain_feature,
-    )
-
-
-def _coded(column: Column | Codes, kind: str, missing: int) -> Codes:
-    """With values in the order of their ids: of collected text whole numbers come first, but not
-    where it is text by its kind."""
-    if not isinstance(column, Codes):
-        return factorise(column, missing)
-    if kind != "text":
-        return column
-    order = np.argsort(column.values)
-    rank = np.append(np.argsort(order), MISSING).astype(np.int32)
-    return Codes(rank[column.codes], column.values[order])
-
-
-def _group(cells: Mapping, columns: Columns, domain: np.ndarray) -> np.ndarray | None:
-    """The number in the user's column, or the rank of its text; 0 where it is missing.
-
-    Files with domains of their own may use the same numbers, so the domain comes before them.
-    """
-    if columns.group is None:
-        return None
-    group = cells[columns.group]
-    if isinstance(group, pd.Categorical):
-        group = factorise(group)
-    if isinstance(group, Codes):
-        group = group.codes.astype(np.int64) + 1
-    group = np.maximum(group, 0)
-    if columns.domain is not None or not domain.any():
-        return group
-    if group.max() >= 1 << DOMAIN_SHIFT:
-        raise DataValueError(
-            f"a {columns.group} too large to join several domains",
-            column=columns.group,
-            value=int(group.max()),
-            expected=f"below 2**{DOMAIN_SHIFT}",
-            remedy="load the domains one by one",
-        )
-    return (domain << DOMAIN_SHIFT) + group
-
-
-def split_cells(column: pd.Categorical, of: MultiColumn) -> Codes | RawMultiValued:
-    """The values of every cell, N lists of which equal cells share one; or the first values."""
-    texts = [text.split(of.separator) for text in column.categories]
-    texts = [values[:1] for values in texts] if of.first_only else texts
-    names, place = np.unique([name for values in texts for name in values], return_inverse=True)
-    codes = factorise(pd.Categorical.from_codes(place, names))
-    if of.first_only:
-        return codes.take(column.codes)
-    offsets = np.concatenate(([0], np.cumsum(list(map(len, texts)), dtype=int)))
-    return RawMultiValued(codes, offsets, np.asarray(column.codes), of.max_len)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hamur.data import build_tables, cache, parquet, splits
 from hamur.data.build_tables import Encoding, RawColumns
-from hamur.data.columns import Columns, raw_columns
+from hamur.data.columns import Columns
+from hamur.data.raw_columns import raw_columns
 from hamur.data.schema import Schema
 from hamur.data.streaming.prepare import DataSet, plain, prepare
 from hamur.data.table import Splits

@@ -19,13 +19,14 @@ from hamur.data import build_tables, cache, descriptions, frames, infer, own_col
 from hamur.data import splits as split_rules
 from hamur.data.build_tables import Encoding
 from hamur.data.collect import Collector
-from hamur.data.columns import LABEL, Columns, JoinRule, MultiColumn, raw_of
+from hamur.data.columns import Columns, JoinRule, MultiColumn
 from hamur.data.descriptions import Description
 from hamur.data.domains import Domain
 from hamur.data.encode import MISSING
 from hamur.data.label_rules import label as label_of
 from hamur.data.loading import through_cache
 from hamur.data.own_sources import Form, Input, check_equal, joined, sources_of
+from hamur.data.raw_columns import LABEL, raw_of
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
@@ -284,7 +285,7 @@ class _Job:
             leakage_limit=LEAKAGE_LIMIT,
             refuse_equal=True,
         )
-        split |= {"rule": rule.rule, "seed": rule.seed, "other": small}
+        split |= {"rule": rule.rule, "seed": rule.seed, "other": dict(list(small.items())[:1000])}
         about = encoding, self.name, split, bad_rows, columns, folder
         return build_tables.build(raw, index, *about)
 

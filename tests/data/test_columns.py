@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamur.data.build_tables import Encoding
-from hamur.data.columns import Columns, Domain, MultiColumn, label, raw_columns
+from hamur.data.columns import Columns, Domain, MultiColumn
+from hamur.data.label_rules import label
 from hamur.data.loading import TableSource, load_tables, read_tables
+from hamur.data.raw_columns import raw_columns
 from hamur.data.splits import Split
 from hamur.data.table_rows import read_file
 from hamur.data.text.bad_rows import BadRows, Policy
