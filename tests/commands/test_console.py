@@ -58,7 +58,7 @@ def test_a_command_gives_the_exit_code_of_its_function(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_wheel_works_in_an_empty_folder(tmp_path):
+def test_a_wheel_trains_and_scores_in_an_empty_folder(tmp_path):
     """Built from the archive of the sources, as `python -m build` does, and installed elsewhere."""
     pytest.importorskip("setuptools", reason="builds the wheel; python -m pip install setuptools")
     sources, built, installed = (tmp_path / name for name in ("sources", "built", "installed"))
@@ -85,9 +85,14 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path):
 
     place = "import hamur; print(hamur.__file__)"
     assert str(installed) in python("-c", place, folder=work, PYTHONPATH=str(installed)).stdout
-    done = hamur("synthetic", "--dataset", "ml-1m", "--rows", "300", "--out", "ml")
+    rows = [f"u{n % 30},i{n * n % 9},{('NL', 'FR')[n % 2]},{n * n % 101 % 2}" for n in range(600)]
+    (work / "clicks.csv").write_text("\n".join(["user_id,item_id,country,click", *rows]) + "\n")
+    flags = ("--label", "click", "--domain", "country", "--epochs", "1", "--save_dir", "run")
+    done = hamur("train", "--table", "clicks.csv", "--model_name", "mlp_adp", *flags)
     assert done.returncode == 0, done.stderr
-    assert (work / "ml/ratings.dat").exists()
+    done = hamur("predict", "--run", "run", "--input", "clicks.csv", "--output", "scores.csv")
+    assert done.returncode == 0, done.stderr
+    assert len((work / "scores.csv").read_text().splitlines()) == 601
 
 
 def test_without_the_samples_a_load_names_the_remedy(tmp_path, monkeypatch):
