@@ -4,10 +4,15 @@ import contextlib
 import functools
 import importlib.util
 import io
+import os
 import re
 import runpy
 import shlex
+import shutil
+import socket
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +21,7 @@ from hamur.models.ranking import build
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+OWN_TABLE = ROOT / "examples/own_data.md"
 FOLDERS = ("", "examples", "data", "hamur", "hamur/models", "tests/benchmarks")
 PAGES = [page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md"))]
 WITH_PYTHON = (README, ROOT / "examples/README.md", ROOT / "hamur/README.md")
@@ -80,7 +86,8 @@ def test_python_blocks_run(tmp_path, monkeypatch, tiny_schema, tiny_splits):
     assert module.trainer.fit(model, tiny_splits.train, tiny_splits.valid).epochs == 2
 
 
-BUNDLED = [line for line in commands(README) if "path" not in line and "--raw" not in line]
+# Without those on a table of one's own, which run one after the other.
+BUNDLED = [line for line in commands(README) if not re.search("path|--raw|--run", line)]
 SMALL = {  # what is added to a command, so that it ends soon
     "run_aliexpress_multi_task": ["--epochs", "1", "--embed_dim", "8", "--no-posthoc"],
     "run_amazon_cross_domain": ["--epochs", "2", "--interval", "1"],
@@ -99,6 +106,59 @@ def test_commands_on_bundled_data_run(line, tmp_path, monkeypatch, capsys):
         runpy.run_path(str(ROOT / script), run_name="__main__")
     assert end.value.code == 0, capsys.readouterr().err
     assert len(list(tmp_path.rglob("metrics.json"))) == 1
+
+
+def as_script(text: str, port: int) -> str:
+    """The code blocks of a page in their order, for bash.  Without what is fetched; a server runs
+    in the background, on this port, and what follows waits for it."""
+    lines = ["set -e", "trap 'kill $(jobs -p)' EXIT"]
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        if language in ("python", "json"):
+            target = {"python": "block.py", "json": "adult.json"}[language]
+            lines += [f"cat > {target} << 'END OF BLOCK'", block + "END OF BLOCK"]
+            lines += ["python block.py"] * (language == "python")
+        elif language == "":
+            block = re.sub(r"^curl .*https:.*$", "", block, flags=re.MULTILINE)
+            if "hamur.serving" in block:
+                block = re.sub(r"( --port \d+)?( *#.*)?$", rf" --port {port} &", block.rstrip())
+                block += f"\nuntil curl -sf localhost:{port}/health; do sleep 1; done"
+            lines.append(re.sub(r"localhost:\d+", f"localhost:{port}", block))
+    return "\n".join(lines)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the page calls curl")
+@pytest.mark.parametrize("page", [README, OWN_TABLE], ids=lambda page: page.name)
+def test_the_pages_on_own_tables_run_as_printed(page, tmp_path):
+    text = page.read_text()
+    if page == README:
+        text = text[text.index("## Your own table") : text.index("## Your own model")]
+        (tmp_path / "path/to").mkdir(parents=True)
+        rows = [
+            f"u{n % 30},i{n * n % 9},{('NL', 'SE')[n % 2]},{n * n % 101 % 2}" for n in range(900)
+        ]
+        for name in ("clicks", "new"):
+            table = "\n".join(["user_id,item_id,country,click", *rows])
+            (tmp_path / f"path/to/{name}.csv").write_text(table + "\n")
+    else:
+        person = "38, Private, 21, HS-grad, 9, Divorced, Sales, Wife, White, Male, 0, 0, 40, Cuba, "
+        with zipfile.ZipFile(tmp_path / "adult.zip", "w") as archive:
+            archive.writestr("adult.data", person + "<=50K\n" + person + ">50K\n\n")
+            archive.writestr("adult.test", "|1x3 Cross validator\n" + person + "<=50K.\n")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    how = dict(cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(["bash", "-c", as_script(text, port)], **how)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) > 900
+    if page == OWN_TABLE:
+        assert '"probabilities"' in done.stdout
+        metrics = [p.parent.name for p in tmp_path.glob("runs/*/metrics.json")]
+        assert sorted(metrics) == ["adult", "adult-dcn", "adult-two"]
 
 
 @functools.cache

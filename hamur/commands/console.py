@@ -11,18 +11,13 @@ from collections.abc import Sequence
 COMMANDS = {
     "train": ("commands.own_table", "main", "run_own_table", "Train a model on any table."),
     "predict": ("commands.predict", "main", "predict", "Score rows with a trained model."),
+    "export": ("commands.export_model", "main_export", "export_model", "Write it for serving."),
     "serve": ("serving", "main_serve", "serving", "Score rows over HTTP."),
     "prepare": (
         "commands.prepare_data",
         "main_prepare",
         "prepare_data",
         "Raw files of a published data set -> a cache that loads at once.",
-    ),
-    "export": (
-        "commands.export_model",
-        "main_export",
-        "export_model",
-        "A run -> a folder with its graph, MindIR or ONNX, that scores raw rows.",
     ),
     "synthetic": (
         "commands.make_synthetic",
