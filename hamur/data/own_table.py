@@ -101,12 +101,15 @@ def load_table(
     if Path(name).name != name:
         raise ValueError(f"`name` is {name!r}; use the name of a folder")
     parts = [sources_of(part) for part in ([source] if valid is None else [source, valid, test])]
-    said = dict(label=label, domain=domain, join=join, split_seed=split_seed)
-    said["split"] = split if valid is None else "files"
-    described = describe(columns, parts[0], join)
+    if valid is not None:
+        split = "files"
     single = dict(group=group, time=time, min_count=min_count, min_domain_rows=min_domain_rows)
-    roles = own_columns.with_roles(described.columns, sparse, dense, multi, ignore, **single)
-    described = replace(described, columns=roles)
+
+    def said(columns: Columns) -> Columns:
+        columns = own_columns.with_roles(columns, sparse, dense, multi, ignore, **single)
+        return own_columns.changed(columns, label, domain, join, split, split_seed)
+
+    described = describe(columns, parts[0], join)
     form = Form(None if header is None else tuple(header), separator, encoding)
     policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)
     job = _Job(
@@ -156,7 +159,7 @@ class _Job:
 
     name: str
     description: Description
-    said: dict
+    said: Callable[[Columns], Columns]
     parts: list[list[Path | pa.Table]]
     form: Form
     policy: Policy
@@ -167,7 +170,7 @@ class _Job:
     @cached_property
     def columns(self) -> Columns:
         """What was said, before the files are read."""
-        return own_columns.changed(self.description.columns, **self.said)
+        return self.said(self.description.columns)
 
     @cached_property
     def joined(self) -> list[Path]:
@@ -198,7 +201,7 @@ class _Job:
         names = [inputs[0][0].names, *(each.names for each in joined_inputs)]
         columns = self.columns
         if self.description.name:  # of which a table may have a part
-            columns = own_columns.changed(self.description.table(sum(names, ())), **self.said)
+            columns = self.said(self.description.table(sum(names, ())))
         columns = replace(columns, join=rules)
         own_columns.check_present(columns, list(dict.fromkeys(chain(*names))))
         found: list[infer.Inferred] = []
