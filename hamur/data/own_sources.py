@@ -41,7 +41,8 @@ class Form:
         if known is not None and header is None:
             return replace(known, missing=columns.missing)
         form = FileFormat({}, names=header, encoding=self.encoding, missing=columns.missing)
-        mark = self.separator or separator_of(source, header, self.encoding)
+        said = self.separator and self.separator.replace("\\t", "\t")  # as a shell passes it
+        mark = said or separator_of(source, header, self.encoding)
         _log.info("%s: %r separates the columns", source, mark)
         return replace(form, separator=mark, quoted=mark != "::", multiline=mark != "::")
 

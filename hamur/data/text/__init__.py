@@ -2,6 +2,7 @@
 
 blocks         whole lines of plain and packed files, in bounded memory
 lines, reader  delimited lines -> typed columns, fast when all is well; cells: what each kind holds
+records, rows  rows of several lines; what the reader gives
 checks         allowed values, unique keys, partners
 bad_rows       the first bad row stops, or bad rows are counted and listed
 download       MovieLens-1M's official archive, checked

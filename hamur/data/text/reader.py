@@ -11,13 +11,11 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hamur.data import parquet
 from hamur.data.text import lines as text_lines
@@ -37,31 +35,11 @@ from hamur.data.text.cells import (
 )
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.records import LINE_END, records
-from hamur.errors import DataFormatError, DataValueError, EmptySplitError
+from hamur.data.text.rows import Rows, concatenate, plain_names
+from hamur.errors import DataError, DataFormatError, DataValueError, EmptySplitError
 
 THREADS = min(4, os.cpu_count() or 1)
 _TYPE = re.compile(r":(token|float)(_seq)?$")
-_WHOLE = re.compile(r"(-?\d+)\.0*")
-
-
-@dataclass(frozen=True)
-class Rows:
-    """columns: name -> (N,) int64 ("int", "time"), int32 or int64 ("category"), float64 ("float",
-    "number", where NaN is missing) or pandas Categorical (NAMES); lines (N,), their numbers in the
-    file, in Parquet from 1."""
-
-    columns: dict[str, Column]
-    lines: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def keep(self, good: np.ndarray) -> "Rows":
-        """The rows where `good` (N,) bool is set; this object if that is all of them."""
-        if good.all():
-            return self
-        columns = {name: column[good] for name, column in self.columns.items()}
-        return Rows(columns, self.lines[good])
 
 
 def column_names(
@@ -101,6 +79,8 @@ def read_blocks(
 
     source: a file, or a table in memory, see `frames.as_arrow`.
     """
+    if not file_format.kinds:
+        return
     blocks = _tables if isinstance(source, pa.Table) or parquet.is_parquet(source) else _lines
     strict, of_caller = bad_rows.policy.on_bad_rows == "error", 0  # of rows counted already
     for rows in blocks(source, file_format, bad_rows):
@@ -150,14 +130,20 @@ def _lines(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[R
 def _in_order(function: Callable, calls: Iterable[tuple]) -> Iterator:
     """What the function returns for its number and these arguments, in their order, by threads:
     parsers written in C let the interpreter go on meanwhile."""
-    waiting = deque()
+    waiting, calls, failed = deque(), enumerate(calls), None
     with ThreadPoolExecutor(THREADS) as pool:
-        for number, arguments in enumerate(calls):
-            waiting.append(pool.submit(function, number, *arguments))
-            if len(waiting) > THREADS:
+        while waiting or calls:
+            try:
+                number, arguments = next(calls)
+                waiting.append(pool.submit(function, number, *arguments))
+            except StopIteration:
+                calls = None
+            except DataError as error:  # whatever is wrong before comes first
+                calls, failed = None, error
+            while waiting and (calls is None or len(waiting) > THREADS):
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    if failed is not None:
+        raise failed
 
 
 def parse_block(
@@ -294,48 +280,13 @@ def _bad_value(
 
 
 def _plain(rows: Rows, name: str, kind: str, file_format: FileFormat, bad_rows: BadRows) -> Rows:
-    """The rows with plain names in this column: those that print a whole number as 1.0 are the
-    number, blanks and words like NaN are missing.  A missing id is a bad row."""
-    column = rows.columns[name]
-    texts = pa.array(column.categories, pa.large_string())
-    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-    words = ["", *map(_plain_text, file_format.missing)]
-    missing = pc.or_(pc.is_in(texts, pa.array(words, texts.type)), pc.utf8_is_space(texts))
-    missing = missing.to_numpy(zero_copy_only=False).copy()
-    pointed = np.flatnonzero(pc.match_substring(texts, ".").to_numpy(zero_copy_only=False))
-    if not (len(pointed) or missing.any()):
-        return rows
-    plain = column.categories.to_numpy(object, copy=True)
-    whole = [at for at in pointed if _WHOLE.fullmatch(plain[at])]
-    plain[whole] = list(map(_plain_text, plain[whole]))
-    missing[whole] |= np.isin(plain[whole], words)
-    plain[missing] = ""
-    if not (len(whole) or missing.any()):
-        return rows
-    place, distinct = pd.factorize(plain)
-    plain = pd.Categorical.from_codes(place[column.codes], distinct)
-    rows = Rows(rows.columns | {name: plain}, rows.lines)
-    if kind == "code":
+    """The rows with plain names in this column, see `plain_names`.  A missing id is a bad row."""
+    column, missing = plain_names(rows.columns[name], file_format.missing)
+    rows = Rows(rows.columns | {name: column}, rows.lines)
+    if kind == "code" or not missing.any():
         return rows
 
     def error(row: int) -> DataValueError:
         return _bad_value(bad_rows, rows.lines[row], name, kind, column[row])
 
-    empty = missing[column.codes]
-    return rows.keep(bad_rows.add_where(empty, rows.lines, f"bad value in {name}", error))
-
-
-def _plain_text(text: str) -> str:
-    """1.0 as 1."""
-    number = _WHOLE.fullmatch(text)
-    return number[1] if number else text
-
-
-def concatenate(parts: list[Column]) -> Column:
-    """One column from the same column of several blocks or files."""
-    parts = [part for part in parts if len(part)] or parts[:1]  # the type of an empty one varies
-    if len(parts) == 1:
-        return parts[0]
-    if isinstance(parts[0], pd.Categorical):
-        return pd.api.types.union_categoricals(parts)
-    return np.concatenate(parts)
+    return rows.keep(bad_rows.add_where(missing, rows.lines, f"bad value in {name}", error))

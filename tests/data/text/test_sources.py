@@ -17,7 +17,13 @@ from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.cells import MISSING_WORDS
 from hamur.data.text.lines import FileFormat, separator_of
 from hamur.data.text.reader import read_blocks, read_rows
-from hamur.errors import DataFileNotFoundError, DataFormatError, DataValueError, TruncatedFileError
+from hamur.errors import (
+    DataFileNotFoundError,
+    DataFormatError,
+    DataValueError,
+    EmptySplitError,
+    TruncatedFileError,
+)
 from tests.support.faults import assert_ours
 
 KINDS = {"user": "id", "item": "code", "price": "number", "time": "time", "click": "int"}
@@ -205,3 +211,19 @@ def test_files_are_found_by_name_pattern_and_list(tmp_path, monkeypatch):
     for odd in ("*.tsv", "d.csv", str(tmp_path)):
         with pytest.raises(DataFileNotFoundError):
             files_of(odd)
+
+
+def test_what_is_wrong_first_is_told_first(tmp_path, monkeypatch):
+    """Blocks are read ahead: a later line that is too long does not hide a bad row."""
+    monkeypatch.setattr("hamur.data.text.lines.BLOCK_BYTES", 64)
+    rows = [f"u{n},i,1,{1_400_000_000 + n},1" for n in range(99)]
+    rows[3] = "u3,i,x,1400000000,1"
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([",".join(KINDS), *rows, "x" * (2 << 20)]) + "\n")
+    with pytest.raises(DataValueError, match=r"a\.csv:5: column .*'price'"):
+        read(path, Policy(max_line_mib=1))[1].raise_if_any()
+
+
+def test_no_column_to_read_is_no_row(tmp_path):
+    with pytest.raises(EmptySplitError, match="no row"):
+        read(pa.table({"x": [b"1"]}), kinds={})
