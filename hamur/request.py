@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from hamur.errors import DataError
 
 ABSENT = object()
+OPTIONAL = ("timestamp", "category")  # columns of the rows of a cross-domain model
 
 
 class Refused(Exception):
@@ -30,6 +31,7 @@ class Asked(BaseModel):
     rows: Annotated[list[dict[str, Any]], FailFast(), Field(min_length=1)]
     preference: list[Any] | None = None
     unknown_domain: str | None = None
+    histories: Annotated[list[dict[str, Any]], FailFast()] = []  # of CoNet, see `PairPredictor`
 
     @classmethod
     def parse(cls, body: bytes) -> "Asked":
@@ -54,6 +56,7 @@ class Scorer:
     def __init__(self, model, max_rows: int):
         self.model, self.max_rows = model, max_rows
         self.about = {"name": model.name, "labels": model.schema.labels}
+        self.optional = OPTIONAL if "cross_domain" in model.about else ()
 
     def answer(self, body: bytes) -> dict:
         """Raises:  Refused."""
@@ -61,9 +64,14 @@ class Scorer:
         if len(asked.rows) > self.max_rows:
             reason = f"{len(asked.rows)} rows; at most {self.max_rows} per request"
             raise Refused(413, reason)
-        weights, rows = _weights(asked.preference), self.cells(asked.rows)
+        options = dict(preference=_weights(asked.preference), unknown_domain=asked.unknown_domain)
+        if asked.histories:
+            if not self.optional:
+                raise Refused(422, "are for cross-domain models", field="histories")
+            options["histories"] = self.cells(asked.histories)
+        rows = self.cells(asked.rows)
         try:
-            scores = self.model.predict(rows, weights, asked.unknown_domain)
+            scores = self.model.predict(rows, **options)
         except DataError as error:  # its remedies are those of files
             names = ("problem", "value", "expected")
             told = {name: error.parts[name] for name in names if name in error.parts}
@@ -82,6 +90,7 @@ class Scorer:
         separators = {spec.column: spec.separator for spec in encoders.columns.multi}
         for number, row in enumerate(rows, 1):
             cells.append({name: row.get(name, ABSENT) for name in encoders.needed})
+            cells[-1] |= {name: row[name] for name in self.optional if name in row}
             for name, cell in cells[-1].items():
                 problem = None
                 if cell is ABSENT:

@@ -185,6 +185,7 @@ def test_rows_of_an_unknown_domain_are_scored_as_the_one_that_the_request_names(
         ({"rows": [ROW], "preference": [[1, 0], [0, 1]]}, 422, None, None, "2 for 1 rows"),
         ({"rows": [ROW], "preference": [10**400, 0]}, 422, None, "preference", "numbers"),
         ({"rows": [ROW], "preference": [1, 0, 0]}, 422, None, None, "2 weights"),
+        ({"rows": [ROW], "histories": [ROW]}, 422, None, "histories", "cross-domain"),
         ({"rows": [ROW], "unknown_domain": 3}, 422, None, "unknown_domain", "string"),
         ({"rows": [ROW] * (MAX_ROWS + 1)}, 413, None, None, f"at most {MAX_ROWS}"),
         ({"rows": ["x" * MAX_BYTES]}, 413, None, None, f"at most {MAX_BYTES} bytes"),
@@ -221,6 +222,21 @@ def test_a_body_is_json_in_utf_8(ask):
     body = json.dumps({"rows": [ROW]})
     assert ask("POST", "/predict", content=body.encode("utf-8")).status_code == 200
     refused(ask("POST", "/predict", content=body.encode("utf-16")), 400, "JSON")
+
+
+def test_rows_of_a_cross_domain_model_come_with_histories(schema):
+    class Pair(Predictor):
+        def predict(self, rows, histories=None, **options):
+            self.encode([{name: row[name] for name in self.encoders.needed} for row in rows])
+            return np.array([[len(histories or ()), row.get("timestamp", 0)] for row in rows])
+
+    ask = caller(Pair(schema, None, "pair", {"cross_domain": {}}))
+    body = {"rows": [ROW | {"timestamp": 9, "other": 1}, ROW]}
+    assert ask("POST", "/predict", json=body).json()["probabilities"] == [[0, 9], [0, 0]]
+    body["histories"] = [ROW] * 3
+    assert ask("POST", "/predict", json=body).json()["probabilities"] == [[3, 9], [3, 0]]
+    body["histories"] = [ROW, {"user": "u1"}]
+    refused(ask("POST", "/predict", json=body), 422, "row 2: field 'item'")
 
 
 def test_a_server_that_warms_up_answers_503_and_its_schema(predictor):

@@ -39,23 +39,9 @@ def parse(argv=None):
 
 
 def random_rows(encoders, number: int, seed: int) -> list[dict]:
-    """Rows of known values; numbers from the fitted range."""
-    random, columns = np.random.default_rng(seed), encoders.columns
-    lists = {spec.name: spec.column for spec in columns.multi}
-    cells = {name: random.uniform(s.low, s.high, number) for name, s in encoders.scalers.items()}
-    for name, known in encoders.vocabularies.items():
-        cells[lists.get(name, name)] = random.choice(known.values, number)
-    if columns.domain is not None:
-        low, high = (
-            (min(columns.domain.bins) - 1, max(columns.domain.bins) + 1)
-            if (columns.domain.bins)
-            else (0, 0)
-        )
-        known = random.uniform(low, high, number) if columns.domain.bins else None
-        values = random.choice(np.array(columns.domain.values), number) if known is None else known
-        cells[columns.domain.column] = values
-    names = [name for name in cells if name in encoders.needed]
-    return [dict(zip(names, row)) for row in zip(*(cells[name].tolist() for name in names))]
+    """Rows of known values."""
+    places = np.random.default_rng(seed).integers(0, 2**31, number)
+    return [encoders.example(int(place)) for place in places]
 
 
 def milliseconds(score, requests) -> np.ndarray:
@@ -196,7 +182,10 @@ def measure_server(name, folder, options):
         print(line(f"HTTP, {name}", found), flush=True)
         rows = random_rows(encoders, 100, seed=3)
         found = under_load(url, process, rows, options.clients, options.seconds)
-        print(f"{options.clients} clients for {options.seconds:.0f} s: {found}", flush=True)
+        cells = (len(found["errors"]), *(round(found[key], 1) for key in ("p50", "p99", "max")))
+        cells = (found["requests"], *cells, ", ".join(map(str, found["rss_mib"])) + " MiB")
+        print("load: | " + " | ".join(map(str, (name, *cells))) + " |", flush=True)
+        print("\n".join(sorted(set(found["errors"]))), end="")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from tests.contract.test_broken_inputs import assert_refused
 
 TESTS = Path(__file__).resolve().parents[1]
 SCRIPT, PYTHON, BOTH = "script", "Python", "script and Python"
+SERVER = "HTTP"  # where the code is the status
 ERROR, SAME = "DataError or ValueError", "the right value"
 
 FAULTS = {
@@ -47,6 +48,14 @@ FAULTS = {
          "reporting/test_compare.py::test_damaged_results_are_refused_in_one_line_or_told"),
     ],
     "serving": [
+        ("requests that are no JSON, or of other rows", SERVER, "4xx", "", "-",
+         "test_server.py::test_200_malformed_requests_are_one_line_each_and_the_server_goes_on"),
+        ("more rows or bytes than allowed, or without end", SERVER, "413", "at most ", "-",
+         "test_server.py::test_bytes_are_counted_while_they_come"),
+        ("a request that meets a defect", SERVER, "500", "internal error", "-",
+         "test_server.py::test_a_defect_says_nothing_to_the_client_and_no_cell_to_the_log"),
+        ("SIGTERM to a server while it answers", SCRIPT, "0", "", "all answers",
+         "test_server.py::test_sigterm_ends_a_server_when_it_has_answered"),
         ("graphs without end", PYTHON, SAME, "", "-",
          "training/test_requests.py::test_graphs_that_were_not_used_for_long_go"),
         ("predictions and training in threads", PYTHON, SAME, "", "-",
@@ -182,8 +191,9 @@ def texts():
 
 @pytest.mark.parametrize(("fault", "door", "code", "words", "left", "test"), ROWS)
 def test_the_table_names_tests_and_texts_that_exist(fault, door, code, words, left, test, texts):
-    assert fault and left and door in (SCRIPT, PYTHON, BOTH)
-    assert code in (ERROR, SAME, "DivergenceError", "-") or code[0] in "0123"
+    assert fault and left and door in (SCRIPT, PYTHON, BOTH, SERVER)
+    first = "0123" if door != SERVER else "45"
+    assert code in (ERROR, SAME, "DivergenceError", "-") or code[0] in first
     assert not words or any(words in text for text in texts)
     file, _, name = test.partition("::")
     body = ast.parse((TESTS / file).read_text()).body
