@@ -14,6 +14,11 @@ from hamur.config import comma_separated, data_flag, model_flag, shared
 from hamur.models import MULTI_TASK, RANKING
 
 MODEL = "mlp_adp"
+# Flags that are arguments of `load_table`, and of the loaders of published sets.
+COMMON = ("split_seed", "on_bad_rows", "max_bad_fraction", "max_line_mib", "allow_leakage")
+# Those of `load_table` alone.
+DESCRIBES = ("sparse", "ignore", "group", "time", "min_count", "min_domain_rows")
+OTHERS = ("label", "domain", "join", "columns", "header", "dense", "valid_table")
 
 
 def names_flag(help: str):
@@ -124,15 +129,15 @@ def _published(config: RankingTable | TaskTable) -> Callable | None:
     says anything else."""
     from hamur.data import detect
 
-    if config.label or config.columns or config.join or "," in config.dataset_path:
+    said = (getattr(config, name) for name in (*DESCRIBES, *OTHERS))
+    if any(each not in (None, ()) for each in said) or "," in config.dataset_path:
         return None
     return detect.loader_of(Path(config.dataset_path).expanduser())
 
 
 def _tasks(config: TaskTable, loader: Callable) -> tuple:
     """(splits, schema, None) for `run_tasks`."""
-    names = ("on_bad_rows", "max_bad_fraction", "max_line_mib", "allow_leakage", "split", "multi")
-    options = {name: getattr(config, name) for name in (*names, "split_seed")}
+    options = {name: getattr(config, name) for name in (*COMMON, "split", "multi")}
     parameters = inspect.signature(loader).parameters
     if "labels" in parameters:
         options["labels"] = ("click", "purchase")  # of Ali-CCP
@@ -154,6 +159,7 @@ def load_own(
     Raises:  ValueError: a flag that a table has no use for, more labels than the model takes.
     """
     from hamur.data import frames, infer, own_table
+    from hamur.data.columns import MultiColumn
     from hamur.reporting.tables import text_table
 
     if isinstance(config, RankingTable):
@@ -174,36 +180,27 @@ def load_own(
     def tell(found: Sequence[infer.Inferred]) -> None:
         say(text_table(infer.HEADER, [each.cells for each in found], left=3) + "\n")
 
-    splits, schema = own_table.load_table(
+    dense = [text.partition(":") for text in config.dense]
+    lists = [text.partition(":") for text in comma_separated(multi or "")]
+    return own_table.load_table(
         files,
         described,
         label=config.label or None,
         domain=_domain(config.domain),
         join=join,
         split=split,
-        split_seed=config.split_seed,
-        sparse=config.sparse,
-        dense=dict(_dense(text) for text in config.dense),
-        multi=[_list(text) for text in comma_separated(multi or "")],
-        ignore=config.ignore,
-        group=config.group,
-        time=config.time,
-        min_count=config.min_count,
-        min_domain_rows=config.min_domain_rows,
+        dense={name: transform or "minmax" for name, _, transform in dense},
+        multi=[MultiColumn(name, separator=mark or "|") for name, _, mark in lists],
         valid=config.valid_table and config.valid_table.split(","),
         test=config.test_table and config.test_table.split(","),
         header=config.header or None,
         separator=config.sep and config.sep.replace("\\t", "\t"),
+        name=described.name or files[0].name.partition(".")[0] or own_table.NAME,
         encoding=config.encoding,
-        name=described.name or files[0].name.split(".")[0],
         in_memory_rows=config.in_memory_rows,
-        on_bad_rows=config.on_bad_rows,
-        max_bad_fraction=config.max_bad_fraction,
-        max_line_mib=config.max_line_mib,
-        allow_leakage=config.allow_leakage,
         tell=tell,
+        **{name: getattr(config, name) for name in (*COMMON, *DESCRIBES)},
     )
-    return splits, schema
 
 
 def _join(text: str):
@@ -215,20 +212,6 @@ def _join(text: str):
         return JoinRule(text)
     left, _, right = key.partition("=")
     return JoinRule(file, (left, right or left))
-
-
-def _dense(text: str) -> tuple[str, str]:
-    """The column and its transform of COLUMN or COLUMN:TRANSFORM."""
-    name, _, transform = text.partition(":")
-    return name, transform or "minmax"
-
-
-def _list(text: str):
-    """The field of COLUMN or COLUMN:SEPARATOR."""
-    from hamur.data.columns import MultiColumn
-
-    name, _, mark = text.partition(":")
-    return MultiColumn(name, separator=mark or "|")
 
 
 def _domain(text: str | None):
