@@ -1,7 +1,11 @@
 """Laws of encoders: what a table holds is what raw rows give again, whatever form they have."""
 
+import collections
 import dataclasses
+import datetime
+import decimal
 import math
+import random
 import subprocess
 import sys
 
@@ -132,6 +136,9 @@ CELLS = (None, "", "1", "1.0", "01", "x", " ", "NaN", "é", "\0", "\ud800", "0",
 CELLS += (1.0, 1.5, math.nan, math.inf, -0.0, True, False, 1e300, 2**70, "a|b", [1], {}, "1e3")
 CELLS += (np.int32(1), np.float32(1.5), np.str_("x"), pd.NA, b"x")
 
+ODD_CELLS = (datetime.date(2020, 1, 1), decimal.Decimal("1.5"), (1, 2), 1j, "9" * 400, "1_0")
+ODD_CELLS += (object(), [["x"]], [None], ["a"], pd.NaT, np.datetime64("2020-01-01"), "a" * 70000)
+
 
 @pytest.mark.parametrize("kind", ["int", "category", "float", "number", "text", "code", "id"])
 def test_a_few_dictionaries_are_read_as_many_are(kind, monkeypatch):
@@ -152,6 +159,35 @@ def test_a_few_dictionaries_are_read_as_many_are(kind, monkeypatch):
             patch.setattr(raw_rows, "FEW", -1)
             expected = cells_of([{"a": cell}])
         np.testing.assert_equal(found, expected, err_msg=repr(cell))
+
+
+@pytest.mark.parametrize("times", [40, pytest.param(2500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["genres", "raw lists"])
+def test_odd_cells_are_refused_in_one_line_and_change_no_other_row(name, times):
+    splits, schema = LOADERS[name]()
+    table = splits.test.take(np.arange(66))
+    frame = decoded(schema, table, np.random.default_rng(SEED))
+    rows, encoders, found = frame.to_dict("records"), schema.encoders, collections.Counter()
+    rng = random.Random(f"{SEED} {name}")
+    for number in range(times):
+        count, column = rng.choice((1, 3, 66)), rng.choice(encoders.needed)
+        some, odd = [dict(row) for row in rows[:count]], rng.randrange(count)
+        some[odd][column] = cell = rng.choice((*CELLS, *ODD_CELLS))
+        form = (
+            list if isinstance(cell, str) and "\ud800" in cell else rng.choice((list, pd.DataFrame))
+        )
+        place = f"{form.__name__} of {count}, {column} = {cell!r}, number {number} of seed {SEED}"
+        try:
+            encoded, _ = encoders.encode(encoders.rows(form(some)), schema, schema.domain_names[0])
+        except Exception as error:
+            assert_ours(error, place)
+            found["refused"] += 1
+            continue
+        others = np.delete(np.arange(count), odd)
+        same(encoded.validate(schema).take(others), table, others)
+        found["taken"] += 1
+    print(f"\n{name}, seed {SEED}: {dict(found)}")
+    assert min(found.values()) > times / 20 and len(found) == 2
 
 
 def test_unknown_values_missing_cells_and_numbers_outside_are_counted():
