@@ -133,6 +133,7 @@ def test_the_pages_on_own_tables_run_as_printed(page, tmp_path):
     text = page.read_text()
     if page == README:
         text = text[text.index("## Your own table") : text.index("## Your own model")]
+        text = text.replace("--label click", "--label click --epochs 1")
         (tmp_path / "path/to").mkdir(parents=True)
         rows = [
             f"u{n % 30},i{n * n % 9},{('NL', 'SE')[n % 2]},{n * n % 101 % 2}" for n in range(900)

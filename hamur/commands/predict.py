@@ -93,6 +93,8 @@ class PredictConfig:
                 raise ValueError(f"--{name} is missing: name --run, --input and --output.")
         if self.input == self.output != STANDARD:
             raise ValueError(f"--output is the --input, {self.input}; name another file.")
+        if self.output != STANDARD and Path(self.output).expanduser().is_dir():
+            raise ValueError(f"--output {self.output} is a folder; name a file.")
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,8 @@ def predict(config: PredictConfig) -> None:
         raise ValueError(f"{config.run}: a cross-domain model {text}histories=...) does that.")
     labels, say = model.schema.labels, partial(print, file=sys.stderr)
     names = [f"probability_{name}" for name in labels] if len(labels) > 1 else ["probability"]
+    if both := set(names).intersection(config.keep):
+        raise ValueError(f"--keep {min(both)}: a column of scores has this name; rename it.")
     counts, scored, compiled = Counter(), [], 0
     with _source(config) as path:
         policy = Policy(config.on_bad_rows, config.max_bad_fraction, config.max_line_mib)
@@ -257,7 +261,7 @@ def predict(config: PredictConfig) -> None:
                     found = np.reshape(score(block.table, config.preference), (-1, len(names)))
                     scores[block.output.index.get_indexer(block.lines)] = found
                     counts += _counts(block.report)
-                    if block.truth is not None:
+                    if block.truth is not None and not np.isnan(block.truth).all():
                         scored.append((block.truth, block.table.domain, found))
                 write(block.output.assign(**dict(zip(names, scores.T))))
                 counts["rows"] += len(scores)

@@ -204,6 +204,9 @@ def test_labels_in_the_input_give_the_metrics_per_domain(folder, capsys, one_lab
     auc = hamur.metrics.auc(known["click"].to_numpy(), expected(one_label, known))
     (line,) = (line for line in error.splitlines() if line.startswith("all rows"))
     assert line.split()[2:5] == [f"{ROWS - 50}", f"{known['click'].sum()}", f"{auc:.4f}"]
+    frame.assign(click="").to_csv("new.csv", index=False)
+    assert run("--input", "new.csv", "--output", "out.csv") == 0
+    assert "AUC" not in capsys.readouterr().err
     assert {"NL", "FR", "DE"} <= {line.split()[0] for line in error.splitlines() if line}
 
 
@@ -255,6 +258,8 @@ def test_what_training_did_not_know(folder, one_label, capsys):
     [
         (["--input", "new.csv"], ["--output is missing"]),
         (["--input", "new.csv", "--output", "new.csv"], ["name another file"]),
+        (["--input", "new.csv", "--output", "."], ["--output . is a folder"]),
+        (["--input", "new.csv", "--output", "out.csv", "--keep", "probability"], ["rename it"]),
         (["--input", "no.csv", "--output", "out.csv"], ["no.csv"]),
         (["--input", "new.csv", "--output", "out.csv", "--keep", "rwo"], ["no column 'rwo'"]),
         (["--input", "empty.csv", "--output", "out.csv"], ["empty.csv"]),
