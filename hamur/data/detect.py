@@ -58,8 +58,12 @@ def load(path: str | Path, cache_dir: str | Path | None = None) -> tuple[Splits,
             expected="the files of one data set",
             remedy="pass the folder that holds the files of a set",
         )
-    alone = loader in (load_amazon, cache.open_cache)
-    return loader(source) if alone else loader(source, cache_dir=cache_dir)
+    return loader(source) if loader is load_amazon else loader(source, cache_dir=cache_dir)
+
+
+def load_prepared(path: str | Path, cache_dir: str | Path | None = None) -> tuple[Splits, Schema]:
+    """The tables of a cache that examples/prepare_data.py made."""
+    return cache.open_cache(Path(path).expanduser())
 
 
 def loader_of(source: Path) -> Callable | None:
@@ -68,7 +72,7 @@ def loader_of(source: Path) -> Callable | None:
     Raises:  DataFormatError: files of several sets.
     """
     if source.is_dir() and cache.is_cache(source):
-        return cache.open_cache
+        return load_prepared
     if not source.is_dir():
         name = source.name.removesuffix(".gz")
         found = (load for load, names in _FILES.items() if any(fnmatch(name, n) for n in names))

@@ -175,6 +175,8 @@ def test_the_script_trains_what_other_loaders_know(here, tables_of):
         assert_same(splits, expected)
     _, schema = tables_of("--table", str(data / "ali-ccp-sample"), *TASKS)
     assert schema.labels == ("click", "purchase")
+    cached = next(Path("cache").glob("ali-ccp*"))
+    assert tables_of("--table", str(cached))[1].name == "ali-ccp"
     rows = (f"{n % 7},{n % 11},{n // 3 % 2},{n % 3}\n" for n in range(900))
     Path("amazon.csv").write_text("user,item,label,domain_indicator\n" + "".join(rows))
     splits, schema = tables_of("--table", "amazon.csv")
