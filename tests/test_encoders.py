@@ -32,6 +32,7 @@ LOADERS = {
     "countries": lambda: load_aliexpress(),
     "one country": lambda: load_aliexpress(countries=("US",)),
     "both categories": lambda: load_amazon(),
+    "all reviews": lambda: load_amazon(vocabulary="all"),
 }
 
 

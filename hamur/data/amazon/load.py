@@ -213,9 +213,7 @@ def as_splits(pair: CrossDomainData) -> tuple[Splits, Schema]:
         FIELDS[0],
         pair.target_schema.split,
     )
-    if schema.split["vocabulary"] == "train":  # else id 0 of both domains is one
-        schema = replace(schema, encoders=_encoders(pair, schema))
-    return Splits(train, valid, test), schema
+    return Splits(train, valid, test), replace(schema, encoders=_encoders(pair, schema))
 
 
 def _encoders(pair: CrossDomainData, schema: Schema):
