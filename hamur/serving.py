@@ -1,6 +1,7 @@
 """Scores of raw rows over HTTP: `python -m hamur.serving --model DIR`.
 
-    POST /predict   {"rows": [{column: value, ...}, ...], "preference": ..., "unknown_domain": ...}
+    POST /predict   {"rows": [{column: value, ...}, ...], "preference": ..., "unknown_domain": ...,
+                     "histories": rows of the source domain of a cross-domain model}
                     -> {"probabilities": [...], "unknown": {field: cells}, ..., "model": {...}}
     GET /health     200 once requests of every size are compiled, 503 until then
     GET /schema     fields, domains, labels, an example row
@@ -63,11 +64,8 @@ def make_app(scorer, warm: threading.Event, max_bytes: int):
 
     from hamur.request import Refused
 
-    app, pool, registry = (
-        FastAPI(openapi_url=None),
-        ThreadPoolExecutor(THREADS),
-        CollectorRegistry(),
-    )
+    app, pool = FastAPI(openapi_url=None), ThreadPoolExecutor(THREADS)
+    described, registry = json.dumps(scorer.described()), CollectorRegistry()
     text = "Seconds of POST /predict"
     seconds = Histogram("hamur_predict_seconds", text, ["status"], registry=registry)
 
@@ -128,7 +126,6 @@ def make_app(scorer, warm: threading.Event, max_bytes: int):
     async def metrics():
         return Response(generate_latest(registry), media_type="text/plain")
 
-    described = json.dumps(scorer.described())
     return app
 
 

@@ -23,6 +23,7 @@ pytest.importorskip("uvicorn", reason="pip install hamur[serve]")
 import httpx
 
 import hamur
+from hamur import serving
 from hamur.data.columns import Columns, Domain, MultiColumn
 from hamur.data.own_table import load_table
 from hamur.predictor import Predictor
@@ -244,6 +245,15 @@ def test_a_server_that_warms_up_answers_503_and_its_schema(predictor):
     refused(ask("POST", "/predict", json={"rows": [ROW]}), 503, "warming up")
     assert ask("GET", "/health").status_code == 503
     assert ask("GET", "/schema").status_code == 200
+
+
+def test_a_client_that_sends_too_slowly_is_cut_off(ask, monkeypatch):
+    async def slow():
+        yield b"{"
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(serving, "BODY_SECONDS", 0.05)
+    refused(ask("POST", "/predict", content=slow()), 408, "did not come")
 
 
 def test_a_defect_says_nothing_to_the_client_and_no_cell_to_the_log(schema, capsys):

@@ -220,7 +220,7 @@ def command(
     except (ValueError, OSError) as error:
         if config.debug:
             raise
-        text = re.sub(r"^\[Errno \d+\] ", "", str(error))  # a number of the operating system
+        text = re.sub(r"^\[Errno -?\d+\] ", "", str(error))  # a number of the operating system
         text += f"; {TAKEN[type(error)]}" if type(error) in TAKEN else ""
         print(f"{name}: error: {spelled(text)}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
