@@ -220,6 +220,7 @@ def _domain(text: str | None):
 
     column, _, edges = (text or "").rpartition(":")
     try:
-        return Domain(column, bins=tuple(map(float, edges.split(",")))) if column else text
+        bins = tuple(map(float, edges.split(",")))
     except ValueError:
         return text
+    return Domain(column, bins=bins) if column else text

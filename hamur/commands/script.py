@@ -177,7 +177,8 @@ def as_flags(text: str, config_class: type) -> str:
             return f"--{flags[whole]}" if whole in flags else match[0]
         if value in (None, "True", "False"):
             return f"--{'no-' if value == 'False' else ''}{flags[name]}"
-        return f"--{flags[name]} " + re.sub(r"[(){}' ]", "", value).replace(":", "=").rstrip(",")
+        plain = re.sub(r"[(){}' ]", "", value).replace(":", "=").rstrip(",")
+        return f"--{flags[name]} {plain or value}"
 
     return re.sub(OPTION, flag, re.sub(rf",? or [^,.;`]*{OPTION}[^,.;`]*", alternative, text))
 
