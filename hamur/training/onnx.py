@@ -6,6 +6,7 @@ enough.  Importing this module imports neither MindSpore, onnx nor onnxruntime.
 """
 
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -23,100 +24,78 @@ ENDLESS = 2**63 - 1
 class Graph:
     """The ONNX graph that is being written.
 
-    A value is the name of a tensor (text), an array, a number, None, or a tuple of values.
+    A value is the name of a tensor (text), an array, a number, a list of sizes or axes, which may
+    be names, or, of operators with several results, a tuple of values.
     """
 
     def __init__(self):
         self.nodes, self.constants = [], {}
 
     def add(self, operator, *values, outputs=1, **attributes):
-        """A new node; returns the name of its output, or a tuple of names if outputs > 1."""
-        from onnx import helper
-
-        stem = f"{operator}_{len(self.nodes)}"
-        names = tuple(f"{stem}_{place}" for place in range(outputs))
-        inputs = [self.named(value) for value in values]
-        self.nodes.append(helper.make_node(operator, inputs, names, stem, **attributes))
+        """A new node; returns the name of its output, or a tuple of names if outputs > 1.  Numbers
+        take the type of the first tensor."""
+        tensors = [value for value in values if isinstance(value, (str, np.ndarray))]
+        if tensors and operator != "CastLike":
+            values = [
+                self.add("CastLike", each, tensors[0]) if isinstance(each, (int, float)) else each
+                for each in values
+            ]
+        inputs = list(map(self.named, values))  # which may add nodes
+        name = f"{operator}_{len(self.nodes)}"
+        names = tuple(f"{name}_{place}" for place in range(outputs))
+        node = import_module("onnx.helper").make_node(operator, inputs, names, name, **attributes)
+        self.nodes.append(node)
         return names[0] if outputs == 1 else names
 
     def named(self, value) -> str:
         """The name of a value; constants become tensors of the graph."""
         if isinstance(value, str):
             return value
+        if isinstance(value, (list, tuple)):
+            if any(isinstance(size, str) for size in value):
+                return self.add("Concat", *(self.add("Reshape", s, [1]) for s in value), axis=0)
+            value = np.array(value, np.int64)
         array = np.asarray(value, np.float32 if isinstance(value, float) else None)
-        key = (array.dtype.str, array.shape, array.tobytes())
         name = f"constant_{len(self.constants)}"
+        key = (array.dtype.str, array.shape, array.tobytes())
         return self.constants.setdefault(key, (name, array))[0]
-
-    def sizes(self, sizes):
-        """Sizes, or axes, as one int64 tensor; some may be known when the graph runs only."""
-        if isinstance(sizes, str) or not any(isinstance(size, str) for size in sizes):
-            return sizes if isinstance(sizes, str) else np.array(sizes, np.int64)
-        parts = [self.add("Reshape", size, np.array([1])) for size in sizes]
-        return self.add("Concat", *parts, axis=0)
 
 
 def same(name):
-    """An operator of the same inputs; numbers among them take the type of the first tensor."""
-
-    def translate(graph, *values):
-        tensors = [value for value in values if isinstance(value, (str, np.ndarray))]
-        return graph.add(
-            name,
-            *(
-                graph.add("CastLike", value, tensors[0])
-                if tensors and isinstance(value, (int, float))
-                else value
-                for value in values
-            ),
-        )
-
-    return translate
+    """An operator of the same inputs."""
+    return lambda graph, *values: graph.add(name, *values)
 
 
 def matmul(graph, a, b, transpose_a=False, transpose_b=False, perm=(1, 0)):
-    a, b = (
-        graph.add("Transpose", value, perm=perm) if transposed else value
-        for value, transposed in ((a, transpose_a), (b, transpose_b))
-    )
+    a = graph.add("Transpose", a, perm=perm) if transpose_a else a
+    b = graph.add("Transpose", b, perm=perm) if transpose_b else b
     return graph.add("MatMul", a, b)
-
-
-def item(graph, values, place):
-    return values[place] if isinstance(values, tuple) else graph.add("Gather", values, place)
 
 
 def filled_like(number, graph, x):
     return graph.add("Expand", graph.add("CastLike", number, x), graph.add("Shape", x))
 
 
-def reduced(name, graph, x, axis, keep_dims=False, dtype=None):
-    axes = () if axis is None else (graph.sizes(axis),)
-    return graph.add(name, x, *axes, keepdims=int(keep_dims))
+def reduced(name, graph, x, axes, keep_dims=False, dtype=None):
+    return graph.add(name, x, *([] if axes is None else [axes]), keepdims=int(keep_dims))
 
 
-def reduce_all(graph, x, axis, keep_dims):
+def reduce_all(graph, x, axes, keep_dims):
     misses = graph.add("Cast", graph.add("Not", x), to=CASTS[INT32])
-    return graph.add("Equal", reduced("ReduceSum", graph, misses, axis, keep_dims), np.int32(0))
+    return graph.add("Equal", reduced("ReduceSum", graph, misses, axes, keep_dims), 0)
 
 
 def largest(graph, x, axis, keep_dims):
     place = graph.add("ArgMax", x, axis=axis, keepdims=int(keep_dims))
-    return place, reduced("ReduceMax", graph, x, (axis,), keep_dims)
+    return place, reduced("ReduceMax", graph, x, [axis], keep_dims)
 
 
 def layer_norm(graph, x, gamma, beta, axis, _, epsilon):
     return (graph.add("LayerNormalization", x, gamma, beta, axis=axis, epsilon=epsilon),)
 
 
-def concat(graph, values, axis):
-    return graph.add("Concat", *values, axis=axis)
-
-
 def stack(graph, values, axis):
-    return concat(
-        graph, [graph.add("Unsqueeze", value, np.array([axis])) for value in values], axis
-    )
+    return graph.add("Concat", *(graph.add("Unsqueeze", v, [axis]) for v in values), axis=axis)
 
 
 def split(graph, x, axis, number):
@@ -125,8 +104,7 @@ def split(graph, x, axis, number):
 
 
 def unstack(graph, x, axis, number):
-    parts = split(graph, x, axis, number)
-    return tuple(graph.add("Squeeze", part, np.array([axis])) for part in parts)
+    return tuple(graph.add("Squeeze", part, [axis]) for part in split(graph, x, axis, number))
 
 
 def strided_slice(graph, x, begin, end, strides, begin_mask, end_mask, ellipsis, new_axis, single):
@@ -141,67 +119,68 @@ def strided_slice(graph, x, begin, end, strides, begin_mask, end_mask, ellipsis,
             start = 0 if begin_mask >> axis & 1 else start
             stop = ENDLESS if end_mask >> axis & 1 else stop
         if (start, stop, stride) != (0, ENDLESS, 1):
-            limits = map(graph.sizes, ([start], [stop], [axis], [stride]))
-            x = graph.add("Slice", x, *limits)
-    return graph.add("Squeeze", x, np.array(gone)) if gone else x
+            x = graph.add("Slice", x, [start], [stop], [axis], [stride])
+    return graph.add("Squeeze", x, gone) if gone else x
 
 
 def one_hot(graph, ids, depth, on, off, axis):
     places = np.arange(depth, dtype=np.int32)  # onnxruntime has no OneHot of int32
-    hot = graph.add("Equal", graph.add("Unsqueeze", ids, np.array([axis])), places)
-    return graph.add("Where", hot, on, off)
+    return graph.add(
+        "Where", graph.add("Equal", graph.add("Unsqueeze", ids, [axis]), places), on, off
+    )
 
 
 # Operator of MindIR: function of the graph and its inputs, then its ATTRIBUTES -> value.
-ARITHMETIC = ("Add", "Sub", "Mul", "Div")
-OPERATORS = {name: same(name) for name in ("Exp", "Neg", "Log", "Sigmoid", "Tanh", "Sqrt", "Shape")}
-OPERATORS |= {name: same(name) for name in (*ARITHMETIC, "Less", "Greater", "Equal")}
-OPERATORS |= {f"{name}s": same(name) for name in ARITHMETIC}  # by a number
+NAMES = ("Exp", "Greater", "Less", "Log", "Neg", "Reshape", "Shape", "Sigmoid", "Sqrt", "Squeeze")
+OTHER_NAMES = {"EqScalar": "Equal", "GreaterEqual": "GreaterOrEqual", "LogicalAnd": "And"}
+OTHER_NAMES |= {
+    "Tanh": "Tanh",
+    "Maximum": "Max",
+    "ReLU": "Relu",
+    "Select": "Where",
+    "ScalarMul": "Mul",
+}
+OTHER_NAMES |= {f"{name}s": name for name in ("Add", "Sub", "Mul", "Div")}  # by a number
+OPERATORS = {name: same(name) for name in {*NAMES, *OTHER_NAMES.values()}}
+OPERATORS |= {name: same(other) for name, other in OTHER_NAMES.items()}
 OPERATORS |= {
     "ArgMaxWithValue": largest,
     "BatchMatMul": partial(matmul, perm=(0, 2, 1)),
     "BiasAdd": lambda graph, x, bias, data_format: graph.add("Add", x, bias),
     "BroadcastTo": lambda graph, x, sizes: graph.add(
-        "Expand", x, graph.sizes([1 if size == -1 else size for size in sizes])
+        "Expand", x, [1 if s == -1 else s for s in sizes]
     ),
     "Cast": lambda graph, x, dtype: graph.add("Cast", x, to=CASTS[dtype]),
-    "Concat": concat,
+    "Concat": lambda graph, values, axis: graph.add("Concat", *values, axis=axis),
     "Depend": lambda graph, x, order: x,
-    "EqScalar": same("Equal"),
-    "ExpandDims": lambda graph, x, axis: graph.add("Unsqueeze", x, np.array([axis])),
+    "ExpandDims": lambda graph, x, axis: graph.add("Unsqueeze", x, [axis]),
     "Gather": lambda graph, x, ids, axis, batch: graph.add("Gather", x, ids, axis=axis),
-    "GreaterEqual": same("GreaterOrEqual"),
     "IsFinite": lambda graph, x: graph.add(
         "Not", graph.add("Or", graph.add("IsNaN", x), graph.add("IsInf", x))
     ),
     "LayerNorm": layer_norm,
     "Load": lambda graph, x, order: x,
-    "Log1p": lambda graph, x: graph.add("Log", graph.add("Add", x, np.float32(1))),
-    "LogicalAnd": same("And"),
+    "Log1p": lambda graph, x: graph.add("Log", graph.add("Add", x, 1.0)),
     "MakeTuple": lambda graph, *values: values,
     "MatMul": matmul,
     "MatMulExt": matmul,
-    "Maximum": same("Max"),
     "OneHot": one_hot,
     "Ones": lambda graph, sizes, dtype: graph.add(
-        "Expand", graph.add("Cast", 1, to=CASTS[dtype]), graph.sizes(sizes)
+        "Expand", graph.add("Cast", [1], to=CASTS[dtype]), sizes
     ),
     "OnesLike": partial(filled_like, 1),
-    "ReLU": same("Relu"),
     "ReduceAll": reduce_all,
     "ReduceMean": partial(reduced, "ReduceMean"),
-    "Reshape": lambda graph, x, sizes: graph.add("Reshape", x, graph.sizes(sizes)),
     "Rsqrt": lambda graph, x: graph.add("Reciprocal", graph.add("Sqrt", x)),
-    "ScalarMul": same("Mul"),  # of sizes
-    "Select": same("Where"),
-    "Softmax": lambda graph, x, axis: graph.add("Softmax", x, axis=axis[0]),
+    "Softmax": lambda graph, x, axes: graph.add("Softmax", x, axis=axes[0]),
     "Split": split,
-    "Squeeze": lambda graph, x, axes: graph.add("Squeeze", x, graph.sizes(axes)),
     "Stack": stack,
     "StridedSlice": strided_slice,
     "SumExt": partial(reduced, "ReduceSum"),
     "Transpose": lambda graph, x, perm: graph.add("Transpose", x, perm=perm),
-    "TupleGetItem": item,
+    "TupleGetItem": lambda graph, values, place: (
+        values[place] if isinstance(values, tuple) else graph.add("Gather", values, place)
+    ),
     "Unstack": unstack,
     "UpdateState": lambda graph, *order: None,
     "ZerosLike": partial(filled_like, 0),
@@ -215,17 +194,20 @@ def translate(mindir, parameters):
 
     Raises:  ValueError: an operator that `OPERATORS` lacks.
     """
-    from onnx import helper, numpy_helper
+    helper, numpy_helper = map(import_module, ("onnx.helper", "onnx.numpy_helper"))
+
+    def described(name, tensor):
+        sizes = ["rows" if size < 0 else size for size in tensor.dims]
+        sizes = None if name == "preference" else sizes  # of one or two dimensions
+        return helper.make_tensor_value_info(name, tensor.data_type, sizes)
 
     source, graph = mindir.graph, Graph()
     primitives = {f"REF::{each.name}": each for each in mindir.primitives}
     weights = {each.name: each.name.partition(":")[2] for each in source.parameter}
     values = {each.name: each.name for each in source.input} | weights
-    inputs = [_described(each.name, each) for each in source.input]
-    for place, each in enumerate(source.input):
+    for each in source.input:
         if each.name == "preference":
-            values[each.name] = graph.add("Reshape", each.name, np.array(each.tensor[0].dims))
-            inputs[place] = helper.make_tensor_value_info(each.name, 1, None)
+            values[each.name] = graph.add("Reshape", each.name, list(each.tensor[0].dims))
     for node in source.node:
         if node.op_type == "Constant":
             value = constant(node.attribute[0])
@@ -242,29 +224,18 @@ def translate(mindir, parameters):
         values[node.output[0]] = value
     graph.add("Identity", values[source.output[0].name])
     graph.nodes[-1].output[0] = "probability"
+    inputs = [described(each.name, each.tensor[0]) for each in source.input]
+    outputs = [described("probability", source.output[0].tensor[0])]
     read = {name for node in graph.nodes for name in node.input}
     arrays = {name: parameters[name] for name in weights.values() if name in read}
     arrays |= dict(graph.constants.values())
+    tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
     return helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "hamur",
-            inputs,
-            [_described("probability", source.output[0])],
-            [numpy_helper.from_array(array, name) for name, array in arrays.items()],
-        ),
+        helper.make_graph(graph.nodes, "hamur", inputs, outputs, tensors),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="hamur",
     )
-
-
-def _described(name, value):
-    from onnx import helper
-
-    tensor = value.tensor[0]
-    sizes = ["rows" if size < 0 else size for size in tensor.dims]
-    return helper.make_tensor_value_info(name, tensor.data_type, sizes)
 
 
 def constant(attribute):
@@ -281,18 +252,21 @@ def constant(attribute):
     return None
 
 
+def _package(name):
+    try:
+        return import_module(name)
+    except ImportError as error:
+        remedy = "pip install 'hamur[onnx]'"
+        raise ValueError(f"ONNX needs the package {name}, which is missing: {remedy}.") from error
+
+
 def write(mindir, parameters, path) -> list[Path]:
     """Write `translate`'s model to a file in a new folder, and weights above `SEPARATE_BYTES` to
     one beside it; the files, the model last.
 
     Raises:  ValueError: as `translate`, or onnx is not installed.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ValueError(
-            "ONNX needs the packages onnx and onnxruntime: pip install 'hamur[onnx]'."
-        ) from error
+    onnx = _package("onnx")
     model, weights = translate(mindir, parameters), path.with_name(f"{path.name}.weights")
     path.parent.mkdir()
     if sum(array.nbytes for array in parameters.values()) <= SEPARATE_BYTES:
@@ -308,12 +282,7 @@ def load_onnx(path) -> ServedGraph:
 
     Raises:  FileNotFoundError; ValueError: no ONNX of `export`, or onnxruntime is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ValueError(
-            "ONNX needs the packages onnx and onnxruntime: pip install 'hamur[onnx]'."
-        ) from error
+    onnxruntime = _package("onnxruntime")
     if not Path(path).is_file():
         raise FileNotFoundError(2, "No such file or directory", str(path))
     options = onnxruntime.SessionOptions()
