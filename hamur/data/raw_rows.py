@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from hamur.data.frames import as_arrow
 from hamur.data.text.bad_rows import BadRows, Policy
@@ -16,7 +17,7 @@ from hamur.data.text.reader import Rows, read_rows
 from hamur.errors import DataError
 
 PLACE = Path("rows")  # what errors say instead of a file's name
-FEW = 64  # rows that are read cell by cell: the reader needs 2 ms before the first row
+FEW = 512  # rows that are read cell by cell: the reader needs 2 ms before the first row
 _ODD = re.compile(
     r"\s*|-?\d+\.0*|(?s:.*[\0\ud800-\udfff].*)"
 )  # text that is not what it looks like
@@ -53,6 +54,9 @@ def read(source, file_format: FileFormat) -> Rows:
         source = source.loc[:, source.columns.isin(list(kinds))]
         if 0 < len(source) <= FEW and source.columns.is_unique:
             few = source.to_dict("records")
+    elif isinstance(source, pa.Table):
+        unique = len(set(source.column_names)) == source.num_columns
+        few = source.to_pylist() if unique and 0 < len(source) <= FEW else ()
     elif _is_dictionaries(source):
         source = {name: [row.get(name) for row in source] for name in kinds}
     if few != () and len(few) <= FEW and file_format.missing == MISSING_WORDS:
