@@ -15,7 +15,7 @@ import pandas as pd
 from hamur.data import raw_rows
 from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.columns import Columns, Domain, MultiColumn
-from hamur.data.encode import COMPANION, MISSING, UNKNOWN, Codes, Scaler, Vocabulary
+from hamur.data.encode import COMPANION, MISSING, UNKNOWN, Scaler, Vocabulary
 from hamur.data.multi_valued import MultiValued, RawMultiValued, weighed
 from hamur.data.raw_columns import split_cells
 from hamur.data.schema import MULTI, SPARSE, FieldSpec, Schema
@@ -67,10 +67,16 @@ class Known:
         if isinstance(column, pd.Categorical):
             return self.places(column.categories.to_numpy(object))[column.codes]
         if self.index.dtype != object and column.dtype == object:  # entries of lists are text
-            column = np.array([int(c) if _WHOLE.fullmatch(c) else MISSING for c in column], int)
+            column = [int(c) if c and _WHOLE.fullmatch(c) else MISSING for c in column]
+            column = np.array(column, np.int64)
         if len(column) > FEW:
             return self.index.get_indexer(column)
         return np.array([self._place(value) for value in column.tolist()], np.int64)
+
+    def ids(self, column: np.ndarray | pd.Categorical) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) int32 ids, and (N,) bool which values are unknown."""
+        places = self.places(column)
+        return np.where(places < 0, UNKNOWN, places + self.first_id).astype(np.int32), places < 0
 
     def _place(self, value) -> int:
         try:
@@ -213,21 +219,17 @@ class Encoders:
         return np.where(strange, names.index(unknown), ids).astype(np.int32)
 
     def _ids(self, name: str, rows: Rows, domain: np.ndarray, report: Report) -> np.ndarray:
-        known, first = self.vocabularies[name], self._first_of_list(name)
+        first = next((s for s in self.columns.multi if s.first_only and s.name == name), None)
         column = rows.columns.get(name if first is None else first.column)
         if column is None:
-            places = np.full(len(rows), -1)
-        elif first is None:
-            column = in_domain(domain, column) if name in self.by_domain else column
-            places = known.places(column)
-        else:
-            codes: Codes = split_cells(_categorical(column), first)
-            places = np.append(known.places(codes.values.astype(object)), -1)[codes.codes]
-        _count(report.unknown, name, places < 0)
-        return np.where(places < 0, UNKNOWN, places + known.first_id)
-
-    def _first_of_list(self, name: str) -> MultiColumn | None:
-        return next((s for s in self.columns.multi if s.first_only and s.name == name), None)
+            column = np.full(len(rows), None, object)
+        elif first is not None:
+            column = split_cells(_categorical(column), first).categorical()
+        elif name in self.by_domain:
+            column = in_domain(domain, column)
+        ids, unknown = self.vocabularies[name].ids(column)
+        _count(report.unknown, name, unknown)
+        return ids
 
     def _numbers(self, name: str, rows: Rows, report: Report) -> np.ndarray:
         of_missing = name not in self.scalers  # the column beside one with missing cells
@@ -248,10 +250,9 @@ class Encoders:
         column = rows.columns.get(of.column)
         texts = np.full(len(rows), "", object) if column is None else column
         raw: RawMultiValued = split_cells(_categorical(texts), of)
-        known, values = self.vocabularies[spec.name], raw.codes.values
-        places = known.places(values.astype(object))
-        ids = np.where(places < 0, UNKNOWN, places + known.first_id)
-        vocabulary = Vocabulary(np.append(ids, UNKNOWN).astype(np.int32), values, spec.vocab_size)
+        ids, _ = self.vocabularies[spec.name].ids(raw.codes.values.astype(object))
+        ids = np.append(ids, np.int32(UNKNOWN))
+        vocabulary = Vocabulary(ids, raw.codes.values, spec.vocab_size)
         lists = raw.encode(vocabulary, schema.split.get("fit_on", "train") == "train")
         _count(report.unknown, spec.name, lists.unknown(slice(None)))
         return lists

@@ -15,7 +15,6 @@ from hamur.data.cross_domain.collate import (
     joined_fields,
 )
 from hamur.data.cross_domain.dataset import ENDLESS, FIELDS, RAW, USER, UserHistories
-from hamur.data.encode import UNKNOWN
 from hamur.data.table import Table
 from hamur.data.text.reader import Rows
 from hamur.encoders import Report
@@ -92,18 +91,16 @@ class PairPredictor(Predictor):
         known, cells, ids = self.encoders.vocabularies, rows.columns, []
         nothing = np.full(len(rows), "", object)
         for name, field in (("user", "user"), ("item", f"{side}_item")):
-            places = known[field].places(cells.get(name, nothing))
-            ids.append(np.where(places < 0, UNKNOWN, places + known[field].first_id))
-            if unknown := int((places < 0).sum()):
-                report.unknown[name] = unknown
+            own, unknown = known[field].ids(cells.get(name, nothing))
+            ids.append(own)
+            if unknown.any():
+                report.unknown[name] = int(unknown.sum())
         category = known[f"{side}_item"].category[ids[-1]]
         if "category" in cells:  # of an unknown item
-            of_category = known[f"{side}_category"]
-            own = of_category.places(cells["category"])
-            own = np.where(own < 0, UNKNOWN, own + of_category.first_id)
-            category = np.where(places < 0, own, category)
+            of_rows, _ = known[f"{side}_category"].ids(cells["category"])
+            category = np.where(unknown, of_rows, category)
         return Table(
-            sparse=np.stack([*ids, category], axis=1).astype(np.int32),
+            sparse=np.stack([*ids, category], axis=1),
             dense=np.zeros((len(rows), 0), np.float32),
             labels=np.zeros((len(rows), 1), np.int8),
             domain=np.zeros(len(rows), np.int32),
