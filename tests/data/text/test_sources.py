@@ -2,6 +2,7 @@
 
 import gzip
 import math
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import feather, parquet
 
+from hamur.data import raw_rows
 from hamur.data.frames import as_arrow, files_of, is_files
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.cells import MISSING_WORDS
 from hamur.data.text.lines import FileFormat, separator_of
 from hamur.data.text.reader import read_blocks, read_rows
 from hamur.errors import (
+    DataError,
     DataFileNotFoundError,
     DataFormatError,
     DataValueError,
@@ -227,3 +230,28 @@ def test_what_is_wrong_first_is_told_first(tmp_path, monkeypatch):
 def test_no_column_to_read_is_no_row(tmp_path):
     with pytest.raises(EmptySplitError, match="no row"):
         read(pa.table({"x": [b"1"]}), kinds={})
+
+
+FEW_CELLS = [
+    pa.array([1, -5, None, 2**62]), pa.array([1, 2**64 - 1, None], pa.uint64()),
+    pa.array([1.0, 0.5, None, math.nan]), pa.array(["007", "7.0", None, "NA"]),
+    pa.array([True, None]), pa.array([Decimal("1.50")]), pa.array([0.1, 1, None], pa.float32()),
+    pa.array(["a", None]).dictionary_encode(), pa.nulls(2), pa.array([pd.Timestamp(0).date()]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["code", "id", "number", "float", "int", "category", "text"])
+def test_a_small_arrow_table_is_read_as_a_large_one(kind, monkeypatch):
+    def found(table):
+        try:
+            rows = raw_rows.read(table, FileFormat({"x": kind}))
+        except DataError as error:
+            return str(error)
+        return np.asarray(rows.columns["x"], object).tolist()
+
+    for array in FEW_CELLS:
+        for part in (array, *(array.slice(row, 1) for row in range(len(array)))):
+            few = found(pa.table({"x": part}))
+            with monkeypatch.context() as patch:
+                patch.setattr(raw_rows, "FEW", -1)
+                assert repr(few) == repr(found(pa.table({"x": part}))), part
