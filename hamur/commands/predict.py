@@ -253,7 +253,7 @@ def predict(config: PredictConfig) -> None:
         policy = Policy(config.on_bad_rows, config.max_bad_fraction, config.max_line_mib)
         bad_rows = AllBadRows(path, policy)
         with _sink(config) as write:
-            for block in prefetch(_blocks(config, model, bad_rows)):
+            for block in prefetch(_blocks(config, model, bad_rows), depth=1):
                 scores = np.full((len(block.output), len(names)), np.nan, np.float32)
                 if block.table is not None:
                     pays = len(block.table) >= MANY and (compiled := compiled + 1) <= COMPILED
