@@ -17,6 +17,7 @@ from functools import partial
 MIN_STEPS_PER_EPOCH = 16  # a small data set gets smaller batches rather than one step per epoch
 MIN_BATCH_SIZE = 64
 PLACES = ("save_dir", "out", "raw", "record", "exp_name")  # flags that name where to write
+REQUIRED = "none: required"  # the default, in --help, of a flag that has none
 # What a value given in Python or in a JSON file must be, and how the rule is told.
 KINDS = {
     int: (numbers.Integral, "a whole number"),
@@ -233,9 +234,12 @@ def plain_type(annotation) -> type:
 
 
 def _check(field: dataclasses.Field, plain: type, value):
-    if value is None:
-        return
     meta, name = field.metadata, f"--{field.name}"
+    if value is None:
+        if meta["default_text"] == REQUIRED:
+            names = " or --".join((field.name, *meta["aliases"]))
+            raise ValueError(f"--{names} is missing: {meta['help']}.")
+        return
     if field.name in PLACES and value == "":  # the current folder, to pathlib
         raise ValueError(f"{name} is empty; name a folder, or write . for the current one.")
     if meta["choices"] is not None and value not in meta["choices"]:

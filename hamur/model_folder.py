@@ -21,7 +21,7 @@ FORMAT = 1
 SCHEMA, COLUMNS, FOLDER = "schema.json", "columns.json", "encoders"
 SCALERS, DOMAINS = f"{FOLDER}/scalers.json", f"{FOLDER}/domains.json"
 GRAPH = "graph"  # .mindir, .onnx, or more files of large ones; of an export
-REMEDY = "restore it from a copy, or train or export the model again with --overwrite"
+REMEDY = "restore it from a copy, or train or export the model again in its place"
 _FORM = {"format": int, "package": str, "schema": {"name": str}, "files": {str: str}}
 
 

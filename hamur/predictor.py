@@ -120,7 +120,10 @@ def load(folder: str | Path, backend: str | None = None) -> Predictor:
     chosen = [name for name in BACKENDS if name in graphs and backend in (None, name)]
     if not chosen:
         known = ", ".join(graphs) or "none"
-        raise ValueError(f"{folder}: `backend={backend}`, but the graphs here are {known}.")
+        raise ValueError(
+            f"{folder}: `backend={backend}`, but the graphs here are {known}; export "
+            "the model again, or leave out `backend`."
+        )
     if chosen[0] == "mindir" and not _has_mindspore():
         chosen = chosen[1:]
     if not chosen:
@@ -143,7 +146,7 @@ def load_run(folder: str | Path) -> tuple:
 def _existing(folder: str | Path) -> Path:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        remedy = "name the folder of a run, its --save_dir"
+        remedy = "name the folder of a run or of an export"
         raise DataFileNotFoundError(no_folder(folder), file=folder, remedy=remedy)
     return folder
 
@@ -170,16 +173,16 @@ def _check_is_run(folder: Path) -> None:
     path, problem = folder / model_folder.SCHEMA, "no run is here"
     if path.exists():
         return
-    remedy = "name the folder of a run, its --save_dir"
+    remedy = "name the folder of a run or of an export"
     if (folder / "config.json").exists():
         config = read_config(folder / "config.json", model_folder.REMEDY)
         script, options = config.get("script", "<script>"), config["options"]
         flags = {n: options[n] for n in ("model_name", "preset", "seed") if n in options}
+        flags |= {"save_dir": folder, "overwrite": 1}
         flags = " ".join(f"--{name} {value}" for name, value in flags.items())
         problem = "a run of an earlier version, or of generated tables: it does not tell how raw "
         problem += "rows become its inputs"
-        remedy = "train it again with its options and --overwrite: "
-        remedy += f"examples/{script}.py {flags} --save_dir {folder} --overwrite"
+        remedy = f"train it again with its options: examples/{script}.py {flags}"
     raise DataFormatError(problem, file=path, remedy=remedy)
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from hamur.commands.script import command, from_flags
-from hamur.config import check_fields, run_flag, shared
+from hamur.config import REQUIRED, check_fields, run_flag, shared
 from hamur.interrupts import ending_loop
 
 CONNECTIONS = 256  # at a time, each with up to --max_bytes in memory; above them 503
@@ -42,7 +42,7 @@ class ServingConfig:
     """What a server can be told."""
 
     model: str | None = run_flag(
-        None, "folder of a run or of an exported model", default_text="none: required"
+        None, "folder of a run or of an exported model", default_text=REQUIRED
     )
     host: str = run_flag("127.0.0.1", "address to listen on; 0.0.0.0 serves every network")
     port: int = run_flag(8000, "port to listen on; 0 takes a free one", at_least=0, below=65536)
@@ -52,8 +52,6 @@ class ServingConfig:
 
     def __post_init__(self):
         check_fields(self)
-        if self.model is None:
-            raise ValueError("--model is missing: name the folder of a run or of an export.")
 
 
 def make_app(scorer, warm: threading.Event, max_bytes: int):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hamur.commands.script import command, from_flags
-from hamur.config import check_fields, comma_separated, run_flag, shared
+from hamur.config import REQUIRED, check_fields, comma_separated, run_flag, shared
 from hamur.files import write_json, write_text
 
 REQUEST, EXAMPLES = "request.json", 3  # rows of it
@@ -34,8 +34,8 @@ request.json    example rows with their scores; without "probabilities" a body o
 class ExportConfig:
     """What can be told of an export."""
 
-    run: str | None = run_flag(None, "folder of a run", default_text="none: required")
-    out: str | None = run_flag(None, "folder to write", default_text="none: required")
+    run: str | None = run_flag(None, "folder of a run", default_text=REQUIRED)
+    out: str | None = run_flag(None, "folder to write", default_text=REQUIRED)
     format: tuple[str, ...] = run_flag(
         ("mindir",), "graphs to write, of mindir,onnx, comma separated", parse=comma_separated
     )
@@ -45,9 +45,6 @@ class ExportConfig:
 
     def __post_init__(self):
         check_fields(self)
-        for name in ("run", "out"):
-            if getattr(self, name) is None:
-                raise ValueError(f"--{name} is missing: name --run and --out.")
         if not self.format or not set(self.format) <= {"mindir", "onnx"}:
             raise ValueError(f"--format is {','.join(self.format)}; use mindir, onnx or both.")
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from hamur.commands.script import command, from_flags
-from hamur.config import check_fields, data_flag, flag, run_flag, shared
+from hamur.config import REQUIRED, check_fields, data_flag, flag, run_flag, shared
 
 # Repeated from `hamur.data.synthetic`, which --help is not to wait for; a test compares.
 DATASETS = ("ml-1m", "ali-ccp", "aliexpress", "amazon")
@@ -95,7 +95,7 @@ class SyntheticConfig(GeneratorOptions):
 
     dataset: str = data_flag("ali-ccp", "the data set", choices=DATASETS)
     rows: int = data_flag(100_000, "rows of the (training) file", at_least=100)
-    out: str | None = data_flag(None, "folder to write into", default_text="none: required")
+    out: str | None = data_flag(None, "folder to write into", default_text=REQUIRED)
     format: str = data_flag(
         "raw",
         "raw files, or the processed CSVs of ali-ccp and aliexpress",
@@ -107,8 +107,6 @@ class SyntheticConfig(GeneratorOptions):
 
     def __post_init__(self):
         check_fields(self)
-        if self.out is None:
-            raise ValueError("--out is missing: make_synthetic needs --out DIR.")
 
 
 def make_synthetic(config: SyntheticConfig) -> None:

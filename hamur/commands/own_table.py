@@ -10,7 +10,7 @@ from pathlib import Path
 from hamur.commands.multi_task_config import TaskOptions
 from hamur.commands.ranking import RankingConfig, run_ranking
 from hamur.commands.script import command, from_flags
-from hamur.config import comma_separated, data_flag, model_flag, shared
+from hamur.config import REQUIRED, comma_separated, data_flag, model_flag, shared
 from hamur.models import MULTI_TASK, RANKING
 
 MODEL = "mlp_adp"
@@ -34,8 +34,8 @@ class TableOptions:
         "dataset_path",
         help="the table: a file, several or a pattern, comma separated; CSV, TSV, Parquet, "
         "Feather; or a folder or file of a published data set, or a prepared cache",
-        default_text="none: required",
-        aliases=("table", "in_root"),
+        default_text=REQUIRED,
+        aliases=("in_root", "table"),
     )
     label: tuple[str, ...] = names_flag(
         "what is predicted: a column of 0 and 1, or a rule as in 'rating>3' or 'income==>50K'; "
@@ -114,8 +114,6 @@ def _model(argv: Sequence[str]) -> str:
 
 def run_table(config: RankingTable | TaskTable, script: str) -> dict:
     """Load, train, evaluate, and write everything to --save_dir; returns metrics.json."""
-    if config.dataset_path is None:
-        raise ValueError("--table is missing: name a file, or a folder of a published data set.")
     loader = _published(config) or partial(load_own, config)
     if isinstance(config, RankingTable):
         return run_ranking(config, loader, script)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from hamur.commands.input_rows import AllBadRows, Kept, cells_of
 from hamur.commands.script import command, from_flags
-from hamur.config import check_fields, comma_separated, data_flag, model_flag, shared
+from hamur.config import REQUIRED, check_fields, comma_separated, data_flag, model_flag, shared
 from hamur.data import parquet
 from hamur.data.batches import prefetch
 from hamur.data.domains import Domain
@@ -49,7 +49,7 @@ def numbers(text: str) -> tuple[float, ...]:
     return tuple(map(float, text.split(",")))
 
 
-required_flag = partial(data_flag, None, default_text="none: required")
+required_flag = partial(data_flag, None, default_text=REQUIRED)
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,6 @@ class PredictConfig:
 
     def __post_init__(self):
         check_fields(self)
-        for name in ("run", "input", "output"):
-            if getattr(self, name) is None:
-                raise ValueError(f"--{name} is missing: name --run, --input and --output.")
         if self.input == self.output != STANDARD:
             raise ValueError(f"--output is the --input, {self.input}; name another file.")
         if self.output != STANDARD and Path(self.output).expanduser().is_dir():

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from hamur.commands.script import command, from_flags
-from hamur.config import CommonOptions, check_fields, data_flag, run_flag, shared
+from hamur.config import REQUIRED, CommonOptions, check_fields, data_flag, run_flag, shared
 from hamur.data import cache
 from hamur.data.detect import DATASETS
 from hamur.data.streaming.prepare import prepare
@@ -22,10 +22,10 @@ class PrepareOptions:
 
     dataset: str = data_flag("ali-ccp", "the data set", choices=DATASETS)
     raw: str | None = data_flag(
-        None, "folder of the raw files", default_text="none: required", aliases=("dataset_path",)
+        None, "folder of the raw files", default_text=REQUIRED, aliases=("dataset_path",)
     )
     out: str | None = data_flag(
-        None, "folder of the cache, absent or complete at any time", default_text="none: required"
+        None, "folder of the cache, absent or complete at any time", default_text=REQUIRED
     )
     on_bad_rows: str = shared("on_bad_rows")
     max_bad_fraction: float = shared("max_bad_fraction")
@@ -49,9 +49,6 @@ class PrepareOptions:
 
     def __post_init__(self):
         check_fields(self)
-        for name in ("raw", "out"):
-            if getattr(self, name) is None:
-                raise ValueError(f"--{name} is missing: prepare_data needs --raw DIR --out DIR.")
 
 
 def flag_name(field: dataclasses.Field) -> str:

@@ -33,7 +33,7 @@ class MultiColumn:
         object.__setattr__(self, "column", self.column or self.name)
         if not self.separator or self.max_len < 0:
             raise ValueError(
-                f"the lists of {self.name!r} have separator {self.separator!r} and max_len "
+                f"the lists of {self.name!r} have separator {self.separator!r} and `max_len` "
                 f"{self.max_len}; use a text and a length, or 0 for that of the longest"
             )
 

@@ -99,7 +99,7 @@ def load_table(
     if (valid is None) != (test is None):
         raise ValueError("`valid` and `test` are given together, or neither of them is")
     if Path(name).name != name:
-        raise ValueError(f"`name` is {name!r}; use the name of a folder")
+        raise ValueError(f"name={name!r} is no name of a folder")
     parts = [sources_of(part) for part in ([source] if valid is None else [source, valid, test])]
     if valid is not None:
         split = "files"
