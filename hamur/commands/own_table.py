@@ -158,6 +158,8 @@ def load_own(
     """
     from hamur.data import frames, infer, own_table
     from hamur.data.columns import MultiColumn
+    from hamur.data.parquet import is_parquet
+    from hamur.data.text.lines import separator_of
     from hamur.reporting.tables import text_table
 
     if isinstance(config, RankingTable):
@@ -175,12 +177,16 @@ def load_own(
     if described.name:
         say(f"{described.name} describes the columns; --columns auto infers them")
 
+    if not (config.sep or described.format_of(files[0]) or is_parquet(files[0])):
+        mark = separator_of(files[0], config.header or None, config.encoding)
+        say(f"{files[0]}: {mark!r} separates the columns")
+
     def tell(found: Sequence[infer.Inferred]) -> None:
         say(text_table(infer.HEADER, [each.cells for each in found], left=3) + "\n")
 
     dense = [text.partition(":") for text in config.dense]
     lists = [text.partition(":") for text in comma_separated(multi or "")]
-    return own_table.load_table(
+    splits, schema = own_table.load_table(
         files,
         described,
         label=config.label or None,
@@ -199,6 +205,10 @@ def load_own(
         tell=tell,
         **{name: getattr(config, name) for name in (*COMMON, *DESCRIBES)},
     )
+    for file, rows in schema.split["without_partner"].items():
+        if rows:
+            say(f"{file}: {rows:,} rows of the table have no partner here, so missing cells")
+    return splits, schema
 
 
 def _join(text: str):

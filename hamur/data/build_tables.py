@@ -151,6 +151,7 @@ def _fit(raw: RawColumns, train: np.ndarray, encoding: Encoding) -> _Fit:
             encoding.fit_on,
             encoding.keep_unit,
             encoding.transforms.get(name, encode.TRANSFORMS[0]),
+            name,
         )
         for name, column in raw.dense.items()
     }

@@ -190,9 +190,11 @@ def fit_scaler(
     fit_on: str = "train",
     keep_unit: bool = False,
     transform: str = TRANSFORMS[0],
+    name: str | None = None,
 ) -> Scaler:
     """Minimum and maximum of the training rows (or of all rows), and what a transform needs.
 
+    name: of the column, for errors.
     keep_unit: a source that declares scaled data is left as it is if it is in [0, 1] indeed.
     Raises:  DataValueError: a negative value where logarithms are asked for.
     """
@@ -211,6 +213,7 @@ def fit_scaler(
     if transform == "log1p" and low < 0:
         raise DataValueError(
             "a negative number has no logarithm here",
+            column=name,
             value=low,
             expected="numbers >= 0",
             remedy="give the column the transform 'minmax' or 'standard'",

@@ -14,7 +14,7 @@ from pyarrow import interchange
 from hamur.data.parquet import is_parquet
 from hamur.errors import DataFileNotFoundError, DataFormatError, DataValueError
 
-_GIVEN = "a path, a DataFrame, an Arrow table, a list of dicts, or a dict of lists"
+_GIVEN = "a DataFrame, an Arrow table, a list of dicts, or a dict of lists"
 
 
 def files_of(source: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -69,7 +69,7 @@ def as_arrow(source) -> pa.Table:
     elif hasattr(source, "__dataframe__"):
         return interchange.from_dataframe(source)
     else:
-        raise TypeError(f"rows are a {type(source).__name__}; use {_GIVEN}")
+        raise TypeError(f"rows are of the type {type(source).__name__}; use {_GIVEN}")
     names = [name for name, _ in columns]
     arrays = [_array(name, values) for name, values in columns]
     if len(set(names)) < len(names):

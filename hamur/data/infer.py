@@ -124,7 +124,8 @@ def _table(source, file_format: FileFormat, columns: Columns, keys: set[str]) ->
     types = {}
     if isinstance(source, pa.Table) or parquet.is_parquet(source):
         types = {each.name: each.type for each in parquet.schema_of(parquet.parts(source)[0])}
-    names = file_format.names or types or column_names(source, file_format.separator)
+    form = file_format.separator, file_format.encoding
+    names = file_format.names or types or column_names(source, *form)
     kinds = {name: kind for name in names if (kind := _kind_to_read(types.get(name)))}
     separators = {name: _MARK for name, kind in kinds.items() if kind == "text"}
     seen, rows = {name: _Seen() for name in kinds}, 0

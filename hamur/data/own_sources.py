@@ -1,6 +1,5 @@
 """The files and tables in memory that hold a user's own table, and how each is written."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from hamur.data.text.reader import Rows, column_names
 from hamur.errors import DataFormatError, EmptySplitError
 
 IN_MEMORY = Path("rows")  # what errors say in the place of a file
-_log = logging.getLogger(__name__)
 
 
 def sources_of(source) -> list[Path | pa.Table]:
@@ -43,7 +41,6 @@ class Form:
         form = FileFormat({}, names=header, encoding=self.encoding, missing=columns.missing)
         said = self.separator and self.separator.replace("\\t", "\t")  # as a shell passes it
         mark = said or separator_of(source, header, self.encoding)
-        _log.info("%s: %r separates the columns", source, mark)
         return replace(form, separator=mark, quoted=mark != "::", multiline=mark != "::")
 
 

@@ -134,6 +134,15 @@ def test_flags_stand_above_what_a_description_says(here, tables_of):
     assert len(splits.train) == int(0.8 * sum(map(len, splits)))
 
 
+def test_the_separator_and_rows_without_partner_are_told(here, tables_of, capsys):
+    rows = (f"{n % 7};{n % 5};{n % 3 % 2}\n" for n in range(300))
+    Path("t.csv").write_text("user_id;item_id;y\n" + "".join(rows))
+    Path("items.csv").write_text("item_id,shop\n" + "".join(f"{n},{n % 2}\n" for n in range(4)))
+    tables_of("--table", "t.csv", "--join", "items.csv", "--label", "y")
+    told = capsys.readouterr().out
+    assert "t.csv: ';' separates the columns" in told and "items.csv: 60 rows" in told
+
+
 def test_a_later_cell_that_is_no_number_names_the_flag_that_helps(here, capsys, monkeypatch):
     monkeypatch.setattr(infer, "FIRST_ROWS", 100)
     monkeypatch.setattr(lines, "BLOCK_BYTES", 1 << 12)

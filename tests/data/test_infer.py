@@ -129,3 +129,10 @@ def test_a_later_row_that_contradicts_is_told_with_the_remedy():
     assert told.line == 9 and "`sparse='a'`" in str(told) and "\n" not in str(told)
     named = DataValueError("not a usable value", column="b", remedy="correct the row")
     assert infer.contradicted(named, found) is named
+
+
+def test_columns_of_text_in_any_encoding_are_inferred(table, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(table.read_text(), encoding="utf-16")
+    found = infer.fill(COLUMNS, [(path, FileFormat({}, encoding="utf-16"))])[1]
+    assert kinds(found) == kinds(infer.fill(COLUMNS, [(table, FileFormat({}))])[1])

@@ -21,7 +21,7 @@ from hamur.errors import DataError, DataFormatError, TruncatedFileError
 # A packed file of more unpacked bytes than both is no data: CSV files reach 20:1 to 200:1.
 EXPANSION, EXPANDED_BYTES = 500, 256 << 20
 RECODED_BYTES = 1 << 20  # at once
-ENCODING_REMEDY = "convert the file to UTF-8 (movies.dat: latin-1), or fetch it again"
+ENCODING_REMEDY = "convert the file to UTF-8 (movies.dat: latin-1), or name its `encoding`"
 # How packed content begins -> what it is, and what to do with such a file.
 _PACKED = {
     b"\x1f\x8b": ("gzip-compressed, but its name does not end in .gz", "rename it to end in .gz"),
