@@ -11,7 +11,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 _PACKAGES = ("data", "layers", "metrics", "models", "reporting", "training")
-_FUNCTIONS = {"Predictor": "predictor", "load": "predictor"}
+_FUNCTIONS = {"Predictor": "predictor", "load": "trained_model"}
 __all__ = ["Predictor", "__version__", "load", *_PACKAGES]
 
 

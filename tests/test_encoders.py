@@ -247,6 +247,6 @@ def test_a_folder_is_written_anew_and_holds_no_path_of_the_machine(tmp_path):
 def test_encoders_need_neither_mindspore_nor_scikit_learn():
     code = (
         "import sys; sys.modules |= dict.fromkeys(('mindspore', 'sklearn', 'matplotlib'))\n"
-        "import hamur.encoders, hamur.model_folder, hamur.predictor"
+        "import hamur.encoders, hamur.model_folder, hamur.trained_model"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -57,7 +57,7 @@ def export_folder(run, out, formats: Sequence[str] = ("mindir",), overwrite: boo
     """
     import hamur
     from hamur import model_folder, training
-    from hamur.predictor import load_run, predictor_of, score_rows
+    from hamur.trained_model import load_run, predictor_of, score_rows
 
     out = Path(out).expanduser()
     if Path(run, REQUEST).exists():

@@ -14,7 +14,7 @@ from hamur.commands.export_model import export_folder, main_export
 from hamur.data import load_aliexpress, load_amazon_pair, load_movielens
 from hamur.data.cross_domain.collate import TEST, CrossDomainRows, RowRules
 from hamur.errors import DataFormatError
-from hamur.predictor import load_run
+from hamur.trained_model import load_run
 from tests.support.faults import assert_ours
 from tests.support.model_folders import write_pair_run, write_run
 from tests.test_encoders import SEED, decoded
@@ -139,7 +139,7 @@ def test_an_exported_conet_reads_the_source_behaviours(pair_run, monkeypatch):
         for backend in BACKENDS:
             close(hamur.load(folder, backend).predict(rows, histories=histories), expected)
     assert np.ptp(of_run.predict(rows, histories=source) - of_run.predict(rows)) > 1e-4
-    monkeypatch.setattr("hamur.predictor._has_mindspore", lambda: False)
+    monkeypatch.setattr("hamur.trained_model._has_mindspore", lambda: False)
     assert "onnx" in str(hamur.load(folder).score.__self__.path)
     with pytest.raises(ValueError, match="a MindIR needs MindSpore, which is not installed"):
         hamur.load(folder, "mindir")
