@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 
 from hamur.data.text import times
 from hamur.data.text.cells import (
@@ -50,6 +51,32 @@ def cells_of(array: pa.Array, kind: str, name: str, file_format: FileFormat) -> 
     texts = pd.Series([*_strings(values), ""], dtype=object)
     values, right = numbers(texts, kind, file_format.time_unit, file_format.missing)
     return Cells(small(values[codes], kind), right[codes], show)
+
+
+def plain_texts(
+    block: bytes, mark: str, width: int, wanted: dict[int, str]
+) -> dict[str, pd.Categorical]:
+    """Columns of a block of UTF-8 lines of `width` fields without quotes and CR, as pandas reads
+    them; wanted: position -> name."""
+    names = list(map(str, range(width)))
+    held = pa.dictionary(pa.int32(), pa.large_string())
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(block),
+        pyarrow.csv.ReadOptions(use_threads=False, column_names=names, block_size=len(block) + 1),
+        pyarrow.csv.ParseOptions(delimiter=mark, quote_char=False, ignore_empty_lines=False),
+        pyarrow.csv.ConvertOptions(
+            check_utf8=False,
+            include_columns=[names[at] for at in wanted],
+            column_types=dict.fromkeys(names, held),
+        ),
+    )
+    columns = {}
+    for name, column in zip(wanted.values(), table.columns):
+        codes, texts = column.chunk(0).indices.to_numpy(), column.chunk(0).dictionary
+        order = pc.sort_indices(texts)
+        rank = np.argsort(order.to_numpy())
+        columns[name] = pd.Categorical.from_codes(rank[codes], texts.take(order).to_pandas())
+    return columns
 
 
 def _distinct(array: pa.Array) -> tuple[np.ndarray, pa.Array]:

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from hamur.data import parquet
+from hamur.data.arrow_cells import plain_texts
 from hamur.data.text import lines as text_lines
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.blocks import count_lines
@@ -186,9 +187,13 @@ def _parse(
         skip_blank_lines=False,
         lineterminator="\n",
     )
-    kinds = file_format.kinds
+    kinds, texts = file_format.kinds, {}
     if not block:
         return Rows({name: _empty(kind) for name, kind in kinds.items()}, numbers)
+    if b'"' not in block and b"\r" not in block and file_format.coding == "utf-8":
+        wanted = {names.index(name): name for name, kind in kinds.items() if kind in NAMES}
+        texts = plain_texts(block, reader["sep"], len(names), wanted)
+        reader["usecols"] = [name for name in kinds if name not in texts]
     # Without a type pandas says what it has read: whole numbers, or what might have lost digits.
     dtypes = {n: DTYPES[kind] for n, kind in kinds.items() if DTYPES[kind] != "int64"}
     words, odd = words_and_numbers(file_format.missing)
@@ -199,13 +204,18 @@ def _parse(
     except (ValueError, OverflowError):
         frame = None
     doubts = Doubts(block, file_format.mark)
-    if frame is not None and all(doubts.sound(frame[n], kind) for n, kind in kinds.items()):
-        columns = {name: _values(frame[name], kind) for name, kind in kinds.items()}
-        for name in missing if odd else ():
-            columns[name] = np.where(np.isin(columns[name], odd), np.nan, columns[name])
-        return Rows(_with_line_ends(columns, block, file_format), numbers)
+    if frame is not None:
+        series = {n: pd.Series(texts[n]) if n in texts else frame[n] for n in kinds}
+        if all(doubts.sound(series[n], kind) for n, kind in kinds.items()):
+            columns = {name: _values(series[name], kind) for name, kind in kinds.items()}
+            for name in missing if odd else ():
+                columns[name] = np.where(np.isin(columns[name], odd), np.nan, columns[name])
+            return Rows(_with_line_ends(columns, block, file_format), numbers)
     frame = pd.read_csv(io.BytesIO(block), dtype=str, **reader)
-    columns = {name: _parse_cells(frame[name], kind, file_format) for name, kind in kinds.items()}
+    columns = {
+        name: _parse_cells(texts[name] if name in texts else frame[name], kind, file_format)
+        for name, kind in kinds.items()
+    }
     rows = _usable(columns, numbers, file_format, names, bad_rows)
     return Rows(_with_line_ends(rows.columns, block, file_format), rows.lines)
 
@@ -234,13 +244,13 @@ def _values(series: pd.Series, kind: str) -> Column:
     return small(series.to_numpy(DTYPES[kind]), kind)
 
 
-def _parse_cells(texts: pd.Series, kind: str, file_format: FileFormat) -> Cells:
+def _parse_cells(texts: pd.Series | pd.Categorical, kind: str, file_format: FileFormat) -> Cells:
     """A column of a block with a bad or a missing cell."""
     if kind in NAMES:
-        texts = texts.fillna("")
-        values, right = pd.Categorical(texts), (texts.str.len() <= MAX_CELL).to_numpy(bool)
-    else:
-        values, right = numbers(texts, kind, file_format.time_unit, file_format.missing)
+        values = texts if isinstance(texts, pd.Categorical) else pd.Categorical(texts.fillna(""))
+        right = (values.categories.str.len() <= MAX_CELL)[values.codes]
+        return Cells(values, right, lambda row: values[row])
+    values, right = numbers(texts, kind, file_format.time_unit, file_format.missing)
     return Cells(small(values, kind), right, lambda row: texts.iloc[row])
 
 
