@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 
 from hamur.data import raw_rows
-from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.columns import Columns, Domain, MultiColumn
 from hamur.data.encode import COMPANION, MISSING, UNKNOWN, Scaler, Vocabulary
 from hamur.data.multi_valued import MultiValued, RawMultiValued, weighed
 from hamur.data.raw_columns import split_cells
-from hamur.data.schema import MULTI, SPARSE, FieldSpec, Schema
+from hamur.data.schema import DOMAIN_FIELD, MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.table import Table
 from hamur.data.text.cells import EXPECTED
 from hamur.data.text.lines import FileFormat

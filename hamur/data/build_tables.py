@@ -10,8 +10,9 @@ import numpy as np
 from hamur.data import encode, leakage, splits
 from hamur.data.arrays import BLOCK_ROWS, blocks, pieces, release
 from hamur.data.encode import Codes, Scaler, Vocabulary
-from hamur.data.multi_valued import MultiValued, RawMultiValued, spans
-from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
+from hamur.data.multi_valued import MultiValued, spans
+from hamur.data.raw_columns import RawColumns
+from hamur.data.schema import DENSE, DOMAIN_FIELD, MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.table import Splits, Table
 from hamur.data.text.bad_rows import BadRows, counts_by_file
 from hamur.errors import (
@@ -20,31 +21,6 @@ from hamur.errors import (
     MissingDomainWarning,
     SingleClassWarning,
 )
-
-DOMAIN_FIELD = "domain_indicator"
-
-
-@dataclass(frozen=True)
-class RawColumns:
-    """N rows before encoding.
-
-    sparse: name -> Codes, in model order, without the domain field; dense: name -> (N,) float;
-    labels: name -> (N,) 0/1; domain (N,) 0..D-1 and domain_names (D,); row_id (N,) int64; group,
-    time (N,) int64 or None; group_name: the column of the group; multi: name -> RawMultiValued.
-    domain_field: the domain id is a sparse field too, the last one.
-    """
-
-    sparse: dict[str, Codes]
-    dense: dict[str, np.ndarray]
-    labels: dict[str, np.ndarray]
-    domain: np.ndarray
-    domain_names: tuple[str, ...]
-    row_id: np.ndarray
-    group: np.ndarray | None = None
-    group_name: str | None = None
-    time: np.ndarray | None = None
-    multi: dict[str, RawMultiValued] = field(default_factory=dict)
-    domain_field: bool = True
 
 
 @dataclass(frozen=True)

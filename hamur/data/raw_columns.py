@@ -1,12 +1,11 @@
 """The rows of tables as raw columns, by their description: what `build_tables` encodes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
-from hamur.data.build_tables import RawColumns
 from hamur.data.columns import Columns, MultiColumn
 from hamur.data.encode import MISSING, Codes, factorise
 from hamur.data.label_rules import label
@@ -17,6 +16,29 @@ from hamur.data.text.reader import Rows, concatenate
 from hamur.errors import DataValueError
 
 LABEL = "label\0"  # begins the name of a label among the cells of a table
+
+
+@dataclass(frozen=True)
+class RawColumns:
+    """N rows before encoding.
+
+    sparse: name -> Codes, in model order, without the domain field; dense: name -> (N,) float;
+    labels: name -> (N,) 0/1; domain (N,) 0..D-1 and domain_names (D,); row_id (N,) int64; group,
+    time (N,) int64 or None; group_name: the column of the group; multi: name -> RawMultiValued.
+    domain_field: the domain id is a sparse field too, the last one.
+    """
+
+    sparse: dict[str, Codes]
+    dense: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    domain: np.ndarray
+    domain_names: tuple[str, ...]
+    row_id: np.ndarray
+    group: np.ndarray | None = None
+    group_name: str | None = None
+    time: np.ndarray | None = None
+    multi: dict[str, RawMultiValued] = field(default_factory=dict)
+    domain_field: bool = True
 
 
 def raw_columns(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 SPARSE, MULTI, DENSE = "sparse", "multi", "dense"
+DOMAIN_FIELD = "domain_indicator"  # the name of the domain id among the sparse fields
 KINDS = (SPARSE, MULTI, DENSE)  # in the order of a model's input
 POOL_WEIGHTS = ("uniform", "value")
 

@@ -19,13 +19,12 @@ from hamur import errors
 from hamur.config import comma_separated, encoding_flag
 from hamur.data import cache, encode
 from hamur.data.amazon import files, reader
-from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.cross_domain import storage
 from hamur.data.cross_domain.dataset import FIELDS, CrossDomainData, Interactions
 from hamur.data.cross_domain.join import SPLIT_RULES, VOCABULARIES, JoinRules, join_pair
 from hamur.data.encode import MISSING, Codes
 from hamur.data.sample import path_or_sample
-from hamur.data.schema import SPARSE, FieldSpec, Schema
+from hamur.data.schema import DOMAIN_FIELD, SPARSE, FieldSpec, Schema
 from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.table import Splits, Table

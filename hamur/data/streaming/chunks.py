@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.multi_valued import spans
+from hamur.data.schema import DOMAIN_FIELD
 from hamur.data.streaming.jobs import advance
 
 CHUNK = "chunk.arrow"

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hamur.data.arrays import Part, array_path, narrowest
-from hamur.data.build_tables import DOMAIN_FIELD, with_encoders
+from hamur.data.build_tables import with_encoders
 from hamur.data.encode import Scaler
-from hamur.data.schema import DENSE, MULTI, SPARSE, FieldSpec, Schema
+from hamur.data.schema import DENSE, DOMAIN_FIELD, MULTI, SPARSE, FieldSpec, Schema
 from hamur.data.streaming.chunks import POINTER, FileRows, total
 from hamur.data.streaming.jobs import Job, Workspace
 from hamur.data.streaming.joined import JoinedSource, PairFiles, SplitRows
