@@ -213,6 +213,10 @@ def check_fields(config) -> None:
             value = field.metadata["synonyms"][value]
             object.__setattr__(config, field.name, value)  # still under construction
         _check(field, plain_type(types[field.name]), value)
+    for field in dataclasses.fields(config):
+        if field.metadata["default_text"] == REQUIRED and getattr(config, field.name) is None:
+            names = " or --".join((field.name, *field.metadata["aliases"]))
+            raise ValueError(f"--{names} is missing: {field.metadata['help']}.")
     if hasattr(config, "device"):
         parse_device(config.device)
 
@@ -236,9 +240,6 @@ def plain_type(annotation) -> type:
 def _check(field: dataclasses.Field, plain: type, value):
     meta, name = field.metadata, f"--{field.name}"
     if value is None:
-        if meta["default_text"] == REQUIRED:
-            names = " or --".join((field.name, *meta["aliases"]))
-            raise ValueError(f"--{names} is missing: {meta['help']}.")
         return
     if field.name in PLACES and value == "":  # the current folder, to pathlib
         raise ValueError(f"{name} is empty; name a folder, or write . for the current one.")

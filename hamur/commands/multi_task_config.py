@@ -2,6 +2,7 @@
 preset refuses."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -188,25 +189,27 @@ class TaskOptions(RunOptions):
 
     def check_usage(self) -> None:
         """ValueError for a given flag that the chosen model and preset have no use for."""
-        pomoe = self.model_name == "pomoe"
-        for name in PREFERENCE_FLAGS:
-            if getattr(self, name) is not None and not pomoe:
-                raise ValueError(f"--{name} is for --model_name pomoe, not {self.model_name}.")
+        official = self.model_name == "pomoe" and self.preset == OFFICIAL
+        sampler, rule = self.sampler or "angles", self.scalarisation or "linear"
+
+        def refuse(names: Sequence[str], use: str) -> None:
+            for name in names:
+                if getattr(self, name) is not None:
+                    raise ValueError(f"--{name} is for {use}.")
+
+        if self.model_name != "pomoe":
+            refuse(PREFERENCE_FLAGS, f"--model_name pomoe, not {self.model_name}")
         for name, (owner, _) in OWN_FLAGS.items():
-            if getattr(self, name) is not None and self.model_name != owner:
-                raise ValueError(f"--{name} is for {owner}, not {self.model_name}.")
-        official = pomoe and self.preset == OFFICIAL
-        for name in PARETO_FLAGS if official else ():
-            if getattr(self, name) is not None:
-                raise ValueError(f"--{name} is for --preset pareto; official has its own.")
-        if self.anneal_power is not None and (self.sampler or "angles") != "annealed":
-            raise ValueError(
-                f"--anneal_power is for --sampler annealed, not {self.sampler or 'angles'}."
-            )
-        if self.dirichlet_alpha is not None and not official and self.sampler != "dirichlet":
-            raise ValueError("--dirichlet_alpha is for --sampler dirichlet.")
-        if self.ideal is not None and (self.scalarisation or "linear") == "linear":
-            raise ValueError("--ideal is for the non-linear --scalarisation choices.")
+            if self.model_name != owner:
+                refuse([name], f"{owner}, not {self.model_name}")
+        if official:
+            refuse(PARETO_FLAGS, "--preset pareto; official has its own")
+        if sampler != "annealed":
+            refuse(["anneal_power"], f"--sampler annealed, not {sampler}")
+        if sampler != "dirichlet" and not official:
+            refuse(["dirichlet_alpha"], "--sampler dirichlet")
+        if rule == "linear":
+            refuse(["ideal"], "the non-linear --scalarisation choices")
 
     def numbers(self, name: str) -> tuple[float, ...] | None:
         """The numbers of a comma-separated flag."""
@@ -233,10 +236,8 @@ class TaskOptions(RunOptions):
     def resolved(self, script: str, train_rows: int) -> "TaskOptions":
         """A copy with the value that is used in place of every None that has one."""
         pomoe = self.model_name == "pomoe"
-        defaults = PRESETS[self.preset] if pomoe else {}
-        for name, (owner, value) in OWN_FLAGS.items():
-            if self.model_name == owner:
-                defaults = {name: value}
+        own = {n: value for n, (owner, value) in OWN_FLAGS.items() if owner == self.model_name}
+        defaults = PRESETS[self.preset] if pomoe else own
         return fill_missing(
             self,
             averaging=AVERAGING if pomoe and self.preset == "pareto" else 0.0,

@@ -10,7 +10,9 @@ from pathlib import Path
 from hamur.commands.multi_task_config import TaskOptions
 from hamur.commands.ranking import RankingConfig, run_ranking
 from hamur.commands.script import command, from_flags
-from hamur.config import REQUIRED, comma_separated, data_flag, model_flag, shared
+from hamur.config import REQUIRED, comma_separated, flag, model_flag, shared
+from hamur.data.columns import JoinRule, MultiColumn
+from hamur.data.domains import Domain
 from hamur.models import MULTI_TASK, RANKING
 
 MODEL = "mlp_adp"
@@ -21,9 +23,12 @@ DESCRIBES = ("sparse", "ignore", "group", "time", "min_count", "min_domain_rows"
 OTHERS = ("label", "domain", "join", "columns", "header", "dense", "valid_table")
 
 
+table_flag = partial(flag, group="table")
+
+
 def names_flag(help: str):
     """A flag of names, comma separated."""
-    return data_flag((), help + ", comma separated", parse=comma_separated)
+    return table_flag((), help + ", comma separated", parse=comma_separated)
 
 
 @dataclass(frozen=True)
@@ -36,54 +41,55 @@ class TableOptions:
         "Feather; or a folder or file of a published data set, or a prepared cache",
         default_text=REQUIRED,
         aliases=("in_root", "table"),
+        group="table",
     )
     label: tuple[str, ...] = names_flag(
         "what is predicted: a column of 0 and 1, or a rule as in 'rating>3' or 'income==>50K'; "
         "several for a multi-task model"
     )
-    domain: str | None = data_flag(
+    domain: str | None = table_flag(
         None, "a column of domains; age:24,34 cuts numbers; genres:first takes the first of a list"
     )
     join: tuple[str, ...] = names_flag(
         "feature tables, here or beside the table, with a key as in users.csv:user or users.csv:u=v"
     )
-    columns: str | None = data_flag(
+    columns: str | None = table_flag(
         None,
         "what the columns mean: a columns.json, the name of a known layout such as ml-latest, or "
         "auto",
         default_text="that of a layout known by its file names, else auto",
     )
     header: tuple[str, ...] = names_flag("columns of text files that have no header")
-    sep: str | None = data_flag(None, "what separates the columns", default_text="detected")
-    encoding: str = data_flag("utf-8", "of text files")
+    sep: str | None = table_flag(None, "what separates the columns", default_text="detected")
+    encoding: str = table_flag("utf-8", "of text files")
     sparse: tuple[str, ...] = names_flag("columns of categories")
     dense: tuple[str, ...] = names_flag(
         "columns of numbers, scaled to [0, 1], or as in price:log1p by standard, log1p or none"
     )
-    multi: str | None = data_flag(
+    multi: str | None = table_flag(
         None,
-        "columns of several values, with what joins them as in tags:;, comma separated; for "
-        "Ali-CCP last or mean",
+        "columns of several values, comma separated, with what joins the values if not |, as in "
+        "tags:/; of Ali-CCP: last or mean",
         default_text="none but lists of Parquet",
     )
     ignore: tuple[str, ...] = names_flag("columns that are no features")
-    group: str | None = data_flag(None, "the column of the users, for --split last")
-    time: str | None = data_flag(None, "the column of the time")
-    split: str | None = data_flag(
+    group: str | None = table_flag(None, "the column of the users, for --split last")
+    time: str | None = table_flag(None, "the column of the time")
+    split: str | None = table_flag(
         None, "random, time, last (rows of each --group), or column:NAME with train, valid, test; "
         "for a published set its rules",
         default_text="time if there is one, else random",
     )  # fmt: skip
-    split_seed: int = shared("split_seed")
-    valid_table: str | None = data_flag(None, "rows for validation; --table is for training then")
-    test_table: str | None = data_flag(None, "rows for the test, with --valid_table")
-    min_count: int | None = data_flag(
+    split_seed: int = shared("split_seed", group="table")
+    valid_table: str | None = table_flag(None, "rows for validation; --table is for training then")
+    test_table: str | None = table_flag(None, "rows for the test, with --valid_table")
+    min_count: int | None = table_flag(
         None, "values of fewer training rows are unknown", at_least=1, default_text="1"
     )
-    min_domain_rows: int | None = data_flag(
+    min_domain_rows: int | None = table_flag(
         None, "domains of fewer training rows become one; 0 = none", at_least=0, default_text="100"
     )
-    in_memory_rows: int = data_flag(5_000_000, "larger tables are collected on disk", at_least=0)
+    in_memory_rows: int = table_flag(5_000_000, "larger tables are collected on disk", at_least=0)
     model_name: str = model_flag(
         MODEL, "the network; further flags are those of its family", choices=(*RANKING, *MULTI_TASK)
     )
@@ -157,7 +163,6 @@ def load_own(
     Raises:  ValueError: a flag that a table has no use for, more labels than the model takes.
     """
     from hamur.data import frames, infer, own_table
-    from hamur.data.columns import MultiColumn
     from hamur.data.parquet import is_parquet
     from hamur.data.text.lines import separator_of
     from hamur.reporting.tables import text_table
@@ -211,10 +216,8 @@ def load_own(
     return splits, schema
 
 
-def _join(text: str):
+def _join(text: str) -> JoinRule:
     """The rule of FILE, FILE:KEY or FILE:LEFT=RIGHT."""
-    from hamur.data.columns import JoinRule
-
     file, _, key = text.rpartition(":")
     if not file:
         return JoinRule(text)
@@ -222,10 +225,8 @@ def _join(text: str):
     return JoinRule(file, (left, right or left))
 
 
-def _domain(text: str | None):
+def _domain(text: str | None) -> Domain | str | None:
     """The domain of a column; COLUMN:24,34 has bins, COLUMN:first is left to `load_table`."""
-    from hamur.data.domains import Domain
-
     column, _, edges = (text or "").rpartition(":")
     try:
         bins = tuple(map(float, edges.split(",")))

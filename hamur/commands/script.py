@@ -21,8 +21,8 @@ from hamur.files import locked, write_json
 from hamur.reporting import results
 from hamur.same_run import difference, finished, read_config, refuse_workers
 
-HEADINGS = ("data", "model", "preferences and front", "training", "lower level", "upper level")
-HEADINGS += ("evaluation", "encoding", "signal", "checks", "run")  # the order in --help
+HEADINGS = ("table", "data", "model", "preferences and front", "training", "lower level")
+HEADINGS += ("upper level", "evaluation", "encoding", "signal", "checks", "run")  # in --help
 OPTION = r"`((?:[A-Z]\w*\.)?(\w+)(?:=([^`]*))?)`"  # an argument in a text of the library
 # Arguments whose flag has another name.
 RENAMED = {"num_experts": "expert_num", "check_statistics=False": "expect none", "form": "format"}

@@ -22,6 +22,7 @@ import pandas as pd
 from hamur.data.columns import FLAGS, Columns, MultiColumn
 from hamur.data.domains import Domain
 from hamur.data.label_rules import parse_label
+from hamur.data.own_columns import with_roles
 from hamur.data.splits import Split
 from hamur.data.text import checks
 from hamur.data.text.bad_rows import BadRows
@@ -68,17 +69,13 @@ class Description:
         now, known = self.columns, DESCRIPTIONS[self.name].columns
         # What was added to the known ones stays, so that a wrong name is told.
         lost = {*known.names, *known.values, *(spec.column for spec in known.multi)} - {*names}
-        domain = None if now.domain and now.domain.column in lost else now.domain
         return replace(
-            now,
-            kinds={name: kind for name, kind in now.kinds.items() if name not in lost},
+            with_roles(now, ignore=lost),
             labels={n: r for n, r in now.labels.items() if parse_label(r)[0] not in lost},
-            sparse=tuple(name for name in now.sparse if name not in lost),
-            dense=tuple(name for name in now.dense if name not in lost),
-            multi=tuple(spec for spec in now.multi if spec.column not in lost),
             ignore=tuple(name for name in now.ignore if name not in lost),
             values={name: v for name, v in now.values.items() if name not in lost},
-            domain=domain,
+            transforms=now.transforms,
+            domain=None if now.domain and now.domain.column in lost else now.domain,
             group=None if now.group in lost else now.group,
             time=None if now.time in lost else now.time,
             key=(),
@@ -117,8 +114,8 @@ COLUMNS = Columns(
     time="timestamp",
     split=Split("random", 2022),
 )
-HEADER = "user_id,movie_id,rating,timestamp,title,genres,gender,age,occupation,zip"
-CSV_COLUMNS = tuple(HEADER.split(","))
+_RATINGS = ("user_id", "movie_id", "rating", "timestamp")
+CSV_COLUMNS = (*_RATINGS, "title", "genres", "gender", "age", "occupation", "zip")
 _GENRES_100K = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
     *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
@@ -157,7 +154,6 @@ def _half_stars(user: str, movie: str) -> Columns:
     )
 
 
-_RATINGS = ("user_id", "movie_id", "rating", "timestamp")
 _MOVIES = _format(COLUMNS, "movie_id", "title", "genres", encoding="latin-1")
 ML_1M = Description(
     "ml-1m",
@@ -171,24 +167,23 @@ ML_1M = Description(
 )
 _COLUMNS_100K = replace(
     COLUMNS,
-    kinds=COLUMNS.kinds | {"occupation": "text"} | dict.fromkeys(_GENRES_100K, "int"),
+    kinds=COLUMNS.kinds | {"occupation": "text"},
+    ignore=("title", "released", "released_on_video", "url"),
     domain=Domain("age", dict(zip(DOMAINS, map(tuple, _YEARS)))),
 )
-_FACTS_100K = ("movie_id", "title", "released", "released_on_video", "url")
+_MOVIES_100K = replace(COLUMNS, kinds={"movie_id": "int"} | dict.fromkeys(_GENRES_100K, "int"))
 ML_100K = Description(
     "ml-100k",
-    replace(
-        _COLUMNS_100K,
-        kinds=COLUMNS.kinds | {"occupation": "text"},
-        ignore=_FACTS_100K[1:],
-    ),
+    _COLUMNS_100K,
     {
         "u.data": _format(COLUMNS, *_RATINGS, separator="\t"),
         "u.user": _format(
             *(_COLUMNS_100K, "user_id", "age", "gender", "occupation", "zip"), separator="|"
         ),
         "u.item": _format(
-            *(_COLUMNS_100K, *_FACTS_100K, *_GENRES_100K), separator="|", encoding="latin-1"
+            *(_MOVIES_100K, "movie_id", *_COLUMNS_100K.ignore, *_GENRES_100K),
+            separator="|",
+            encoding="latin-1",
         ),
     },
     COLUMNS.key,
@@ -245,15 +240,9 @@ KUAIRAND = _columns(
     dense=_COUNTS,
     ignore=("play_time_ms", "duration_ms", "profile_stay_time", "comment_stay_time"),
 )
+_CATEGORIES = ("Beauty", "Clothing_Shoes_and_Jewelry", "Health_and_Personal_Care")
 AMAZON_3 = _columns(
-    Domain(
-        "domain_indicator",
-        {
-            "Beauty": ("0",),
-            "Clothing_Shoes_and_Jewelry": ("1",),
-            "Health_and_Personal_Care": ("2",),
-        },
-    ),
+    Domain("domain_indicator", {name: (str(n),) for n, name in enumerate(_CATEGORIES)}),
     label="label",
     sparse=("user", "item"),
 )
@@ -304,9 +293,7 @@ _ALL = (
     Description("kuairand", LOGS, {name: FileFormat({}) for name in _LOG_FILES}, LOGS.sparse[:2]),
     Description("amazon-2018", _amazon("user", "item"), {"": _AMAZON_2018}),
     Description("amazon-2023", _amazon("user_id", "parent_asin"), {}),
-    Description("amazon-3", AMAZON_3, {}),
-    Description("douban", DOUBAN, {}),
-    Description("mind", MIND, {}),
+    *(Description(name, SETS[name][0][0], {}) for name in ("amazon-3", "douban", "mind")),
 )
 DESCRIPTIONS = {each.name: each for each in _ALL}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hamur.data import parquet
+from hamur.data import own_columns, parquet
 from hamur.data.arrow_cells import LISTS, TEXT, WHOLE, is_of
 from hamur.data.columns import Columns, MultiColumn
 from hamur.data.label_rules import parse_label
@@ -73,20 +73,13 @@ def fill(columns: Columns, tables: Sequence[tuple]) -> tuple[Columns, list[Infer
         if each.kind == "ignored" and not _UNNAMED.fullmatch(each.name):
             text = f"column {each.name!r} is ignored: {each.why}; `sparse={each.name!r}` keeps it"
             warnings.warn(text, stacklevel=2)
-    marks = {columns.domain.column: columns.domain.first} if columns.domain else {}
-    names = {kind: [each.name for each in new if each.kind == kind] for kind in _KINDS}
-    lists = [MultiColumn(name, separator=marks.get(name) or "|") for name in names["multi"]]
-    columns = replace(
-        columns,
-        sparse=(*columns.sparse, *names["sparse"]),
-        dense=(*columns.dense, *names["dense"]),
-        multi=(*columns.multi, *lists),
-        ignore=(*columns.ignore, *names["ignored"]),
+    sparse, dense, multi, ignored = (
+        [each.name for each in new if each.kind == kind]
+        for kind in ("sparse", "dense", "multi", "ignored")
     )
-    return columns, found
-
-
-_KINDS = ("sparse", "dense", "multi", "ignored")
+    marks = {columns.domain.column: columns.domain.first} if columns.domain else {}
+    lists = [MultiColumn(name, separator=marks.get(name) or "|") for name in multi]
+    return own_columns.with_roles(columns, sparse, dense, lists, ignored), found
 
 
 @dataclass

@@ -59,19 +59,14 @@ def load_abxi_pair(
     rules = JoinRules(split, split_seed, vocabulary)
     folder = Path(folder).expanduser()
     path, items = _only(folder, SEQUENCES), _items(_only(folder, ITEMS))
-    has_users = any(folder.glob(USERS))
-    users = (
-        {str(v): k for k, v in read_json(_only(folder, USERS), remedy=_FETCH).items()}
-        if has_users
-        else {}
-    )
+    named = read_json(_only(folder, USERS), remedy=_FETCH) if any(folder.glob(USERS)) else {}
+    users = {str(number): name for name, number in named.items()}
     bad_rows = BadRows(path, Policy(on_bad_rows, max_bad_fraction, max_line_mib))
     rows = check_times(_behaviours(bad_rows, items), "timestamp", "s", bad_rows)
     rows = without_repeated(rows, "user", bad_rows)
     bad_rows.raise_if_any()
-    domains = [
-        _domain(path, rows, number, items, users) for number in (source_domain, 1 - source_domain)
-    ]
+    numbers = (source_domain, 1 - source_domain)
+    domains = [_domain(path, rows, number, items, users) for number in numbers]
     return join_pair(*domains, rules, {"files": {path.name: bad_rows.counts()}})
 
 

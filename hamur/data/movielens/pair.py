@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hamur.data.columns import Columns
-from hamur.data.cross_domain.dataset import CrossDomainData, Interactions
+from hamur.data.cross_domain.dataset import CrossDomainData
 from hamur.data.cross_domain.join import JoinRules, join_pair
 from hamur.data.cross_domain.tables import interactions_of
 from hamur.data.movielens import releases
@@ -19,6 +19,8 @@ from hamur.data.table_rows import Join, read_file
 from hamur.data.text.bad_rows import MAX_LINE_MIB, BadRows, Policy, counts_by_file
 from hamur.data.text.reader import Rows
 from hamur.errors import EmptySplitError
+
+ROLES = ("user", "item", "rating", "timestamp")
 
 
 def load_movielens_pair(
@@ -50,10 +52,12 @@ def load_movielens_pair(
     parts = [name.split("|") for name in names.categories]
     first = np.array([part[0] for part in parts])[names.codes]
     second = np.array([part[1] if len(part) > 1 else "others" for part in parts])[names.codes]
-    domains = [
-        _domain(source, rows, release.columns.key, genre, first, second, first_line)
-        for genre in genres
-    ]
+    roles = dict(zip((*release.columns.key, "rating", "timestamp"), ROLES))
+    rows = Rows({role: rows.columns[name] for name, role in roles.items()}, rows.lines)
+    domains = []
+    for genre in genres:
+        found = _of_genre(source, rows, genre, first, second)
+        domains.append(interactions_of(genre, found, first_line))
     return join_pair(
         *domains,
         JoinRules(split, split_seed, vocabulary),
@@ -68,28 +72,16 @@ def _described(columns: Columns) -> Columns:
     return Columns(kinds, {}, (), values=columns.values, key=columns.key)
 
 
-def _domain(
-    source: Path,
-    rows: Rows,
-    key: tuple[str, str],
-    genre: str,
-    first: np.ndarray,
-    second: np.ndarray,
-    first_line: int,
-) -> Interactions:
-    """The ratings of movies whose first genre it is; first, second (N,): genres of the rows; key:
-    columns of user and movie."""
-    of_genre, genres = np.flatnonzero(first == genre), np.unique(first)
-    if not len(of_genre):
+def _of_genre(source: Path, rows: Rows, genre: str, first: np.ndarray, second: np.ndarray) -> Rows:
+    """The ratings of movies whose first genre it is; first, second (N,): genres of the rows."""
+    names = np.unique(first)
+    if genre not in names:
+        one = "use a set with movies of two genres"
         raise EmptySplitError(
             f"no rating of a movie whose first genre is {genre!r}",
             file=source,
-            expected="one of " + ", ".join(genres),
-            remedy="name two of these with `genres`"
-            if len(genres) > 1
-            else "use a set with movies of two genres",
+            expected="one of " + ", ".join(names),
+            remedy="name two of these with `genres`" if len(names) > 1 else one,
         )
-    roles = zip(("user", "item", "rating", "timestamp"), (*key, "rating", "timestamp"))
-    columns = {role: rows.columns[name][of_genre] for role, name in roles}
-    columns["category"] = pd.Categorical(second[of_genre])
-    return interactions_of(genre, Rows(columns, rows.lines[of_genre]), first_line)
+    found = rows.keep(first == genre)
+    return Rows(found.columns | {"category": pd.Categorical(second[first == genre])}, found.lines)

@@ -1,9 +1,6 @@
 """The releases of MovieLens: which of them a folder holds, see `hamur.data.descriptions`.
 
-1M       ratings.dat   users.dat   movies.dat    or the public joined ml-1m.csv
-100K     u.data        u.user      u.item
-10M      ratings.dat               movies.dat
-latest   ratings.csv               movies.csv    20M, 25M and 32M too
+1M is also the public joined ml-1m.csv; 20M, 25M and 32M have the files of latest.
 """
 
 from pathlib import Path
