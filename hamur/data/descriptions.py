@@ -35,9 +35,9 @@ from hamur.errors import DataError
 class Description:
     """A known table.
 
-    formats: of its files, by name or pattern: that of the rows, then those of feature tables; keys:
-    of these; genres: (movies, their BadRows) -> movies with the column genres, where that has
-    another form.
+    formats: of its files, by name or pattern: that of the rows ("": any name, so the files alone
+    are not known), then those of feature tables; keys: of these; genres: (movies, their BadRows) ->
+    movies with the column genres, where that has another form.
     """
 
     name: str
@@ -49,7 +49,8 @@ class Description:
     def format_of(self, file: Path) -> FileFormat | None:
         """Of the file of this name, plain or packed; None: it has another name."""
         name = plain_name(file)
-        return next((form for known, form in self.formats.items() if fnmatch(name, known)), None)
+        forms = (form for known, form in self.formats.items() if fnmatch(name, known or "*"))
+        return next(forms, None)
 
     def key_of(self, file: Path) -> str | None:
         """Of a feature table."""

@@ -115,8 +115,9 @@ def joined(
     """
     inputs, found, names = [], [], list(first.names)
     for rule, source in zip(rules, files):
-        each = Input.of(source, form.of(source, known, rule.header))
         key = known.key_of(source)
+        described = known if key else replace(known, formats={})
+        each = Input.of(source, form.of(source, described, rule.header))
         if known.genres is not None and key == known.keys[-1]:
             each = replace(each, names=(key, "genres"), derive=known.genres)
         left, right = _key(each, names, rule.on or key)

@@ -134,6 +134,32 @@ def test_flags_stand_above_what_a_description_says(here, tables_of):
     assert len(splits.train) == int(0.8 * sum(map(len, splits)))
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "row"),
+    [
+        ("amazon-2018", "Video_Games.csv", "{item},{user},{stars}.0,{seconds}"),
+        ("amazon-2023", "Video_Games.csv", "{user},{item},{stars}.0,{seconds}000"),
+        ("ml-10m", "ratings.dat", "{user}::{item}::{stars}.5::{seconds}"),
+    ],
+)
+def test_a_layout_by_its_name(name, file, row, here, tables_of):
+    header = "user_id,parent_asin,rating,timestamp\n" if name == "amazon-2023" else ""
+    cells = [dict(user=n % 31 + 1, item=n % 47 + 1, stars=n % 4 + 1) for n in range(900)]
+    lines = (row.format(**each, seconds=1_500_000_000 + n) for n, each in enumerate(cells))
+    Path(file).write_text(header + "".join(f"{line}\n" for line in lines))
+    facts = "".join(f"{n + 1}::A film ({n})::Drama|War\n" for n in range(47))
+    Path("movies.dat").write_text(facts)
+    Path("shops.csv").write_text("item,shop\n" + "".join(f"{n + 1},s{n % 3}\n" for n in range(47)))
+    flags = {"ml-10m": ["--join", "movies.dat"], "amazon-2018": ["--join", "shops.csv"]}
+    splits, schema = tables_of("--table", file, "--columns", name, *flags.get(name, ()))
+    assert sum(map(len, splits)) == 900 and schema.labels == ("like",)
+    assert schema.name == name and schema.split["rule"] == "time"
+    users = {"amazon-2023": "user_id", "ml-10m": "user_id"}.get(name, "user")
+    assert schema.group == users and schema.vocab_sizes[:2] == (32, 48)
+    assert [spec.name for spec in schema.multi] == (["genres"] if name == "ml-10m" else [])
+    assert ("shop" in schema.sparse_names) == (name == "amazon-2018")
+
+
 def test_the_separator_and_rows_without_partner_are_told(here, tables_of, capsys):
     rows = (f"{n % 7};{n % 5};{n % 3 % 2}\n" for n in range(300))
     Path("t.csv").write_text("user_id;item_id;y\n" + "".join(rows))
