@@ -140,10 +140,13 @@ class Encoders:
         """
         present, columns = set(names), self.columns
         if (missing := [n for n in self.needed if n not in present]) and not allow_missing:
+            files, add = ",".join(rule.file for rule in columns.join), "add them"
+            if files:
+                add = f"merge {files} into the rows, which predict.py does with `join={files}`"
             raise DataFormatError(
                 f"missing column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}",
                 expected=", ".join(self.needed),
-                remedy="add them, or let `allow_missing=True` take their cells as missing",
+                remedy=f"{add}, or let `allow_missing=True` take their cells as missing",
             )
         kinds = {name: columns.kinds[name] for name in self.needed if name in present}
         domain = columns.domain and columns.domain.column

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import gzip
 import io
+import logging
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +25,19 @@ import pyarrow.parquet as pq
 from hamur.commands.input_rows import AllBadRows, Kept, cells_of
 from hamur.commands.script import command, from_flags
 from hamur.config import REQUIRED, check_fields, comma_separated, data_flag, model_flag, shared
-from hamur.data import parquet
+from hamur.data import descriptions, parquet
 from hamur.data.batches import prefetch
+from hamur.data.columns import Columns
+from hamur.data.descriptions import Description
 from hamur.data.domains import Domain
 from hamur.data.encode import MISSING
 from hamur.data.label_rules import label, parse_label
+from hamur.data.own_sources import Form, Input, joined
+from hamur.data.own_table import join_of
 from hamur.data.table import Table
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.checks import without
-from hamur.data.text.lines import separator_of
-from hamur.data.text.reader import Rows, column_names, read_blocks
+from hamur.data.text.reader import Rows, read_blocks
 from hamur.encoders import Report
 from hamur.errors import UnknownDomainError
 from hamur.files import replacing
@@ -42,6 +47,7 @@ TRUTH = {"True": 1, "true": 1, "False": 0, "false": 0}
 MANY = 65536  # rows of a block that tell of more to come, and pay for compiling a faster graph
 COMPILED = 2  # blocks that may have one compiled: sorted rows have other domains in each
 LISTED = 20  # bad rows on the terminal
+_log = logging.getLogger(__name__)
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -73,6 +79,9 @@ class PredictConfig:
     )
     header: tuple[str, ...] = data_flag(
         (), "columns of a text file that has no header, comma separated", parse=comma_separated
+    )
+    join: tuple[str, ...] = data_flag(
+        (), "feature tables of the training, in its order, comma separated", parse=comma_separated
     )
     sep: str | None = data_flag(None, "what separates the columns", default_text="detected")
     encoding: str = data_flag("utf-8", "of a text file")
@@ -112,27 +121,34 @@ def _blocks(config: PredictConfig, model, bad_rows: AllBadRows) -> Iterator[_Blo
     Raises:  DataError: columns are missing; a row that cannot be read or scored.
     """
     path, encoders, other = bad_rows.path, model.encoders, config.unknown_domain
-    header, skip = config.header or None, config.on_bad_rows == "skip"
-    separator = config.sep and config.sep.replace("\\t", "\t")
-    if separator is None and not parquet.is_parquet(path):
-        separator = separator_of(path, header, config.encoding)
-    names = header or column_names(path, separator, config.encoding)
+    form = Form(config.header or None, config.sep, config.encoding)
+    files = [Path(name).expanduser() for name in config.join]
+    known = _known(files, encoders.columns)
+    source = Input.of(path, form.of(path, known, form.header))
+    names = source.names
     if unknown := [name for name in config.keep if name not in names]:
         raise ValueError(f"--keep: no column {unknown[0]!r}; there are {', '.join(names)}.")
-    file_format = encoders.format(names, config.allow_missing)
-    if not parquet.is_parquet(path):
-        written = dict(separator=separator, names=header, encoding=config.encoding)
-        quoted = separator != "::"
-        file_format = replace(file_format, quoted=quoted, multiline=quoted, **written)
+    joins, _ = joined(source, files, encoders.columns.join, form, known)
+    held = [*names, *chain(*(each.names for each in joins))]
+    kinds = encoders.format(held, config.allow_missing).kinds
+    # The rows tell whether their domain is known: a feature table may hold more of them.
+    columns = replace(encoders.columns, kinds=kinds, domain=None)
+    partners = [
+        join_of(*each, columns, Policy()).read(columns) for each in zip(joins, columns.join)
+    ]
+    keys = {rule.on[0]: "code" for _, rule in zip(joins, columns.join)}
+    file_format = source.reading(keys | kinds, columns)
     rules = list(encoders.columns.labels.values())
     columns = {parse_label(rule)[0]: "code" for rule in rules}
     rules = rules if set(columns) <= set(names) else []
     with_labels = replace(file_format, kinds=(columns if rules else {}) | file_format.kinds)
     kept = Kept(cells_of(path, file_format, config.keep) if config.keep else iter(()), config.keep)
     for rows in read_blocks(path, with_labels, bad_rows):
+        for partner in partners:
+            rows = partner.join(rows, bad_rows)
         if other is None:
             rows = _of_known_domain(rows, encoders.columns.domain, bad_rows)
-        if not skip:
+        if config.on_bad_rows == "error":
             bad_rows.raise_if_any()
         if len(rows):
             output = kept.of(np.union1d(rows.lines, bad_rows.take(rows.lines[-1])))
@@ -140,6 +156,21 @@ def _blocks(config: PredictConfig, model, bad_rows: AllBadRows) -> Iterator[_Blo
             truth = [_truth(rule, rows.columns) for rule in rules]
             yield _Block(output, table, report, rows.lines, np.stack(truth, 1) if truth else None)
     yield _Block(kept.of(np.unique(bad_rows.take(np.inf))))
+    for partner in partners:
+        if partner.alone[0]:
+            _log.warning("%d rows have no partner in %s", partner.alone[0], partner.name)
+
+
+def _known(files: list[Path], columns: Columns) -> Description:
+    """The description of these feature tables.  Raises ValueError: not those of the training."""
+    rules = columns.join
+    if files and len(files) != len(rules):
+        names = ",".join(rule.file for rule in rules) or "no feature table: leave it out"
+        raise ValueError(f"--join has {len(files)} files; the run was trained with {names}.")
+    for each in descriptions.DESCRIPTIONS.values() if files else ():
+        if all(each.key_of(file) == rule.on[1] for file, rule in zip(files, rules)):
+            return replace(each, columns=columns)
+    return Description("", columns, {})
 
 
 def _of_known_domain(rows: Rows, domain: Domain | None, bad_rows: BadRows) -> Rows:

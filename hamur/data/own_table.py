@@ -224,7 +224,7 @@ class _Job:
         digest: dict[str, str],
         workspace: Path | None,
     ) -> tuple[Splits, Schema, list[BadRows]]:
-        joins = [self._joined_rows(*each, columns) for each in zip(joined, columns.join)]
+        joins = [join_of(*each, columns, self.policy) for each in zip(joined, columns.join)]
         partners, bad_rows = [join.read(columns) for join in joins], [j.bad_rows for j in joins]
         collector, folder, lengths, begin = Collector(), None, [], 0
         with ExitStack() as stack:
@@ -249,16 +249,6 @@ class _Job:
             cells, reports = collector.finish(), {p.name: p.alone[0] for p in partners}
             split = {"source": digest, "without_partner": reports}
             return *self._build(cells, lengths, columns, split, bad_rows, folder), bad_rows
-
-    def _joined_rows(self, each: Input, rule: JoinRule, columns: Columns) -> Join:
-        left, right = rule.on
-        kind = columns.kinds.get(left, "code")
-        kinds = {name: kind for name, kind in columns.kinds.items() if name in each.names}
-        kinds |= {right: "code" if kind == "id" else kind}
-        reading = each.form if each.derive else each.reading(kinds, columns)
-        return Join(
-            BadRows(each.place, self.policy), left, reading, each.derive, right, optional=True
-        )
 
     def _build(
         self, cells: dict, lengths: list[int], columns: Columns, split: dict, bad_rows, folder
@@ -291,6 +281,16 @@ class _Job:
         split |= {"rule": rule.rule, "seed": rule.seed, "other": dict(list(small.items())[:1000])}
         about = encoding, self.name, split, bad_rows, columns, folder
         return build_tables.build(raw, index, *about)
+
+
+def join_of(each: Input, rule: JoinRule, columns: Columns, policy: Policy) -> Join:
+    """How a feature table is read and joined; rule: with both keys."""
+    left, right = rule.on
+    kind = columns.kinds.get(left, "code")
+    kinds = {name: kind for name, kind in columns.kinds.items() if name in each.names}
+    kinds |= {right: "code" if kind == "id" else kind}
+    reading = each.form if each.derive else each.reading(kinds, columns)
+    return Join(BadRows(each.place, policy), left, reading, each.derive, right, optional=True)
 
 
 def _temporary(workspace: Path | None) -> TemporaryDirectory:

@@ -12,6 +12,7 @@ import pytest
 import hamur
 from hamur.commands.predict import main
 from hamur.data import Columns, load_table
+from hamur.errors import DataFormatError
 from hamur.predictor import Predictor
 from tests.support.commands import assert_refused, exit_code
 
@@ -253,9 +254,49 @@ def test_what_training_did_not_know(folder, one_label, capsys):
     assert_refused(capsys, ["user_id", "price", "--allow_missing"], run, *flags)
 
 
+PRICES = pd.DataFrame({"id": range(9), "price": [1.5, 2, 4, 0.5, 8, 3, 1, 9, 7]})
+PRICES["country"] = np.array(["NL", "FR", "DE"])[PRICES["id"] % 3]
+
+
+def test_feature_tables_are_joined_as_in_training(folder, monkeypatch, capsys):
+    """A number and the domain are in another file, under a key that is called otherwise there."""
+    PRICES.drop(index=5).to_csv("products.csv", index=False)
+    frame = shop().drop(columns=["price", "country"])
+    said = dict(sparse=["user_id", "item_id"], dense=["price"], ignore=REST)
+    said |= dict(join=[dict(file="products.csv", on=dict(left="item_id", right="id"))])
+    frame[frame["item_id"] != 5].to_csv("log.csv", index=False)
+    _, schema = load_table("log.csv", Columns.from_json(said), label="click", domain="country")
+    model = Predictor(schema, lambda table, _: (table.dense[:, 0] + table.domain) / 3)
+    monkeypatch.setattr(hamur, "load", lambda run: model)
+    frame.to_csv("new.csv", index=False)
+    flags = ("--input", "new.csv", "--output", "out.csv", "--keep", "row")
+    words = ["'price', 'country'", "merge products.csv", "--join products.csv", "--allow_missing"]
+    assert_refused(capsys, words, run, *flags)
+    with pytest.raises(DataFormatError, match=r"merge products\.csv into the rows"):
+        model.predict(frame)
+    assert_refused(capsys, ["--join has 2 files", "products.csv"], run, *flags, "--join", "a,b")
+    flags += ("--join", "products.csv")
+    assert_refused(capsys, ["new.csv:", "no domain", "--unknown_domain"], run, *flags)
+    PRICES.to_csv("products.csv", index=False)  # which a run does not keep
+    assert run(*flags, "--quiet") == 0
+    found = pd.read_csv("out.csv")
+    merged = frame.merge(PRICES, left_on="item_id", right_on="id", how="left").drop(columns="id")
+    assert (found["row"] == frame["row"]).all()
+    np.testing.assert_allclose(found["probability"], model.predict(merged), atol=1e-6)
+    PRICES.drop(index=5).to_csv("products.csv", index=False)
+    assert run(*flags, "--quiet", "--unknown_domain", "FR") == 0
+    alone = (frame["item_id"] == 5).to_numpy()
+    assert f"{alone.sum()} rows have no partner in products.csv" in capsys.readouterr().err
+    merged.loc[alone, ["price", "country"]] = [None, "FR"]
+    again = pd.read_csv("out.csv")["probability"]
+    np.testing.assert_allclose(again, model.predict(merged), atol=1e-6)
+    assert not np.allclose(again[alone], found["probability"][alone])
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        (["--input", "new.csv", "--output", "out.csv", "--join", "a.csv"], ["no feature table"]),
         (["--input", "new.csv"], ["--output is missing"]),
         (["--input", "new.csv", "--output", "new.csv"], ["name another file"]),
         (["--input", "new.csv", "--output", "."], ["--output . is a folder"]),
