@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import IO, get_args
+from urllib.parse import quote
 
 import numpy as np
 
@@ -24,6 +25,7 @@ except ImportError:  # Windows: no locks
 _KINDS = {dict: "object", list: "list", str: "text", int: "whole number", float: "number"}
 _KINDS |= {bool: "truth value", type(None): "null"}
 SEAL = "sha256"
+_LONGEST_NAME = 180
 Form = type | tuple | list | dict  # see `misfit`
 
 
@@ -111,6 +113,15 @@ def lock(path: Path) -> IO[str]:
                 file.flush()
                 return file
         file.close()
+
+
+def file_name(name: str) -> str:
+    """What a file of a field is called, without suffix: no two fields share it, whatever their
+    names are, and it is in the folder where it is put."""
+    quoted = quote(name, safe=" ")
+    if len(quoted) <= _LONGEST_NAME:  # of which a Chinese character takes 9
+        return quoted
+    return f"{quoted[:_LONGEST_NAME]} {hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ from hamur import __version__
 from hamur.data.schema import MULTI, SPARSE, Schema
 from hamur.encoders import Encoders
 from hamur.errors import DataFormatError
-from hamur.files import read_json, replacing, write_json
+from hamur.files import file_name, read_json, replacing, write_json
 
 FORMAT = 1
 SCHEMA, COLUMNS, FOLDER = "schema.json", "columns.json", "encoders"
@@ -121,7 +120,7 @@ def _sha256(path: Path) -> str:
 
 
 def _vocabulary(name: str) -> str:
-    return f"{FOLDER}/{quote(name, safe=' ')}.parquet"
+    return f"{FOLDER}/{file_name(name)}.parquet"
 
 
 def _arrays(name: str, path: Path) -> dict[str, np.ndarray]:

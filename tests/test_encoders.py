@@ -135,7 +135,7 @@ def test_columns_called_by_numbers_or_twice(rows):
 
 CELLS = (None, "", "1", "1.0", "01", "x", " ", "NaN", "é", "\0", "\ud800", "0", 0, 1, -1, 2**63)
 CELLS += (1.0, 1.5, math.nan, math.inf, -0.0, True, False, 1e300, 2**70, "a|b", [1], {}, "1e3")
-CELLS += (np.int32(1), np.float32(1.5), np.str_("x"), pd.NA, b"x")
+CELLS += ("true", "FALSE", -5, np.int32(1), np.float32(3.7), np.str_("x"), pd.NA, b"x")
 
 ODD_CELLS = (datetime.date(2020, 1, 1), decimal.Decimal("1.5"), (1, 2), 1j, "9" * 400, "1_0")
 ODD_CELLS += (object(), [["x"]], [None], ["a"], pd.NaT, np.datetime64("2020-01-01"), "a" * 70000)

@@ -96,7 +96,7 @@ def _strings(values: pa.Array) -> np.ndarray:
 
 
 def _names(array: pa.Array, kind: str) -> tuple[pd.Categorical, np.ndarray]:
-    """Text, the same for a whole number of any type; NaN is a missing cell."""
+    """Text, the same for a number of any type; NaN is a missing cell."""
     floating = pa.types.is_floating(array.type)
     exact = _EXACT[array.type.bit_width] if floating else 0
     codes, values = _distinct(array.cast(pa.float64()) if floating else array)
@@ -105,7 +105,8 @@ def _names(array: pa.Array, kind: str) -> tuple[pd.Categorical, np.ndarray]:
         floats = values.fill_null(np.nan).to_numpy()
         whole, missing = floats == np.floor(floats), np.isnan(floats)
         right = missing | (np.abs(floats) < exact) & (whole | (kind != "id"))
-        names[missing] = ""
+        held = floats.astype(f"f{array.type.bit_width // 8}")  # 3.7 is no 3.700000047683716
+        names = np.where(missing, "", held.astype(str)).astype(object)  # as pandas and Python do
         names[whole & right] = [str(int(number)) for number in floats[whole & right]]
     elif pa.types.is_boolean(values.type):
         names = np.char.capitalize(names.astype(str))  # as pandas and Python write them

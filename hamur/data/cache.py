@@ -39,7 +39,7 @@ from hamur.data.splits import SPLITS
 from hamur.data.table import Splits
 from hamur.data.text.bad_rows import BadRows, write_bad_rows
 from hamur.errors import CacheError
-from hamur.files import read_json, sync
+from hamur.files import file_name, read_json, sync
 
 WHOLE_DIGEST_BYTES = 1 << 30
 # Loader -> how the names of the data sets begin that it reads, and its script.
@@ -174,8 +174,10 @@ def open_arrays(
     if manifest["encoders"] is not None:
         from hamur.encoders import Encoders  # which is above this module
 
+        names = {f"vocab/{s.name}": f"vocab/{file_name(s.name)}" for s in schema.fields}
+        known = {name: arrays[file] for name, file in names.items() if file in arrays}
         try:
-            encoders = Encoders.from_json(manifest["encoders"], schema, arrays)
+            encoders = Encoders.from_json(manifest["encoders"], schema, arrays | known)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             problem = f"the encoders in schema.json do not fit: {one_line(error)}"
             raise CacheError(problem, file=folder, remedy=REMEDY) from None
@@ -216,7 +218,7 @@ def write_cache(
             if table.multi_valued:
                 tables[split]["lists"] = []
             for spec, lists in zip(schema.multi, table.multi_valued):
-                name = f"{split}/multi_{spec.name}"
+                name = f"{split}/multi_{file_name(spec.name)}"
                 pointer = None if lists.rows is None else f"{name}.rows"
                 tables[split]["lists"].append(Part(name, rows=pointer))
                 for end in ("ids", "values", "offsets", *(["rows"] if pointer else [])):
@@ -239,7 +241,7 @@ def fitted(schema: Schema) -> dict[str, np.ndarray]:
         return {}
     vocabularies, scalers = schema.encoders.vocabularies, schema.encoders.scalers
     bounds = [[scalers[n].low, scalers[n].high] for n in schema.dense_names if n in scalers]
-    arrays = {f"vocab/{name}": known.values for name, known in vocabularies.items()}
+    arrays = {f"vocab/{file_name(name)}": known.values for name, known in vocabularies.items()}
     return arrays | {"scaler": np.array(bounds, float).reshape(-1, 2)}
 
 

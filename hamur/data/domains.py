@@ -9,6 +9,7 @@ import pandas as pd
 from hamur.data.collect import value_order
 from hamur.data.encode import MISSING, Codes
 from hamur.data.text.bad_rows import SKIP_REMEDY
+from hamur.data.text.rows import plain_text
 from hamur.errors import DataValueError
 
 OTHER, NO_VALUE = "other", "(no value)"  # names of domains
@@ -71,7 +72,7 @@ class Domain:
             codes, values = pd.factorize(column, use_na_sentinel=False)
             values = ["" if value != value else value for value in values.tolist()]
         if self.first is not None:
-            values = [text.split(self.first)[0] for text in values]
+            values = [plain_text(text.split(self.first)[0]) for text in values]
         if self.bins:
             values = self._bins_of(values)
         return codes, values

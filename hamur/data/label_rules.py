@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hamur.data.text.rows import plain_text
 from hamur.data.text.times import NUMBER
 
 _RULE = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*")
@@ -49,4 +50,5 @@ def label(rule: str, cells: Mapping[str, np.ndarray]) -> np.ndarray:
     if column not in cells:
         raise ValueError(f"label rule is {rule!r}; use a column, or 'column > number'")
     values = cells[column]
+    value = plain_text(value) if isinstance(value, str) else value
     return values if comparison is None else _COMPARE[comparison](values, value)

@@ -10,6 +10,7 @@ from hamur.data.encode import TRANSFORMS
 from hamur.data.label_rules import label_name, parse_label
 from hamur.data.splits import Split
 from hamur.data.text.cells import NAMES
+from hamur.data.text.rows import plain_text
 from hamur.errors import DataFileNotFoundError, DataFormatError
 from hamur.files import read_json
 
@@ -148,7 +149,11 @@ def completed(columns: Columns) -> Columns:
     rules = map(parse_label, columns.labels.values())
     for column, comparison, value in sorted(rules, key=lambda rule: rule[1] is None):
         text = isinstance(value, str)
-        read([column], "code" if text else "float" if comparison else "int", NAMES if text else ())
+        read(
+            [column],
+            "code" if text else "float" if comparison else "int",
+            ("code", "id") if text else (),
+        )
     read([columns.time], "time", ("time", "int"))
     read([columns.group], "id", _SPARSE_KINDS)
     read((*columns.sparse, *(m.column for m in columns.multi)), "code", _SPARSE_KINDS)
@@ -158,7 +163,8 @@ def completed(columns: Columns) -> Columns:
             read([domain.column], "number", (*_DENSE_KINDS, *NAMES))
         read([domain.column], "code", (*_SPARSE_KINDS, *_DENSE_KINDS))
         if domain.groups is not None and kinds[domain.column] in NAMES and not domain.bins:
-            groups = {n: tuple(map(_text, values)) for n, values in domain.groups.items()}
+            of = str if kinds[domain.column] == "text" else plain_text
+            groups = {n: tuple(map(of, map(str, v))) for n, v in domain.groups.items()}
             columns = replace(columns, domain=replace(domain, groups=groups))
     if split.rule == "column":
         read([split.column], "code")
@@ -176,6 +182,9 @@ def _check(columns: Columns, labels: set[str], categories: set[str]) -> None:
         raise ValueError("no label is named: use `label`, a column of 0 and 1 or 'column > number'")
     if both := categories & set(columns.dense):
         raise ValueError(f"column {min(both)!r} is both sparse and dense; name it once")
+    names = [*dict.fromkeys(columns.sparse), *(spec.name for spec in dict.fromkeys(columns.multi))]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"two fields have the name {twice[0]!r}; give the lists another one")
     for name, transform in columns.transforms.items():
         if name not in columns.dense or transform not in TRANSFORMS:
             raise ValueError(
@@ -191,9 +200,3 @@ def _check(columns: Columns, labels: set[str], categories: set[str]) -> None:
     if needs.get(rule, rule) is None:
         role = {"time": "`time`", "last": "`group`", "column": "its column, 'column:NAME',"}[rule]
         raise ValueError(f"`split={rule!r}` needs {role} to be named")
-
-
-def _text(value) -> str:
-    """As a cell of a "code" column has it."""
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value) if whole else value)

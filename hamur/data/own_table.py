@@ -39,7 +39,7 @@ from hamur.errors import DataValueError, EmptySplitError
 NAME = "own-table"
 LEAKAGE_LIMIT = 0.99  # of a single column's AUC
 MAX_LEN = 50  # of a list whose length nobody said
-_PART, _ROW = "part\0", "row\0"  # the numbers of a row's split and of the row, among its cells
+_PART, _ROW = ("part",), ("row",)  # the numbers of a row's split and of the row, among its cells
 _log = logging.getLogger(__name__)
 
 
@@ -324,7 +324,7 @@ def _cells(rows: Rows, columns: Columns) -> dict[str, np.ndarray | pd.Categorica
     """What is kept of a block: its cells, labels, and the number of each row's split."""
     cells = {name: rows.columns[name] for name in columns.kinds}
     labels = {n: label_of(rule, cells).astype(np.int8) for n, rule in columns.labels.items()}
-    cells |= {LABEL + name: label for name, label in labels.items()}
+    cells |= {(LABEL, name): label for name, label in labels.items()}
     if columns.split.rule == "column":
         words = rows.columns[columns.split.column]
         number = {word: n for n, word in enumerate(split_rules.SPLITS)}

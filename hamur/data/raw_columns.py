@@ -13,9 +13,12 @@ from hamur.data.multi_valued import RawMultiValued
 from hamur.data.table import DOMAIN_SHIFT
 from hamur.data.text.cells import Column
 from hamur.data.text.reader import Rows, concatenate
+from hamur.data.text.rows import plain_text
 from hamur.errors import DataValueError
 
-LABEL = "label\0"  # begins the name of a label among the cells of a table
+LABEL = (
+    "label"  # (this, name) is the key of a label among the cells of a table, which no column has
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def raw_of(
         multi=multi,
         dense={name: cells[name] for name in columns.dense},
         labels={
-            name: cells[LABEL + name] if LABEL + name in cells else label(rule, cells)
+            name: cells[LABEL, name] if (LABEL, name) in cells else label(rule, cells)
             for name, rule in columns.labels.items()
         },
         domain=domain,
@@ -139,7 +142,8 @@ def split_cells(column: pd.Categorical, of: MultiColumn) -> Codes | RawMultiValu
     """The values of every cell, N lists of which equal cells share one; or the first values."""
     texts = [text.split(of.separator) for text in column.categories]
     texts = [values[:1] for values in texts] if of.first_only else texts
-    names, place = np.unique([name for values in texts for name in values], return_inverse=True)
+    entries = [plain_text(name) for values in texts for name in values]
+    names, place = np.unique(entries, return_inverse=True)
     codes = factorise(pd.Categorical.from_codes(place, names))
     if of.first_only:
         return codes.take(column.codes)

@@ -117,7 +117,7 @@ class Schema:
         names = [spec.name for spec in self.fields]
         kinds = [spec.kind for spec in self.fields]
         if len(set(names)) < len(names):
-            raise ValueError(f"two fields have the same name: {sorted(names)}")
+            raise ValueError(f"two fields have the same name: {sorted(names)}; rename a column")
         if kinds != sorted(kinds, key=KINDS.index):
             raise ValueError(
                 "sparse fields come before multi ones and these before dense ones, got "

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hamur import model_folder
 from hamur.data import load_movielens, load_table
 from hamur.data.collect import Collector
 from hamur.data.columns import Columns, Domain, JoinRule, MultiColumn
@@ -74,6 +75,7 @@ def table(tmp_path):
     """table(frame) -> the path of a CSV file of it."""
 
     def write(frame, name="t.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         frame.to_csv(tmp_path / name, index=False)
         return tmp_path / name
 
@@ -191,6 +193,77 @@ def test_encoding_the_raw_rows_gives_the_tables():
         np.testing.assert_array_equal(table.domain, part.domain)
         np.testing.assert_array_equal(lists_of(table), lists_of(part))
         assert report.rows == len(raw)
+
+
+ODD_COLUMNS = dict(
+    text=["a", " b", "x,y", 'say "no"', "NA", "nan", "-", "1e3", "007", "7", None],
+    whole=[0, 1, -5, 2**40, None], large=[2**62 + 1, 2**63 - 1, 2**53 + 1, 5],
+    decimal=[0.5, 1.0, 3.7, -2.25, 1e-5, 1e-7, 1234.5, 0.1],
+    flag=[True, False], word=["true", "false"], some=[True, False, None], shout=["TRUE", "x", ""],
+    date=["2020-01-01", "2021-05-05"], number=[0.1, -3.5, 1e-9, 12345.678, None],
+    count=[-100, 10**6, 2**60, 7], lists=["a|b", "a", "", "true|1.0", "true", "1.0", "1|7"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seeds", [1, pytest.param(12, marks=pytest.mark.slow)])
+def test_a_cell_of_any_type_is_that_of_the_file_in_training_and_in_scoring(seeds, table, tmp_path):
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        cells = {n: pd.Series(v).sample(150, replace=True, random_state=rng).array
+                 for n, v in ODD_COLUMNS.items()}  # fmt: skip
+        frame = pd.DataFrame(cells | {"click": rng.integers(0, 2, 150)})
+        path, dense = table(frame, f"{seed}.csv"), {"number": "none", "count": "minmax"}
+        sparse = [name for name in ODD_COLUMNS if name not in (*dense, "lists")]
+        about = dict(label="click", sparse=sparse, dense=dense, multi=["lists"], split_seed=seed)
+        about |= dict(domain=str(rng.choice(sparse)), min_domain_rows=int(rng.choice([0, 30])))
+        read = pd.read_csv(path)
+        forms = {
+            "made": frame, "read": read, "all there": pd.read_csv(path, keep_default_na=False),
+            "text": pd.read_csv(path, dtype=str), "nullable": read.convert_dtypes(),
+            "Arrow": pd.read_csv(path, dtype_backend="pyarrow"), "object": frame.astype(object),
+            "category": frame.astype(dict.fromkeys(sparse, "category")),
+            "short": frame.astype({"decimal": np.float32}),
+        }  # fmt: skip
+        splits, schema = load_table(path, cache_dir=tmp_path / "cache", **about)
+        encoders, domain = schema.encoders, schema.encoders.columns.domain
+        for name, form in forms.items():
+            assert_same(splits, load_table(form, **about)[0])
+            for part in splits:
+                known = (
+                    domain.ids(encoders.rows(form.iloc[part.row_id]).columns[domain.column]) >= 0
+                )
+                part = part.take(np.flatnonzero(known))
+                raw = form.iloc[part.row_id]
+                records = [] if name == "short" else [raw.to_dict("records")]  # 3.700000047683716
+                for rows in (raw, raw.head(20), *records):
+                    found, _ = encoders.encode(encoders.rows(rows), schema)
+                    for of in ("sparse", "dense", "domain"):
+                        expected = np.asarray(getattr(part, of))[: len(found)]
+                        np.testing.assert_array_equal(getattr(found, of), expected, name)
+                    lists = lists_of(part)[: len(found)]
+                    np.testing.assert_array_equal(lists_of(found)[:, : lists.shape[1]], lists)
+
+
+def test_a_column_may_have_any_name(table, tmp_path):
+    """Also one that is none of a file, or that is taken inside; nothing is written elsewhere."""
+    outside, long, taken = "../../../outside", "名" * 90, "row\0"
+    frame = impressions(300).rename(columns={"user_id": outside, "item_id": long, "tags": "a/.."})
+    about = dict(label="click", dense=["price"], multi=["a/.."], time="day", ignore=["purchase"])
+    path, options = table(frame, "deep/t.csv"), about | dict(cache_dir=tmp_path / "deep/cache")
+    one, schema = load_table(path, sparse=[outside, long], **options)
+    again, stored = load_table(path, sparse=[outside, long], **options)
+    assert_same(one, again)
+    model_folder.write(tmp_path / "deep/run", schema)
+    for other in (stored, model_folder.read(tmp_path / "deep/run")[1]):
+        assert other == schema
+        for name, known in schema.encoders.vocabularies.items():
+            np.testing.assert_array_equal(other.encoders.vocabularies[name].values, known.values)
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+    frame = frame.rename(columns={long: taken})
+    splits, schema = load_table(frame, sparse=[taken, outside], **about)
+    raw = frame.iloc[splits.train.row_id]
+    table, _ = schema.encoders.encode(schema.encoders.rows(raw), schema)
+    np.testing.assert_array_equal(table.sparse, splits.train.sparse)
 
 
 def test_unknown_values_outside_training_change_no_vocabulary(load):
@@ -551,6 +624,7 @@ def test_roles_given_in_the_call_are_those_of_the_description(load):
         (dict(labels={"a": "clik"}), "'clik'"),
         (dict(sparse=("itm",)), "'itm'"),
         (dict(dense=("price", "item_id")), "both sparse and dense"),
+        (dict(multi=(MultiColumn("item_id", "tags", first_only=True),)), "have the name 'item_id'"),
         (dict(transforms={"price": "log"}), "'log'"),
         (dict(time=None, split=Split("time")), "needs `time`"),
         (dict(group=None, split=Split("last")), "needs `group`"),

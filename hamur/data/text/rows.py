@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from hamur.data.text.cells import Column
 
 _WHOLE = re.compile(r"(-?\d+)\.0*")
+_BOOLEANS = {"true": "True", "TRUE": "True", "false": "False", "FALSE": "False"}
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,19 @@ class Rows:
 def plain_names(
     column: pd.Categorical, missing: Iterable[str]
 ) -> tuple[pd.Categorical, np.ndarray]:
-    """The column with whole numbers that are printed as 1.0 as the number, and "" for blanks and
-    the words that mean a missing cell; and (N,) bool where it is missing."""
+    """The column with plain text, see `plain_text`, and "" for blanks and the words that mean a
+    missing cell; and (N,) bool where it is missing."""
     texts = pa.array(column.categories, pa.large_string())
     texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-    words = ["", *map(_plain_text, missing)]
+    words = ["", *map(plain_text, missing)]
     empty = pc.or_(pc.is_in(texts, pa.array(words, texts.type)), pc.utf8_is_space(texts))
     empty = empty.to_numpy(zero_copy_only=False).copy()
-    pointed = np.flatnonzero(pc.match_substring(texts, ".").to_numpy(zero_copy_only=False))
-    if len(pointed) or empty.any():
+    odd = pc.or_(pc.match_substring(texts, "."), pc.is_in(texts, pa.array(_BOOLEANS, texts.type)))
+    odd = np.flatnonzero(odd.to_numpy(zero_copy_only=False))
+    if len(odd) or empty.any():
         plain = column.categories.to_numpy(object, copy=True)
-        whole = [at for at in pointed if _WHOLE.fullmatch(plain[at])]
-        plain[whole] = list(map(_plain_text, plain[whole]))
-        empty[whole] |= np.isin(plain[whole], words)
+        plain[odd] = list(map(plain_text, plain[odd]))
+        empty[odd] |= np.isin(plain[odd], words)
         plain[empty] = ""
         place, distinct = pd.factorize(plain)
         column, empty = (
@@ -60,10 +61,10 @@ def plain_names(
     return column, np.zeros(len(column), bool)
 
 
-def _plain_text(text: str) -> str:
-    """1.0 as 1."""
+def plain_text(text: str) -> str:
+    """Whole numbers as the number, of 1.0 and 1. too, and booleans as pandas and Python do."""
     number = _WHOLE.fullmatch(text)
-    return number[1] if number else text
+    return number[1] if number else _BOOLEANS.get(text, text)
 
 
 def concatenate(parts: list[Column]) -> Column:
