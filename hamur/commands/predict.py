@@ -35,7 +35,7 @@ from hamur.data.label_rules import label, parse_label
 from hamur.data.own_sources import Form, Input, joined
 from hamur.data.own_table import join_of
 from hamur.data.table import Table
-from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.text.bad_rows import PACKED, TABLES, BadRows, Policy
 from hamur.data.text.checks import without
 from hamur.data.text.reader import Rows, read_blocks
 from hamur.encoders import Report
@@ -97,10 +97,13 @@ class PredictConfig:
 
     def __post_init__(self):
         check_fields(self)
-        if self.input == self.output != STANDARD:
+        names = (self.input, self.output)
+        if STANDARD not in names and len({Path(n).expanduser().resolve() for n in names}) == 1:
             raise ValueError(f"--output is the --input, {self.input}; name another file.")
         if self.output != STANDARD and Path(self.output).expanduser().is_dir():
             raise ValueError(f"--output {self.output} is a folder; name a file.")
+        if Path(self.output).suffix in {*TABLES, *PACKED} - {parquet.SUFFIX, ".gz"}:
+            raise ValueError(f"--output {self.output}: use a name in .csv, .csv.gz or .parquet.")
 
 
 @dataclass(frozen=True)
@@ -250,15 +253,17 @@ def _sink(config: PredictConfig) -> Iterator[Callable[[pd.DataFrame], None]]:
 
 def _csv(table: pa.Table, header: bool) -> bytes:
     """Text with quotes where a cell needs them; Arrow quotes every text, or none."""
-    names, text = io.StringIO(), io.BytesIO()
+    names = io.StringIO()
     if header:
         csv.writer(names, lineterminator="\n").writerow(table.column_names)
     for style in ("none", "needed"):
         options = pa.csv.WriteOptions(include_header=False, quoting_style=style)
-        with contextlib.suppress(pa.ArrowInvalid):  # cells with commas, quotes or line ends
+        try:
             pa.csv.write_csv(table, text := io.BytesIO(), options)
-            break
-    return names.getvalue().encode() + text.getvalue()
+            return names.getvalue().encode() + text.getvalue()
+        except pa.ArrowInvalid as error:  # of "none": cells with commas, quotes or line ends
+            problem = " ".join(str(error).split())
+    raise ValueError(f"--keep: CSV cannot hold a column ({problem}); write a .parquet file.")
 
 
 def predict(config: PredictConfig) -> None:

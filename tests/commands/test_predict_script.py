@@ -299,6 +299,9 @@ def test_feature_tables_are_joined_as_in_training(folder, monkeypatch, capsys):
         (["--input", "new.csv", "--output", "out.csv", "--join", "a.csv"], ["no feature table"]),
         (["--input", "new.csv"], ["--output is missing"]),
         (["--input", "new.csv", "--output", "new.csv"], ["name another file"]),
+        (["--input", "new.csv", "--output", "../{}/new.csv"], ["name another file"]),
+        (["--input", "new.csv", "--output", "out.csv.zst"], [".csv.gz or .parquet"]),
+        (["--input", "lists.parquet", "--output", "out.csv", "--keep", "row"], ["a .parquet file"]),
         (["--input", "new.csv", "--output", "."], ["--output . is a folder"]),
         (["--input", "new.csv", "--output", "out.csv", "--keep", "probability"], ["rename it"]),
         (["--input", "no.csv", "--output", "out.csv"], ["no.csv"]),
@@ -308,9 +311,11 @@ def test_feature_tables_are_joined_as_in_training(folder, monkeypatch, capsys):
 )
 def test_wrong_usage_is_one_line(flags, words, folder, capsys):
     shop(3).to_csv("new.csv", index=False)
+    shop(3).assign(row=[[1], [2], []]).to_parquet("lists.parquet")
     (folder / "empty.csv").touch()
-    assert_refused(capsys, words, run, *flags)
-    assert not (folder / "out.csv").exists()
+    before = sorted(folder.iterdir()), (folder / "new.csv").read_bytes()
+    assert_refused(capsys, words, run, *(flag.format(folder.name) for flag in flags))
+    assert (sorted(folder.iterdir()), (folder / "new.csv").read_bytes()) == before
 
 
 def test_no_rows_have_no_scores(folder):
