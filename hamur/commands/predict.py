@@ -137,7 +137,8 @@ def _blocks(config: PredictConfig, model, bad_rows: AllBadRows) -> Iterator[_Blo
     # The rows tell whether their domain is known: a feature table may hold more of them.
     columns = replace(encoders.columns, kinds=kinds, domain=None)
     partners = [
-        join_of(*each, columns, Policy()).read(columns) for each in zip(joins, columns.join)
+        join_of(each, rule, columns).read(columns, BadRows(each.place, Policy()))
+        for each, rule in zip(joins, columns.join)
     ]
     keys = {rule.on[0]: "code" for _, rule in zip(joins, columns.join)}
     file_format = source.reading(keys | kinds, columns)

@@ -4,7 +4,7 @@ In a folder every column is a raw file that is appended to, and memory-mapped at
 memory grows with the different values only, not with the rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hamur.data.arrays import BLOCK_ROWS, blocks, release
-from hamur.data.encode import MISSING, Codes
+from hamur.data.encode import MISSING, Codes, check_lengths
 from hamur.data.text.cells import Column
 
 _NUMBER = "0|[1-9][0-9]{0,18}"
@@ -38,10 +38,13 @@ class Collector:
     """The columns of any number of blocks, as one.
 
     folder: where they are written, an existing one that is empty; None: they stay in memory.
+    order: texts -> positions in the order of their codes.
     """
 
-    def __init__(self, folder: Path | None = None):
-        self.rows = 0
+    def __init__(
+        self, folder: Path | None = None, order: Callable[[np.ndarray], np.ndarray] = value_order
+    ):
+        self.rows, self._order = 0, order
         self._folder = folder
         self._codes: dict[str, dict[str, int]] = {}  # column -> text -> code, "" left out
         self._parts: dict[str, list[np.ndarray]] = {}
@@ -92,7 +95,7 @@ class Collector:
         return np.append(places, np.int32(MISSING))[column.codes]
 
     def finish(self) -> dict[str, Codes | np.ndarray]:
-        """name -> Codes, their values in `value_order`, or (N,) numbers; memory-mapped where they
+        """name -> Codes, their values in order, or (N,) numbers; memory-mapped where they
         are in a folder."""
         columns = {}
         for name in self._parts | self._files:
@@ -110,10 +113,10 @@ class Collector:
         file.close()
         return np.memmap(file.name, held, "r+", shape=(self.rows,))
 
-    @staticmethod
-    def _ordered(codes: np.ndarray, known: dict[str, int]) -> Codes:
+    def _ordered(self, codes: np.ndarray, known: dict[str, int]) -> Codes:
         texts = np.array(list(known)[1:], object)
-        order = value_order(texts)
+        check_lengths(pd.Index(texts))
+        order = self._order(texts)
         rank = np.full(len(texts) + 1, MISSING, np.int32)
         rank[order] = np.arange(len(texts))
         for rows in blocks(len(codes), BLOCK_ROWS):

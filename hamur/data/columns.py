@@ -7,9 +7,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import MISSING as ABSENT
 from dataclasses import dataclass, field, fields, is_dataclass
+from types import UnionType
+from typing import get_args, get_origin
 
 from hamur.data.domains import Domain
-from hamur.data.label_rules import label_name
+from hamur.data.label_rules import label_name, parse_label
 from hamur.data.splits import SPLITS, Split
 from hamur.data.text.cells import MISSING_WORDS
 from hamur.files import misfit
@@ -87,7 +89,7 @@ class Columns:
     time: str | None = None
     ignore: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
-    values: dict[str, Sequence[int]] = field(default_factory=dict)
+    values: dict[str, Sequence[str | float]] = field(default_factory=dict)
     implies: tuple[str, str] | None = None
     drop_implied: str | None = None
     zero_is_missing: bool = False
@@ -127,45 +129,15 @@ class Columns:
         return (*self.kinds, *self.ignore)
 
     @property
+    def label_columns(self) -> set[str]:
+        return {parse_label(rule)[0] for rule in self.labels.values()}
+
+    @property
     def allowed(self) -> dict[str, Sequence[int]]:
         """column -> the values that it may have, 0 and 1 for a column that is a label."""
         flags = {rule: FLAGS for rule in self.labels.values() if rule in self.kinds}
         by = self.split is not None and self.split.column
         return self.values | flags | ({by: SPLITS} if by else {})
-
-
-_NAMES, _TEXTS, _OPTIONAL = [str], {str: str}, (str, type(None))
-# The form of the JSON of each part of a description.
-_FORMS = {
-    Columns: {
-        **dict.fromkeys(("kinds", "labels", "transforms"), _TEXTS),
-        **dict.fromkeys(("sparse", "dense", "ignore", "key", "missing"), _NAMES),
-        **dict.fromkeys(("group", "time", "drop_implied"), _OPTIONAL),
-        **dict.fromkeys(("min_domain_rows", "min_count"), int),
-        **dict.fromkeys(("zero_is_missing", "domain_feature"), bool),
-        "multi": [dict],
-        "join": [dict],
-        **dict.fromkeys(("domain", "split"), (dict, type(None))),
-        "values": {str: [(str, float)]},
-        "implies": (_NAMES, type(None)),
-    },
-    Domain: {
-        **dict.fromkeys(("column", "remedy"), str),
-        **dict.fromkeys(("other", "first"), _OPTIONAL),
-        "groups": ({str: [(str, float, bool)]}, type(None)),
-        "drop_others": bool,
-        "bins": [float],
-    },
-    MultiColumn: {"name": str, "column": str, "separator": str, "max_len": int, "first_only": bool},
-    JoinRule: {"file": str, "on": (str, _NAMES, type(None)), "header": (_NAMES, type(None))},
-    Split: {
-        "rule": str,
-        "seed": (int, type(None)),
-        "valid_fraction": float,
-        "fractions": [float],
-        "column": _OPTIONAL,
-    },
-}
 
 
 def _long_forms(values: dict) -> dict:
@@ -216,9 +188,19 @@ def _check_form(cls, values: dict) -> None:
     if unknown := [name for name in values if name not in names]:
         raise ValueError(f"{unknown[0]!r} is no key of a description; use {', '.join(names)}")
     needed = {f.name for f in fields(cls) if (f.default, f.default_factory) == (ABSENT, ABSENT)}
-    form = {name: form for name, form in _FORMS[cls].items() if name in values or name in needed}
+    form = {f.name: _form(f.type) for f in fields(cls) if f.name in values or f.name in needed}
     if problem := misfit(values, form):
         raise ValueError(f"a description of columns: {problem}")
+
+
+def _form(hint):
+    """What `misfit` takes for the type of a field."""
+    inner = get_args(hint)
+    if isinstance(hint, UnionType):
+        return tuple(map(_form, inner))
+    if get_origin(hint) is dict:
+        return {str: _form(inner[1])}
+    return dict if is_dataclass(hint) else [_form(inner[0])] if inner else hint
 
 
 def _tuples(value):

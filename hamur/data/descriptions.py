@@ -24,6 +24,7 @@ from hamur.data.domains import Domain
 from hamur.data.label_rules import parse_label
 from hamur.data.own_columns import with_roles
 from hamur.data.splits import Split
+from hamur.data.table_rows import Join
 from hamur.data.text import checks
 from hamur.data.text.bad_rows import BadRows
 from hamur.data.text.lines import FileFormat
@@ -57,13 +58,11 @@ class Description:
         patterns = zip(list(self.formats)[1:], self.keys)
         return next((key for known, key in patterns if fnmatch(plain_name(file), known)), None)
 
-    def joins(self, files: list[Path]) -> list[tuple]:
-        """What `Join` takes for each file of MovieLens after the ratings: users if they are there,
-        movies."""
+    def joins(self, files: list[Path]) -> list[Join]:
+        """Of the files of MovieLens after the ratings: users if they are there, movies."""
         user, movie = self.columns.key
-        formats = [self.format_of(file) for file in files[1:]]
-        users = [(user, each) for each in formats[:-1]]
-        return users + [(movie, each, self.genres) for each in formats[-1:]]
+        users = [Join(file, user, self.format_of(file)) for file in files[1:-1]]
+        return users + [Join(f, movie, self.format_of(f), self.genres) for f in files[1:][-1:]]
 
     def table(self, names: Collection[str]) -> Columns:
         """The description of a table that has these of the known columns."""
@@ -318,5 +317,4 @@ def _fits(file: Path, described: Description) -> bool:
         return False  # told by the reader
     if form.names is not None:
         return len(first) == len(form.names)
-    labels = {parse_label(rule)[0] for rule in described.columns.labels.values()}
-    return {described.columns.group, *labels} <= set(first)
+    return {described.columns.group, *described.columns.label_columns} <= set(first)

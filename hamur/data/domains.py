@@ -30,7 +30,7 @@ class Domain:
     """
 
     column: str
-    groups: dict[str, tuple] | None = None
+    groups: dict[str, tuple[str | float | bool, ...]] | None = None
     drop_others: bool = False
     remedy: str = SKIP_REMEDY
     bins: tuple[float, ...] = ()

@@ -33,15 +33,16 @@ class Codes:
 
     def categorical(self) -> pd.Categorical:
         """The same cells, "" for a missing one."""
-        codes = np.where(self.codes < 0, len(self.values), self.codes)
-        return pd.Categorical.from_codes(codes, [*self.values.tolist(), ""])
+        missing = self.codes < 0
+        codes = np.where(missing, len(self.values), self.codes)
+        return pd.Categorical.from_codes(codes, self.values.tolist() + [""] * int(missing.any()))
 
 
 def factorise(column: np.ndarray | pd.Categorical, missing: int = MISSING) -> Codes:
     """The codes of a column of text, where "" is missing, or of whole numbers, where all up to
     `missing` are."""
     if isinstance(column, pd.Categorical):
-        _check_lengths(column.categories)
+        check_lengths(column.categories)
         values, codes = np.asarray(column.categories, dtype=str), column.codes
         missing = ""
     else:
@@ -53,7 +54,7 @@ def factorise(column: np.ndarray | pd.Categorical, missing: int = MISSING) -> Co
     return Codes(np.maximum(rank - gap, MISSING)[codes], values[order][gap:])
 
 
-def _check_lengths(texts: pd.Index) -> None:
+def check_lengths(texts: pd.Index) -> None:
     """Raises DataValueError where an array of these texts, all as long as the longest, would need
     far more memory than they do."""
     lengths = texts.str.len().to_numpy() if len(texts) else np.zeros(1)

@@ -14,7 +14,6 @@ import pyarrow as pa
 from hamur.data import own_columns, parquet
 from hamur.data.arrow_cells import LISTS, TEXT, WHOLE, is_of
 from hamur.data.columns import Columns, MultiColumn
-from hamur.data.label_rules import parse_label
 from hamur.data.text import times
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.data.text.lines import FileFormat
@@ -176,7 +175,7 @@ def _roles(columns: Columns) -> dict[str, str]:
         roles[split.column] = "split"
     if columns.time is not None:
         roles[columns.time] = "time"
-    return roles | {parse_label(rule)[0]: "label" for rule in columns.labels.values()}
+    return roles | dict.fromkeys(columns.label_columns, "label")
 
 
 def _judge(

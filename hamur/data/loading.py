@@ -2,68 +2,16 @@
 whole, raw files of any size go through `prepare`; both are memory-mapped from the cache."""
 
 import contextlib
-import dataclasses
-import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from hamur.data import build_tables, cache, parquet, splits
-from hamur.data.build_tables import Encoding, RawColumns
-from hamur.data.columns import Columns
-from hamur.data.raw_columns import raw_columns
-from hamur.data.schema import Schema
+from hamur.data import cache
 from hamur.data.streaming.prepare import DataSet, plain, prepare
-from hamur.data.table import Splits
-from hamur.data.table_rows import Join, read_file
-from hamur.data.text.bad_rows import BadRows, Policy
-from hamur.data.text.lines import FileFormat, check_header
-from hamur.data.text.reader import column_names
+from hamur.data.table_source import read_tables
 from hamur.errors import CacheError, DataFileNotFoundError, DataFormatError, no_folder
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TableSource:
-    """Files that are tables already, and all that their tables depend on.
-
-    root: the folder or file that the user named.  files: of one format, their rows one after the
-        other; with `joins` (see `Join`: all but its first) the first has the rows, the others their
-        features.
-    options: what names the cache beside the files, JSON values; None: all fields below.
-    notes: further entries of the schema's `split`.
-    first_row_id, file_domains: of each file, see `raw_columns`.
-    check: raises for rows that cannot be right.
-    """
-
-    name: str
-    root: Path
-    files: tuple[Path, ...]
-    columns: Columns
-    split: splits.Split
-    encoding: Encoding = field(default_factory=Encoding)
-    policy: Policy = field(default_factory=Policy)
-    options: dict | None = None
-    notes: dict = field(default_factory=dict)
-    first_row_id: tuple[int, ...] = (-2,)  # after a header, the first row is line 2
-    file_domains: tuple[str, ...] = ()
-    file_format: FileFormat | None = None
-    joins: Sequence[tuple] = ()
-    check: Callable[[RawColumns], None] | None = None
-
-    def key(self) -> dict:
-        """The options, or by default all that the tables depend on besides the files."""
-        if self.options is not None:
-            return self.options
-        fields = dataclasses.asdict(dataclasses.replace(self, root=None, files=(), check=None))
-        return json.loads(json.dumps(fields, default=list))  # an allowed range is a list then
-
-    def digest(self) -> dict[str, str]:
-        """Of the files, and of their parts, see `cache.source_digest`."""
-        parts = (part for file in self.files for part in parquet.parts(file))
-        return cache.source_digest(parts, self.root)
 
 
 def find_files(
@@ -118,67 +66,34 @@ def _plain_or_packed(path: Path) -> Path | None:
     return path if path.is_file() else packed if packed.is_file() else None
 
 
-def load_tables(source: TableSource, cache_dir: str | Path | None) -> cache.Loaded:
+def load_tables(source, cache_dir: str | Path | None, read: Callable = read_tables) -> cache.Loaded:
     """The tables of the source, from a cache that is built when needed.
 
     One folder for a source and its options; a changed source replaces it, a damaged one is
     repaired.
+    source: a TableSource, or what has its name, root, `digest` and `key`; read: (source, its
+        digest, folder to work in) -> tables, schema, bad rows.
     Raises:  DataError; OSError: the given cache_dir cannot be written (in the default folder that
         is only a warning, and the tables stay in memory).
     """
-    digest, options = source.digest(), source.key()
-    folder = cache.folder_for(source.name, source.root, options, cache_dir)
-    made_from = {"source": digest, "options": options}
-    return through_cache(folder, made_from, cache_dir, lambda: read_tables(source, digest))
-
-
-def through_cache(
-    folder: Path,
-    fingerprint: dict,
-    cache_dir: str | Path | None,
-    read: Callable[[], tuple[Splits, Schema, list[BadRows]]],
-) -> cache.Loaded:
-    """The tables of a cache, which is written where it is not there, damaged, or of something else
-    than the fingerprint says.  cache_dir, OSError: see `load_tables`."""
+    made_from = {"source": source.digest(), "options": source.key()}
+    folder = cache.folder_for(source.name, source.root, made_from["options"], cache_dir)
     if folder.exists():
         try:
-            return cache.open_cache(folder, fingerprint)
+            return cache.open_cache(folder, made_from)
         except CacheError as error:
             _log.warning("building the cache again: %s", error)
-    splits, schema, bad_rows = read()
+    splits, schema, bad_rows = read(source, made_from["source"], folder.parent)
     try:
-        cache.write_cache(folder, splits, schema, fingerprint, bad_rows)
+        cache.write_cache(folder, splits, schema, made_from, bad_rows)
     except OSError as error:
         if cache_dir is not None:
             raise
         _log.warning("no cache: %s. Set HAMUR_CACHE to a folder that can be written.", error)
         return splits, schema
     with contextlib.suppress(CacheError):  # another process is just replacing it
-        return cache.open_cache(folder, fingerprint)
+        return cache.open_cache(folder, made_from)
     return splits, schema
-
-
-def read_tables(
-    source: TableSource, digest: dict[str, str]
-) -> tuple[Splits, Schema, list[BadRows]]:
-    """The tables of the source and what was left out of each file."""
-    for file in source.files if source.file_format is None else ():
-        check_header(file, column_names(file), source.columns.names)
-    bad_rows = [BadRows(file, source.policy) for file in source.files]
-    joins = [Join(file, *join) for file, join in zip(bad_rows[1:], source.joins)]
-    rows = [
-        read_file(file, source.columns, source.file_format, joins)
-        for file in (bad_rows[:1] if joins else bad_rows)
-    ]
-    raw = raw_columns(rows, source.columns, source.first_row_id, source.file_domains)
-    if source.check is not None:
-        source.check(raw)
-    index = splits.divide(source.split, list(map(len, rows)), raw.group, raw.time)
-    split = {"rule": source.split.rule, "seed": source.split.seed}
-    split |= source.notes | {"source": digest}
-    about = source.encoding, source.name, split, bad_rows, source.columns
-    tables = build_tables.build(raw, index, *about)
-    return *tables, bad_rows
 
 
 def load_raw(

@@ -99,16 +99,12 @@ def with_roles(
     )
 
 
-def label_columns(columns: Columns) -> set[str]:
-    return {parse_label(rule)[0] for rule in columns.labels.values()}
-
-
 def used(columns: Columns) -> list[str]:
     """The columns that have a role."""
     domain = columns.domain and columns.domain.column
     single = (domain, columns.group, columns.time, columns.split and columns.split.column)
     lists = (spec.column for spec in columns.multi)
-    roles = (*sorted(label_columns(columns)), *columns.sparse, *columns.dense, *lists, *single)
+    roles = (*sorted(columns.label_columns), *columns.sparse, *columns.dense, *lists, *single)
     return [name for name in dict.fromkeys(roles) if name is not None]
 
 
@@ -133,10 +129,9 @@ def completed(columns: Columns) -> Columns:
 
     Raises:  ValueError: roles that exclude each other.
     """
-    labels, split = label_columns(columns), columns.split
     sparse = {*columns.sparse, *(m.column for m in columns.multi if m.first_only)}
     multi = {m.column for m in columns.multi if not m.first_only}
-    _check(columns, labels, sparse | multi)
+    _check(columns, sparse | multi)
     kinds = {}
 
     def read(names: Iterable[str | None], kind: str, fitting: Collection[str] = ()) -> None:
@@ -166,15 +161,15 @@ def completed(columns: Columns) -> Columns:
             of = str if kinds[domain.column] == "text" else plain_text
             groups = {n: tuple(map(of, map(str, v))) for n, v in domain.groups.items()}
             columns = replace(columns, domain=replace(domain, groups=groups))
-    if split.rule == "column":
-        read([split.column], "code")
+    if columns.split.rule == "column":
+        read([columns.split.column], "code")
     return replace(columns, kinds=kinds, key=())
 
 
-def _check(columns: Columns, labels: set[str], categories: set[str]) -> None:
+def _check(columns: Columns, categories: set[str]) -> None:
     """Raises ValueError where the description contradicts itself."""
     features = categories | set(columns.dense)
-    wrong = dict.fromkeys(labels, "a label") | {columns.time: "the time"}
+    wrong = dict.fromkeys(columns.label_columns, "a label") | {columns.time: "the time"}
     for name, role in wrong.items():
         if name in features:
             raise ValueError(f"column {name!r} is {role} and cannot be a feature")

@@ -3,38 +3,28 @@
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from hamur.data import build_tables, cache, descriptions, frames, infer, own_columns, parquet
-from hamur.data import splits as split_rules
 from hamur.data.build_tables import Encoding
-from hamur.data.collect import Collector
 from hamur.data.columns import Columns, JoinRule, MultiColumn
 from hamur.data.descriptions import Description
 from hamur.data.domains import Domain
-from hamur.data.encode import MISSING
-from hamur.data.label_rules import label as label_of
-from hamur.data.loading import through_cache
+from hamur.data.loading import load_tables
 from hamur.data.own_sources import Form, Input, check_equal, joined, sources_of
-from hamur.data.raw_columns import LABEL, raw_of
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
-from hamur.data.table_rows import Join, Partner, checked
-from hamur.data.text import times
+from hamur.data.table_rows import Join
+from hamur.data.table_source import TableSource, read_tables
 from hamur.data.text.bad_rows import MAX_LINE_MIB, BadRows, Policy
-from hamur.data.text.reader import Rows, read_blocks
-from hamur.errors import DataValueError, EmptySplitError
+from hamur.errors import DataValueError
 
 NAME = "own-table"
 LEAKAGE_LIMIT = 0.99  # of a single column's AUC
@@ -115,15 +105,8 @@ def load_table(
     job = _Job(
         name, described, said, parts, form, policy, tuple(allow_leakage), in_memory_rows, tell
     )
-    files = [each for each in (*chain(*parts), *job.joined) if isinstance(each, Path)]
-    if not all(isinstance(each, Path) for each in chain(*parts)):
-        return build_tables.check_classes(*job.read({})[:2], require_all_domains)
-    files = [part.absolute() for file in files for part in parquet.parts(file)]
-    root = Path(os.path.commonpath([file.parent for file in files]))
-    made_from = {"source": cache.source_digest(files, root), "options": job.key()}
-    folder = cache.folder_for(name, files[0], made_from["options"], cache_dir)
-    about = made_from["source"], folder.parent
-    loaded = through_cache(folder, made_from, cache_dir, lambda: job.read(*about))
+    in_files = all(isinstance(each, Path) for each in chain(*parts))
+    loaded = load_tables(job, cache_dir, _Job.read) if in_files else job.read({})[:2]
     return build_tables.check_classes(*loaded, require_all_domains)
 
 
@@ -182,6 +165,20 @@ class _Job:
             files += frames.files_of(path if path.exists() or not beside.exists() else beside)[:1]
         return files
 
+    @cached_property
+    def files(self) -> list[Path]:
+        """And their parts."""
+        files = (*chain(*self.parts), *self.joined)
+        return [part.absolute() for file in files for part in parquet.parts(file)]
+
+    @property
+    def root(self) -> Path:
+        return self.files[0]
+
+    def digest(self) -> dict[str, str]:
+        root = os.path.commonpath([file.parent for file in self.files])
+        return cache.source_digest(self.files, Path(root))
+
     def key(self) -> dict:
         options = {"columns": self.columns.to_json(), "allow_leakage": list(self.allow_leakage)}
         options |= dataclasses.asdict(self.policy) | dataclasses.asdict(self.form)
@@ -205,135 +202,42 @@ class _Job:
         columns = replace(columns, join=rules)
         own_columns.check_present(columns, list(dict.fromkeys(chain(*names))))
         found: list[infer.Inferred] = []
-        if not set().union(*names) <= own_columns.named(columns) | _keys(columns):
+        keys = {name for rule in rules for name in rule.on}
+        if not set().union(*names) <= own_columns.named(columns) | keys:
             tables = [(each.source, each.form) for each in (inputs[0][0], *joined_inputs)]
             columns, found = infer.fill(columns, tables)
             if self.tell is not None:
                 self.tell(found)
         columns = own_columns.completed(columns)
+        source = TableSource(
+            self.name,
+            None,
+            tuple(inputs),
+            columns,
+            columns.split,
+            Encoding(
+                min_count=columns.min_count,
+                allow_leakage=self.allow_leakage,
+                transforms=columns.transforms,
+                leakage_limit=LEAKAGE_LIMIT,
+                refuse_equal=True,
+            ),
+            self.policy,
+            joins=[join_of(*each, columns) for each in zip(joined_inputs, rules)],
+            own=True,
+            in_memory_rows=self.in_memory_rows,
+        )
         try:
-            return self._collect(inputs, joined_inputs, columns, digest, workspace)
+            return read_tables(source, digest, workspace)
         except DataValueError as error:
             raise infer.contradicted(error, found) from None
 
-    def _collect(
-        self,
-        inputs: list[list[Input]],
-        joined: list[Input],
-        columns: Columns,
-        digest: dict[str, str],
-        workspace: Path | None,
-    ) -> tuple[Splits, Schema, list[BadRows]]:
-        joins = [join_of(*each, columns, self.policy) for each in zip(joined, columns.join)]
-        partners, bad_rows = [join.read(columns) for join in joins], [j.bad_rows for j in joins]
-        collector, folder, lengths, begin = Collector(), None, [], 0
-        with ExitStack() as stack:
-            for part in inputs:
-                before = collector.rows
-                for each in part:
-                    bad_rows.append(BadRows(each.place, self.policy))
-                    last = begin - 1
-                    for rows in _blocks(each, columns, partners, bad_rows[-1]):
-                        ids = begin + rows.lines - each.first_line
-                        collector.add(_cells(rows, columns) | {_ROW: ids})
-                        last = int(ids.max(initial=last))
-                        if folder is None and collector.rows > self.in_memory_rows:
-                            # What is mapped of it stays readable when the folder is gone.
-                            folder = Path(stack.enter_context(_temporary(workspace)))
-                            collector.move_to(folder)
-                    begin = last + 1
-                lengths.append(collector.rows - before)
-            if not collector.rows:
-                remedy = "check how it was made"
-                raise EmptySplitError("the table has no row", file=bad_rows[-1].path, remedy=remedy)
-            cells, reports = collector.finish(), {p.name: p.alone[0] for p in partners}
-            split = {"source": digest, "without_partner": reports}
-            return *self._build(cells, lengths, columns, split, bad_rows, folder), bad_rows
 
-    def _build(
-        self, cells: dict, lengths: list[int], columns: Columns, split: dict, bad_rows, folder
-    ) -> tuple[Splits, Schema]:
-        """Divides the rows, and fits the domains and the lengths of lists on those of training."""
-        if columns.time is not None:
-            cells[columns.time] = _seconds(cells[columns.time])
-        raw = raw_of(cells, columns, cells[_ROW], np.zeros(sum(lengths), np.int64), ("0",))
-        rule, small = columns.split, {}
-        index = split_rules.divide(rule, lengths, raw.group, raw.time, cells.get(_PART))
-        if columns.domain is not None:
-            about = cells[columns.domain.column], index[0], columns.min_domain_rows
-            domain, ids, small = columns.domain.fit(*about)
-            columns = replace(columns, domain=domain)
-            raw = replace(raw, domain=ids, domain_names=tuple(domain.groups))
-        if small:
-            few = ", ".join(f"{name} ({rows})" for name, rows in list(small.items())[:20])
-            about = len(small), columns.min_domain_rows, few
-            _log.warning("domain 'other' takes %d of fewer than %d training rows: %s", *about)
-        for name, lists in raw.multi.items():
-            longest = int(np.diff(lists.offsets)[lists.rows[index[0]]].max(initial=1))
-            raw.multi[name] = replace(lists, max_len=lists.max_len or min(longest, MAX_LEN))
-        encoding = Encoding(
-            min_count=columns.min_count,
-            allow_leakage=self.allow_leakage,
-            transforms=columns.transforms,
-            leakage_limit=LEAKAGE_LIMIT,
-            refuse_equal=True,
-        )
-        split |= {"rule": rule.rule, "seed": rule.seed, "other": dict(list(small.items())[:1000])}
-        about = encoding, self.name, split, bad_rows, columns, folder
-        return build_tables.build(raw, index, *about)
-
-
-def join_of(each: Input, rule: JoinRule, columns: Columns, policy: Policy) -> Join:
+def join_of(each: Input, rule: JoinRule, columns: Columns) -> Join:
     """How a feature table is read and joined; rule: with both keys."""
     left, right = rule.on
     kind = columns.kinds.get(left, "code")
     kinds = {name: kind for name, kind in columns.kinds.items() if name in each.names}
     kinds |= {right: "code" if kind == "id" else kind}
-    reading = each.form if each.derive else each.reading(kinds, columns)
-    return Join(BadRows(each.place, policy), left, reading, each.derive, right, optional=True)
-
-
-def _temporary(workspace: Path | None) -> TemporaryDirectory:
-    """A folder there, or for temporary files where that cannot be written."""
-    try:
-        if workspace is not None:
-            workspace.mkdir(parents=True, exist_ok=True)
-        return TemporaryDirectory(prefix="table-", dir=workspace)
-    except OSError:
-        return TemporaryDirectory(prefix="table-")
-
-
-def _keys(columns: Columns) -> set[str]:
-    return {name for rule in columns.join for name in rule.on}
-
-
-def _blocks(
-    each: Input, columns: Columns, partners: list[Partner], bad_rows: BadRows
-) -> Iterator[Rows]:
-    """The rows of an input that are right, with the cells of their partners."""
-    keys = {p.left: "code" for p in partners if p.left not in columns.kinds}
-    for rows in read_blocks(each.source, each.reading(columns.kinds | keys, columns), bad_rows):
-        rows = checked(rows, columns, partners, bad_rows)
-        if bad_rows.policy.on_bad_rows == "error":
-            bad_rows.raise_if_any()
-        yield rows
-    bad_rows.raise_if_any()
-
-
-def _cells(rows: Rows, columns: Columns) -> dict[str, np.ndarray | pd.Categorical]:
-    """What is kept of a block: its cells, labels, and the number of each row's split."""
-    cells = {name: rows.columns[name] for name in columns.kinds}
-    labels = {n: label_of(rule, cells).astype(np.int8) for n, rule in columns.labels.items()}
-    cells |= {(LABEL, name): label for name, label in labels.items()}
-    if columns.split.rule == "column":
-        words = rows.columns[columns.split.column]
-        number = {word: n for n, word in enumerate(split_rules.SPLITS)}
-        parts = np.array([number.get(word, MISSING) for word in words.categories], np.int8)
-        cells[_PART] = parts[words.codes]
-    return cells
-
-
-def _seconds(values: np.ndarray) -> np.ndarray:
-    """(N,) int64 of times of any unit; numbers that are no times as they are."""
-    unit = times.unit_of(values)
-    return values if unit in (None, "s") else values // times.PER_SECOND[unit]
+    form = each.form if each.derive else each.reading(kinds, columns)
+    return Join(each.place, left, form, each.derive, right, optional=True)

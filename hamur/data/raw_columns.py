@@ -1,24 +1,20 @@
 """The rows of tables as raw columns, by their description: what `build_tables` encodes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from hamur.data.columns import Columns, MultiColumn
 from hamur.data.encode import MISSING, Codes, factorise
-from hamur.data.label_rules import label
 from hamur.data.multi_valued import RawMultiValued
 from hamur.data.table import DOMAIN_SHIFT
 from hamur.data.text.cells import Column
-from hamur.data.text.reader import Rows, concatenate
 from hamur.data.text.rows import plain_text
 from hamur.errors import DataValueError
 
-LABEL = (
-    "label"  # (this, name) is the key of a label among the cells of a table, which no column has
-)
+LABEL = "label"  # (this, name): a label among the cells of a table
 
 
 @dataclass(frozen=True)
@@ -44,29 +40,6 @@ class RawColumns:
     domain_field: bool = True
 
 
-def raw_columns(
-    files: Sequence[Rows],
-    columns: Columns,
-    first_row_id: Sequence[int],
-    file_domains: Sequence[str] = (),
-) -> RawColumns:
-    """The rows of all files, one after the other, before encoding.
-
-    first_row_id: for each file what its lines are added to; file_domains: the domain of each file,
-    where no column says it; groups of different domains are different then.
-    """
-    cells = {name: concatenate([rows.columns[name] for rows in files]) for name in columns.kinds}
-    row_id = np.concatenate([at + rows.lines for at, rows in zip(first_row_id, files)])
-    if columns.domain is not None:
-        domain = columns.domain.ids(cells[columns.domain.column])
-        return raw_of(cells, columns, row_id, domain, tuple(columns.domain.groups))
-    file_domains = file_domains or ["0"] * len(files)  # one domain
-    names = tuple(dict.fromkeys(file_domains))
-    domain = np.repeat([names.index(d) for d in file_domains], list(map(len, files)))
-    raw = raw_of(cells, columns, row_id, domain, names)
-    return replace(raw, domain_field=len(names) > 1)
-
-
 def raw_of(
     cells: Mapping[str, Column | Codes],
     columns: Columns,
@@ -74,7 +47,11 @@ def raw_of(
     domain: np.ndarray,
     domain_names: tuple[str, ...],
 ) -> RawColumns:
-    """N rows before encoding.  cells: of all columns, and of labels that are known already."""
+    """N rows before encoding.
+
+    cells: of all columns and labels.  domain (N,), domain_names: of the
+    files, where no column says it; groups of different domains are different then.
+    """
     missing = 0 if columns.zero_is_missing else MISSING
     sparse = {n: _coded(cells[n], columns.kinds[n], missing) for n in columns.sparse}
     multi = {}
@@ -86,17 +63,14 @@ def raw_of(
         sparse=sparse,
         multi=multi,
         dense={name: cells[name] for name in columns.dense},
-        labels={
-            name: cells[LABEL, name] if (LABEL, name) in cells else label(rule, cells)
-            for name, rule in columns.labels.items()
-        },
+        labels={name: cells[LABEL, name] for name in columns.labels},
         domain=domain,
         domain_names=domain_names,
         row_id=row_id,
         group=_group(cells, columns, domain),
         group_name=columns.group,
         time=None if columns.time is None else cells[columns.time],
-        domain_field=columns.domain is not None and columns.domain_feature,
+        domain_field=len(domain_names) > 1 if columns.domain is None else columns.domain_feature,
     )
 
 

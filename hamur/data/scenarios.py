@@ -1,19 +1,18 @@
 """Processed CSV files of the Scenario-Wise-Rec benchmark: KuaiRand, Douban, MIND, Amazon-3; their
 columns are in `hamur.data.descriptions`."""
 
-import dataclasses
 from pathlib import Path
 
 from hamur.data.build_tables import Encoding, check_classes
 from hamur.data.columns import Columns
 from hamur.data.descriptions import SETS
-from hamur.data.loading import TableSource, find_files, load_tables
+from hamur.data.loading import find_files, load_tables
 from hamur.data.parquet import is_parquet
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
+from hamur.data.table_source import TableSource
 from hamur.data.text.bad_rows import MAX_LINE_MIB, Policy
-from hamur.data.text.cells import MISSING_WORDS
 from hamur.data.text.reader import column_names
 
 FILE_NAMES = tuple(name for _, names in SETS.values() for name in names)
@@ -53,11 +52,7 @@ def load_scenarios(
         Split("random", split_seed),
         rules,
         policy,
-        options=dict(split_seed=split_seed, missing=list(MISSING_WORDS))
-        | dataclasses.asdict(rules)
-        | dataclasses.asdict(policy),
         notes={"encoding": "train"},
-        first_row_id=(-1 if is_parquet(file) else -2,),
     )
     return check_classes(*load_tables(source, cache_dir), require_all_domains)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,28 +30,28 @@ class Join:
         that has none, it is a bad row.
     """
 
-    bad_rows: BadRows
+    path: Path
     left: str
     file_format: FileFormat
     derive: Callable[[Rows, BadRows], Rows] | None = None
     right: str | None = None
     optional: bool = False
 
-    def read(self, columns: Columns) -> "Partner":
+    def read(self, columns: Columns, bad_rows: BadRows) -> "Partner":
         """Raises:  DataError: the first bad row, such as one whose key was there before."""
         key = self.right or self.left
-        rows = read_rows(self.bad_rows.path, self.file_format, self.bad_rows)
-        rows = rows if self.derive is None else self.derive(rows, self.bad_rows)
-        rows = _known_domain(rows, columns.domain, self.bad_rows)
+        rows = read_rows(self.path, self.file_format, bad_rows)
+        rows = rows if self.derive is None else self.derive(rows, bad_rows)
+        rows = _known_domain(rows, columns.domain, bad_rows)
         if isinstance(rows.columns[key], pd.Categorical):
             rows = rows.keep(np.asarray(rows.columns[key] != ""))
-        rows = checks.unique(rows, (key,), self.bad_rows)
-        self.bad_rows.raise_if_any()
+        rows = checks.unique(rows, (key,), bad_rows)
+        bad_rows.raise_if_any()
         cells = {name: column for name, column in rows.columns.items() if name != key}
         kinds = {columns.kinds.get(name) for name in cells}
         optional = self.optional and not kinds & set(_REQUIRED)
         index = pd.Index(np.asarray(rows.columns[key]))
-        return Partner(cells, index, self.left, self.bad_rows.path.name, optional)
+        return Partner(cells, index, self.left, self.path.name, optional)
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,13 @@ def read_file(
     bad_rows: BadRows,
     columns: Columns,
     file_format: FileFormat | None = None,
-    joins: Sequence[Join] = (),
+    partners: Sequence[Partner] = (),
 ) -> Rows:
-    """The rows of one file that fit the description, with the columns of the joined files.
+    """The rows of one file that fit the description, with the columns of their partners.
 
     file_format: None: comma-separated with a header.
     Raises:  DataError: the first bad row of a file, see `BadRows.raise_if_any`.
     """
-    partners = [join.read(columns) for join in joins]
     separators = {spec.column: spec.separator for spec in columns.multi}
     file_format = file_format or FileFormat(columns.kinds, separators=separators)
     rows = checked(read_rows(bad_rows.path, file_format, bad_rows), columns, partners, bad_rows)

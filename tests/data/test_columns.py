@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hamur.data.build_tables import Encoding
 from hamur.data.columns import Columns, Domain, MultiColumn
 from hamur.data.label_rules import label
-from hamur.data.loading import TableSource, load_tables, read_tables
-from hamur.data.raw_columns import raw_columns
+from hamur.data.loading import load_tables
 from hamur.data.splits import Split
 from hamur.data.table_rows import read_file
+from hamur.data.table_source import TableSource, read_tables
 from hamur.data.text.bad_rows import BadRows, Policy
 from hamur.errors import DataFormatError, DataValueError, UnknownDomainError
 from tests.support.caches import assert_same
@@ -136,11 +136,24 @@ def test_label_rules(rule, expected):
 def test_groups_of_files_with_domains_of_their_own_stay_apart(tmp_path):
     frame(30).to_csv(tmp_path / "a.csv", index=False)
     columns = dataclasses.replace(COLUMNS, domain=None, key=())
-    rows = [read_file(BadRows(tmp_path / "a.csv", Policy()), columns)] * 2
-    raw = raw_columns(rows, columns, (0, 1 << 50), ("NL", "US"))
-    assert raw.domain.tolist() == [0] * 30 + [1] * 30 and raw.domain_names == ("NL", "US")
-    assert not set(raw.group[:30]) & set(raw.group[30:])
-    assert raw.domain_field and not raw_columns(rows[:1], columns, (0,), ("NL",)).domain_field
+    (tmp_path / "b.csv").write_bytes((tmp_path / "a.csv").read_bytes())
+
+    def load(*names):
+        files, places = tuple(tmp_path / name for name in names), (0, 1 << 50)[: len(names)]
+        about = files, columns, Split("random", 1)
+        domains = ("NL", "US")[: len(names)]
+        source = TableSource("toy", tmp_path, *about, first_row_id=places, file_domains=domains)
+        return read_tables(source, {})[:2]
+
+    splits, schema = load("a.csv", "b.csv")
+    row_id, domain, group = (
+        np.concatenate([getattr(table, name) for table in splits])
+        for name in ("row_id", "domain", "group")
+    )
+    assert sorted(row_id) == [*range(2, 32), *((1 << 50) + n for n in range(2, 32))]
+    assert (domain == (row_id > 1 << 50)).all() and schema.domain_names == ("NL", "US")
+    assert not set(group[domain == 0]) & set(group[domain == 1])
+    assert schema.domain_field and not load("a.csv")[1].domain_field
 
 
 def test_the_cache_depends_on_all_that_the_tables_depend_on(tmp_path):

@@ -574,7 +574,7 @@ def test_missing_words_of_the_description(load):
 
 def test_a_second_load_reads_the_cache(load, monkeypatch):
     one, schema = load(impressions())
-    monkeypatch.setattr("hamur.data.own_table.read_blocks", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("hamur.data.table_source.read_blocks", lambda *_: pytest.fail("read again"))
     other, again = load(impressions())
     assert_same(one, other)
     assert schema == again and again.encoders.columns == schema.encoders.columns
@@ -648,7 +648,7 @@ def test_a_description_that_does_not_fit_is_one_line(load, changes, text):
         ({}, dict(split="random", split_seed=-1), "`split_seed` is -1"),
         ({}, dict(separator=";"), "wrong separator: ',' seen"),
         ({}, dict(encoding="utf-99"), "`encoding` is 'utf-99'"),
-        ({}, dict(name="../x"), "`name` is '../x'"),
+        ({}, dict(name="../x"), "name='../x' is no name of a folder"),
         ({}, dict(header=("a", "b")), "no column"),
         ({}, dict(join=["nowhere.csv"]), "no such file"),
         ({}, dict(columns="nowhere"), "no such file"),

@@ -25,12 +25,13 @@ from hamur.data.ali_ccp.columns import (
     SPARSE_COLUMNS,
 )
 from hamur.data.columns import FLAGS, Columns, Domain
-from hamur.data.loading import TableSource, find_files, load_raw, load_tables
+from hamur.data.loading import find_files, load_raw, load_tables
 from hamur.data.multi_valued import pooled_by
 from hamur.data.sample import path_or_sample
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import Splits
+from hamur.data.table_source import TableSource
 from hamur.data.text.bad_rows import MAX_LINE_MIB, Policy
 
 COLUMNS = Columns(
@@ -149,8 +150,6 @@ def _source(
     if tuple(labels) not in (LABELS[:1], LABELS):
         raise ValueError(f"`labels` is {labels!r}; use {LABELS[:1]} or {LABELS}")
     files = find_files(root, _FILE_SETS, _FETCH, () if split.rule == "files" else _VALS)
-    options = dict(split=split.rule, split_seed=split.seed, labels=list(labels))
-    options["domain_map"] = sorted(domain_map.items())
     encoding = "identity" if rules.identity else "train"
     return TableSource(
         NAME,
@@ -162,7 +161,6 @@ def _source(
         split if split.rule == "halves" else Split(split.rule),
         rules,
         policy,
-        options=options | dataclasses.asdict(rules) | dataclasses.asdict(policy),
         notes={"multi": "last", "max_len": None, "encoding": encoding},
         # A row's id: its file (train 0, val 1, test 2) and its position there.
         first_row_id=tuple((number << 40) - 2 for number in range(len(files))),

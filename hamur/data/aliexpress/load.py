@@ -29,11 +29,12 @@ from hamur.data.aliexpress.files import (
 )
 from hamur.data.build_tables import Encoding, check_classes
 from hamur.data.columns import FLAGS, Columns
-from hamur.data.loading import TableSource, find_files, load_raw, load_tables
+from hamur.data.loading import find_files, load_raw, load_tables
 from hamur.data.sample import path_or_sample
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.table import DOMAIN_SHIFT, Splits
+from hamur.data.table_source import TableSource
 from hamur.data.text.bad_rows import MAX_LINE_MIB, Policy
 
 COLUMNS = Columns(
@@ -119,7 +120,6 @@ def _source(
     files = _find_processed(root)
     check_found(root, files)
     names = choose_countries(root, files, countries)
-    options = dict(countries=names, valid_fraction=valid_fraction, labels=list(labels))
     encoding = "identity" if rules.identity else "train"
     return TableSource(
         NAME,
@@ -129,7 +129,6 @@ def _source(
         Split("last search pages", valid_fraction=valid_fraction),
         rules,
         policy,
-        options=options | dataclasses.asdict(rules) | dataclasses.asdict(policy),
         notes={"valid_fraction": valid_fraction, "encoding": encoding},
         first_row_id=tuple(
             (d << DOMAIN_SHIFT) + (part << PART_SHIFT)

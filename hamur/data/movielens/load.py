@@ -18,16 +18,18 @@ import numpy as np
 
 from hamur.config import encoding_flag
 from hamur.data import build_tables, cache, descriptions
-from hamur.data.build_tables import Encoding, RawColumns
+from hamur.data.build_tables import Encoding
 from hamur.data.columns import MultiColumn
-from hamur.data.loading import TableSource, load_tables, read_tables
+from hamur.data.loading import load_tables
 from hamur.data.movielens import releases
 from hamur.data.multi_valued import pooled_by
+from hamur.data.raw_columns import RawColumns
 from hamur.data.sample import path_or_sample
 from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.streaming.prepare import DataSet
 from hamur.data.table import Splits
+from hamur.data.table_source import TableSource, read_tables
 from hamur.data.text.bad_rows import MAX_LINE_MIB, Policy
 from hamur.errors import DataFileNotFoundError, StatsMismatchError
 
@@ -130,21 +132,19 @@ class Options:
 
 def _source(files: list[Path], options: Options, root: Path) -> TableSource:
     """The three raw files, of which users and movies are joined to the ratings, or one CSV."""
-    release, raw = releases.release_of(files), len(files) > 1
+    release = releases.release_of(files)
     multi = release.columns.multi
     if options.genres == "multi":
         multi = (MultiColumn("genres", "genres", max_len=MAX_GENRES),)
     return TableSource(
         release.name,
         root,
-        tuple(files),
+        tuple(files[:1]),
         dataclasses.replace(release.columns, multi=multi),
         Split(options.split, options.split_seed if options.split == "random" else None),
         Encoding(fit_on=options.fit_on, allow_leakage=options.allow_leakage),
         options.policy,
-        options=dataclasses.asdict(options) | {"source_format": [file.suffix for file in files]},
         notes={"source": None, "genres": options.genres},
-        first_row_id=(-1 if raw else -2,),
         file_format=release.format_of(files[0]),
         joins=release.joins(files),
         check=partial(_check_statistics, files[0].parent) if options.check_statistics else None,

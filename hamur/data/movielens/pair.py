@@ -15,7 +15,7 @@ from hamur.data.cross_domain.tables import interactions_of
 from hamur.data.movielens import releases
 from hamur.data.movielens.load import SAMPLE
 from hamur.data.sample import path_or_sample
-from hamur.data.table_rows import Join, read_file
+from hamur.data.table_rows import read_file
 from hamur.data.text.bad_rows import MAX_LINE_MIB, BadRows, Policy, counts_by_file
 from hamur.data.text.reader import Rows
 from hamur.errors import EmptySplitError
@@ -45,8 +45,9 @@ def load_movielens_pair(
     files = releases.find(source)
     release, bad_rows = releases.release_of(files), [BadRows(file, policy) for file in files]
     file_format = release.format_of(files[0])
-    joins = [Join(bad_rows[-1], *join) for join in release.joins(files)[-1:]]
-    rows = read_file(bad_rows[0], _described(release.columns), file_format, joins)
+    columns = _described(release.columns)
+    partners = [join.read(columns, bad_rows[-1]) for join in release.joins(files)[-1:]]
+    rows = read_file(bad_rows[0], columns, file_format, partners)
     first_line = 1 if file_format and file_format.names else 2
     names = rows.columns["genres"]
     parts = [name.split("|") for name in names.categories]

@@ -55,6 +55,12 @@ def unit_of(times: np.ndarray) -> str | None:
     return unit if plausible[unit] else None
 
 
+def seconds(values: np.ndarray) -> np.ndarray:
+    """(N,) int64 of times of any unit; numbers that are no times as they are."""
+    unit = unit_of(values)
+    return values if unit in (None, "s") else values // PER_SECOND[unit]
+
+
 def is_plausible(times: np.ndarray, unit: str) -> np.ndarray:
     """(N,) bool."""
     seconds = times // PER_SECOND[unit]
