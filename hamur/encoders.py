@@ -15,6 +15,7 @@ import pandas as pd
 from hamur.data import raw_rows
 from hamur.data.columns import Columns, Domain, MultiColumn
 from hamur.data.encode import COMPANION, MISSING, UNKNOWN, Scaler, Vocabulary
+from hamur.data.frames import names_of
 from hamur.data.multi_valued import MultiValued, RawMultiValued, weighed
 from hamur.data.raw_columns import split_cells
 from hamur.data.schema import DOMAIN_FIELD, MULTI, SPARSE, FieldSpec, Schema
@@ -165,7 +166,7 @@ class Encoders:
         """
         source = raw_rows.one_row(source)
         none = isinstance(source, list) and not source
-        return raw_rows.read(source, self.format(raw_rows.names_of(source), allow_missing or none))
+        return raw_rows.read(source, self.format(names_of(source), allow_missing or none))
 
     def encode(
         self, rows: Rows, schema: Schema, unknown_domain: str | None = None

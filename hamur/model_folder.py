@@ -27,7 +27,7 @@ _FORM = {"format": int, "package": str, "schema": {"name": str}, "files": {str: 
 def write(folder: str | Path, schema: Schema, **further) -> None:
     """schema.json (of these further entries, and with checksums, also of the graphs of an export),
     written last; columns.json; and encoders/: a Parquet file per vocabulary (value, id),
-    scalers.json, domains.json (name -> values).
+    scalers.json, and domains.json (name -> values, which columns.json tells `read`).
 
     Where the schema has no encoders, as that of tables that were made in memory, all of it goes.
     """
@@ -40,8 +40,7 @@ def write(folder: str | Path, schema: Schema, **further) -> None:
     write_json(folder / COLUMNS, content["columns"])
     write_json(folder / SCALERS, content["scalers"])
     further["by_domain"] = content["by_domain"]
-    groups = {} if domain is None else domain.groups
-    write_json(folder / DOMAINS, {name: list(values) for name, values in groups.items()})
+    write_json(folder / DOMAINS, domain.groups if domain else {})
     for name, known in encoders.vocabularies.items():
         values = np.asarray(known.values)
         ids = np.arange(known.first_id, known.first_id + len(values), dtype=np.int32)

@@ -15,6 +15,7 @@ from hamur.data.cross_domain.collate import (
     joined_fields,
 )
 from hamur.data.cross_domain.dataset import ENDLESS, FIELDS, RAW, USER, UserHistories
+from hamur.data.frames import names_of
 from hamur.data.table import Table
 from hamur.data.text.reader import Rows
 from hamur.encoders import Report
@@ -79,7 +80,7 @@ class PairPredictor(Predictor):
 
     def _read(self, source, allow_missing: bool) -> Rows:
         source = raw_rows.one_row(source)
-        names = set(raw_rows.names_of(source))
+        names = set(names_of(source))
         self._warn_of_others(names)
         file_format = self.encoders.format(names, allow_missing or not len(source))
         optional = {name: RAW.kinds[name] for name in ("category", "timestamp") if name in names}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hamur.data import raw_rows
+from hamur.data.frames import names_of
 from hamur.data.schema import Schema
 from hamur.data.table import Table
 from hamur.data.text.reader import Rows
@@ -61,7 +62,7 @@ class Predictor:
     def encode(self, rows, unknown_domain: str | None = None, allow_missing: bool = False) -> Table:
         """The rows as ids and scaled numbers, labels 0."""
         rows = raw_rows.one_row(rows)
-        self._warn_of_others(raw_rows.names_of(rows))
+        self._warn_of_others(names_of(rows))
         cells = self.encoders.rows(rows, allow_missing)
         table, self._last.report = self.encoders.encode(cells, self.schema, unknown_domain)
         return table

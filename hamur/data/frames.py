@@ -2,8 +2,9 @@
 
 import datetime
 import glob
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -44,32 +45,53 @@ def is_files(source) -> bool:
     return listed and all(isinstance(each, (str, Path)) for each in source)
 
 
-def as_arrow(source) -> pa.Table:
-    """Rows in memory, whose cells mean what they would in a CSV file; None and NaN are missing.
+def columns_of(source) -> list[tuple[str, Iterable]]:
+    """Names and values of the columns of rows in memory, as they are there.
 
     source: a pandas or other DataFrame, an Arrow table, a list of dicts (a key that a row lacks is
-    a missing cell), or a dict of lists.  Columns of mixed values are taken cell by cell, as text.
-    Raises:  TypeError: none of these; DataFormatError: rows that are no dicts, columns of different
-        lengths, two columns of one name.
+    a missing cell), or a dict of lists.
+    Raises:  TypeError: none of these; DataFormatError: rows that are no dicts.
     """
-    if isinstance(source, pa.Table):
+    if isinstance(source, (pd.DataFrame, Mapping)):
+        return [(str(name), values) for name, values in source.items()]
+    if isinstance(source, (list, tuple)):
+        return [(str(key), [row.get(key) for row in source]) for key in _keys(source)]
+    if isinstance(source, (pa.Table, pa.RecordBatch)):
+        return list(zip(source.schema.names, source.columns))
+    if hasattr(source, "to_arrow"):
+        return columns_of(source.to_arrow())
+    if hasattr(source, "__arrow_c_stream__"):
+        return columns_of(pa.table(source))
+    if hasattr(source, "__dataframe__"):
+        return columns_of(interchange.from_dataframe(source))
+    raise TypeError(f"rows are a {type(source).__name__}; use {_GIVEN}")
+
+
+def names_of(source) -> list[str]:
+    """The columns of rows in memory."""
+    if isinstance(source, (list, tuple)):
+        return list(map(str, _keys(source)))
+    return [name for name, _ in columns_of(source)]
+
+
+def _keys(rows: Sequence[Mapping]) -> dict:
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            problem = f"row {number} is a {type(row).__name__}"
+            raise DataFormatError(problem, expected="a dict", remedy=f"use {_GIVEN}")
+    return dict.fromkeys(chain.from_iterable(rows))
+
+
+def as_arrow(source, names: Collection[str] | None = None) -> pa.Table:
+    """Rows in memory, whose cells mean what they would in a CSV file; None and NaN are missing.
+
+    source: see `columns_of`; names: of the columns to take.  Columns of mixed values are taken cell
+        by cell, as text.
+    Raises:  as `columns_of`; DataFormatError: columns of different lengths, two of one name.
+    """
+    if names is None and isinstance(source, pa.Table):
         return source
-    if isinstance(source, pa.RecordBatch):
-        return pa.Table.from_batches([source])
-    if isinstance(source, pd.DataFrame):
-        columns = [(str(name), source.iloc[:, n]) for n, name in enumerate(source.columns)]
-    elif isinstance(source, Mapping):
-        columns = [(str(name), values) for name, values in source.items()]
-    elif isinstance(source, (list, tuple)):
-        columns = _columns(source)
-    elif hasattr(source, "to_arrow"):
-        return as_arrow(source.to_arrow())
-    elif hasattr(source, "__arrow_c_stream__"):
-        return pa.table(source)
-    elif hasattr(source, "__dataframe__"):
-        return interchange.from_dataframe(source)
-    else:
-        raise TypeError(f"rows are of the type {type(source).__name__}; use {_GIVEN}")
+    columns = [(n, values) for n, values in columns_of(source) if names is None or n in names]
     names = [name for name, _ in columns]
     arrays = [_array(name, values) for name, values in columns]
     if len(set(names)) < len(names):
@@ -82,19 +104,10 @@ def as_arrow(source) -> pa.Table:
     return pa.Table.from_arrays(arrays, names)
 
 
-def _columns(rows: Sequence[Mapping]) -> list[tuple[str, list]]:
-    names = {}
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, Mapping):
-            raise DataFormatError(
-                f"row {number} is a {type(row).__name__}", expected="a dict", remedy=f"use {_GIVEN}"
-            )
-        names |= dict.fromkeys(row)
-    return [(str(name), [row.get(name) for row in rows]) for name in names]
-
-
 def _array(name: str, values: Iterable) -> pa.Array:
     """Numbers, text and so on as Arrow takes them; mixed values as text."""
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return values
     try:
         array = pa.array(values, from_pandas=True)
         numbers = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
@@ -120,7 +133,8 @@ def _text(name: str, values: Iterable) -> pa.Array:
         text = None if missing else str(value) if plain else _UNUSABLE
         if text is not None and not _is_text(text):
             raise DataValueError(
-                f"row {row}, column {name!r} cannot be used",
+                f"row {row} cannot be used",
+                line=row,
                 column=name,
                 value=value if plain else type(value).__name__,
                 expected="text, a number, a truth value, a date or a time",

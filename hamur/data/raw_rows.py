@@ -2,15 +2,14 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from hamur.data.frames import as_arrow
-from hamur.data.text.bad_rows import BadRows, Policy
+from hamur.data.frames import as_arrow, columns_of
+from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows, Policy
 from hamur.data.text.cells import LARGEST, MAX_CELL, MISSING, MISSING_WORDS, NAMES
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.reader import Rows, read_rows
@@ -18,9 +17,8 @@ from hamur.errors import DataError
 
 PLACE = Path("rows")  # what errors say instead of a file's name
 FEW = 512  # rows that are read cell by cell: the reader needs 2 ms before the first row
-_ODD = re.compile(
-    r"\s*|-?\d+\.0*|true|TRUE|false|FALSE|(?s:.*[\0\ud800-\udfff].*)"
-)  # text that is not what it looks like
+# Text that is not what it looks like.
+_ODD = re.compile(r"\s*|-?\d+\.0*|true|TRUE|false|FALSE|(?s:.*[\0\ud800-\udfff].*)")
 _REMEDY = "correct the row"
 
 
@@ -33,54 +31,34 @@ def one_row(source):
     return [source] if cells else source
 
 
-def names_of(source) -> Iterable[str]:
-    """The columns of the rows."""
-    if _is_dictionaries(source):
-        return {name: None for row in source for name in row}
-    if isinstance(source, (pd.DataFrame, Mapping)):
-        return map(str, source.keys())
-    names = getattr(source, "column_names", None)
-    return as_arrow(source).column_names if names is None else names
-
-
 def read(source, file_format: FileFormat) -> Rows:
-    """The columns of the format; lines count the rows from 1.
+    """The columns of the format, whatever the others hold; lines count the rows from 1.
 
     Raises:  DataError: a cell that its kind cannot have; names row and column.
     """
-    kinds, few = file_format.kinds, source if _is_dictionaries(source) else ()
-    if isinstance(source, pd.DataFrame):  # other columns may hold what no column of ours can
-        source = source.set_axis(list(map(str, source.columns)), axis=1)
-        source = source.loc[:, source.columns.isin(list(kinds))]
-        if 0 < len(source) <= FEW and source.columns.is_unique:
-            few = source.to_dict("records")
-    elif isinstance(source, pa.Table):
-        unique = len(set(source.column_names)) == source.num_columns
-        few = source.to_pylist() if unique and 0 < len(source) <= FEW else ()
-    elif _is_dictionaries(source):
-        source = {name: [row.get(name) for row in source] for name in kinds}
-    if few != () and len(few) <= FEW and file_format.missing == MISSING_WORDS:
-        columns = {name: _few(few, name, kind) for name, kind in kinds.items()}
-        if all(column is not None for column in columns.values()):
-            return Rows(columns, np.arange(1, len(few) + 1))
+    kinds = file_format.kinds
+    columns = [(name, values) for name, values in columns_of(source) if name in kinds]
+    sizes = {len(values) if isinstance(values, Sized) else None for _, values in columns}
+    rows = sizes.pop() if len(sizes) == 1 and len(columns) == len(kinds) else None
+    if rows and rows <= FEW and file_format.missing == MISSING_WORDS:
+        few = {name: _few(values, kinds[name]) for name, values in columns}
+        if all(column is not None for column in few.values()):
+            return Rows(few, np.arange(1, rows + 1))
     bad_rows = BadRows(PLACE, Policy())
     try:
-        rows = read_rows(as_arrow(source), file_format, bad_rows)
+        rows = read_rows(as_arrow(source, kinds), file_format, bad_rows)
         bad_rows.raise_if_any()
     except DataError as error:
-        if error.parts["line"] is None:
+        if error.remedy != SKIP_REMEDY:
             raise
         raise type(error)(**error.parts | {"remedy": _REMEDY}) from None
     return rows
 
 
-def _is_dictionaries(source) -> bool:
-    return isinstance(source, (list, tuple)) and all(isinstance(row, Mapping) for row in source)
-
-
-def _few(rows: Sequence[Mapping], name: str, kind: str) -> np.ndarray | None:
-    """The column of a few rows; None where a cell needs the care of the reader."""
-    cells = [row.get(name) for row in rows]
+def _few(values: Iterable, kind: str) -> np.ndarray | None:
+    """A column of a few rows; None where a cell needs the care of the reader."""
+    as_list = getattr(values, "to_pylist", None) or getattr(values, "tolist", None)
+    cells = as_list() if as_list else values
     if kind in NAMES:
         cells = [_name(cell, kind) for cell in cells]
         return None if None in cells else np.array(cells, object)

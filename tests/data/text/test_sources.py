@@ -204,6 +204,19 @@ def test_rows_that_are_no_table_are_one_line(source, kind):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("rows", [2, 600])
+@pytest.mark.parametrize("odd", [["a"], ("a",), np.array([1])])
+def test_a_column_of_lists_and_text_names_its_first_list(rows, odd):
+    cells = ["b"] * (rows - 1) + [odd]
+    for source in (pd.DataFrame({"x": cells}), [{"x": cell} for cell in cells], {"x": cells}):
+        with pytest.raises(
+            DataValueError, match=f"column 'x': row {rows} cannot be used"
+        ) as caught:
+            raw_rows.read(source, FileFormat({"x": "text"}, separators={"x": "|"}))
+        assert_ours(caught.value)
+        assert caught.value.line == rows and "or None" in caught.value.remedy
+
+
 def test_files_are_found_by_name_pattern_and_list(tmp_path, monkeypatch):
     for name in ("b.csv", "a.csv", "c.txt"):
         (tmp_path / name).touch()
