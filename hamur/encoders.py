@@ -211,7 +211,8 @@ class Encoders:
         if unknown is None:
             row = int(np.argmax(strange))
             raise UnknownDomainError(
-                f"row {int(rows.lines[row])}: no known domain in column {domain.column!r}",
+                "no known domain",
+                file=raw_rows.PLACE,
                 column=domain.column,
                 line=int(rows.lines[row]),
                 value=None if column is None else _plain(column[row]),

@@ -125,7 +125,7 @@ def test_an_unknown_domain_is_an_error_or_scored_as_another(run, predictor):
     frame, domain = run[3].head(3).copy(), predictor.encoders.columns.domain
     value = 77 if predictor.encoders.columns.kinds[domain.column] == "int" else "XX"
     frame[domain.column] = [value, *frame[domain.column][1:]]
-    with pytest.raises(UnknownDomainError, match=rf"row 1.*'?{value}'?.*expected"):
+    with pytest.raises(UnknownDomainError, match=rf"rows:1: .*'?{value}'?.*expected"):
         predictor.predict(frame)
     names = predictor.schema.domain_names
     table = predictor.encode(frame, unknown_domain=names[1])
