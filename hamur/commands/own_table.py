@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from hamur.commands.multi_task_config import TaskOptions
-from hamur.commands.ranking import RankingConfig, run_ranking
+from hamur.commands.ranking import RankingConfig, load_splits, run_ranking
 from hamur.commands.script import command, from_flags
 from hamur.config import REQUIRED, comma_separated, flag, model_flag, shared
 from hamur.data.columns import JoinRule, MultiColumn
@@ -16,7 +16,7 @@ from hamur.data.domains import Domain
 from hamur.models import MULTI_TASK, RANKING
 
 MODEL = "mlp_adp"
-# Flags that are arguments of `load_table`, and of the loaders of published sets.
+# Flags that are arguments of `load_table`, as of the loaders of published sets.
 COMMON = ("split_seed", "on_bad_rows", "max_bad_fraction", "max_line_mib", "allow_leakage")
 # Those of `load_table` alone.
 DESCRIBES = ("sparse", "ignore", "group", "time", "min_count", "min_domain_rows")
@@ -141,12 +141,9 @@ def _published(config: RankingTable | TaskTable) -> Callable | None:
 
 def _tasks(config: TaskTable, loader: Callable) -> tuple:
     """(splits, schema, None) for `run_tasks`."""
-    options = {name: getattr(config, name) for name in (*COMMON, "split", "multi")}
-    parameters = inspect.signature(loader).parameters
-    if "labels" in parameters:
-        options["labels"] = ("click", "purchase")  # of Ali-CCP
-    options = {k: v for k, v in options.items() if k in parameters and v is not None}
-    splits, schema = loader(config.dataset_path, **options)
+    if "labels" in inspect.signature(loader).parameters:
+        loader = partial(loader, labels=("click", "purchase"))  # of Ali-CCP
+    splits, schema = load_splits(config, loader)
     if len(schema.labels) < 2:
         raise ValueError(
             f"--model_name {config.model_name} is for several labels, and --label names one; use a "

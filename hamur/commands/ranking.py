@@ -225,14 +225,15 @@ def evaluation_batch(model, batch_size: int, table) -> int | None:
     return without_single_row(batch_size, len(table)) if model.batch_statistics else None
 
 
-def load_splits(config: RankingConfig, load: Callable) -> tuple:
-    """(Splits, Schema), loaded with those of the options that the loader has.
+def load_splits(config, load: Callable) -> tuple:
+    """(Splits, Schema), loaded with those of the options that the configuration and the loader
+    have.
 
     Raises:  ValueError: --split for a data set whose files are divided already; an option of
         another data set.
     """
     parameters = inspect.signature(load).parameters
-    options = {name: getattr(config, name) for name in DATA_OPTIONS}
+    options = {name: getattr(config, name, None) for name in DATA_OPTIONS}
     if options["split"] is not None and "split" not in parameters:
         raise ValueError(f"--split is {config.split!r}, but the files of this set are the split.")
     for name in ("genres", "multi", "pool_weight"):
@@ -240,7 +241,7 @@ def load_splits(config: RankingConfig, load: Callable) -> tuple:
             raise ValueError(f"--{name} does not apply to this data set.")
     options = {k: v for k, v in options.items() if k in parameters and v is not None}
     splits, schema = load(config.dataset_path, **options)
-    if config.drop is None:
+    if getattr(config, "drop", None) is None:
         return splits, schema
     return drop_fields(splits, schema, filter(None, config.drop.split(",")))
 
