@@ -112,7 +112,7 @@ class PairPredictor(Predictor):
 
 def _texts(rows: Rows) -> np.ndarray:
     """The users as they are called, unknown ones too."""
-    return np.asarray(rows.columns["user"], object)
+    return np.asarray(rows.columns.get("user", np.full(len(rows), "")), object)
 
 
 def _of_users(source: Table, codes: np.ndarray) -> Table:

@@ -232,6 +232,7 @@ def test_a_pair_is_scored_with_what_its_evaluation_feeds(name, tmp_path):
     scores = predictor.predict(targets, histories=histories)
     np.testing.assert_allclose(scores, expected, atol=1e-6, rtol=0)
     alone = predictor.predict(targets)
+    np.testing.assert_array_equal(predictor.predict(targets, histories=[]), alone)
     assert (np.abs(alone - scores).max() > 1e-3) == (name != "conet_s")
     some = {column: values[2:20] for column, values in targets.items()}
     found = predictor.predict(some, histories=histories)

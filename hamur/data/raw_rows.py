@@ -37,6 +37,8 @@ def read(source, file_format: FileFormat) -> Rows:
     Raises:  DataError: a cell that its kind cannot have; names row and column.
     """
     kinds = file_format.kinds
+    if not kinds and isinstance(source, (list, tuple)):  # whose rows have none of the columns
+        return Rows({}, np.arange(1, len(source) + 1))
     columns = [(name, values) for name, values in columns_of(source) if name in kinds]
     sizes = {len(values) if isinstance(values, Sized) else None for _, values in columns}
     rows = sizes.pop() if len(sizes) == 1 and len(columns) == len(kinds) else None

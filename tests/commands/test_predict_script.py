@@ -318,7 +318,11 @@ def test_wrong_usage_is_one_line(flags, words, folder, capsys):
     assert (sorted(folder.iterdir()), (folder / "new.csv").read_bytes()) == before
 
 
-def test_no_rows_have_no_scores(folder):
+def test_no_rows_have_no_scores(folder, one_label):
+    for nothing in ([], shop(0), {name: [] for name in shop(0)}):
+        assert one_label.predict(nothing).shape == (0,)
+    lacking = one_label.predict([{}] * 3, unknown_domain="FR", allow_missing=True)
+    assert lacking.shape == (3,) and one_label.report.unknown["user_id"] == 3
     shop(0).to_csv("new.csv", index=False)
     assert run("--input", "new.csv", "--output", "out.csv.gz", "--keep", "row") == 0
     assert gzip.decompress((folder / "out.csv.gz").read_bytes()) == b"row,probability\n"
