@@ -35,36 +35,29 @@ def value_order(texts: Sequence[str]) -> np.ndarray:
 
 
 class Collector:
-    """The columns of any number of blocks, as one.
+    """The columns of any number of blocks, as one, in memory until `move_to` names a folder.
 
-    folder: where they are written, an existing one that is empty; None: they stay in memory.
     order: texts -> positions in the order of their codes.
     """
 
-    def __init__(
-        self, folder: Path | None = None, order: Callable[[np.ndarray], np.ndarray] = value_order
-    ):
-        self.rows, self._order = 0, order
-        self._folder = folder
+    def __init__(self, order: Callable[[np.ndarray], np.ndarray] = value_order):
+        self.rows, self._order, self._folder = 0, order, None
         self._codes: dict[str, dict[str, int]] = {}  # column -> text -> code, "" left out
         self._parts: dict[str, list[np.ndarray]] = {}
         self._files = {}
 
-    def add(self, columns: Mapping[str, Column], lines: np.ndarray | None = None) -> None:
+    def add(self, columns: Mapping[str, Column]) -> None:
         """One block of N rows; all blocks have the same columns.
 
-        columns: name -> (N,) numbers, or Categorical, of which "" is missing; lines (N,): kept as
-        the column "" if given.
+        columns: name -> (N,) numbers, or Categorical, of which "" is missing.
         """
-        if lines is not None:
-            columns = {**columns, "": lines}
         for name, column in columns.items():
             values = self._coded(name, column) if isinstance(column, pd.Categorical) else column
             self._keep(name, values)
         self.rows += len(next(iter(columns.values())))
 
     def move_to(self, folder: Path) -> None:
-        """Writes what was kept in memory into a folder, and all further blocks."""
+        """Writes what was kept in memory into an existing, empty folder, and all further blocks."""
         parts, self._parts, self._folder = self._parts, {}, folder
         for name, blocks_of in parts.items():
             for values in blocks_of:

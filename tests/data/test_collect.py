@@ -26,11 +26,13 @@ def columns(seed=0):
 
 
 def collected(folder, cuts):
-    collector, whole = Collector(folder), columns()
+    collector, whole = Collector(), columns()
+    if folder is not None:
+        collector.move_to(folder)
     for start, stop in zip((0, *cuts), (*cuts, ROWS)):
         part = {name: column[start:stop] for name, column in whole.items()}
         part["time"] = part["time"].astype(np.int32 if start else np.int64)
-        collector.add(part, np.arange(start, stop))
+        collector.add(part | {"": np.arange(start, stop)})
     return collector.finish()
 
 
