@@ -21,6 +21,7 @@ SCHEMA, COLUMNS, FOLDER = "schema.json", "columns.json", "encoders"
 SCALERS, DOMAINS = f"{FOLDER}/scalers.json", f"{FOLDER}/domains.json"
 GRAPH = "graph"  # .mindir, .onnx, or more files of large ones; of an export
 REMEDY = "restore it from a copy, or train or export the model again in its place"
+_DAMAGED = (pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError)
 _FORM = {"format": int, "package": str, "schema": {"name": str}, "files": {str: str}}
 
 
@@ -92,16 +93,9 @@ def read(folder: str | Path) -> tuple[dict, Schema]:
             arrays |= _arrays(name, path)
         values = {"columns": read_json(folder / COLUMNS), "scalers": read_json(folder / SCALERS)}
         encoders = Encoders.from_json(values | content, schema, arrays)
-    except (
-        pa.ArrowException,
-        OSError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:
-        if isinstance(error, DataFormatError):
-            raise
+    except DataFormatError:
+        raise
+    except _DAMAGED as error:
         problem = f"no complete model: {' '.join(str(error).split())[:200]}"
         raise DataFormatError(problem, file=folder, remedy=REMEDY) from None
     return content, dataclasses.replace(schema, encoders=encoders)

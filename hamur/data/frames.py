@@ -53,6 +53,10 @@ def columns_of(source) -> list[tuple[str, Iterable]]:
     Raises:  TypeError: none of these; DataFormatError: rows that are no dicts.
     """
     if isinstance(source, (pd.DataFrame, Mapping)):
+        for name, values in source.items():
+            if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+                about = dict(column=str(name), value=values, expected="a list of its cells")
+                raise DataFormatError("no column", **about, remedy=f"use {_GIVEN}")
         return [(str(name), values) for name, values in source.items()]
     if isinstance(source, (list, tuple)):
         return [(str(key), [row.get(key) for row in source]) for key in _keys(source)]

@@ -196,6 +196,7 @@ def test_mixed_columns_are_text_cell_by_cell():
     ([{"x": "\ud800"}], DataValueError), ([{"x": 1}, {"x": {"y": 1}}], DataValueError),
     ([{"x": 1}, {"x": b"z"}], DataValueError), ([{"x": 1}, [2]], DataFormatError),
     ({"x": [1], "y": [1, 2]}, DataFormatError), ({"x": [1], 1: [2], "1": [2]}, DataFormatError),
+    ({"x": "ab", "y": [1, 2]}, DataFormatError), ({"x": 1, "y": [1]}, DataFormatError),
     (7, TypeError), (pd.DataFrame([[1, 2]], columns=["x", "x"]), DataFormatError),
 ])  # fmt: skip
 def test_rows_that_are_no_table_are_one_line(source, kind):
