@@ -20,12 +20,14 @@ _SPARSE_KINDS = (*NAMES, "int", "category")
 _DENSE_KINDS = ("number", "float", "int")
 
 
-def read_description(path: Path) -> Columns:
-    """Of a columns.json.  Raises:  DataFormatError: it is none."""
+def read_description(path: Path, known: Iterable[str]) -> Columns:
+    """Of a columns.json; known: names that would do instead.
+
+    Raises:  DataFileNotFoundError; DataFormatError: it is none.
+    """
     if not path.is_file():
-        raise DataFileNotFoundError(
-            "no such file", file=path, remedy="pass a columns.json, or the name of a description"
-        )
+        remedy = f"pass a columns.json, or one of {', '.join(known)}"
+        raise DataFileNotFoundError("no such file", file=path, remedy=remedy)
     values = read_json(path, {})
     try:
         return Columns.from_json(values)

@@ -125,7 +125,8 @@ def describe(
     if str(columns) in descriptions.DESCRIPTIONS:
         return descriptions.DESCRIPTIONS[str(columns)]
     if isinstance(columns, (str, Path)) and columns != "auto":
-        columns = own_columns.read_description(Path(columns).expanduser())
+        path = Path(columns).expanduser()
+        columns = own_columns.read_description(path, descriptions.DESCRIPTIONS)
     if isinstance(columns, Columns):
         join = join or columns.join
     files = [Path(each.file if isinstance(each, JoinRule) else each) for each in join]
