@@ -114,7 +114,10 @@ def _names(array: pa.Array, kind: str) -> tuple[pd.Categorical, np.ndarray]:
         longest = len("9999-12-31") if pa.types.is_date(values.type) else MAX_CELL
         right = np.array([len(name) <= longest and "\0" not in name for name in names], bool)
         names[~right] = ""
-    return _categorical(codes, names), np.append(right, True)[codes]
+    if (codes == MISSING).any():
+        names = np.append(names.astype(object), "")
+    place, distinct = pd.factorize(names.astype(object))
+    return pd.Categorical.from_codes(place[codes], distinct), np.append(right, True)[codes]
 
 
 def _numbers(array: pa.Array, kind: str, file_format: FileFormat) -> tuple[np.ndarray, np.ndarray]:
@@ -152,14 +155,6 @@ def _times(array: pa.Array, unit: str | None) -> tuple[np.ndarray, np.ndarray]:
         ticks, per_second = array.cast(pa.date64()).cast(pa.int64()), 1000
     seconds = ticks.fill_null(0).to_numpy(zero_copy_only=False) // per_second
     return times.in_unit(seconds, unit)
-
-
-def _categorical(codes: np.ndarray, names: np.ndarray) -> pd.Categorical:
-    """From positions among names that may repeat; -1 is a missing cell, ""."""
-    if (codes == MISSING).any():
-        names = np.append(names.astype(object), "")
-    place, distinct = pd.factorize(names.astype(object))
-    return pd.Categorical.from_codes(place[codes], distinct)
 
 
 def _joined(array: pa.Array, separator: str) -> tuple[pd.Categorical, np.ndarray]:

@@ -71,7 +71,9 @@ def build(
         "rows": rows,
         "row_ids_sha256": {n: splits.fingerprint(t.row_id) for n, t in zip(rows, tables)},
         "unknown": _unknown(tables, raw) if encoding.fit_on == "train" else {},
-        "clipped": {n: [_outside(s, raw.dense[n], part) for part in index] for n, s in scalers},
+        "clipped": {
+            n: [sum(map(s.outside, pieces(raw.dense[n], p))) for p in index] for n, s in scalers
+        },
         "constant": [name for name, scaler in scalers if scaler.low == scaler.high],
         "files": counts_by_file(bad_rows),
     }
@@ -138,10 +140,6 @@ def _vocabulary(column: Codes, train: np.ndarray, encoding: Encoding) -> Vocabul
     if encoding.identity:
         return encode.identity_vocabulary(column, train)
     return encode.fit_vocabulary(column, train, encoding.order, encoding.min_count, encoding.fit_on)
-
-
-def _outside(scaler: Scaler, column: np.ndarray, rows: np.ndarray) -> int:
-    return sum(map(scaler.outside, pieces(column, rows)))
 
 
 def _table(raw: RawColumns, index: np.ndarray, fit: _Fit, part: str, folder: Path | None) -> Table:

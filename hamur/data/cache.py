@@ -28,9 +28,9 @@ from hamur.data.manifest import (
     FORMAT,
     REMEDY,
     arrange,
-    one_line,
     open_array,
     read_manifest,
+    refused,
     sums_of,
     update,
 )
@@ -133,12 +133,9 @@ def open_cache(folder: Path, fingerprint: dict | None = None, verify: bool | Non
     Raises:  CacheError: see `open_arrays`; tables that are not made of the files.
     """
     manifest, arrays, schema = open_arrays(folder, fingerprint, verify)
-    try:
+    with refused("the tables in schema.json do not fit its files", folder):
         tables = (arrange(manifest["tables"][split], arrays, schema) for split in SPLITS)
         return Splits(*tables), schema
-    except (LookupError, TypeError, ValueError) as error:
-        problem = f"the tables in schema.json do not fit its files: {one_line(error)}"
-        raise CacheError(problem, file=folder, remedy=REMEDY) from None
 
 
 def open_arrays(
@@ -160,11 +157,8 @@ def open_arrays(
     if (sums := (folder / "COMPLETE").read_bytes()) and sums != sums_of(folder):
         problem = "schema.json or stats.json is not the one that was written"
         raise CacheError(problem, file=folder, remedy=REMEDY)
-    try:
+    with refused("the schema in schema.json is none", folder):
         schema = Schema.from_json(json.dumps(manifest["schema"]))
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        problem = f"the schema in schema.json is none: {one_line(error)}"
-        raise CacheError(problem, file=folder, remedy=REMEDY) from None
     if verify is None and os.environ.get("HAMUR_VERIFY") == "off":
         verify = False
     files = manifest["files"]
@@ -176,11 +170,8 @@ def open_arrays(
 
         names = {f"vocab/{s.name}": f"vocab/{file_name(s.name)}" for s in schema.fields}
         known = {name: arrays[file] for name, file in names.items() if file in arrays}
-        try:
+        with refused("the encoders in schema.json do not fit", folder):
             encoders = Encoders.from_json(manifest["encoders"], schema, arrays | known)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            problem = f"the encoders in schema.json do not fit: {one_line(error)}"
-            raise CacheError(problem, file=folder, remedy=REMEDY) from None
         schema = dataclasses.replace(schema, encoders=encoders)
     return manifest, arrays, schema
 

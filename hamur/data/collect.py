@@ -4,8 +4,9 @@ In a folder every column is a raw file that is appended to, and memory-mapped at
 memory grows with the different values only, not with the rows.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -78,13 +79,9 @@ class Collector:
 
     def _coded(self, name: str, column: pd.Categorical) -> np.ndarray:
         """(N,) int32 codes of the column's dictionary."""
-        known = self._codes.setdefault(name, {"": MISSING})
+        known = self._codes.setdefault(name, defaultdict(count().__next__, {"": MISSING}))
         texts = column.categories.to_numpy(object)
-        new = MISSING - 1
-        places = np.fromiter(map(known.get, texts, repeat(new)), np.int32, len(texts))
-        (at,) = np.nonzero(places == new)
-        places[at] = np.arange(len(known), len(known) + len(at)) - 1  # "" is none of the codes
-        known.update(zip(texts[at], places[at].tolist()))
+        places = np.fromiter(map(known.__getitem__, texts), np.int32, len(texts))
         return np.append(places, np.int32(MISSING))[column.codes]
 
     def finish(self) -> dict[str, Codes | np.ndarray]:

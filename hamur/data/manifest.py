@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +109,7 @@ def open_array(folder: Path, name: str, entry: dict, verify: bool | None) -> np.
     """The array of a file, memory-mapped.  entry: of the manifest; verify: see `cache.open_arrays`.
     Raises CacheError."""
     path = folder / name
-    try:
+    with refused(f"schema.json: {name!r}", folder):
         dtype, shape = known_dtype(entry["dtype"]), tuple(entry["shape"])
         inside = path.resolve().is_relative_to(folder.resolve()) and name.endswith(".npy")
         # Not np.load: it parses the header as Python, at which several threads of CPython 3.11
@@ -116,9 +118,6 @@ def open_array(folder: Path, name: str, entry: dict, verify: bool | None) -> np.
         size = len(begin) + math.prod(shape) * dtype.itemsize
         if not inside or not 0 < len(shape) < 3 or min(shape) < 0 or size != entry["bytes"]:
             raise ValueError(f"an entry {entry} cannot be")
-    except ValueError as error:
-        problem = f"schema.json: {name!r}: {one_line(error)}"
-        raise CacheError(problem, file=folder, remedy=REMEDY) from None
     if not path.is_file():
         raise CacheError("the file is missing", file=path, remedy=REMEDY)
     if (state := path.stat()).st_size != size:
@@ -138,6 +137,11 @@ def open_array(folder: Path, name: str, entry: dict, verify: bool | None) -> np.
     return np.memmap(path, dtype, "r", len(begin), shape)
 
 
-def one_line(error: Exception) -> str:
-    """The text of an error without its breaks."""
-    return " ".join(str(error).split())
+@contextmanager
+def refused(problem: str, folder: Path) -> Iterator[None]:
+    """Raises CacheError with the problem where what is read here is none."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise CacheError(f"{problem}: {reason}", file=folder, remedy=REMEDY) from None

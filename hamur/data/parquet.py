@@ -5,7 +5,7 @@ Each cell is read as the same cell of a CSV file would be.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -157,32 +157,29 @@ def batches(source: Path | pa.Table, names: list[str]) -> Iterator[pa.RecordBatc
         yield from table.combine_chunks().to_batches(_BLOCK_ROWS) if len(table) else empty
         return
     rows, read = None, 0
-    with _named_errors(source):
+    with _named_errors(source), ExitStack() as stack:
         if source.suffix == SUFFIX:
             # Text comes as a dictionary: a small file may hold a long one any number of times.
             texts = [field.name for field in pq.read_schema(source) if is_of(field.type, TEXT)]
             options = dict(read_dictionary=texts, page_checksum_verification=True)
-            with pq.ParquetFile(source, **options) as file:
-                rows = file.metadata.num_rows
-                blocks = file.iter_batches(_BLOCK_ROWS, columns=names) if rows <= MAX_ROWS else ()
-                for batch in blocks:
-                    batch.validate(full=True)
-                    read += len(batch)
-                    yield batch
+            file = stack.enter_context(pq.ParquetFile(source, **options))
+            rows = file.metadata.num_rows
+            stored = file.iter_batches(_BLOCK_ROWS, columns=names) if rows <= MAX_ROWS else ()
         else:
             fields = sorted(map(schema_of(source).names.index, names))
             options = pa.ipc.IpcReadOptions(included_fields=fields)
-            with pa.OSFile(str(source)) as file, pa.ipc.open_file(file, options=options) as table:
-                for number in range(table.num_record_batches):
-                    batch = table.get_batch(number)
-                    batch.validate(full=True)
-                    read += len(batch)
-                    if read > MAX_ROWS:
-                        rows = read
-                        break
-                    starts = range(0, len(batch), _BLOCK_ROWS)
-                    yield from (batch.slice(start, _BLOCK_ROWS) for start in starts)
-    if rows is not None and (rows > MAX_ROWS or read != rows):
+            file = stack.enter_context(pa.OSFile(str(source)))
+            table = stack.enter_context(pa.ipc.open_file(file, options=options))
+            stored = map(table.get_batch, range(table.num_record_batches))
+        for batch in stored:
+            batch.validate(full=True)
+            read += len(batch)
+            if read > MAX_ROWS:
+                break
+            starts = range(0, len(batch), _BLOCK_ROWS)
+            yield from (batch.slice(start, _BLOCK_ROWS) for start in starts)
+    rows = read if rows is None else rows
+    if rows > MAX_ROWS or read != rows:
         raise DataFormatError(
             f"{rows} rows are announced",
             file=source,

@@ -222,14 +222,9 @@ def checked_begin(path: Path, start: bytes) -> bytes:
             raise DataFormatError(
                 f"the file is {what}", file=path, expected="plain text", remedy=remedy
             )
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise _encoding_error(path, "a UTF-16 byte order mark", 0)
-    if b"\0" in start[:4096]:
-        raise _encoding_error(path, "a NUL byte", start.index(0))
+    marked = start[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if marked or b"\0" in start[:4096]:
+        what, at = ("a UTF-16 byte order mark", 0) if marked else ("a NUL byte", start.index(0))
+        problem = f"{what} at byte {at}"
+        raise DataFormatError(problem, file=path, expected="plain text", remedy=ENCODING_REMEDY)
     return start.removeprefix(_BYTE_ORDER_MARK)
-
-
-def _encoding_error(path: Path, what: str, at: int) -> DataFormatError:
-    return DataFormatError(
-        f"{what} at byte {at}", file=path, expected="plain text", remedy=ENCODING_REMEDY
-    )

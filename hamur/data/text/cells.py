@@ -107,9 +107,8 @@ class Doubts:
 
 def small(values: np.ndarray, kind: str) -> np.ndarray:
     """Data sets of many id columns are large: half the memory wherever the ids fit."""
-    return (
-        values.astype(np.int32) if kind == "category" and values.max(initial=0) < 2**31 else values
-    )
+    narrow = kind == "category" and values.max(initial=0) < 2**31
+    return values.astype(np.int32) if narrow else values
 
 
 def words_and_numbers(missing: Iterable[str]) -> tuple[list[str], list[float]]:

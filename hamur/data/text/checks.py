@@ -10,12 +10,13 @@ import pandas as pd
 
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
 from hamur.data.text.cells import MISSING
-from hamur.data.text.reader import Rows
+from hamur.data.text.rows import Rows
 from hamur.errors import DataError, DataValueError, DuplicateRowError, JoinError
 
 
-def _plain(cell) -> int | str:
-    return cell if isinstance(cell, str) else int(cell)
+def _plain(cell) -> int | float | str:
+    """A cell as Python's own."""
+    return cell.item() if isinstance(cell, np.generic) else cell
 
 
 def allowed(
@@ -33,10 +34,9 @@ def allowed(
     bad = ~pd.Series(cells).isin(values).to_numpy()
 
     def describe(row: int) -> tuple:
-        cell = cells[row]
-        value = cell if isinstance(cell, str) else cell.item()
+        value = _plain(cells[row])
+        text = f"{problem}; {(cells == value).sum()} rows have it"
         value = "" if type(value) is int and value == MISSING else value
-        text = f"{problem}; {(cells == cell).sum()} rows have it"
         return text, value, "one of " + ", ".join(map(str, values)), remedy
 
     reason = reason or f"{problem} in {column}"
@@ -109,12 +109,12 @@ def implied(
 def usable(
     rows: Rows, bad: np.ndarray, name: str, expected: str, bad_rows: BadRows, column: str = ""
 ) -> Rows:
-    """The rows where `bad` (N,) bool is not set; DataValueError with the number in the column
+    """The rows where `bad` (N,) bool is not set; DataValueError with the cell in the column
     `name` for the others.  column: what the file calls it."""
     cells, column = rows.columns[name], column or name
 
     def describe(row: int) -> tuple:
-        return "not a usable value", cells[row].item(), expected, SKIP_REMEDY
+        return "not a usable value", _plain(cells[row]), expected, SKIP_REMEDY
 
     return without(rows, bad, f"bad value in {column}", bad_rows, DataValueError, column, describe)
 

@@ -38,8 +38,7 @@ class FileFormat:
         a whole number that may be missing; "text" is any text, "code" any text in which 1.0 and 1
         are the same and words like NaN are missing, "id" the same for required names; "number" is a
         "float" that may be missing; "time" is a whole number of any unit, or an ISO date or time.
-        Whole numbers may be written as 1.0 or
-        1e3, and True and False are 1 and 0.
+        Whole numbers may be written as 1.0 or 1e3, and True and False are 1 and 0.
     names: all columns of a file without header; None takes them from the header.
     time_unit: "s", "ms", "us" or "ns" of the times; None: of any, ISO times become seconds.
     separators: column of "text" -> what joins the values of its lists, where it may hold lists.
@@ -59,8 +58,6 @@ class FileFormat:
     multiline: bool = False
 
     def __post_init__(self):
-        if self.encoding in ("utf-8", "latin-1"):
-            return
         try:
             usable = codecs.lookup(self.encoding)._is_text_encoding
         except LookupError:
@@ -181,9 +178,8 @@ def well_formed(
     names: Sequence[str],
     bad_rows: BadRows,
 ) -> tuple[bytes, np.ndarray]:
-    """The lines with the right number of fields, and their numbers.
-
-    Their fields are separated by `file_format.mark`.  The others go to `bad_rows`.
+    """The lines with the right number of fields, separated by `file_format.mark`, and their
+    numbers; the others go to `bad_rows`.
     Raises:  TruncatedFileError: the last line is short and has no line end.
     """
     if file_format.mark != file_format.separator.encode():
@@ -208,9 +204,10 @@ def well_formed(
             expected=f"{len(names)} fields and a line end",
             remedy="fetch or write the file again",
         )
-    for row in np.flatnonzero(wrong):
+
+    def error(row: int) -> DataFormatError:
         fields = f"{separators[row] + 1 if texts[row] else 0} fields"
-        error = DataFormatError(
+        return DataFormatError(
             fields if separators[row] >= 0 else "a quote that does not end with its cell",
             file=bad_rows.path,
             line=int(numbers[row]),
@@ -218,9 +215,9 @@ def well_formed(
             expected=f"{len(names)}: {file_format.separator.join(names)}",
             remedy=SKIP_REMEDY,
         )
-        bad_rows.add(numbers[row], "wrong number of fields", error)
-    good = (texts[row] + b"\n" for row in np.flatnonzero(~wrong))
-    return b"".join(good), numbers[~wrong]
+
+    good = bad_rows.add_where(wrong, numbers, "wrong number of fields", error)
+    return b"".join(texts[row] + b"\n" for row in np.flatnonzero(good)), numbers[good]
 
 
 def _separators_per_line(block: bytes, file_format: FileFormat) -> np.ndarray:
@@ -270,27 +267,20 @@ def check_encoding(path: Path, block: bytes, numbers: np.ndarray, encoding: str)
     try:
         block.decode(encoding)
     except UnicodeDecodeError as error:
-        raise DataFormatError(
-            f"not {encoding} text",
-            file=path,
-            line=int(numbers[block.count(b"\n", 0, error.start)]),
-            value=block[error.start : error.start + 1],
-            expected=f"{encoding} text",
-            remedy=ENCODING_REMEDY,
-        ) from None
+        about = dict(value=block[error.start : error.start + 1], expected=f"{encoding} text")
+        _raise_encoding(path, block, numbers, error.start, f"not {encoding} text", **about)
 
 
 def check_bytes(path: Path, block: bytes, numbers: np.ndarray, file_format: FileFormat) -> None:
     """Raises DataFormatError naming the line of a NUL byte, or of the mark of a long separator."""
     for byte, name in ((b"\0", "a NUL byte"), (_UNIT, "the control character 0x1F")):
         if byte in block and (byte != _UNIT or file_format.mark == _UNIT):
-            raise DataFormatError(
-                name,
-                file=path,
-                line=int(numbers[block.count(b"\n", 0, block.index(byte))]),
-                expected="plain text",
-                remedy=ENCODING_REMEDY,
-            )
+            _raise_encoding(path, block, numbers, block.index(byte), name, expected="plain text")
+
+
+def _raise_encoding(path: Path, block: bytes, numbers: np.ndarray, at: int, problem, **about):
+    line = int(numbers[block.count(b"\n", 0, at)])
+    raise DataFormatError(problem, file=path, line=line, remedy=ENCODING_REMEDY, **about) from None
 
 
 def _raise_separator(path: Path, first: str, separator: str, fields: int) -> None:

@@ -34,6 +34,7 @@ from hamur.data.text.cells import (
     small,
     words_and_numbers,
 )
+from hamur.data.text.checks import usable
 from hamur.data.text.lines import FileFormat
 from hamur.data.text.records import LINE_END, records
 from hamur.data.text.rows import Rows, concatenate, plain_names
@@ -114,14 +115,16 @@ def _lines(path: Path, file_format: FileFormat, bad_rows: BadRows) -> Iterator[R
             )
     skip_header, max_line = file_format.names is None, bad_rows.policy.max_line
     blocks = text_lines.whole_lines(path, skip_header, max_line, file_format.encoding)
-    if file_format.multiline and file_format.quoted and len(file_format.separator) == 1:
+    multiline = file_format.multiline and file_format.quoted and len(file_format.separator) == 1
+    if multiline:
         blocks = records(blocks, file_format, len(names), path, max_line)
 
     def parse(number: int, block: bytes, lines: int | np.ndarray) -> tuple[Rows, BadRows]:
         if not number:
             text_lines.check_separator(path, block, file_format, len(names))
         part = type(bad_rows)(path, bad_rows.policy)
-        return parse_block(block, lines, file_format, names, part), part
+        rows = parse_block(block, lines, file_format, names, part)
+        return _with_line_ends(rows) if multiline and LINE_END in block else rows, part
 
     for rows, part in _in_order(parse, blocks):
         bad_rows.join(part)
@@ -163,17 +166,6 @@ def parse_block(
     text_lines.check_bytes(bad_rows.path, block, lines, file_format)
     block, lines = text_lines.well_formed(block, lines, file_format, names, bad_rows)
     text_lines.check_encoding(bad_rows.path, block, lines, file_format.coding)
-    return _parse(block, lines, file_format, names, bad_rows)
-
-
-def _parse(
-    block: bytes,
-    numbers: np.ndarray,
-    file_format: FileFormat,
-    names: Sequence[str],
-    bad_rows: BadRows,
-) -> Rows:
-    """A block of well-formed lines, of these line numbers, as columns."""
     reader = dict(
         sep=file_format.mark.decode(),
         header=None,
@@ -189,7 +181,11 @@ def _parse(
     )
     kinds, texts = file_format.kinds, {}
     if not block:
-        return Rows({name: _empty(kind) for name, kind in kinds.items()}, numbers)
+        none = {
+            n: pd.Categorical([]) if k in NAMES else np.empty(0, DTYPES[k])
+            for n, k in kinds.items()
+        }
+        return Rows(none, lines)
     if b'"' not in block and b"\r" not in block and file_format.coding == "utf-8":
         wanted = {names.index(name): name for name, kind in kinds.items() if kind in NAMES}
         texts = plain_texts(block, reader["sep"], len(names), wanted)
@@ -210,32 +206,25 @@ def _parse(
             columns = {name: _values(series[name], kind) for name, kind in kinds.items()}
             for name in missing if odd else ():
                 columns[name] = np.where(np.isin(columns[name], odd), np.nan, columns[name])
-            return Rows(_with_line_ends(columns, block, file_format), numbers)
+            return Rows(columns, lines)
     frame = pd.read_csv(io.BytesIO(block), dtype=str, **reader)
     columns = {
         name: _parse_cells(texts[name] if name in texts else frame[name], kind, file_format)
         for name, kind in kinds.items()
     }
-    rows = _usable(columns, numbers, file_format, names, bad_rows)
-    return Rows(_with_line_ends(rows.columns, block, file_format), rows.lines)
+    return _usable(columns, lines, file_format, names, bad_rows)
 
 
-def _with_line_ends(
-    columns: dict[str, Column], block: bytes, file_format: FileFormat
-) -> dict[str, Column]:
+def _with_line_ends(rows: Rows) -> Rows:
     """With the line ends in cells that `records` has put other characters for."""
-    if not file_format.multiline or LINE_END not in block:
-        return columns
-    texts = {name for name, column in columns.items() if isinstance(column, pd.Categorical)}
     end = LINE_END.decode()
-    return columns | {
-        name: columns[name].rename_categories(lambda text: text.replace(end, "\n"))
-        for name in texts
+    columns = {
+        name: column.rename_categories(lambda text: text.replace(end, "\n"))
+        if isinstance(column, pd.Categorical)
+        else column
+        for name, column in rows.columns.items()
     }
-
-
-def _empty(kind: str) -> Column:
-    return pd.Categorical([]) if DTYPES[kind] == "category" else np.empty(0, DTYPES[kind])
+    return Rows(columns, rows.lines)
 
 
 def _values(series: pd.Series, kind: str) -> Column:
@@ -266,37 +255,24 @@ def _usable(
     for name, kind in file_format.kinds.items():
 
         def error(row: int, name=name, kind=kind) -> DataValueError:
-            value, number = columns[name].show(row), names.index(name) + 1
-            return _bad_value(bad_rows, lines[row], name, kind, value, number)
+            return DataValueError(
+                "not a usable value",
+                file=bad_rows.path,
+                line=int(lines[row]),
+                column=name,
+                column_number=names.index(name) + 1,
+                value=columns[name].show(row),
+                expected=EXPECTED[kind],
+                remedy=SKIP_REMEDY,
+            )
 
         bad = ~columns[name].right & good
         good &= bad_rows.add_where(bad, lines, f"bad value in {name}", error)
     return Rows({name: column.values for name, column in columns.items()}, lines).keep(good)
 
 
-def _bad_value(
-    bad_rows: BadRows, line: int, name: str, kind: str, value: object, number: int | None = None
-) -> DataValueError:
-    return DataValueError(
-        "not a usable value",
-        file=bad_rows.path,
-        line=int(line),
-        column=name,
-        column_number=number,
-        value=value,
-        expected=EXPECTED[kind],
-        remedy=SKIP_REMEDY,
-    )
-
-
 def _plain(rows: Rows, name: str, kind: str, file_format: FileFormat, bad_rows: BadRows) -> Rows:
     """The rows with plain names in this column, see `plain_names`.  A missing id is a bad row."""
     column, missing = plain_names(rows.columns[name], file_format.missing)
     rows = Rows(rows.columns | {name: column}, rows.lines)
-    if kind == "code" or not missing.any():
-        return rows
-
-    def error(row: int) -> DataValueError:
-        return _bad_value(bad_rows, rows.lines[row], name, kind, column[row])
-
-    return rows.keep(bad_rows.add_where(missing, rows.lines, f"bad value in {name}", error))
+    return rows if kind == "code" else usable(rows, missing, name, EXPECTED[kind], bad_rows)
