@@ -42,9 +42,10 @@ def read_manifest(folder: Path) -> dict:
     manifest = read_json(path, form, REMEDY, CacheError)
     if (version := manifest["format"]) != FORMAT:
         about, made = dict(value=version, expected=str(FORMAT)), manifest.get("made_from")
-        remedy = REMEDY
+        remedy, command = REMEDY, "examples/prepare_data.py --dataset {} --raw <its files> --out {}"
         if isinstance(made, dict) and "dataset" in made:
-            remedy = "prepare the source files again, with examples/prepare_data.py, in its place"
+            command = command.format(made["dataset"], folder)
+            remedy = f"prepare the source files again, with {command} --overwrite"
         raise CacheError("another format version", file=folder, remedy=remedy, **about)
     if problem := misfit(manifest, _MANIFEST):
         raise CacheError(problem, file=path, remedy=REMEDY)

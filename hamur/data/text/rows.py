@@ -47,18 +47,14 @@ def plain_names(
     empty = empty.to_numpy(zero_copy_only=False).copy()
     odd = pc.or_(pc.match_substring(texts, "."), pc.is_in(texts, pa.array(_BOOLEANS, texts.type)))
     odd = np.flatnonzero(odd.to_numpy(zero_copy_only=False))
-    if len(odd) or empty.any():
-        plain = column.categories.to_numpy(object, copy=True)
-        plain[odd] = list(map(plain_text, plain[odd]))
-        empty[odd] |= np.isin(plain[odd], words)
-        plain[empty] = ""
-        place, distinct = pd.factorize(plain)
-        column, empty = (
-            pd.Categorical.from_codes(place[column.codes], distinct),
-            empty[column.codes],
-        )
-        return column, empty
-    return column, np.zeros(len(column), bool)
+    if not len(odd) and not empty.any():
+        return column, np.zeros(len(column), bool)
+    plain = column.categories.to_numpy(object, copy=True)
+    plain[odd] = list(map(plain_text, plain[odd]))
+    empty[odd] |= np.isin(plain[odd], words)
+    plain[empty] = ""
+    place, distinct = pd.factorize(plain)
+    return pd.Categorical.from_codes(place[column.codes], distinct), empty[column.codes]
 
 
 def plain_text(text: str) -> str:
