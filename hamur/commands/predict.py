@@ -32,7 +32,7 @@ from hamur.data.descriptions import Description
 from hamur.data.domains import Domain
 from hamur.data.encode import MISSING
 from hamur.data.label_rules import label, parse_label
-from hamur.data.own_sources import Form, Input, joined
+from hamur.data.own_sources import Form, joined
 from hamur.data.own_table import join_of
 from hamur.data.table import Table
 from hamur.data.text.bad_rows import PACKED, TABLES, BadRows, Policy
@@ -127,7 +127,7 @@ def _blocks(config: PredictConfig, model, bad_rows: AllBadRows) -> Iterator[_Blo
     form = Form(config.header or None, config.sep, config.encoding)
     files = [Path(name).expanduser() for name in config.join]
     known = _known(files, encoders.columns)
-    source = Input.of(path, form.of(path, known, form.header))
+    source = form.input(path, known, form.header)
     names = source.names
     if unknown := [name for name in config.keep if name not in names]:
         raise ValueError(f"--keep: no column {unknown[0]!r}; there are {', '.join(names)}.")

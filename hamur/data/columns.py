@@ -171,7 +171,7 @@ def _long_forms(values: dict) -> dict:
 def _plain(value):
     """What JSON has for a value of a description."""
     if is_dataclass(value):
-        present = {f.name: (getattr(value, f.name), f.default) for f in fields(value)}
+        present = {f.name: (getattr(value, f.name), f.default) for f in fields(value) if f.compare}
         return {name: value for name, (value, usual) in present.items() if value != usual}
     return list(value)  # a range or an array
 

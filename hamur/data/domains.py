@@ -1,7 +1,7 @@
 """The domains of a table: which rows belong to which, fitted on the training rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -26,13 +26,14 @@ class Domain:
         second, ..., above the last.
     other: the name of the domain that values of too few rows were joined to.
     first: what separates the values of a cell, of which the first one counts; None: the whole cell.
-    drop_others: rows of other values are left out by definition; otherwise they are bad rows.
+    drop_others: rows of other values are left out by definition; otherwise they are bad rows, with
+        this remedy, which is in no JSON.
     """
 
     column: str
     groups: dict[str, tuple[str | float | bool, ...]] | None = None
     drop_others: bool = False
-    remedy: str = SKIP_REMEDY
+    remedy: str = field(default=SKIP_REMEDY, compare=False)
     bins: tuple[float, ...] = ()
     other: str | None = None
     first: str | None = None

@@ -29,16 +29,29 @@ class Form:
     separator: str | None
     encoding: str
 
-    def of(
+    def input(
         self, source: Path | pa.Table, description: Description, header: Sequence[str] | None
-    ) -> FileFormat:
-        columns = description.columns
-        if isinstance(source, pa.Table) or parquet.is_parquet(source):
-            return FileFormat({}, missing=columns.missing)
-        known = description.format_of(source)
-        if known is not None and header is None:
-            return replace(known, missing=columns.missing)
-        form = FileFormat({}, names=header, encoding=self.encoding, missing=columns.missing)
+    ) -> "Input":
+        """Of a source that is written like this, where the description does not know it."""
+        form = FileFormat({})
+        if not (isinstance(source, pa.Table) or parquet.is_parquet(source)):
+            known = description.format_of(source) if header is None else None
+            form = known or self._of(source, header)
+        form = replace(form, missing=description.columns.missing)
+        names = form.names or column_names(source, form.separator, form.encoding)
+        if len(names) == 1 and (seen := [mark for mark in SEPARATORS if mark in names[0]]):
+            raise DataFormatError(
+                f"wrong separator: {seen[0]!r} seen",
+                file=source,
+                line=1,
+                value=names[0],
+                expected=f"columns separated by {form.separator!r}",
+                remedy=f"leave out `separator`, which is detected, or `separator={seen[0]!r}`",
+            )
+        return Input(source, form, tuple(names))
+
+    def _of(self, source: Path, header: Sequence[str] | None) -> FileFormat:
+        form = FileFormat({}, names=header, encoding=self.encoding)
         said = self.separator and self.separator.replace("\\t", "\t")  # as a shell passes it
         mark = said or separator_of(source, header, self.encoding)
         return replace(form, separator=mark, quoted=mark != "::", multiline=mark != "::")
@@ -55,20 +68,6 @@ class Input:
     form: FileFormat
     names: tuple[str, ...]
     derive: Callable[[Rows, BadRows], Rows] | None = None
-
-    @classmethod
-    def of(cls, source: Path | pa.Table, form: FileFormat) -> "Input":
-        names = form.names or column_names(source, form.separator, form.encoding)
-        if len(names) == 1 and (seen := [mark for mark in SEPARATORS if mark in names[0]]):
-            raise DataFormatError(
-                f"wrong separator: {seen[0]!r} seen",
-                file=source,
-                line=1,
-                value=names[0],
-                expected=f"columns separated by {form.separator!r}",
-                remedy=f"leave out `separator`, which is detected, or `separator={seen[0]!r}`",
-            )
-        return cls(source, form, tuple(names))
 
     def reading(self, kinds: Mapping[str, str], columns: Columns) -> FileFormat:
         """The format with those of these columns that it has."""
@@ -117,7 +116,7 @@ def joined(
     for rule, source in zip(rules, files):
         key = known.key_of(source)
         described = known if key else replace(known, formats={})
-        each = Input.of(source, form.of(source, described, rule.header))
+        each = form.input(source, described, rule.header)
         if known.genres is not None and key == known.keys[-1]:
             each = replace(each, names=(key, "genres"), derive=known.genres)
         left, right = _key(each, names, rule.on or key)

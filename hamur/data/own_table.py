@@ -190,7 +190,7 @@ class _Job:
     ) -> tuple[Splits, Schema, list[BadRows]]:
         """The tables, and what was left out of each file; workspace: where large ones are built."""
         inputs = [
-            [Input.of(s, self.form.of(s, self.description, self.form.header)) for s in part]
+            [self.form.input(each, self.description, self.form.header) for each in part]
             for part in self.parts
         ]
         check_equal(list(chain(*inputs)))
@@ -215,7 +215,6 @@ class _Job:
             None,
             tuple(inputs),
             columns,
-            columns.split,
             Encoding(
                 min_count=columns.min_count,
                 allow_leakage=self.allow_leakage,

@@ -1,6 +1,7 @@
 """Processed CSV files of the Scenario-Wise-Rec benchmark: KuaiRand, Douban, MIND, Amazon-3; their
 columns are in `hamur.data.descriptions`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from hamur.data.build_tables import Encoding, check_classes
@@ -48,8 +49,7 @@ def load_scenarios(
         name,
         file.parent,
         (file,),
-        columns,
-        Split("random", split_seed),
+        replace(columns, split=Split("random", split_seed)),
         rules,
         policy,
         notes={"encoding": "train"},

@@ -41,7 +41,7 @@ class TableSource:
     root: the folder or file that the user named.  files: of the rows, one after the other, comma-
         separated with a header or in file_format; or the Inputs of a user's own table that count as
         one file.  joins: their feature tables.
-    notes: further entries of the schema's `split`.
+    columns: with their split.  notes: further entries of the schema's `split`.
     first_row_id: for each file what its lines are added to; None: rows are counted over all.
     file_domains: the domain of each file, where no column says it, see `raw_of`.
     check: raises for rows that cannot be right.
@@ -53,7 +53,6 @@ class TableSource:
     root: Path
     files: tuple[Path | list[Input], ...]
     columns: Columns
-    split: splits.Split
     encoding: Encoding = field(default_factory=Encoding)
     policy: Policy = field(default_factory=Policy)
     notes: dict = field(default_factory=dict)
@@ -144,7 +143,7 @@ def _cells(rows: Rows, columns: Columns) -> dict[str, Column]:
     cells = {name: rows.columns[name] for name in columns.kinds}
     labels = {n: label_of(rule, cells).astype(np.int8) for n, rule in columns.labels.items()}
     cells |= {(LABEL, name): label for name, label in labels.items()}
-    if columns.split is not None and columns.split.rule == "column":
+    if columns.split.rule == "column":
         words = rows.columns[columns.split.column]
         number = {word: n for n, word in enumerate(splits.SPLITS)}
         parts = np.array([number.get(word, MISSING) for word in words.categories], np.int8)
@@ -156,7 +155,7 @@ def _build(
     source: TableSource, cells: dict, lengths: list[int], notes: dict, bad_rows: list, folder
 ) -> tuple[Splits, Schema]:
     """Divides the rows, and fits the domains and the lengths of lists on those of training."""
-    columns, rule, small = source.columns, source.split, {}
+    columns, rule, small = source.columns, source.columns.split, {}
     if columns.time is not None:
         cells[columns.time] = times.seconds(cells[columns.time])
     domains = source.file_domains or ("0",) * len(lengths)

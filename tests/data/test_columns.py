@@ -35,6 +35,7 @@ COLUMNS = Columns(
     domain=Domain("age", {"young": (1, 18), "old": (35,)}),
     group="user",
     time="when",
+    split=Split("random", 1),
 )  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def frame(rows=300, seed=0):
 
 
 def tables(path, columns=COLUMNS, **options):
-    source = TableSource("toy", path, (path,), columns, Split("random", 1), **options)
+    source = TableSource("toy", path, (path,), columns, **options)
     return read_tables(source, {})[:2]
 
 
@@ -140,9 +141,8 @@ def test_groups_of_files_with_domains_of_their_own_stay_apart(tmp_path):
 
     def load(*names):
         files, places = tuple(tmp_path / name for name in names), (0, 1 << 50)[: len(names)]
-        about = files, columns, Split("random", 1)
-        domains = ("NL", "US")[: len(names)]
-        source = TableSource("toy", tmp_path, *about, first_row_id=places, file_domains=domains)
+        about = dict(first_row_id=places, file_domains=("NL", "US")[: len(names)])
+        source = TableSource("toy", tmp_path, files, columns, **about)
         return read_tables(source, {})[:2]
 
     splits, schema = load("a.csv", "b.csv")
@@ -161,7 +161,8 @@ def test_the_cache_depends_on_all_that_the_tables_depend_on(tmp_path):
 
     def load(columns=COLUMNS, seed=1, **options):
         path = tmp_path / "a.csv"
-        source = TableSource("toy", path, (path,), columns, Split("random", seed), **options)
+        divided = dataclasses.replace(columns, split=Split("random", seed))
+        source = TableSource("toy", path, (path,), divided, **options)
         load_tables(source, tmp_path / "c")
         return len(list((tmp_path / "c").iterdir()))
 

@@ -156,9 +156,11 @@ def _source(
         root,
         tuple(files),
         dataclasses.replace(
-            COLUMNS, labels={name: name for name in labels}, domain=_domain(domain_map)
+            COLUMNS,
+            labels={name: name for name in labels},
+            domain=_domain(domain_map),
+            split=split if split.rule == "halves" else Split(split.rule),
         ),
-        split if split.rule == "halves" else Split(split.rule),
         rules,
         policy,
         notes={"multi": "last", "max_len": None, "encoding": encoding},

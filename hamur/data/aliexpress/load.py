@@ -121,12 +121,12 @@ def _source(
     check_found(root, files)
     names = choose_countries(root, files, countries)
     encoding = "identity" if rules.identity else "train"
+    split = Split("last search pages", valid_fraction=valid_fraction)
     return TableSource(
         NAME,
         root,
         tuple(file for name in names for file in files[name]),
-        dataclasses.replace(COLUMNS, labels={name: name for name in labels}),
-        Split("last search pages", valid_fraction=valid_fraction),
+        dataclasses.replace(COLUMNS, labels={name: name for name in labels}, split=split),
         rules,
         policy,
         notes={"valid_fraction": valid_fraction, "encoding": encoding},

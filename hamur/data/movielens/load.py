@@ -133,6 +133,7 @@ class Options:
 def _source(files: list[Path], options: Options, root: Path) -> TableSource:
     """The three raw files, of which users and movies are joined to the ratings, or one CSV."""
     release = releases.release_of(files)
+    split = Split(options.split, options.split_seed if options.split == "random" else None)
     multi = release.columns.multi
     if options.genres == "multi":
         multi = (MultiColumn("genres", "genres", max_len=MAX_GENRES),)
@@ -140,8 +141,7 @@ def _source(files: list[Path], options: Options, root: Path) -> TableSource:
         release.name,
         root,
         tuple(files[:1]),
-        dataclasses.replace(release.columns, multi=multi),
-        Split(options.split, options.split_seed if options.split == "random" else None),
+        dataclasses.replace(release.columns, multi=multi, split=split),
         Encoding(fit_on=options.fit_on, allow_leakage=options.allow_leakage),
         options.policy,
         notes={"source": None, "genres": options.genres},
