@@ -43,6 +43,9 @@ class Domain:
             raise ValueError(
                 f"the domain of {self.column!r} has no separator, or no {self.other!r}"
             )
+        values = self.values if self.groups is not None else ()
+        if len(set(values)) < len(values):
+            raise ValueError(f"a value of {self.column!r} is in two groups of the domain, or twice")
         if list(self.bins) != sorted(set(self.bins)):
             raise ValueError(
                 f"the bins of {self.column!r} are {list(self.bins)}; use ascending edges"

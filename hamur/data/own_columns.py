@@ -9,7 +9,7 @@ from hamur.data.domains import Domain
 from hamur.data.encode import TRANSFORMS
 from hamur.data.label_rules import label_name, parse_label
 from hamur.data.splits import Split
-from hamur.data.text.cells import NAMES
+from hamur.data.text.cells import DTYPES, NAMES
 from hamur.data.text.rows import plain_text
 from hamur.errors import DataFileNotFoundError, DataFormatError
 from hamur.files import read_json
@@ -145,12 +145,8 @@ def completed(columns: Columns) -> Columns:
 
     rules = map(parse_label, columns.labels.values())
     for column, comparison, value in sorted(rules, key=lambda rule: rule[1] is None):
-        text = isinstance(value, str)
-        read(
-            [column],
-            "code" if text else "float" if comparison else "int",
-            ("code", "id") if text else (),
-        )
+        kind = "code" if isinstance(value, str) else "float" if comparison else "int"
+        read([column], kind, ("code", "id") if kind == "code" else ())
     read([columns.time], "time", ("time", "int"))
     read([columns.group], "id", _SPARSE_KINDS)
     read((*columns.sparse, *(m.column for m in columns.multi)), "code", _SPARSE_KINDS)
@@ -165,6 +161,12 @@ def completed(columns: Columns) -> Columns:
             columns = replace(columns, domain=replace(domain, groups=groups))
     if columns.split.rule == "column":
         read([columns.split.column], "code")
+    texts = [m.column for m in columns.multi]
+    texts += [domain.column] if domain is not None and domain.first else []
+    if numbers := [name for name in texts if kinds[name] not in NAMES]:
+        raise ValueError(f"column {numbers[0]!r} is read as numbers, and a list is text")
+    if unread := [name for name in columns.implies or () if name not in kinds]:
+        raise ValueError(f"column {unread[0]!r} is in `implies`, and has no role")
     return replace(columns, kinds=kinds, key=())
 
 
@@ -177,6 +179,8 @@ def _check(columns: Columns, categories: set[str]) -> None:
             raise ValueError(f"column {name!r} is {role} and cannot be a feature")
     if not columns.labels:
         raise ValueError("no label is named: use `label`, a column of 0 and 1 or 'column > number'")
+    if odd := [name for name, kind in columns.kinds.items() if kind not in DTYPES]:
+        raise ValueError(f"the kind of {odd[0]!r} is none; use one of {', '.join(DTYPES)}")
     if both := categories & set(columns.dense):
         raise ValueError(f"column {min(both)!r} is both sparse and dense; name it once")
     names = [*dict.fromkeys(columns.sparse), *(spec.name for spec in dict.fromkeys(columns.multi))]
@@ -197,3 +201,5 @@ def _check(columns: Columns, categories: set[str]) -> None:
     if needs.get(rule, rule) is None:
         role = {"time": "`time`", "last": "`group`", "column": "its column, 'column:NAME',"}[rule]
         raise ValueError(f"`split={rule!r}` needs {role} to be named")
+    if both := features & set(columns.ignore):
+        raise ValueError(f"column {min(both)!r} is ignored and a feature; name it once")
