@@ -18,7 +18,7 @@ from hamur.errors import DataError
 PLACE = Path("rows")  # what errors say instead of a file's name
 FEW = 512  # rows that are read cell by cell: the reader needs 2 ms before the first row
 # Text that is not what it looks like.
-_ODD = re.compile(r"\s*|-?\d+\.0*|true|TRUE|false|FALSE|(?s:.*[\0\ud800-\udfff].*)")
+_ODD = re.compile(r"\s*|-?\d+\.0*|true|TRUE|false|FALSE|-0|(?s:.*[\0\ud800-\udfff].*)")
 _REMEDY = "correct the row"
 
 

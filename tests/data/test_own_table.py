@@ -198,7 +198,7 @@ def test_encoding_the_raw_rows_gives_the_tables():
 ODD_COLUMNS = dict(
     text=["a", " b", "x,y", 'say "no"', "NA", "nan", "-", "1e3", "007", "7", None],
     whole=[0, 1, -5, 2**40, None], large=[2**62 + 1, 2**63 - 1, 2**53 + 1, 5],
-    decimal=[0.5, 1.0, 3.7, -2.25, 1e-5, 1e-7, 1234.5, 0.1],
+    decimal=[0.5, 1.0, -0.0, 3.7, -2.25, 1e-5, 1e-7, 1234.5, 0.1],
     flag=[True, False], word=["true", "false"], some=[True, False, None], shout=["TRUE", "x", ""],
     date=["2020-01-01", "2021-05-05"], number=[0.1, -3.5, 1e-9, 12345.678, None],
     count=[-100, 10**6, 2**60, 7], lists=["a|b", "a", "", "true|1.0", "true", "1.0", "1|7"],

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from hamur.data.text.cells import Column
 
 _WHOLE = re.compile(r"(-?\d+)\.0*")
-_BOOLEANS = {"true": "True", "TRUE": "True", "false": "False", "FALSE": "False"}
+_PLAIN = {"true": "True", "TRUE": "True", "false": "False", "FALSE": "False", "-0": "0"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def plain_names(
     words = ["", *map(plain_text, missing)]
     empty = pc.or_(pc.is_in(texts, pa.array(words, texts.type)), pc.utf8_is_space(texts))
     empty = empty.to_numpy(zero_copy_only=False).copy()
-    odd = pc.or_(pc.match_substring(texts, "."), pc.is_in(texts, pa.array(_BOOLEANS, texts.type)))
+    odd = pc.or_(pc.match_substring(texts, "."), pc.is_in(texts, pa.array(_PLAIN, texts.type)))
     odd = np.flatnonzero(odd.to_numpy(zero_copy_only=False))
     if not len(odd) and not empty.any():
         return column, np.zeros(len(column), bool)
@@ -60,7 +60,8 @@ def plain_names(
 def plain_text(text: str) -> str:
     """Whole numbers as the number, of 1.0 and 1. too, and booleans as pandas and Python do."""
     number = _WHOLE.fullmatch(text)
-    return number[1] if number else _BOOLEANS.get(text, text)
+    text = number[1] if number else text
+    return _PLAIN.get(text, text)
 
 
 def concatenate(parts: list[Column]) -> Column:
