@@ -141,21 +141,17 @@ class Encoders:
         """
         present, columns = set(names), self.columns
         if (missing := [n for n in self.needed if n not in present]) and not allow_missing:
-            files, add = ",".join(rule.file for rule in columns.join), "add them"
-            if files:
-                add = f"merge {files} into the rows, which predict.py does with `join={files}`"
+            files = ",".join(rule.file for rule in columns.join)
+            add = f"merge {files} into the rows, which predict.py does with `join={files}`"
+            add = add if files else "add them"
             raise DataFormatError(
                 f"missing column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}",
                 expected=", ".join(self.needed),
                 remedy=f"{add}, or let `allow_missing=True` take their cells as missing",
             )
         kinds = {name: columns.kinds[name] for name in self.needed if name in present}
-        domain = columns.domain and columns.domain.column
-        kinds |= {
-            name: _MAY_LACK.get(kinds[name], kinds[name])
-            for name in columns.sparse
-            if name in kinds and name != domain
-        }
+        features = set(columns.sparse) - {columns.domain and columns.domain.column}
+        kinds = {n: _MAY_LACK.get(k, k) if n in features else k for n, k in kinds.items()}
         separators = {spec.column: spec.separator for spec in columns.multi}
         return FileFormat(kinds, separators=separators, missing=columns.missing)
 
