@@ -130,13 +130,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def write_json(path: Path, content: Mapping, sealed: bool = False) -> None:
+def write_json(path: Path, content: Mapping, sealed: bool = False, to_edit: bool = False) -> None:
     """Indented JSON.  NaN and infinity are errors: nothing but Python would read them.
 
     sealed: with a checksum, which `read_json` compares and leaves out.
+    to_edit: letters as they are, not as escapes; no text may be half of a surrogate pair.
     """
     content = {**content, SEAL: _seal(content)} if sealed else content
-    write_text(path, json.dumps(content, indent=2, allow_nan=False))
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=not to_edit))
 
 
 def _seal(content: Mapping) -> str:

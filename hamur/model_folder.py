@@ -38,7 +38,7 @@ def write(folder: str | Path, schema: Schema, **further) -> None:
         return
     encoders = encoders.of(schema)
     content, domain = encoders.to_json(), encoders.columns.domain
-    write_json(folder / COLUMNS, content["columns"])
+    write_json(folder / COLUMNS, content["columns"], to_edit=True)
     write_json(folder / SCALERS, content["scalers"])
     further["by_domain"] = content["by_domain"]
     write_json(folder / DOMAINS, domain.groups if domain else {})

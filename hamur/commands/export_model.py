@@ -79,7 +79,8 @@ def export_folder(run, out, formats: Sequence[str] = ("mindir",), overwrite: boo
             found = hamur.load(temporary, name).predict(request["rows"])
             if not np.allclose(found, expected, rtol=0, atol=CLOSE):
                 raise ValueError(f"{out}: the {name} graph gives {found}, the run {expected}.")
-        write_json(temporary / REQUEST, request | {"probabilities": expected.tolist()})
+        content = request | {"probabilities": expected.tolist()}
+        write_json(temporary / REQUEST, content, to_edit=True)
         inputs = ", ".join(model.serving_graph().names)
         write_text(temporary / "README.txt", README.format(name=about["model"], inputs=inputs))
         if out.exists():

@@ -309,6 +309,8 @@ def compared_fronts(problem: Problem, preferences, alone: bool) -> dict:
     if alone:
         return entries
     if config.posthoc and len(problem.schema.labels) == 2:
+        if not config.quiet:
+            print("\nmmoe, which the front is compared with (--no-posthoc trains none):")
         logits = train_per_task(problem)[:, 0]
         logits = front.posthoc_logits(logits, preferences, problem.offsets, problem.entropy)
         entries["posthoc"] = problem.entries(preferences, logits)
@@ -361,6 +363,7 @@ def write(folder: Path, content: dict, problem: Problem, say: Callable) -> None:
     """metrics.json, and for a front front.csv, front.png and the tables."""
     config, names, run = problem.config, problem.schema.labels, content["train"]
     note = ", synthetic data" if content["synthetic"] else ""
+    selected = "validation" if config.select_on == "valid" else "the test rows"
     if "front" in content:
         sources = {"model": content["front"]}
         sources |= {name: content[name] for name in ("posthoc", "reference", "exact")}
@@ -373,6 +376,6 @@ def write(folder: Path, content: dict, problem: Problem, say: Callable) -> None:
     write_json(folder / "metrics.json", content, sealed=True)
     say(
         f"\nresults in {folder}; weights of epoch {run['best_epoch']} of {run['epochs']}, the best "
-        f"on {config.select_on}\ntest split{note}:\n"
+        f"on {selected};\ntest split{note}:\n"
     )
     print(front.report(content, names))

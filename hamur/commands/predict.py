@@ -72,7 +72,7 @@ class PredictConfig:
         (), "columns of the input, comma separated, that the output repeats", parse=comma_separated
     )
     preference: tuple[float, ...] | None = model_flag(
-        None, "pomoe: a weight per task, as .3,.7", parse=numbers
+        None, "pomoe: a weight per task, as .3,.7", parse=numbers, default_text="equal weights"
     )
     unknown_domain: str | None = data_flag(
         None, "domain, by its name, that scores the rows of unknown ones"
@@ -313,7 +313,7 @@ def predict(config: PredictConfig) -> None:
 
 
 def _counts(report: Report) -> Counter:
-    counts = Counter({f"unknown {name}": cells for name, cells in report.unknown.items()})
+    counts = Counter({f"unknown or empty {name}": cells for name, cells in report.unknown.items()})
     counts += Counter({f"clipped {name}": cells for name, cells in report.clipped.items()})
     return counts + Counter({"rows of unknown domains": report.other_domain})
 

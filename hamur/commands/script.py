@@ -8,6 +8,7 @@ import difflib
 import logging
 import os
 import re
+import shlex
 import sys
 import traceback
 import typing
@@ -177,6 +178,8 @@ def as_flags(text: str, config_class: type) -> str:
             return f"--{flags[whole]}" if whole in flags else match[0]
         if value in (None, "True", "False"):
             return f"--{'no-' if value == 'False' else ''}{flags[name]}"
+        if re.fullmatch("'[^']*'", value):  # one text, as the name of a column with spaces
+            return f"--{flags[name]} {shlex.quote(value[1:-1])}"
         plain = re.sub(r"[(){}' ]", "", value).replace(":", "=").rstrip(",")
         return f"--{flags[name]} {plain or value}"
 

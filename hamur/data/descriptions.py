@@ -312,7 +312,7 @@ def known(files: Sequence[Path]) -> Description | None:
 def _fits(file: Path, described: Description) -> bool:
     form = described.format_of(file)
     try:
-        first = column_names(file, form.separator)
+        first = column_names(file, form.separator, form.encoding)
     except (DataError, OSError):
         return False  # told by the reader
     if form.names is not None:

@@ -31,9 +31,11 @@ _TIME = re.compile(
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _DIGITS = re.compile(r"[+-]?[0-9]+")  # also 007 and what no int64 holds
 _DECIMAL = re.compile(times.NUMBER + r"|[+-]?inf(inity)?", re.IGNORECASE)
+_COMMA = re.compile(r"[+-]?[0-9]+(\.[0-9]{3})*(,[0-9]+)?")
 _BOOLEAN = re.compile(r"true|false", re.IGNORECASE)
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?")
 _MARK = "\x1f"  # between the entries of a list, here only
+TIMES = "times"  # why a column is ignored that may be the time
 HEADER = ("column", "kind", "why", "distinct", "missing", "examples")
 
 
@@ -70,7 +72,10 @@ def fill(columns: Columns, tables: Sequence[tuple]) -> tuple[Columns, list[Infer
     new = [each for each in found if each.why != "named"]
     for each in new:
         if each.kind == "ignored" and not _UNNAMED.fullmatch(each.name):
-            text = f"column {each.name!r} is ignored: {each.why}; `sparse={each.name!r}` keeps it"
+            text = f"column {each.name!r} is ignored: {each.why}; "
+            if each.why == TIMES:
+                text += f"`time={each.name!r}` divides the rows by them; "
+            text += f"`sparse={each.name!r}` keeps it"
             warnings.warn(text, stacklevel=2)
     sparse, dense, multi, ignored = (
         [each.name for each in new if each.kind == kind]
@@ -139,7 +144,7 @@ def _table(source, file_format: FileFormat, columns: Columns, keys: set[str]) ->
             kind, why = roles[name], "named"
         elif name not in seen:
             times_of = pa.types.is_timestamp(types[name])
-            kind, why = "ignored", _times(name) if times_of else f"of the type {types[name]}"
+            kind, why = "ignored", TIMES if times_of else f"of the type {types[name]}"
         else:
             kind, why = _judge(name, each, rows, kinds[name], columns, keys)
         examples = tuple(islice(each.values, 3))
@@ -171,6 +176,8 @@ def _roles(columns: Columns) -> dict[str, str]:
     domain, split = columns.domain, columns.split
     if domain and columns.domain_feature and not (domain.groups or domain.bins or domain.first):
         roles.setdefault(domain.column, "domain")
+    if domain and roles.get(domain.column) == "read":
+        roles[domain.column] = "domain"
     if split is not None and split.column is not None:
         roles[split.column] = "split"
     if columns.time is not None:
@@ -188,7 +195,7 @@ def _judge(
     if _UNNAMED.fullmatch(name):
         return "ignored", "unnamed index"
     if values and _are_times(name, seen, rows):
-        return "ignored", _times(name)
+        return "ignored", TIMES
     if kind == "text" or (divides and domain.first):
         return "multi", "lists"
     if name in keys:
@@ -207,13 +214,11 @@ def _judge(
         return ("sparse", "whole numbers, few") if few else ("dense", "whole numbers, many")
     if seen.all(_DECIMAL) and not seen.all(_DIGITS):
         return "dense", "decimal numbers"
+    comma = seen.all(_COMMA) and not seen.all(_DIGITS)
+    why = "numbers with a decimal comma, not a point" if comma else "text"
     if len(values) > MOST_TEXTS * rows and not identifies:
-        return "ignored", "text that differs in most rows"
-    return "sparse", "numbers that only text can hold" if seen.all(_DIGITS) else "text"
-
-
-def _times(name: str) -> str:
-    return f"times; `time={name!r}` divides the rows by them"
+        return "ignored", "text that differs in most rows" if why == "text" else why
+    return "sparse", "numbers that only text can hold" if seen.all(_DIGITS) else why
 
 
 def _are_whole(seen: _Seen) -> bool:

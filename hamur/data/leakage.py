@@ -1,5 +1,6 @@
 """The guard against features that contain the label and rows that are in two splits."""
 
+import warnings
 from functools import partial
 from itertools import combinations
 
@@ -23,6 +24,7 @@ LIMIT = 0.95
 # most 0.1); more than MAX_ROWS changes no verdict and costs seconds.
 MIN_ROWS, MIN_CLASS_ROWS, MAX_ROWS = 200, 10, 100_000
 _SAMPLED_AT_ONCE = 4096
+CHANCE = 1e-6  # of equal labels in all rows of a value, below which it is no chance
 
 
 def check_splits(tables: Splits) -> None:
@@ -70,6 +72,7 @@ def check_features(
     the other half of the rows, lists by the mean of that over their ids.  Labels of fewer than 10
     rows of a class are not judged.  allow: features to leave out of the check.
     equal: nor may a feature tell the classes apart by one value of each, in however few rows.
+    Warns:   UserWarning: with `equal`, all rows of one value of a yes-or-no feature have one label.
     """
     for name in (spec.name for spec in schema.fields):
         if name in FORBIDDEN and name not in allow:
@@ -84,6 +87,7 @@ def check_features(
     sample = _sample(train, rows)
     if equal:
         _check_equal(sample, schema, allow)
+        _warn_of_outcomes(sample, schema, allow)
     if len(train) < MIN_ROWS:
         return
     for t, label_name in enumerate(schema.labels):
@@ -113,6 +117,22 @@ def _check_equal(sample: Table, schema: Schema, allow: tuple[str, ...]) -> None:
                     expected="a column that is known before the outcome",
                     remedy=f"drop the column, or `allow_leakage=({name!r},)`",
                 )
+
+
+def _warn_of_outcomes(sample: Table, schema: Schema, allow: tuple[str, ...]) -> None:
+    """Of a feature of two values, one of which settles a label as a purchase settles the click."""
+    fields = zip(schema.sparse_names, schema.vocab_sizes, sample.sparse.T)
+    for name, ids in ((n, ids) for n, size, ids in fields if size == 3 and n not in allow):
+        for label_name, label in zip(schema.labels, sample.labels.T):
+            for side in (label[ids == 1], label[ids == 2]):
+                settled = len(side) > 0 and (side == side[0]).all()
+                if settled and (label == side[0]).mean() ** len(side) < CHANCE:
+                    warnings.warn(
+                        f"the label {label_name!r} is {side[0]:.0f} in all {len(side):,} rows of "
+                        f"one value of {name!r}; if that is known only after the outcome, leave it "
+                        f"out with `ignore={name!r}`",
+                        stacklevel=2,
+                    )
 
 
 def _sample(table: Table, rows: np.ndarray) -> Table:

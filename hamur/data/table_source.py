@@ -16,6 +16,7 @@ from hamur.data import build_tables, cache, parquet, splits
 from hamur.data.build_tables import Encoding
 from hamur.data.collect import Collector, value_order
 from hamur.data.columns import Columns
+from hamur.data.domains import OTHER
 from hamur.data.label_rules import label as label_of
 from hamur.data.own_sources import Input
 from hamur.data.raw_columns import LABEL, RawColumns, raw_of
@@ -169,7 +170,7 @@ def _build(
         domain, ids, small = columns.domain.fit(*about)
         columns = dataclasses.replace(columns, domain=domain)
         raw = dataclasses.replace(raw, domain=ids, domain_names=tuple(domain.groups))
-    if small:
+    if small.keys() - {OTHER}:  # the one of an earlier fit is no news
         few = ", ".join(f"{name} ({rows})" for name, rows in list(small.items())[:20])
         about = len(small), min_rows, few
         _log.warning("domain 'other' takes %d of fewer than %d training rows: %s", *about)

@@ -139,14 +139,16 @@ def write_front(path: Path, fronts: dict, tasks) -> None:
 
 
 def front_table(entries, tasks) -> str:
-    """AUC and NE of every preference as text."""
+    """AUC, NE and GAUC of every preference as text."""
     header = [f"preference for {', '.join(tasks)}"]
-    header += [f"{name} {task}" for task in tasks for name in ("AUC", "NE", "GAUC")]
+    known = {name for each in entries for task in each["tasks"].values() for name in task}
+    names = ["auc", "ne"] + ["gauc"] * ("gauc" in known)  # which rows without groups lack
+    header += [f"{name.upper()} {task}" for task in tasks for name in names]
     rows = []
     for entry in entries:
         row = [" ".join(f"{r:.3f}" for r in entry["preference"])]
         for task in tasks:
-            row += [number_text(entry["tasks"][task].get(name)) for name in ("auc", "ne", "gauc")]
+            row += [number_text(entry["tasks"][task].get(name)) for name in names]
         rows.append(row)
     return text_table(header, rows)
 

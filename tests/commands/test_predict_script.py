@@ -243,7 +243,7 @@ def test_what_training_did_not_know(folder, one_label, capsys):
     frame.to_csv("new.csv", index=False)
     assert run("--input", "new.csv", "--output", "out.csv") == 0
     error = capsys.readouterr().err
-    assert "unknown user_id: 4" in error and "clipped price: 2" in error
+    assert "unknown or empty user_id: 4" in error and "clipped price: 2" in error
     frame.assign(country="XX").to_csv("new.csv", index=False)
     flags = ("--input", "new.csv", "--output", "out.csv")
     assert_refused(capsys, ["new.csv:2:", "'XX'", "NL, ", "--unknown_domain"], run, *flags)

@@ -171,6 +171,7 @@ def test_every_script_and_module_that_a_text_names_exists(package):
         ("use more rows, or `min_count=1`.", "use more rows."),
         ("drop the column or `seed=False`", "drop the column or --no-seed"),
         ("1 or 2, `vocab={3: 0, 4: 1}`", "1 or 2, --fit_on 3=0,4=1"),
+        ("`dataset_path='Fee (EUR)'`", "--dataset_path 'Fee (EUR)'"),
         ("no `word` of ours", "no `word` of ours"),
     ],
 )

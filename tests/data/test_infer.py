@@ -37,6 +37,7 @@ CASES = {
     "playtime": (NUMBERS, "dense"),  # named like a time, but of no plausible one
     "constant": (NUMBERS * 0 + 3, "ignored"),
     "empty": ([""] * ROWS, "ignored"),
+    "Gebühr": ([f"{n % 9}.000,{n}" if n % 9 else f"{n}" for n in NUMBERS], "ignored"),
     "comment": ([f"text {n}" for n in NUMBERS], "ignored"),
     "age": (20 + NUMBERS % 40, "dense"),  # the domains are bins of it
     "tab": (NUMBERS % 3, "label"),
@@ -67,6 +68,8 @@ def test_kinds_are_those_of_the_specification(table):
     gaps = by_name["stars with gaps"]
     assert gaps.distinct == 5 and gaps.missing == len(range(0, ROWS, 7)) and gaps.examples[0] == "0"
     assert by_name["rate"].missing == ROWS // 2
+    assert by_name["Gebühr"].why == "numbers with a decimal comma, not a point"
+    assert by_name["comment"].why == "text that differs in most rows"
 
 
 def test_text_numbers_and_booleans_of_arrow_are_taken_for_the_same(table):
@@ -107,6 +110,8 @@ def test_a_domain_column_is_no_feature_once_more_but_its_lists_are(tmp_path):
     formats = [(path, FileFormat({}))]
     columns, found = infer.fill(Columns({}, {"y": "y"}, (), domain=Domain("country")), formats)
     assert kinds(found)["country"] == "domain" and columns.sparse == ("genres",)
+    fitted = Columns({"country": "code"}, {"y": "y"}, (), domain=Domain("country", {"a": ("NL",)}))
+    assert kinds(infer.fill(fitted, formats)[1])["country"] == "domain"  # of a columns.json
     first = Domain("genres", first="|")
     columns, _ = infer.fill(Columns({}, {"y": "y"}, (), domain=first), formats)
     assert [spec.name for spec in columns.multi] == ["genres"]

@@ -1,6 +1,8 @@
 """The leakage guard: copied labels are found, honest columns pass."""
 
 import dataclasses
+import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -75,6 +77,24 @@ def test_true_probability_passes(movielens_folder, tmp_path):
     splits, schema = load_movielens(movielens_folder, cache_dir=tmp_path)
     probability = truth.probability[splits.train.row_id]
     leakage.check_features(*with_dense(splits.train, schema, "oracle", probability))
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_value_that_settles_the_label_is_told(tiny_splits, tiny_schema, side):
+    table = tiny_splits.train
+    label, draws = table.labels[:, 0] == side, np.random.default_rng(0).random(len(table))
+    sparse = table.sparse.copy()
+    fields = (FieldSpec("bought", "sparse", 3), *tiny_schema.fields[1:])
+    schema = dataclasses.replace(tiny_schema, fields=fields)
+    check = partial(leakage.check_features, equal=True)
+    sparse[:, 0] = np.where(label & (draws < 0.4), 2, 1)
+    with pytest.warns(UserWarning, match=rf"is {side} in all \d+ rows of one value of 'bought'"):
+        check(dataclasses.replace(table, sparse=sparse), schema)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(dataclasses.replace(table, sparse=sparse), schema, allow=("bought",))
+        sparse[np.argmin(label), 0] = 2  # one row of the other label
+        check(dataclasses.replace(table, sparse=sparse), schema)
 
 
 @pytest.mark.parametrize("name", ["purchase", "rating", "play_time_ms"])

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from hamur import model_folder
 from hamur.data import load_movielens, load_table
+from hamur.data.build_tables import DOMAIN_FIELD
 from hamur.data.collect import Collector
 from hamur.data.columns import Columns, Domain, JoinRule, MultiColumn
 from hamur.data.movielens.load import SAMPLE
@@ -601,6 +602,23 @@ def test_the_description_as_a_file(load, tmp_path):
         with pytest.raises(DataFormatError, match=r"columns\.json") as error:
             load(frame, path)
         assert_ours(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252", "utf-16"])
+def test_names_of_columns_are_read_in_the_encoding_of_the_file(tmp_path, encoding):
+    """Also by inference, and by a description that was written."""
+    path, names = tmp_path / "t.csv", {"scene": "Straße", "price": "Gebühr"}
+    frame = impressions().rename(columns=names)[["click", "user_id", *names.values()]]
+    frame.to_csv(path, index=False, sep=";", encoding=encoding)
+    options = dict(label="click", domain="Straße", encoding=encoding, cache_dir=tmp_path)
+    _, schema = load_table(path, **options)
+    assert schema.sparse_names == ("user_id", DOMAIN_FIELD) and "Gebühr" in schema.dense_names
+    model_folder.write(tmp_path / "run", schema)
+    written = tmp_path / "run" / "columns.json"
+    assert '"Straße"' in written.read_text("utf-8")  # for people to edit
+    options = dict(encoding=encoding, cache_dir=tmp_path)
+    _, again = load_table(path, written, **options)
+    assert again.fields == schema.fields and again.domain_names == schema.domain_names
 
 
 def test_roles_given_in_the_call_are_those_of_the_description(load):

@@ -68,7 +68,7 @@ class FileFormat:
     @property
     def coding(self) -> str:
         """The encoding of the blocks, see `open_text`."""
-        return "latin-1" if self.encoding == "latin-1" else "utf-8"
+        return _coding(self.encoding)
 
     @property
     def mark(self) -> bytes:
@@ -100,10 +100,11 @@ def separator_of(path: Path, names: Sequence[str] | None = None, encoding: str =
 def read_header(path: Path, separator: str = ",", encoding: str = "utf-8") -> list[str]:
     """The column names in the first line of a text table."""
     first = first_line(path, encoding)
+    text = first.decode(_coding(encoding), "backslashreplace")
     if len(separator) > 1:
-        return _shown(first).split(separator)
+        return text.split(separator)
     try:
-        return next(csv.reader([_shown(first)], delimiter=separator), [])
+        return next(csv.reader([text], delimiter=separator), [])
     except csv.Error:
         raise DataFormatError(
             "no header: a column name too long, or a CR in the line",
@@ -293,6 +294,10 @@ def _raise_separator(path: Path, first: str, separator: str, fields: int) -> Non
         expected=f"{fields} fields separated by {separator!r}",
         remedy=f"write the file with {separator!r} between the fields",
     )
+
+
+def _coding(encoding: str) -> str:
+    return "latin-1" if encoding == "latin-1" else "utf-8"
 
 
 def _shown(text: bytes) -> str:
