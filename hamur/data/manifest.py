@@ -42,10 +42,10 @@ def read_manifest(folder: Path) -> dict:
     manifest = read_json(path, form, REMEDY, CacheError)
     if (version := manifest["format"]) != FORMAT:
         about, made = dict(value=version, expected=str(FORMAT)), manifest.get("made_from")
-        remedy, command = REMEDY, "examples/prepare_data.py --dataset {} --raw <its files> --out {}"
+        remedy = REMEDY
         if isinstance(made, dict) and "dataset" in made:
-            command = command.format(made["dataset"], folder)
-            remedy = f"prepare the source files again, with {command} --overwrite"
+            command = f"prepare_data.py --raw FILES --dataset {made['dataset']} --out {folder}"
+            remedy = f"prepare the source files again, with `overwrite=True`: examples/{command}"
         raise CacheError("another format version", file=folder, remedy=remedy, **about)
     if problem := misfit(manifest, _MANIFEST):
         raise CacheError(problem, file=path, remedy=REMEDY)

@@ -106,7 +106,7 @@ def test_the_library_names_no_flag(package):
     assert_none(
         f"{place}: an argument as `name=value`, which a script shows as a flag: {text}"
         for place, text in package.texts.items()
-        if of_library(place) and re.search(FLAG, re.sub(r"\w+\.py( --\w+ \w+)+", "", text))
+        if of_library(place) and re.search(FLAG, re.sub(r"\w+\.py( --\w+ (\w+|{.*?}))+", "", text))
     )
 
 

@@ -136,7 +136,7 @@ def test_a_prepared_cache_of_an_earlier_version_names_the_command(tmp_path):
     folder = tmp_path / "prepared"
     prepare(AMAZON, AMAZON_SAMPLE, folder, quiet=True)
     change_version(folder)
-    command = rf"prepare_data\.py --dataset amazon --raw .* --out {folder} --overwrite"
+    command = rf"prepare_data\.py --raw FILES --dataset amazon --out {folder}"
     with pytest.raises(CacheError, match=command):
         load_amazon(folder)
 
