@@ -166,7 +166,7 @@ def completed(columns: Columns) -> Columns:
     if numbers := [name for name in texts if kinds[name] not in NAMES]:
         raise ValueError(f"column {numbers[0]!r} is read as numbers, and a list is text")
     if unread := [name for name in columns.implies or () if name not in kinds]:
-        raise ValueError(f"column {unread[0]!r} is in `implies`, and has no role")
+        raise ValueError(f"column {unread[0]!r}, which 'implies' names, has no role")
     return replace(columns, kinds=kinds, key=())
 
 
