@@ -68,8 +68,8 @@ def export_folder(run, out, formats: Sequence[str] = ("mindir",), overwrite: boo
     temporary, replaced = (out.absolute().with_name(f"{name}{end}") for end in (".tmp", ".old"))
     temporary.mkdir(parents=True)
     try:
-        for name in formats:
-            training.export(model, temporary / f"{model_folder.GRAPH}.{name}")
+        graphs = [temporary / f"{model_folder.GRAPH}.{name}" for name in sorted({*formats})]
+        training.export(model, *graphs)  # mindir before onnx
         own = {"format", "package", "schema", "files"}
         further = {name: value for name, value in about.items() if name not in own}
         model_folder.write(temporary, schema, **further)

@@ -17,10 +17,6 @@ from hamur.models.task_prediction import StagedPredictor, preference_graph
 HEADS = ("per_task", "shared_score")
 EXPERT_KINDS = ("mlp", "cross", "ple")
 CROSS_LAYERS = 2
-NOT_SERVED = (
-    "the gate of the public code has no preference features to serve; use pomoe with preset "
-    "'pareto'."
-)
 GATE_ANCHOR = 5.4  # of a shared score; chosen on generated data of seeds 0 to 2, test rows seen
 
 
@@ -34,7 +30,10 @@ class OfficialMixture(MultiTaskModel):
     takes_preferences = True
 
     def serving_graph(self):
-        raise ValueError(NOT_SERVED)
+        raise ValueError(
+            "the gate of the public code has no preference features to serve; use pomoe with "
+            "preset 'pareto'."
+        )
 
     def add_layers(self, rng):
         config = self.config

@@ -27,8 +27,8 @@ NUMBERS = (1, 8, BLOCK)  # of preferences, in the calls for any table
 MEMORY_MAP_BYTES = 2**30
 
 
-class FeatureScores(nn.Cell):
-    """sparse (B, F) int32, dense (B, C), features (R, V) -> logits (B, R, T).
+class RowScores(nn.Cell):
+    """sparse (B, F) int32, dense (B, C), preference (B, T) or (1, T) -> logits (B, T).
 
     Inference for a fixed model: `refresh` computes the products of embeddings and weights once
     (FactoredFieldEmbedding.embedded_weight), and every batch reuses them.  Call it again when the
@@ -54,14 +54,14 @@ class FeatureScores(nn.Cell):
             if room is not None:
                 room.set_data(Tensor(self.model.embedding.embedded_weight(weight)))
 
-    def construct(self, sparse, dense, features):
+    def construct(self, sparse, dense, preference):
         instance, weight = self.model.embedding(sparse, dense), ops.ones_like(dense[:, 0])
         outputs = self.model.expert_outputs(instance, weight, (), self.of_experts)
-        return self.model.from_features(instance, outputs, features, weight, (), self.of_gate)
+        return self.model.per_row(instance, outputs, self.model.features(preference), self.of_gate)
 
 
 class ExpertPart(nn.Cell):
-    """The part of FeatureScores before any preference: sparse, dense -> (B, X, H)."""
+    """The part of RowScores before any preference: sparse, dense -> (B, X, H)."""
 
     def __init__(self, scores):
         super().__init__(auto_prefix=False)
@@ -73,7 +73,8 @@ class ExpertPart(nn.Cell):
 
 
 class PreferencePart(nn.Cell):
-    """The part after it: sparse, dense, outputs (B, X, H), features (R, V) -> (B, R, T)."""
+    """The part after it, at all preferences: sparse, dense, outputs (B, X, H), features (R, V) ->
+    (B, R, T)."""
 
     def __init__(self, scores):
         super().__init__(auto_prefix=False)
@@ -201,7 +202,7 @@ class StagedPredictor(TaskPredictor):
 
     def __init__(self, model, batch_size=None):
         super().__init__(model, batch_size)
-        self.scores = FeatureScores(model)
+        self.scores = RowScores(model)
 
     def make(self, rows, preferences):
         return (PreferencePart if preferences else ExpertPart)(self.scores)
@@ -257,27 +258,6 @@ def _allocate(shape):
         return np.empty(shape, np.float32)
     with tempfile.TemporaryFile() as file:  # the map keeps it; it is gone with the array
         return np.memmap(file, np.float32, "w+", shape=shape)
-
-
-def served_scores(model, preferences) -> nn.Cell:
-    """FeatureScores of the present weights in evaluation mode, for any number of rows and this many
-    preferences.  Inputs sparse, dense, features (R, V); outputs logits (B, R, T)."""
-    scores = FeatureScores(model)
-    scores.refresh()
-    scores.set_train(False)
-    features = Tensor(np.zeros((preferences, model.features.width), np.float32))
-    graph = Served(scores, (model.schema.vocab_sizes, None))
-    graph.set_inputs(*instance_inputs(model.schema), features)
-    return graph
-
-
-class RowScores(FeatureScores):
-    """sparse (B, F) int32, dense (B, C), preference (B, T) or (1, T) -> logits (B, T)."""
-
-    def construct(self, sparse, dense, preference):
-        instance, weight = self.model.embedding(sparse, dense), ops.ones_like(dense[:, 0])
-        outputs = self.model.expert_outputs(instance, weight, (), self.of_experts)
-        return self.model.per_row(instance, outputs, self.model.features(preference), self.of_gate)
 
 
 def preference_graph(model) -> ServingGraph:

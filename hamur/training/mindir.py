@@ -18,9 +18,10 @@ from hamur.training.served_graph import ServedGraph
 SUFFIX, ONNX = ".mindir", ".onnx"
 
 
-def export(model, path) -> Path:
+def export(model, path, as_onnx=None) -> Path:
     """Write a model to ``path``; returns it as a Path.
 
+    as_onnx: a further file, the ONNX beside a MindIR at next to no cost.
     ``.onnx`` gives an ONNX, of opset 18, every other name a MindIR (``.mindir``, added if missing).
     The number of rows stays open.  `load_mindir` and `load_onnx` call it from any number of
     threads; without this package, ``nn.GraphCell(ms.load(path))`` from one, or onnxruntime.  Ids
@@ -58,19 +59,29 @@ def export(model, path) -> Path:
         path = path.with_name(path.name + SUFFIX)
     graph = model.serving_graph()
     model.set_train(False)
+    if path.suffix == ONNX:
+        as_onnx = path
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         files = _write(graph, path, folder)
-        if path.suffix == ONNX:
+        if path.suffix != ONNX:
+            path = _place(files, folder, path.parent)
+        if as_onnx is not None:
             mindir = ModelProto.FromString(files[-1].read_bytes())
             weights = {each.name: each.asnumpy() for each in graph.cell.get_parameters()}
-            folder = folder / "onnx"
-            files = onnx.write(mindir, weights, folder / path.name)
-        for file in files:
-            target = path.parent / file.relative_to(folder)
-            with replacing(target) as temporary:
-                shutil.copyfile(file, temporary)
-    return target
+            folder, as_onnx = folder / "onnx", Path(as_onnx)
+            files = onnx.write(mindir, weights, folder / as_onnx.name)
+            _place(files, folder, as_onnx.parent)
+    return path
+
+
+def _place(files, folder, target) -> Path:
+    """Copy files of a folder to another one; where the last of them is."""
+    for file in files:
+        path = target / file.relative_to(folder)
+        with replacing(path) as temporary:
+            shutil.copyfile(file, temporary)
+    return path
 
 
 export_mindir = export

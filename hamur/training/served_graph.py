@@ -46,32 +46,31 @@ class ServedGraph:
         ]
 
     def of_table(self, table, preference=None) -> np.ndarray:
-        """(N,) or (N, T) float32 of a table, whose columns the inputs name; of a cross-domain model
-        they are its sparse columns.
+        """(N,) or (N, T) float32 of a table, in calls of BATCH_SIZE rows; see `inputs_of`."""
+        starts = range(0, max(len(table), 1), BATCH_SIZE)
+        blocks = (slice(start, start + BATCH_SIZE) for start in starts)
+        return np.concatenate([self(*self.inputs_of(table, preference, rows)) for rows in blocks])
 
-        preference: by default the even one.
+    def inputs_of(self, table, preference=None, rows=slice(None)) -> list[np.ndarray]:
+        """What to call it with, of rows of a table, whose columns the inputs name; of a
+        cross-domain model they are its sparse columns.
+
+        preference: (T,) or (N, T), by default the even one.
         Raises:  ValueError: no preference, or one that the model does not take.
         """
         columns = {"sparse": table.sparse, "dense": table.dense, "domain": table.domain}
         if "sparse" not in self.inputs:
             columns = dict(zip(self.inputs, table.sparse.T, strict=True))
+        found = {name: column[rows] for name, column in columns.items() if name in self.inputs}
+        if table.multi_valued:
+            found |= padded(table.multi_valued, np.arange(len(table))[rows])
         if "preference" in self.inputs:
             tasks = self.inputs["preference"][0][-1]
-            preference = np.full(tasks, 1 / tasks) if preference is None else preference
-            preference = check_preference(preference, tasks)
+            each = np.asarray(np.full(tasks, 1 / tasks) if preference is None else preference)
+            found["preference"] = check_preference(each[rows] if each.ndim == 2 else each, tasks)
         elif preference is not None:
             raise ValueError("the model takes no preference; only pomoe does.")
-        parts = []
-        for start in range(0, max(len(table), 1), BATCH_SIZE):
-            rows = slice(start, start + BATCH_SIZE)
-            part = {name: column[rows] for name, column in columns.items() if name in self.inputs}
-            if table.multi_valued:
-                part |= padded(table.multi_valued, np.arange(len(table))[rows])
-            if preference is not None:
-                part["preference"] = preference if preference.ndim == 1 else preference[rows]
-            inputs = self.inputs.items()
-            parts.append(self(*(np.asarray(part[name], kind) for name, (_, kind) in inputs)))
-        return np.concatenate(parts)
+        return [np.asarray(found[name], kind) for name, (_, kind) in self.inputs.items()]
 
 
 def _listed(inputs) -> str:

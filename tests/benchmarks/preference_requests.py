@@ -1,15 +1,16 @@
-"""Milliseconds of a request to a served POMoE of the published size.
+"""Milliseconds of a request to an exported POMoE of the published size.
 
     python tests/benchmarks/preference_requests.py
 
-Requests of 1, 64 and 1,024 rows with one preference: kept, and met for the first time (its features
-are computed); and with a new preference for every row.  Random rows, median of --requests after a
-warm-up.  The first call compiles.
+Requests of 1, 64 and 1,024 rows with one new preference each, and with a new preference for every
+row, to the MindIR and to the ONNX.  Random rows, median and fastest of --requests after a warm-up.
 """
 
 import argparse
 import statistics
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 from preference_step import make_model, random_arrays
@@ -24,34 +25,36 @@ def parse(argv=None):
     return parser.parse_args(argv)
 
 
-def median_ms(cache, rows, preferences):
-    """Median milliseconds of requests of these rows (sparse, dense), one a preference."""
+def milliseconds(scorer, rows, preferences):
+    """Median and fastest of requests of these rows (sparse, dense), one per preference."""
     times = []
     for preference in preferences:
         started = time.perf_counter()
-        cache(*rows, preference)
-        times.append(time.perf_counter() - started)
-    return 1e3 * statistics.median(times[WARM_UP:])
+        scorer(*rows, preference)
+        times.append(1e3 * (time.perf_counter() - started))
+    return statistics.median(times[WARM_UP:]), min(times[WARM_UP:])
 
 
 def main(argv=None):
-    from hamur.training.preference.serving import PreferenceCache
+    from hamur import training
 
-    options = parse(argv)
-    cache = PreferenceCache(make_model("pareto", "auto"), capacity=100_000)
+    number = WARM_UP + parse(argv).requests
     sparse, dense, _ = random_arrays(max(ROWS))
     draws = np.random.default_rng(1)
-    started = time.perf_counter()
-    cache(sparse[:1], dense[:1], [0.5, 0.5])
-    print(f"first call, with compilation: {time.perf_counter() - started:.1f} s")
-    print(f"{'rows':>5}  {'kept':>8}  {'new':>8}  {'a preference a row':>18}   ms")
-    number = WARM_UP + options.requests
-    for rows in ROWS:
-        head = sparse[:rows], dense[:rows]
-        kept = median_ms(cache, head, [[0.5, 0.5]] * number)
-        new = median_ms(cache, head, draws.dirichlet((1.0, 1.0), number))
-        each = median_ms(cache, head, draws.dirichlet((1.0, 1.0), (number, rows)))
-        print(f"{rows:>5}  {kept:8.2f}  {new:8.2f}  {each:18.2f}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.mindir"
+        training.export(make_model("pareto", "auto"), path, path.with_suffix(".onnx"))
+        scorers = training.load_mindir(path), training.load_onnx(path.with_suffix(".onnx"))
+    print(f"{'':>6}  {'rows':>5}  {'a preference':>18}  {'one for each row':>18}   ms")
+    for scorer in scorers:
+        for rows in ROWS:
+            head = sparse[:rows], dense[:rows]
+            found = [
+                milliseconds(scorer, head, draws.dirichlet((1, 1), size).astype(np.float32))
+                for size in (number, (number, rows))
+            ]
+            told = "  ".join(f"{median:9.2f} {fastest:8.2f}" for median, fastest in found)
+            print(f"{scorer.path.suffix[1:]:>6}  {rows:>5}  {told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -214,13 +214,20 @@ def test_a_score_depends_on_its_row_alone(trained):
     np.testing.assert_allclose(alone, scores[[7]], atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """The paths of both forms of the exported model."""
+    path = tmp_path_factory.mktemp("serving") / "new" / "a scorer.mindir"
+    as_onnx = path.with_suffix(".onnx")
+    assert training.export(trained.model, path, as_onnx) == path
+    return path, as_onnx
+
+
 @pytest.fixture(scope="module", params=["mindir", "onnx"])
-def served(request, trained, tmp_path_factory):
+def served(request, trained, exported):
     """The exported graph as a function of a table -> probabilities."""
-    folder = tmp_path_factory.mktemp("serving") / "new"
-    path = training.export(trained.model, folder / f"a scorer.{request.param}")
-    assert path == folder / f"a scorer.{request.param}"
     load = training.load_onnx if request.param == "onnx" else training.load_mindir
+    path = exported[request.param == "onnx"]
     scores, inputs = load(path), trained.case.inputs
     preference = ()
     if getattr(trained.model, "takes_preferences", False):

@@ -68,8 +68,8 @@ FAULTS = {
         ("a wrong call of a loaded graph", PYTHON, ERROR, "", "-",
          "training/test_predict.py::test_a_loaded_graph_names_what_is_wrong_with_a_call_or_a_file"),
         ("dense values that are not finite in an exported graph", PYTHON, "-", "", "-",
-         "training/test_serving.py::"
-         "test_an_unknown_id_is_0_and_a_dense_value_that_is_not_finite_is_nan_in_its_row"),
+         "contract/test_contract.py::"
+         "test_an_exported_graph_reads_unknown_ids_as_0_and_scores_no_wrong_row"),
         ("an id beyond its vocabulary, or -1, in an exported graph", PYTHON, SAME, "", "-",
          "contract/test_contract.py::"
          "test_an_exported_graph_reads_unknown_ids_as_0_and_scores_no_wrong_row"),

@@ -13,7 +13,7 @@ from hamur.data.table import Table
 from hamur.layers.anchors import preference_anchors
 from hamur.layers.preference import FEATURES
 from hamur.models import MULTI_TASK, MultiTaskConfig
-from hamur.models.task_prediction import FeatureScores, RowScores
+from hamur.models.task_prediction import RowScores
 from hamur.training import Adam, PreferenceOptions, preference_step
 from hamur.training.preference.objective import TaskObjective
 from tests.support import oracle
@@ -267,16 +267,18 @@ def test_many_preferences_equal_one_at_a_time(eager):
     [{}, dict(gate="linear"), dict(gate="attention"), dict(expert_kind="cross")],
     ids=lambda more: "-".join(more.values()) or "default",
 )
-def test_scores_from_features_equal_the_model_and_follow_its_weights(eager, more, form):
+def test_scores_of_rows_equal_the_model_and_follow_its_weights(eager, more, form):
     model = randomise(make_model("pomoe", first_layer=form, **more))
-    scores = FeatureScores(model)
+    scores = RowScores(model)
     inputs, r = make_inputs(), PREFERENCES[2]
     for seed in (5, 6):
         randomise(model, seed)
         model.set_train(False)
         scores.refresh()
-        found = scores(*map(Tensor, inputs), model.features(Tensor(r))).asnumpy()
-        np.testing.assert_allclose(found, call(model, inputs, r), rtol=1e-5, atol=1e-5)
+        expected = call(model, inputs, r)
+        for place in range(len(r)):
+            found = scores(*map(Tensor, inputs), Tensor(r[place : place + 1])).asnumpy()
+            np.testing.assert_allclose(found, expected[:, place], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

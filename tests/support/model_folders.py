@@ -15,8 +15,10 @@ from hamur.reporting import results
 from hamur.training.checkpoint import save_weights, snapshot
 
 
-def write_run(folder: Path, name: str, splits, schema, **options):
-    """The folder of a run of a ranking or multi-task model; returns the model."""
+def write_run(folder: Path, name: str, splits, schema, noise=0.2, **options):
+    """The folder of a run of a ranking or multi-task model; returns the model.
+
+    noise: its standard deviation, added to every weight."""
     if name in models.RANKING:
         config = RankingConfig(**options, model_name=name, save_dir=str(folder))
         model = models.RANKING[name](schema, preset=config.preset, seed=3)
@@ -24,7 +26,7 @@ def write_run(folder: Path, name: str, splits, schema, **options):
         config = TaskConfig(model_name=name, save_dir=str(folder), preset="pareto", **options)
         sizes = models.MultiTaskConfig(embed_dim=4, num_experts=3, expert_dims=(8, 6))
         model = models.MULTI_TASK[name](schema, config=sizes, seed=3)
-    return _write(folder, config, model, splits, schema, schema)
+    return _write(folder, config, model, splits, schema, schema, noise)
 
 
 def write_pair_run(folder: Path, name: str, pair, rules: dict):
@@ -36,17 +38,17 @@ def write_pair_run(folder: Path, name: str, pair, rules: dict):
     model = models.CROSS_DOMAIN[name](sizes, None, 3)
     schema = dataclasses.replace(pair.schema, fields=model.schema.fields)
     about = pair.target, pair.target_schema, schema
-    return _write(folder, config, model, *about, cross_domain=rules)
+    return _write(folder, config, model, *about, 0.2, cross_domain=rules)
 
 
-def _write(folder, config, model, splits, data_schema, schema, **further):
+def _write(folder, config, model, splits, data_schema, schema, noise, **further):
     rng = np.random.default_rng(4)
     description = results.run_description(config, model.config, "a_script", splits, data_schema)
     with contextlib.redirect_stdout(None):
         script.open_run(config, description, model, lambda *_: None, None, schema, **further)
     script._held.close()
     for parameter in model.trainable_params():  # no score of nothing but 0.5
-        noise = rng.normal(scale=0.2, size=parameter.shape).astype(np.float32)
-        parameter.set_data(type(parameter)(parameter.asnumpy() + noise))
+        added = rng.normal(scale=noise, size=parameter.shape).astype(np.float32)
+        parameter.set_data(type(parameter)(parameter.asnumpy() + added))
     save_weights(folder / "model.safetensors", snapshot(model))
     return model
