@@ -49,7 +49,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     module, function, script, text = COMMANDS[name]
     sys.argv = [f"hamur {name}", *flags]  # argparse takes its name from here
     return getattr(importlib.import_module(f"hamur.{module}"), function)(script, text, flags)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -30,7 +30,7 @@ def test_the_list_of_commands_loads_nothing(capsys):
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2 : 2 + len(COMMANDS)]] == list(COMMANDS)
-    done = python("-X", "importtime", "-m", "hamur.commands.console", "--help", folder=ROOT)
+    done = python("-X", "importtime", "-m", "hamur", "--help", folder=ROOT)
     assert done.returncode == 0 and "usage: hamur" in done.stdout
     assert not {"numpy", "mindspore"} & {line.split()[-1] for line in done.stderr.splitlines()}
 
