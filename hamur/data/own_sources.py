@@ -46,7 +46,7 @@ class Form:
                 line=1,
                 value=names[0],
                 expected=f"columns separated by {form.separator!r}",
-                remedy=f"leave out `separator`, which is detected, or `separator={seen[0]!r}`",
+                remedy=f"leave it out, as it is detected, or say `separator` {seen[0]!r}",
             )
         return Input(source, form, tuple(names))
 

@@ -161,7 +161,7 @@ def test_a_run_that_begins_removes_the_old_one_before_it_has_a_configuration(
     (here / "last").mkdir()
     content = {"train": {"interrupted": True}}
     names = ("model.safetensors", "history.csv", "last/state-7.safetensors", "domains.png")
-    for name in (*names, "target_scorer.mindir"):
+    for name in (*names, "target_scorer.mindir", "encoders/old.parquet"):
         (here / name).write_text("of an old run")
     write_json(here / "metrics.json", content)
     (here / "mine.txt").touch()
@@ -174,8 +174,10 @@ def test_a_run_that_begins_removes_the_old_one_before_it_has_a_configuration(
     assert_refused(capsys, words, run, *base, "--resume", "--seed", "5")
     assert_refused(capsys, ["no step"], run, *base, "--seed", "5", "--overwrite", "--quiet")
     assert read(here / "config.json")["options"]["seed"] == 5
-    left = sorted(path.name for path in here.rglob("*") if path.is_file())
-    assert left == ["config.json", "mine.txt"]
+    left = {path.name for path in here.rglob("*") if path.is_file()}
+    fitted = {path.name for path in (here / "encoders").iterdir()}
+    assert left - fitted == {"config.json", "schema.json", "columns.json", "mine.txt"}
+    assert {"scalers.json", "user_id.parquet"} < fitted and "old.parquet" not in fitted
 
 
 @pytest.mark.slow  # for every part of the state: training/test_resume.py

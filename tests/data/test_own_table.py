@@ -646,7 +646,7 @@ def test_roles_given_in_the_call_are_those_of_the_description(load):
         (dict(transforms={"price": "log"}), "'log'"),
         (dict(kinds={"item_id": "txt"}), "kind of 'item_id' is none"),
         (dict(kinds={"tags": "category"}, domain=Domain("price", first="|")), "a list is text"),
-        (dict(implies=("click", "buy")), "'buy' is in `implies`"),
+        (dict(implies=("click", "buy")), "'buy', which 'implies' names"),
         (dict(ignore=("", "purchase", "item_id")), "'item_id' is ignored and a feature"),
         (dict(time=None, split=Split("time")), "needs `time`"),
         (dict(group=None, split=Split("last")), "needs `group`"),

@@ -336,7 +336,7 @@ def joined_fields(
     """(N, 5) ids in the order of `FieldSizes`, of target rows (N, 3) and the rows (N,) of source
     (M, 3); replaced: item and category of NONE."""
     has = source_row != NONE
-    of_source = np.tile(np.asarray(replaced), (len(target), 1))
+    of_source = np.tile(np.asarray(replaced, target.dtype), (len(target), 1))
     of_source[has] = source[source_row[has]][:, [ITEM, CATEGORY]]
     return np.column_stack([target[:, [USER, ITEM, CATEGORY]], of_source])
 
