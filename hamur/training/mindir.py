@@ -11,7 +11,7 @@ from mindspore import Tensor, nn
 from mindspore.train.mind_ir_pb2 import ModelProto
 
 from hamur.files import replacing
-from hamur.models.prediction import graph_mode
+from hamur.models.prediction import SIZES, graph_mode
 from hamur.training import onnx
 from hamur.training.served_graph import ServedGraph
 
@@ -135,4 +135,4 @@ def load_mindir(path) -> ServedGraph:
 
     inputs = {each.name: each.tensor[0] for each in graph.input}
     inputs = {name: (tuple(t.dims), onnx.TYPES[t.data_type]) for name, t in inputs.items()}
-    return ServedGraph(path, inputs, run)
+    return ServedGraph(path, inputs, run, SIZES)  # a new number of rows costs a quarter of a second

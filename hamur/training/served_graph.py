@@ -14,12 +14,13 @@ class ServedGraph:
     """probabilities = scorer(sparse, dense, ...) of an exported graph; no rows have none.
 
     inputs: {name: (sizes, dtype)} in order, -1 for the number of rows; run(arrays) -> scores.
+    sizes: numbers of rows to which a table's calls are filled up, where a new one costs time.
     A preference is (T,), or (B, T) for one per row.
     Raises:  ValueError: inputs of another number, shape or type, or of different numbers of rows.
     """
 
-    def __init__(self, path, inputs: Mapping[str, tuple], run: Callable):
-        self.path, self.inputs, self.run = path, inputs, run
+    def __init__(self, path, inputs: Mapping[str, tuple], run: Callable, sizes=()):
+        self.path, self.inputs, self.run, self.sizes = path, inputs, run, sizes
 
     def __call__(self, *inputs) -> np.ndarray:
         arrays = [np.ascontiguousarray(values) for values in inputs]
@@ -47,9 +48,13 @@ class ServedGraph:
 
     def of_table(self, table, preference=None) -> np.ndarray:
         """(N,) or (N, T) float32 of a table, in calls of BATCH_SIZE rows; see `inputs_of`."""
-        starts = range(0, max(len(table), 1), BATCH_SIZE)
-        blocks = (slice(start, start + BATCH_SIZE) for start in starts)
-        return np.concatenate([self(*self.inputs_of(table, preference, rows)) for rows in blocks])
+        scores = []
+        for start in range(0, max(len(table), 1), BATCH_SIZE):
+            rows = np.arange(start, min(start + BATCH_SIZE, len(table)))
+            size = next((size for size in self.sizes if size >= len(rows) > 0), len(rows))
+            filled = self.inputs_of(table, preference, np.resize(rows, size))
+            scores.append(self(*filled)[: len(rows)])
+        return np.concatenate(scores)
 
     def inputs_of(self, table, preference=None, rows=slice(None)) -> list[np.ndarray]:
         """What to call it with, of rows of a table, whose columns the inputs name; of a
