@@ -44,6 +44,7 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 CR = "\ue000"
 MISSING = ("", "NA", "NaN", "nan", "null", "NULL", "None", r"\N")
 TRUTH = {"true": "1", "false": "0"}
+BOOLEANS = ("true", "TRUE", "false", "FALSE")
 
 
 def whole(cell, empty):
@@ -66,6 +67,8 @@ def cell_by_hand(cell, kind, missing=MISSING):
     if kind in ("text", "id", "code"):
         coded = re.fullmatch(r"(-?[0-9]+)\.0*", cell) if kind != "text" else None
         cell = coded[1] if coded else cell
+        if kind != "text":  # booleans as Python has them; a negative zero is the zero
+            cell = "0" if cell == "-0" else cell.title() if cell in BOOLEANS else cell
         if kind != "text" and (cell in missing or not cell.strip()):
             return None if kind == "id" else ""
         return cell
