@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hamur import __version__
+from hamur.data.manifest import update
 from hamur.data.schema import MULTI, SPARSE, Schema
 from hamur.encoders import Encoders
 from hamur.errors import DataFormatError
@@ -108,8 +109,10 @@ def _present(path: Path) -> Path:
 
 
 def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()  # hashlib.file_digest is of Python 3.11
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        update(digest, file)
+    return digest.hexdigest()
 
 
 def _vocabulary(name: str) -> str:

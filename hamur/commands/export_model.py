@@ -11,7 +11,7 @@ import numpy as np
 
 from hamur.commands.script import command, from_flags
 from hamur.config import REQUIRED, check_fields, comma_separated, run_flag, shared
-from hamur.files import write_json, write_text
+from hamur.files import sync, write_json, write_text
 
 REQUEST, EXAMPLES = "request.json", 3  # rows of it
 CLOSE = 1e-5  # of a graph's scores to the run's
@@ -86,7 +86,10 @@ def export_folder(run, out, formats: Sequence[str] = ("mindir",), overwrite: boo
         if out.exists():
             os.replace(out, replaced)
         os.replace(temporary, out)
+        sync(out.absolute().parent)
     finally:
+        if replaced.exists() and not out.exists():  # the second renaming failed
+            os.replace(replaced, out)
         for folder in (temporary, replaced):
             shutil.rmtree(folder, ignore_errors=True)
     return out

@@ -1,7 +1,6 @@
 """A user's own table, in files or in memory: any columns, one label or several."""
 
 import dataclasses
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,9 +27,6 @@ from hamur.errors import DataValueError
 
 NAME = "own-table"
 LEAKAGE_LIMIT = 0.99  # of a single column's AUC
-MAX_LEN = 50  # of a list whose length nobody said
-_PART, _ROW = ("part",), ("row",)  # the numbers of a row's split and of the row, among its cells
-_log = logging.getLogger(__name__)
 
 
 def load_table(

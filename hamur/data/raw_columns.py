@@ -49,8 +49,8 @@ def raw_of(
 ) -> RawColumns:
     """N rows before encoding.
 
-    cells: of all columns and labels.  domain (N,), domain_names: of the
-    files, where no column says it; groups of different domains are different then.
+    cells: of all columns and labels.  domain (N,), domain_names: of the files, where no column says
+    it; groups of different domains are different then.
     """
     missing = 0 if columns.zero_is_missing else MISSING
     sparse = {n: _coded(cells[n], columns.kinds[n], missing) for n in columns.sparse}
