@@ -1,6 +1,6 @@
 # make run     train an adapter model on the bundled sample: per-domain table, results, plots
 # make test    the test suite, or TESTS=tests/metrics of it (test-slow: the long ones; lint: ruff)
-# make bench   time a training step, against PyTorch restatements as well
+# make bench   time a training step of several batch sizes, against PyTorch restatements as well
 # make samples write the generated samples under data/ again
 # The first of them builds .venv; it needs Python 3.10 to 3.12 and nothing else installed.
 # PINS=lowest, as in `make test PINS=lowest`: the lowest versions that requirements.txt allows,
@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 	2>/dev/null && echo $$p && break; done)
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
-BENCH_FLAGS ?=
+BENCH_FLAGS ?= --batches 64 512 2048 4096
 # Most of a test's time is single-threaded compilation; files stay together and share what they compile.
 TEST_PROCESSES ?= 2
 TESTS ?= tests

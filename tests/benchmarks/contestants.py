@@ -46,12 +46,12 @@ def ours(shape, name, preset, rows):
     return run, {**facts, **models.parameter_counts(model)}
 
 
-def plan(shape, name, preset, rows):
-    """A worker that only hands over the plan, so that the parent never loads MindSpore."""
+def plan(shape, name, preset):
+    """A worker that only hands over the plan, without rows, so that the parent never loads
+    MindSpore."""
     from torch_plan import plan_of
 
-    found = plan_of(name, build(shape, name, preset), shape.quotas(rows))
-    return (lambda: None), {"plan": found}
+    return (lambda: None), {"plan": plan_of(name, build(shape, name, preset), quotas=())}
 
 
 def torch_form(plan, form, shape):

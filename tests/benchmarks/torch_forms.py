@@ -8,9 +8,11 @@ factored  the same passes over all rows, but no per-row weight and one run of th
 routed    factored; a tower sees the rows of its own domain only, a shared backbone runs once, cells
           see slices of the sorted batch
 
-The last two use logits, one joined table and the fused Adam kernel: PyTorch at its best. All are
-built from the arrays of one of our models, so that sizes agree by construction. All rows have
-weight 1 and are sorted by domain.
+The last two are PyTorch at its best: logits, one joined table, its rows by index_select, the fused
+Adam kernel, cheap dropout masks, outer products without bmm, the scale of the instance applied to
+vectors. (All parameters in one flat vector for Adam were faster on 64 rows only.) All are built
+from the arrays of one of our models, so that sizes agree by construction. All rows have weight 1
+and are sorted by domain.
 """
 
 import numpy as np
@@ -19,6 +21,20 @@ from torch.nn import functional
 from torch_plan import Plan
 
 FORMS = ("public", "factored", "routed")
+
+
+class RowProduct(torch.autograd.Function):
+    """x (B, K) times instance (B, K, K), row by row; its outer products are not made by bmm."""
+
+    @staticmethod
+    def forward(ctx, x, instance):
+        ctx.save_for_backward(x, instance)
+        return torch.bmm(x.unsqueeze(1), instance).squeeze(1)
+
+    @staticmethod
+    def backward(ctx, g):
+        x, instance = ctx.saved_tensors
+        return torch.bmm(instance, g.unsqueeze(2)).squeeze(2), x.unsqueeze(2) * g.unsqueeze(1)
 
 
 class TorchStep:
@@ -62,41 +78,54 @@ class TorchStep:
     def embed(self, sparse):
         tables = self.p["embedding.table"]
         if len(tables) == 1:
-            embedded = functional.embedding(sparse + self.offsets, tables[0]).flatten(1)
+            ids = (sparse + self.offsets).flatten()
+            embedded = tables[0].index_select(0, ids).view(len(sparse), -1)
         else:
             columns = zip(sparse.unbind(1), tables, strict=True)
             embedded = torch.cat([functional.embedding(ids, table) for ids, table in columns], 1)
-        rate = self.plan.embedding_dropout
-        return functional.dropout(embedded, rate) if rate else embedded
+        return self.drop(embedded, self.plan.embedding_dropout)
+
+    def drop(self, x, rate):
+        """Dropout; but for the public form with masks of 16 random bits a number, as drawing them
+        by `functional.dropout` takes several times as long."""
+        if not rate:
+            return x
+        if self.form == "public":
+            return functional.dropout(x, rate)
+        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        levels = draws.view(torch.int16)[: x.numel()].view_as(x)
+        return x * ((levels >= round(rate * 2**16) - 2**15) * (1 / (1 - rate)))
 
     def every_row_everywhere(self, embedded, dense, domain):
         """D passes of all rows; a row keeps the logit of its own domain's pass."""
+        e = self.join(embedded, dense)
         logits, instance = torch.zeros(len(domain)), None
         for d in range(len(self.plan.quotas)):
             if instance is None or (self.form == "public" and self.plan.backbone != "wd"):
-                instance = self.instance(embedded, dense)
-            branch = self.towers([embedded], [dense], instance, [d], [d])
+                instance = self.instance(e, dense)
+            branch = self.towers([e], [dense], instance, [d], [d])
             logits = torch.where(domain == d, branch, logits)
         return logits
 
     def routed(self, embedded, dense):
-        instance, domains = self.instance(embedded, dense), range(len(self.plan.quotas))
+        e = self.join(embedded, dense)
+        instance, domains = self.instance(e, dense), range(len(self.plan.quotas))
         if len(self.p["output.weight"]) == 1:
-            return self.towers([embedded], [dense], instance, [0], domains)
-        parts = (torch.split(x, self.plan.quotas) for x in (embedded, dense))
+            return self.towers([e], [dense], instance, [0], domains)
+        parts = (torch.split(x, self.plan.quotas) for x in (e, dense))
         return self.towers(*parts, instance, domains, domains)
 
-    def towers(self, embedded, dense, instance, towers, domains):
+    def join(self, embedded, dense):
+        """What the towers read."""
+        return embedded if self.plan.backbone == "wd" else torch.cat([embedded, dense], 1)
+
+    def towers(self, es, dense, instance, towers, domains):
         """Logits of the rows in the order of the towers; the cells work as the given domains."""
         backbone = self.plan.backbone
-        es = embedded
-        if backbone != "wd":
-            es = [torch.cat(pair, 1) for pair in zip(embedded, dense, strict=True)]
         hs, layer = es, 0
         while f"tower.blocks.{layer}.dense.weight" in self.p:
             hs = self.block(f"tower.blocks.{layer}", towers, hs)
-            if self.plan.dropout:
-                hs = [functional.dropout(h, self.plan.dropout) for h in hs]
+            hs = [self.drop(h, self.plan.dropout) for h in hs]
             layer += 1
             if instance is not None and layer in self.plan.places:
                 number = self.plan.places.index(layer)
@@ -141,12 +170,12 @@ class TorchStep:
         xs = [self.linear(f"{name}.dense", i, x) for i, x in zip(indices, xs, strict=True)]
         return [functional.relu(x) for x in self.norm(f"{name}.norm", indices, xs)]
 
-    def instance(self, embedded, dense):
-        """(B, K, K), or None without an adapter."""
+    def instance(self, e, dense):
+        """(B, K, K), yet without its scale, which is 1 in the public code; None without an
+        adapter."""
         if "adapter.hyper.weight" not in self.p:
             return None
-        parts = (dense, embedded) if self.plan.backbone == "wd" else (embedded, dense)
-        xs, layer = [torch.cat(parts, dim=1)], 0
+        xs, layer = [torch.cat([dense, e], 1) if self.plan.backbone == "wd" else e], 0
         while f"adapter.hyper.tower.blocks.{layer}.dense.weight" in self.p:
             xs = self.block(f"adapter.hyper.tower.blocks.{layer}", [0], xs)
             layer += 1
@@ -154,8 +183,7 @@ class TorchStep:
         if self.plan.instance_head == "bn_relu":
             g = functional.relu(self.norm("adapter.hyper.norm", [0], [g])[0])
         rank = round(g.shape[1] ** 0.5)
-        g = g.view(-1, rank, rank)
-        return g if self.plan.instance_scale == 1.0 else g * self.plan.instance_scale
+        return g.view(-1, rank, rank)
 
     def cross(self, index, x0):
         x, weights = x0, self.pick("cross.weight", index)
@@ -199,8 +227,10 @@ class TorchStep:
 
     def times_instance(self, xs, instance):
         """Per-row products; the small vectors are joined so that the instance is never cut."""
-        rows = [len(x) for x in xs]
-        return torch.bmm(torch.cat(xs).unsqueeze(1), instance).squeeze(1).split(rows)
+        x = torch.cat(xs)
+        if self.plan.instance_scale != 1.0:
+            x = x * self.plan.instance_scale
+        return RowProduct.apply(x, instance).split([len(x) for x in xs])
 
     def cell_norm(self, name, xs, domains):
         if self.plan.norm_variance == "biased" and self.form != "public":

@@ -1,12 +1,13 @@
 """Milliseconds of a training step: ours, PyTorch restatements of it, and the bare matrix products.
 
-    python tests/benchmarks/train_step.py --model mlp_adp --preset paper --shape ml-1m
+    python tests/benchmarks/train_step.py --models mlp_adp dcn_md --batches 64 512 2048 4096 8192
 
 Every contestant has a process of its own; ours alternates with each of the others turn by turn,
 so that a ratio compares neighbouring turns and holds on a machine whose speed drifts. Within a turn
 a contestant trains as it would alone: the first step, which finds the caches full of the other's
 data, is not timed. Inputs are random numbers with the sizes of the data sets. Without PyTorch our
-own figures are printed.
+own figures are printed. With several batch sizes, the line "fixed" has the cost of a step of no
+rows: the intercept of the line through the medians that minimises the relative errors.
 """
 
 import argparse
@@ -16,10 +17,13 @@ import os
 import platform
 import statistics
 import time
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import contestants
+import numpy as np
+from profile_step import by_kind, kernels_of, number_line, print_profile
 from shapes import SHAPES, uniform_domains
 from workers import Worker
 
@@ -31,37 +35,75 @@ TURN = 5  # timed steps of a turn; 1 for the public form
 
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", default="mlp_adp")
+    parser.add_argument("--models", nargs="+", default=["mlp_adp"])
     parser.add_argument("--preset", default="best", help="of our model and of factored and routed")
     parser.add_argument("--shape", default="ml-1m", choices=SHAPES)
     parser.add_argument("--domains", type=int, help="MovieLens sizes with so many equal domains")
-    parser.add_argument("--batch", type=int, default=4096)
+    parser.add_argument(
+        "--batches", nargs="+", type=int, help="rows of a step; default: those of the preset"
+    )
     parser.add_argument("--turns", type=int, default=12, help="turns beside a fast form")
     parser.add_argument("--slow_turns", type=int, default=5, help="turns beside the public form")
     parser.add_argument("--warmup", type=int, default=100, help="untimed steps of ours")
     parser.add_argument("--forms", nargs="*", default=[*FORMS, "products"])
+    parser.add_argument("--profile", action="store_true", help="print the dearest kernels too")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     options = parse(argv)
+    if importlib.util.find_spec("torch") is None and set(FORMS) & set(options.forms):
+        print("PyTorch is not installed: its forms are left out")
+        options.forms = [form for form in options.forms if form not in FORMS]
     shape = uniform_domains(options.domains) if options.domains else SHAPES[options.shape]
-    arguments = (shape, options.model, options.preset, options.batch)
+    print_head(options, shape)
+    points = []
+    for model in options.models:
+        plans = plans_of(shape, model, {options.preset, "official"}) if options.forms else {}
+        mine = []
+        for rows in options.batches or [recipe_rows(options.preset)]:
+            point, kernels = measure(options, shape, model, rows, plans)
+            mine.append(point)
+            print_line(model, f"{point['rows']:,}", point["results"])
+            if options.profile:
+                print_profile(kernels)
+        if len(mine) > 1:
+            print_line(model, "fixed", fixed_costs(mine))
+        print(number_line(model, kernels))
+        points += mine
+    if options.json:
+        content = {"options": options_of(options), "machine": machine(), "points": points}
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def recipe_rows(preset):
+    """Rows of a step in the recipe that the example scripts train with."""
+    from hamur.commands.ranking import PRESETS
+
+    return PRESETS[preset]["batch_size"]
+
+
+def plans_of(shape, model, presets):
+    """{preset: Plan}; their quotas are still to be set."""
     plans = {}
-    for preset in {options.preset, "official"} if options.forms else ():
-        with Worker(contestants.plan, shape, options.model, preset, options.batch) as worker:
+    for preset in presets:
+        with Worker(contestants.plan, shape, model, preset) as worker:
             plans[preset] = worker.facts["plan"]
+    return plans
+
+
+def measure(options, shape, model, rows, plans):
+    """(the figures of all contestants, the kernels of our step) at one batch size."""
+    quotas = shape.quotas(rows)
+    plans = {preset: replace(plan, quotas=quotas) for preset, plan in plans.items()}
     results = {}
-    with Worker(contestants.ours, *arguments) as ours:
+    with Worker(contestants.ours, shape, model, options.preset, rows) as ours:
         for _ in range(options.warmup):
             ours.step()
         own_times = [ours.step() for _ in range(options.turns * TURN)]
         results["ours"] = {**ours.facts, "peak_mib": ours.peak_mib()}
         for form in options.forms:
-            if form != "products" and importlib.util.find_spec("torch") is None:
-                print(f"PyTorch is not installed: form {form!r} is left out")
-                continue
             start = contestant(form, plans, options.preset, shape)
             public = form == "public"
             turns = options.slow_turns if public else options.turns
@@ -69,10 +111,11 @@ def main(argv=None):
             results[form], mine = duel(ours, start, turns, 1 if public else TURN, warmup)
             own_times += mine
         results["ours"] |= summary(own_times)
-    report = {"options": options_of(options), "machine": machine(), "results": results}
-    print_table(report)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+        kernels = ours.ask(kernels_of)
+    numbers, times = by_kind(kernels)
+    kinds = {kind: (numbers[kind], milliseconds) for kind, milliseconds in times.items()}
+    point = {"model": model, "rows": sum(quotas), "results": results, "kernels_and_ms": kinds}
+    return point, kernels
 
 
 def contestant(form, plans, preset, shape):
@@ -110,6 +153,18 @@ def summary(seconds):
     return {"median_ms": 1e3 * statistics.median(seconds), "fastest_ms": 1e3 * min(seconds)}
 
 
+def fixed_costs(points):
+    """Results of a step of no rows, by extrapolation."""
+    rows, results = [point["rows"] for point in points], {}
+    for name in points[0]["results"]:
+        results[name] = {}
+        for figure in ("median_ms", "fastest_ms"):
+            times = np.array([point["results"][name][figure] for point in points])
+            results[name][figure] = float(np.polyfit(rows, times, 1, w=1 / times)[1])
+        results[name]["ratio"] = results[name]["median_ms"] / results["ours"]["median_ms"]
+    return results
+
+
 def options_of(options):
     return {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
 
@@ -125,27 +180,32 @@ def machine():
     return found
 
 
-def print_table(report):
-    options, results = report["options"], report["results"]
-    ours = results["ours"]
-    domains = len(ours["quotas"])
-    print(f"\n{options['model']}, preset {options['preset']}, shape {options['shape']}:", end=" ")
-    print(f"{ours['rows']} rows a step in {domains} domains of synthetic random data,", end=" ")
-    print(f"{ours['parameters']:,} + {ours['embedding_parameters']:,} parameters")
-    print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
-    header = ("", "ms median", "fastest", "rows/s", "x ours", "first step s", "peak MiB")
-    rows = [header]
+def print_head(options, shape):
+    print(", ".join(f"{name} {value}" for name, value in machine().items()))
+    print(f"preset {options.preset}, shape {options.shape}, {shape.num_domains} domains,", end=" ")
+    print("synthetic random data")
+    print("milliseconds of a step: median (fastest), and x = their median over ours", end="")
+    if "products" in options.forms:
+        print("; products: the bare matrix products of our step, a bound", end="")
+    columns = [f"{'ours':>15s}  {'rows/s':>8s}  first s    MiB"]
+    columns += [f"{form:>17s}      x" for form in options.forms]
+    print(f"\n{'model':10s}  {'rows':>6s}  {'  '.join(columns)}", flush=True)
+
+
+def print_line(model, rows, results):
+    """One line of the table; "first s" is our first step with its compilation, MiB our peak."""
+    cells = []
     for name, r in results.items():
-        ratio = f"{r['ratio']:.2f}" if "ratio" in r else "1"
-        speed = f"{1e3 * r['rows'] / r['median_ms']:,.0f}"
-        times = (f"{r['median_ms']:.1f}", f"{r['fastest_ms']:.1f}", speed)
-        rows.append((name, *times, ratio, f"{r['compile_seconds']:.1f}", f"{r['peak_mib']:,.0f}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        print(row[0].ljust(widths[0]), *cells, sep="  ")
-    if "products" in results:
-        print("products: the bare matrix products of our step, forward and backward; a bound")
+        times = f"{r['median_ms']:.1f} ({r['fastest_ms']:.1f})"
+        if name == "ours":
+            cells.append(f"{times:>15s}")
+            speed = f"{1e3 * r['rows'] / r['median_ms']:,.0f}" if "rows" in r else ""
+            first = f"{r['compile_seconds']:.1f}" if "rows" in r else ""
+            peak = f"{r['peak_mib']:,.0f}" if "rows" in r else ""
+            cells.append(f"{speed:>8s}  {first:>7s}  {peak:>5s}")
+        else:
+            cells.append(f"{times:>17s}  {r['ratio']:5.2f}")
+    print(f"{model:10s}  {rows:>6s}  {'  '.join(cells)}", flush=True)
 
 
 if __name__ == "__main__":

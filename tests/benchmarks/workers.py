@@ -1,7 +1,7 @@
 """One process a contestant, each with its own memory and threads; a step runs when asked for.
 
 A worker is started with a function that prepares it and returns a step; afterwards it answers
-`step`, so that two of them can alternate while the machine's speed drifts.
+`step`, so that two of them can alternate while the machine's speed drifts, and `ask`.
 """
 
 import multiprocessing
@@ -32,7 +32,11 @@ class Worker:
 
     def peak_mib(self) -> float:
         """Peak resident memory of the process so far."""
-        self.pipe.send("peak")
+        return self.ask(_peak)
+
+    def ask(self, function, *arguments):
+        """function(step, *arguments), called in the process."""
+        self.pipe.send((function, arguments))
         return self._receive()
 
     def close(self) -> None:
@@ -59,6 +63,10 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def _peak(_):
+    return peak_mib()
+
+
 def _serve(pipe, prepare, arguments):
     try:
         step, facts = prepare(*arguments)
@@ -66,8 +74,10 @@ def _serve(pipe, prepare, arguments):
         step()
         pipe.send({**facts, "compile_seconds": time.perf_counter() - start})
         while True:
-            if pipe.recv() == "peak":
-                pipe.send(peak_mib())
+            order = pipe.recv()
+            if order != "step":
+                function, arguments = order
+                pipe.send(function(step, *arguments))
                 continue
             start = time.perf_counter()
             step()
