@@ -44,6 +44,7 @@ setup(
     author="The HAMUR for MindSpore authors",
     license="Apache-2.0",
     packages=find_packages(include=["hamur", "hamur.*"]),
+    package_data={"hamur.kernels": ["*.cc", "*.h"]},
     entry_points={"console_scripts": ["hamur = hamur.commands.console:main"]},
     cmdclass={"sdist": SourceArchive},
     python_requires=">=3.10,<3.13",

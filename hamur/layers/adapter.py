@@ -14,13 +14,23 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from hamur import kernels
+from hamur.kernels.cells import Bottleneck
 from hamur.layers.adapter_config import AdapterConfig
 from hamur.layers.hyper_network import HyperNetwork
 from hamur.layers.instance import PRODUCTS, SharedInstanceGradient, gradient_slots
 from hamur.layers.mlp import add_rows, tower_product
 from hamur.layers.norm import DomainBatchNorm
 from hamur.layers.parameters import spared
-from hamur.layers.routing import combine, dispatch, make_layout, single_layout, times_instance
+from hamur.layers.routing import (
+    bounds,
+    combine,
+    dispatch,
+    in_one,
+    make_layout,
+    single_layout,
+    times_instance,
+)
 
 __all__ = ["AdapterCell", "AdapterConfig", "HyperAdapter", "cell_norm", "tower_norm"]
 
@@ -93,6 +103,8 @@ class AdapterCell(nn.Cell):
         self.norm = DomainBatchNorm(hidden_dim, towers, affine_towers=affine, **cell_norm(config))
         self.num_domains, self.hidden_dim = num_domains, hidden_dim
         self.tower_rows = config.tower_rows
+        self.fused = Bottleneck() if kernels.enabled() else None
+        self.own_gradient = SharedInstanceGradient(1)
 
     def construct(self, hidden, instance, domain, weight=None, quotas=None):
         if hidden.shape[-1] != self.hidden_dim:
@@ -103,13 +115,19 @@ class AdapterCell(nn.Cell):
         if weight is None:
             weight = ops.ones_like(domain).astype(ms.float32)
         if self.routed:
-            layout = make_layout(domain, weight, quotas, self.num_domains, self.tower_rows)
+            layout = make_layout(
+                domain, weight, quotas, self.num_domains, self.tower_rows,
+                fused=self.fused is not None and self.training,
+            )  # fmt: skip
         else:
             layout = single_layout(domain, weight)
         return combine(self.on_towers(dispatch(hidden, layout), instance, layout), layout)
 
     def on_towers(self, xs, instance, layout):
         """The same for towers: xs tuple of (rows, H) -> tuple of (rows, H)."""
+        if self.fused is not None and self.training and in_one(layout):
+            up = (self.bottleneck(xs[0], instance, layout),)
+            return (xs[0] + self.norm(up, layout, self.b_v)[0],)
         down = tower_product(xs, self.w_ul, layout)  # (rows, K)
         down = times_instance(down, instance, layout, 0)
         down = add_rows(tower_product(down, self.w_ur, layout), self.b_u, layout)  # (rows, M)
@@ -118,6 +136,13 @@ class AdapterCell(nn.Cell):
         up = tower_product(up, self.w_vr, layout)  # (rows, H)
         up = self.norm(up, layout, self.b_v)
         return tuple([x + change for x, change in zip(xs, up)])
+
+    def bottleneck(self, hidden, instance, layout):
+        if not isinstance(instance, tuple):
+            instance = gradient_slots(self.own_gradient, instance, PRODUCTS, 1, 1)[0]
+        instance, (left, right) = instance
+        matrices = self.w_ul, self.w_ur, self.b_u, self.w_vl, self.w_vr
+        return self.fused(hidden, instance, left, right, *matrices, bounds(layout))[0]
 
 
 class HyperAdapter(nn.Cell):
@@ -171,7 +196,9 @@ class HyperAdapter(nn.Cell):
         )
         rest = num_domains, rank, bottleneck_dim, config, in_towers
         self.adapter_cells = nn.CellList([AdapterCell(rng, width, *rest) for width in hidden_dims])
-        self.shared_gradient = SharedInstanceGradient(PRODUCTS * len(hidden_dims))
+        cells = len(hidden_dims)
+        self.shared_gradient = SharedInstanceGradient(PRODUCTS * cells)
+        self.fused_gradient = SharedInstanceGradient(cells)
 
     def instance(self, embedded, domain=None, weight=None):
         """The instance matrices of a batch, (B, K, K); domain is read only with a domain
@@ -184,10 +211,12 @@ class HyperAdapter(nn.Cell):
 
     def share(self, instance, quotas=None):
         """The instance matrices per cell, in a form whose gradient is made once for all cells."""
-        cell = self.adapter_cells[0]
+        cell, cells = self.adapter_cells[0], len(self.adapter_cells)
         every_tower = cell.routed and (quotas is None or cell.tower_rows == "all")
+        if cell.fused is not None and self.training and not every_tower:
+            return gradient_slots(self.fused_gradient, instance, PRODUCTS, cells, 1)
         vectors = cell.num_domains if every_tower else 1
-        return gradient_slots(self.shared_gradient, instance, vectors, len(self.adapter_cells))
+        return gradient_slots(self.shared_gradient, instance, vectors, cells)
 
     def construct(self, hidden, embedded, domain, weight=None, quotas=None):
         instance = self.share(self.instance(embedded, domain, weight), quotas)[0]

@@ -3,9 +3,11 @@
 import numpy as np
 from mindspore import nn, ops
 
+from hamur import kernels
+from hamur.kernels.cells import Cross
 from hamur.layers.parameters import kernel, spared
 from hamur.layers.primitives import matmul_tb
-from hamur.layers.routing import KIND, TABLE
+from hamur.layers.routing import KIND, TABLE, bounds, in_one
 
 
 class CrossNetwork(nn.Cell):
@@ -33,8 +35,11 @@ class CrossNetwork(nn.Cell):
         self.weight = kernel(rng, shape, width)
         self.bias = spared(np.zeros(shape, np.float32), "bias")
         self.num_layers = num_layers
+        self.fused = Cross() if kernels.enabled() else None
 
     def construct(self, xs, layout):
+        if self.fused is not None and self.training and in_one(layout):
+            return (self.fused(xs[0], self.weight, self.bias, bounds(layout))[0],)
         if layout[KIND] == "grouped":
             return (self.cross_chunks(xs[0], layout[TABLE]),)
         return tuple([self.cross(x, self.weight[t], self.bias[t]) for t, x in enumerate(xs)])

@@ -4,11 +4,13 @@ cells."""
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from hamur import kernels
+from hamur.kernels.cells import Dense
 from hamur.layers.mlp import TowerMLP
 from hamur.layers.norm import EPSILON, ONE, ZERO, DomainBatchNorm
 from hamur.layers.parameters import spared, uniform_init
 from hamur.layers.primitives import matmul, matmul_ta
-from hamur.layers.routing import single_layout
+from hamur.layers.routing import bounds, single_layout
 
 
 class HyperNetwork(nn.Cell):
@@ -39,6 +41,7 @@ class HyperNetwork(nn.Cell):
         self.weight = Parameter(weight.reshape(1, *shape), name="weight")
         self.bias = spared(bias.reshape(1, -1), "bias")
         self.norm = FoldedNormDense(rank * rank, **norm) if head == "bn_relu" else None
+        self.fused = Dense() if kernels.enabled() else None
         self.rank = rank
         self.scale = float(scale)
 
@@ -48,7 +51,10 @@ class HyperNetwork(nn.Cell):
         # The (B, K*K) output is the largest tensor of a step: the scale moves to the small
         # weights, and the bias to a column of ones, so that nothing but the product passes over it.
         matrix = self.weight.reshape(self.weight.shape[1:])
-        if self.norm is None:
+        if self.norm is None and self.fused is not None and self.training:
+            scaled = self.weight * self.scale, self.bias * self.scale
+            out = self.fused(hidden, *scaled, bounds(layout))
+        elif self.norm is None:
             rows = ops.concat((hidden, ops.ones_like(weight).reshape(-1, 1)), 1)
             out = matmul(rows, ops.concat((matrix, self.bias), 0) * self.scale)
         else:

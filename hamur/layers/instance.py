@@ -61,14 +61,17 @@ class SlotMatmul(nn.Cell):
 slot_matmul = SlotMatmul()
 
 
-def gradient_slots(shared, instance, vectors, cells):
-    """One (instance, pair, pair) per cell; shared: a ``SharedInstanceGradient`` of ``PRODUCTS``
-    products per cell."""
+def gradient_slots(shared, instance, vectors, cells, pairs=PRODUCTS):
+    """One (instance, pair, ...) per cell; shared: a ``SharedInstanceGradient`` of ``pairs``
+    products per cell.  A fused cell has one pair for both of its products."""
     out = shared(instance, vectors)
     slots = ()
     for cell in range(cells):
-        first = 1 + 2 * PRODUCTS * cell
-        slots = slots + ((out[0], out[first : first + 2], out[first + 2 : first + 4]),)
+        entry = (out[0],)
+        for pair in range(pairs):
+            first = 1 + 2 * (pairs * cell + pair)
+            entry = entry + (out[first : first + 2],)
+        slots = slots + (entry,)
     return slots
 
 

@@ -7,11 +7,13 @@ Dense weights and biases start uniform in +-1/sqrt(in), as in the public code.
 
 from mindspore import nn, ops
 
+from hamur import kernels
+from hamur.kernels.cells import Dense, Product
 from hamur.layers.embedding import Dropout
 from hamur.layers.norm import DomainBatchNorm
 from hamur.layers.parameters import bias, kernel
 from hamur.layers.primitives import matmul
-from hamur.layers.routing import KIND, TABLE
+from hamur.layers.routing import KIND, TABLE, bounds, in_one
 
 
 def tower_product(xs, weight, layout):
@@ -41,8 +43,11 @@ class TowerDense(nn.Cell):
         super().__init__()
         self.weight = kernel(rng, (num_towers, in_dim, out_dim), in_dim)
         self.bias = bias(rng, (num_towers, out_dim), in_dim)
+        self.fused = Dense() if kernels.enabled() else None
 
     def construct(self, xs, layout):
+        if self.fused is not None and self.training and in_one(layout):
+            return (self.fused(xs[0], self.weight, self.bias, bounds(layout)),)
         return add_rows(tower_product(xs, self.weight, layout), self.bias, layout)
 
 
@@ -58,9 +63,13 @@ class HiddenBlock(nn.Cell):
         self.dense = TowerDense(rng, in_dim, out_dim, num_towers)
         self.norm = DomainBatchNorm(out_dim, num_towers, relu=True, **(norm or {}))
         self.dropout = Dropout(dropout)
+        self.fused = Product() if kernels.enabled() else None
 
     def construct(self, xs, layout, keep=None):
-        xs = tower_product(xs, self.dense.weight, layout)
+        if self.fused is not None and self.training and in_one(layout):
+            xs = (self.fused(xs[0], self.dense.weight, bounds(layout)),)
+        else:
+            xs = tower_product(xs, self.dense.weight, layout)
         xs = self.norm(xs, layout, self.dense.bias)
         return self.dropout(xs, layout, keep)
 

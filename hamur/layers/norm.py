@@ -11,10 +11,20 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from hamur import kernels
+from hamur.kernels.cells import Norm
 from hamur.layers.normalise import Normalise
 from hamur.layers.parameters import spared
 from hamur.layers.primitives import matmul, matmul_ta
-from hamur.layers.routing import KIND, OWN_WEIGHTS, WEIGHTS, merge_rows, split_rows
+from hamur.layers.routing import (
+    KIND,
+    OWN_WEIGHTS,
+    WEIGHTS,
+    bounds,
+    in_one,
+    merge_rows,
+    split_rows,
+)
 
 EPSILON = 1e-5
 MOMENTUM = 0.1  # weight of the newest batch in the running statistics
@@ -63,6 +73,9 @@ class DomainBatchNorm(nn.Cell):
         self.batch_inference = inference == "batch"
         self.step = float(1.0 - (1.0 - MOMENTUM) ** repeat)
         self.centred, self.relu = centred, relu
+        self.fused = None
+        if kernels.enabled():
+            self.fused = Norm(self.min_rows, self.step, relu, self.unbiased, self.pooled)
         self.normalise = Normalise(1, relu, self.pooled)
         self.normalise_apart = Normalise(num_towers, relu, self.pooled)
 
@@ -70,7 +83,10 @@ class DomainBatchNorm(nn.Cell):
         zeros = ops.zeros((self.num_towers, xs[0].shape[-1]), ms.float32)
         if bias is None:
             bias = zeros
-        elif bias.shape != zeros.shape:
+        if self.fused is not None and self.training and in_one(layout):
+            parts = (layout[WEIGHTS][0].reshape(-1), self.gamma, self.beta, bias)
+            return self.fused(xs[0], *parts, self.mean, self.variance, bounds(layout))[:1]
+        if bias.shape != zeros.shape:
             bias = bias + zeros  # shared by the towers
         weights = layout[OWN_WEIGHTS] if self.own_rows else layout[WEIGHTS]
         # One block of rows for all towers, or one per tower: towers that share no statistics stay

@@ -8,14 +8,15 @@ kind      rows of tower d                                 used for
 single    all rows, there is one tower                    shared backbones
 slices    rows [start_d, start_d + q_d), own domain       training, bulk prediction, D <= 8
 grouped   chunks of own rows, one (n, s, H) tensor        the same by one batched product, any D
+sorted    all rows in one tensor, by domain               training by fused kernels, any D
 masked    all rows; statistics from its own domain        any composition: serving, export
 all       all rows; statistics from all rows              ``tower_rows="all"``, the public code
 ========  ==============================================  ===================================
 
-``slices`` and ``grouped`` need the quotas: D Python ints, the rows being sorted by domain.  Logits
-and gradients of ``slices``, ``grouped`` and ``masked`` are equal; the cost of the first two is
-that of one tower per row, of the last two D towers per row.  Statistics are taken with row weights,
-so a filler row (weight 0) counts nowhere.
+``slices``, ``grouped`` and ``sorted`` need the quotas: D Python ints, the rows being sorted by
+domain.  Their logits and gradients equal those of ``masked``; they cost one tower per row, the last
+two kinds D towers per row.  Statistics are taken with row weights, so a filler row (weight 0)
+counts nowhere.
 """
 
 import mindspore as ms
@@ -23,6 +24,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.ops.primitive import constexpr
 
+from hamur.kernels.cells import bounds_of
 from hamur.layers.instance import instance_matmul
 
 MAX_UNROLLED_DOMAINS = 8
@@ -77,6 +79,18 @@ def _plan_tensors(quotas):
     return Tensor(table), Tensor(order), Tensor(real.reshape(shape)), Tensor(inverse)
 
 
+def in_one(layout):
+    """Whether the towers' rows lie in one tensor, as the fused kernels read them."""
+    return layout[KIND] == "single" or layout[KIND] == "sorted"
+
+
+def bounds(layout):
+    """Where the rows of each tower begin and end, (T + 1,) int32; of layouts ``in_one``."""
+    if layout[KIND] == "sorted":
+        return bounds_of(layout[QUOTAS])
+    return bounds_of((layout[WEIGHTS][0].shape[1],))
+
+
 def single_layout(domain, weight):
     """All rows in one tower.  weight (B,) float32."""
     weights = (weight.reshape(1, -1),)
@@ -91,8 +105,9 @@ def all_rows_layout(layout, num_towers):
     return ("all", weights, weights, None, ())
 
 
-def make_layout(domain, weight, quotas, num_domains, tower_rows):
-    """The layout of a batch: domain (B,) int32, weight (B,) float32, quotas None or D ints.
+def make_layout(domain, weight, quotas, num_domains, tower_rows, fused=False):
+    """The layout of a batch: domain (B,) int32, weight (B,) float32, quotas None or D ints;
+    fused: for layers that call the fused kernels.
 
     Raises:  ValueError: quotas for another number of domains or rows.
     """
@@ -109,6 +124,9 @@ def make_layout(domain, weight, quotas, num_domains, tower_rows):
         if tower_rows == "all":
             return ("all", (row,) * num_domains, own, domain, ())
         return ("masked", own, own, domain, ())
+    if fused:
+        weights = (weight.reshape(1, -1),)
+        return ("sorted", weights, weights, domain, quotas)
     if num_domains <= MAX_UNROLLED_DOMAINS:
         weights = ()
         for piece, rows in zip(_slices(weight, quotas), quotas):
@@ -150,7 +168,7 @@ def _slices(x, quotas):
 
 def dispatch(x, layout):
     """x (B, ...) in row order -> the tuple of tensors that the towers see."""
-    if layout[KIND] == "single":
+    if in_one(layout):
         return (x,)
     if layout[KIND] == "slices":
         return _slices(x, layout[QUOTAS])
@@ -162,7 +180,7 @@ def dispatch(x, layout):
 
 def combine(xs, layout):
     """The towers' tensors -> (B, H) in row order, each row from the tower of its own domain."""
-    if layout[KIND] == "single":
+    if in_one(layout):
         return xs[0]
     if layout[KIND] == "slices":
         present = ()

@@ -7,6 +7,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from hamur import kernels
 from hamur.layers import HyperAdapter, InstanceEmbedding, TowerDense, TowerMLP
 from hamur.layers.adapter import tower_norm
 from hamur.layers.adapter_config import PRESETS
@@ -51,6 +52,7 @@ class RankingModel(nn.Cell):
         start = sizes.embed_dim, config.embedding_std, config.embedding_dropout
         lists = [(spec.vocab_size, spec.max_len) for spec in schema.multi]
         self.embedding = InstanceEmbedding(rng, schema.vocab_sizes, *start, lists)
+        self.fused = kernels.enabled()
         self.num_dense = schema.num_dense
         self.instance_width = self.embedding.width + schema.num_dense
         self.adapter_layers = config.adapter_layers
@@ -110,7 +112,8 @@ class RankingModel(nn.Cell):
             weight = ops.ones_like(domain).astype(ms.float32)
         plain = layout = single_layout(domain, weight)
         if self.per_domain:
-            layout = make_layout(domain, weight, quotas, self.num_domains, self.config.tower_rows)
+            rows, fused = self.config.tower_rows, self.fused and self.training
+            layout = make_layout(domain, weight, quotas, self.num_domains, rows, fused)
         embedding_keep, block_keep = None, keep
         if keep and self.config.embedding_dropout > 0:
             embedding_keep, block_keep = keep[0], keep[1:]

@@ -4,8 +4,11 @@ epsilon."""
 from collections.abc import Sequence
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from hamur import kernels
+from hamur.kernels.cells import adam_kernel
 from hamur.models.protocol import ParameterGroup
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
@@ -67,6 +70,13 @@ class Adam(nn.Cell):
             for i in (1, 2)
         )
         self.update = ops.Adam()
+        self.fused = None
+        if kernels.enabled():
+            self.fused = adam_kernel(len(decays) - sum(by_rows))
+            constants = [BETA1, BETA2, EPSILON, not self.coupled]
+            self.constants = Tensor(np.array(constants, np.float32))
+            own = [rate for rate, rows in zip(decays, by_rows) if not rows]
+            self.fused_decays = Tensor(np.array(own, np.float32))
         self.update_rows = ops.FusedSparseLazyAdam().set_device("CPU") if lazy else None
 
     def state(self):
@@ -83,12 +93,14 @@ class Adam(nn.Cell):
     def decay_terms(self):
         """l2 w of each parameter, () if decay is decoupled."""
         terms = ()
-        if self.coupled:
+        if self.coupled and self.fused is None:
             for number in range(len(self.decays)):
                 terms = terms + (self.parameters[number] * self.decays[number],)
         return terms
 
     def construct(self, gradients, learning_rate, terms=None):
+        if self.fused is not None:
+            return self.update_all(gradients, learning_rate)
         if terms is None:
             terms = self.decay_terms()
         power1 = self.beta1_power * BETA1
@@ -112,3 +124,23 @@ class Adam(nn.Cell):
             done = done + (step,)
         done = ops.depend(ops.assign(self.beta1_power, power1), done)
         return ops.depend(ops.assign(self.beta2_power, power2), done)
+
+    def update_all(self, gradients, learning_rate):
+        """The same by the fused kernel, in place.  Each gradient is an input of it, so that it runs
+        when the step has read all parameters."""
+        inputs, rows = (), ()
+        for number in range(len(self.decays)):
+            state = (self.parameters[number], self.first[number], self.second[number])
+            if self.by_rows[number]:
+                rows = rows + ((state, gradients[number]),)
+            else:
+                inputs = inputs + state + (gradients[number],)
+        powers = self.beta1_power, self.beta2_power
+        done = self.fused(self.constants, learning_rate, self.fused_decays, *powers, *inputs)
+        power1, power2 = ops.depend(powers[0], done), ops.depend(powers[1], done)
+        epsilon = EPSILON * ops.sqrt(1.0 - power2)
+        for state, gradient in rows:
+            rates = (power1, power2, learning_rate, BETA1, BETA2, epsilon)
+            step = self.update_rows(*state, *rates, gradient.values, gradient.indices)
+            done = ops.depend(done, step)
+        return done

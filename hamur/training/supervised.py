@@ -5,6 +5,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from hamur import kernels
+from hamur.kernels.cells import CrossEntropy
 from hamur.layers.primitives import cross_entropies
 
 MASK_LEVELS = 65536  # a dropout rate is rounded to a multiple of 1/65536
@@ -67,9 +69,12 @@ class RankingLoss(nn.Cell):
         super().__init__(auto_prefix=False)  # parameters keep the names they have in the model
         self.model = model
         self.quotas = quotas
+        self.fused = CrossEntropy() if kernels.enabled() else None
 
     def construct(self, sparse, dense, domain, labels, weight, keep, *lists):
         logits = self.model(sparse, dense, domain, weight, self.quotas, keep, *lists)
+        if self.fused is not None:
+            return self.fused(logits, labels, weight)[0]
         return logit_loss(logits, labels, weight)
 
 

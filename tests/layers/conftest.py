@@ -1,3 +1,6 @@
-"""Layers are tested uncompiled: tiny graphs take longer to compile than to run."""
+"""Layers are tested uncompiled: tiny graphs take longer to compile than to run.
 
-from tests.support.networks import compiled, eager  # noqa: F401
+Every test runs with the fused kernels and without them.
+"""
+
+from tests.support.networks import compiled, eager, kernel_form  # noqa: F401

@@ -1,3 +1,6 @@
-"""Models are tested uncompiled unless a test asks for the fixture `compiled`."""
+"""Models are tested uncompiled unless a test asks for the fixture `compiled`.
 
-from tests.support.networks import compiled, eager  # noqa: F401
+Every test runs with the fused kernels and without them.
+"""
+
+from tests.support.networks import compiled, eager, kernel_form  # noqa: F401

@@ -1,0 +1,85 @@
+"""The shared library of the kernels: compiled from ``fused.cc`` by g++ at first use, then kept in
+the user's cache folder."""
+
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import mindspore as ms
+
+SOURCES = ("fused.cc", "product.h", "parallel.h")
+# No errno and no traps from sqrt: else its loop is not vectorised.
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math")
+FLAGS += ("-fopenmp-simd", "-fPIC", "-shared", "-pthread")
+VARIABLE = "HAMUR_KERNELS"
+logger = logging.getLogger(__name__)
+
+
+def enabled() -> bool:
+    """Whether layers use the fused kernels: on a CPU, if the library is there or can be built."""
+    return ms.get_context("device_target") == "CPU" and library() is not None
+
+
+@functools.cache
+def library() -> Path | None:
+    """The compiled library, or None where there is none; a failure to build it is logged once.
+
+    Raises:  ValueError: HAMUR_KERNELS is neither "fused" nor "plain".
+    """
+    wanted = os.environ.get(VARIABLE, "fused")
+    if wanted not in ("fused", "plain"):
+        raise ValueError(f"{VARIABLE} is {wanted!r}; valid values are fused, plain.")
+    if wanted == "plain" or platform.system() != "Linux":
+        return None
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        logger.warning("no C++ compiler (g++) was found: training runs without the fused kernels.")
+        return None
+    try:
+        path = cache_folder() / f"fused-{fingerprint(compiler)}.so"
+        return path if path.exists() else compiled(compiler, path)
+    except (OSError, subprocess.SubprocessError) as error:
+        detail = getattr(error, "stderr", None) or str(error)
+        logger.warning(
+            "the fused kernels could not be built, training runs without them: %s",
+            detail.strip().splitlines()[0],
+        )
+        return None
+
+
+def cache_folder() -> Path:
+    """hamur/kernels in the user's cache folder, made if it is missing."""
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(root) / "hamur" / "kernels"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def fingerprint(compiler) -> str:
+    """Of all that decides the library: sources, compiler, flags and processor."""
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for name in SOURCES:
+        digest.update((here / name).read_bytes())
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
+    cpu = Path("/proc/cpuinfo")
+    features = next((x for x in cpu.read_text().splitlines() if x.startswith("flags")), "")
+    digest.update(version + " ".join((*FLAGS, features, platform.machine())).encode())
+    return digest.hexdigest()[:16]
+
+
+def compiled(compiler, path) -> Path:
+    """Compile to a name of its own and rename: processes that start together do not meet."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        source = Path(__file__).parent / SOURCES[0]
+        command = [compiler, *FLAGS, "-o", str(made), str(source)]
+        subprocess.run(command, capture_output=True, check=True, text=True)
+        os.replace(made, path)
+    return path
