@@ -57,18 +57,22 @@ Loaded = tuple[Splits, Schema]
 def source_digest(paths: Iterable[Path], root: Path) -> dict[str, str]:
     """Path below the root, or beside it if that is a file -> size and md5; above 1 GiB the md5 of
     the first and the last MiB."""
-    digests, folder = {}, root if root.is_dir() else root.parent
-    for path in paths:
-        size, digest = path.stat().st_size, hashlib.md5(usedforsecurity=False)
-        with path.open("rb") as file:
-            if size < WHOLE_DIGEST_BYTES:
-                update(digest, file)
-            else:
-                digest.update(file.read(CHUNK_BYTES))
-                file.seek(size - CHUNK_BYTES)
-                digest.update(file.read(CHUNK_BYTES))
-        digests[path.relative_to(folder).as_posix()] = f"{size}-{digest.hexdigest()}"
-    return digests
+    paths, folder = list(paths), root if root.is_dir() else root.parent
+    with ThreadPoolExecutor() as pool:  # hashing needs no lock of the interpreter
+        digests = pool.map(_digest, paths)
+        return {path.relative_to(folder).as_posix(): text for path, text in zip(paths, digests)}
+
+
+def _digest(path: Path) -> str:
+    size, digest = path.stat().st_size, hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        if size < WHOLE_DIGEST_BYTES:
+            update(digest, file)
+        else:
+            digest.update(file.read(CHUNK_BYTES))
+            file.seek(size - CHUNK_BYTES)
+            digest.update(file.read(CHUNK_BYTES))
+    return f"{size}-{digest.hexdigest()}"
 
 
 def folder_for(name: str, source: Path, options: dict, cache_dir: str | Path | None) -> Path:
@@ -162,7 +166,7 @@ def open_arrays(
     if verify is None and os.environ.get("HAMUR_VERIFY") == "off":
         verify = False
     files = manifest["files"]
-    with ThreadPoolExecutor() as pool:  # hashing needs no lock of the interpreter
+    with ThreadPoolExecutor() as pool:
         opened = pool.map(lambda name: open_array(folder, name, files[name], verify), files)
         arrays = dict(zip((n.removesuffix(".npy") for n in files), opened))
     if manifest["encoders"] is not None:

@@ -5,7 +5,6 @@ from functools import partial
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 
 from hamur.data.arrays import blocks
 from hamur.data.schema import Schema
@@ -94,14 +93,15 @@ def check_features(
         label = sample.labels[:, t]
         if min((label == 1).sum(), (label == 0).sum()) < MIN_CLASS_ROWS:
             continue
-        check = partial(_check, label_name, label, allow, limit)
+        check = partial(_check, label_name, len(label), allow, limit)
+        single = np.ones(len(label), np.int64)
         for c, name in enumerate(schema.dense_names):
-            check(name, sample.dense[:, c])
+            check(name, sample.dense[:, c], single, label)
         for f, (name, size) in enumerate(zip(schema.sparse_names, schema.vocab_sizes)):
-            check(name, _mean_label(sample.sparse[:, f], label, size))
+            check(name, *_mean_label_of_ids(sample.sparse[:, f], label, size))
         for spec, lists in zip(schema.multi, sample.multi_valued):
             scores = _mean_label(lists.ids, label, spec.vocab_size, np.diff(lists.offsets))
-            check(spec.name, scores)
+            check(spec.name, scores, single, label)
 
 
 def _check_equal(sample: Table, schema: Schema, allow: tuple[str, ...]) -> None:
@@ -146,15 +146,31 @@ def _sample(table: Table, rows: np.ndarray) -> Table:
     return Table(*map(np.concatenate, zip(*parts)), multi_valued=lists)
 
 
-def _mean_label(
-    ids: np.ndarray, label: np.ndarray, size: int, lengths: np.ndarray | None = None
-) -> np.ndarray:
-    """(N,) mean label of the row's id over the rows of the other half; the overall mean if none.
+def _mean_label_of_ids(
+    ids: np.ndarray, label: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each id in each half of the rows: its mean label over the other half, the overall mean if
+    it is not there; its rows, and how many of them are positive."""
+    overall = label.mean()
+    halves = [(np.bincount(ids[h::2], minlength=size), np.bincount(ids[h::2], label[h::2], size))
+              for h in (0, 1)]  # fmt: skip
+    groups = []
+    for (rows, positives), (others, other_positives) in (halves, halves[::-1]):
+        used = np.flatnonzero(rows)
+        mean = np.full(len(used), overall)
+        np.divide(other_positives[used], others[used], out=mean, where=others[used] > 0)
+        groups.append((mean, rows[used], positives[used]))
+    return tuple(map(np.concatenate, zip(*groups)))
 
-    lengths (N,): ids are the rows' lists, one behind the other, and a row gets the mean over its.
+
+def _mean_label(ids: np.ndarray, label: np.ndarray, size: int, lengths: np.ndarray) -> np.ndarray:
+    """(N,) mean, over the list of a row, of the mean label of an id over the rows of the other
+    half; the overall mean if there is none.
+
+    lengths (N,): of the rows' lists, which ids are, one behind the other.
     """
     overall = label.mean()
-    row = np.arange(len(ids)) if lengths is None else np.repeat(np.arange(len(label)), lengths)
+    row = np.repeat(np.arange(len(label)), lengths)
     half, label = row % 2, label[row]
     scores = np.empty(len(ids))
     for side in (0, 1):
@@ -163,24 +179,32 @@ def _mean_label(
         positives = np.bincount(ids[other], label[other], size)
         mean = np.divide(positives, rows, out=np.full(size, overall), where=rows > 0)
         scores[half == side] = mean[ids[half == side]]
-    if lengths is None:
-        return scores
     sums = np.bincount(row, scores, len(lengths))
     return np.divide(sums, lengths, out=np.full(len(lengths), overall), where=lengths > 0)
 
 
 def _check(
-    label_name: str, label: np.ndarray, allow, limit: float, name: str, scores: np.ndarray
+    label_name: str,
+    num_rows: int,
+    allow,
+    limit: float,
+    name: str,
+    scores: np.ndarray,
+    rows: np.ndarray,
+    positives: np.ndarray,
 ) -> None:
-    positive = label > 0.5
-    positives = positive.sum()
-    wins = pd.Series(scores).rank().to_numpy()[positive].sum() - positives * (positives + 1) / 2
-    value = wins / (positives * (len(label) - positives))  # AUC by ranks (Mann-Whitney)
+    """Groups of rows (G,): the score of each, how many rows it has, and how many positive ones."""
+    order = np.argsort(scores)
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan))
+    rows, positives = (np.add.reduceat(each[order], starts) for each in (rows, positives))
+    negatives = rows - positives
+    wins = (positives * (np.cumsum(negatives) - negatives / 2)).sum()  # ties are half a win
+    value = wins / (positives.sum() * negatives.sum())  # AUC (Mann-Whitney)
     value = max(value, 1 - value)
     if value >= limit and name not in allow:
         raise LeakageError(
             f"the column alone predicts {label_name!r} with an AUC of {value:.4f} on "
-            f"{len(label)} training rows",
+            f"{num_rows} training rows",
             column=name,
             expected=f"below {limit}",
             remedy=f"drop the column, or `allow_leakage=({name!r},)`",
