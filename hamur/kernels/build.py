@@ -1,5 +1,5 @@
-"""The shared library of the kernels: compiled from ``fused.cc`` by g++ at first use, then kept in
-the user's cache folder."""
+"""The shared library of the kernels: compiled by g++ at first use, then kept in the user's cache
+folder."""
 
 import functools
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import mindspore as ms
 
-SOURCES = ("fused.cc", "product.h", "parallel.h")
+SOURCES = ("fused.cc", "attention.cc", "conet.cc", "product.h", "parallel.h", "vectors.h")
 # No errno and no traps from sqrt: else its loop is not vectorised.
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math")
 FLAGS += ("-fopenmp-simd", "-fPIC", "-shared", "-pthread")
@@ -78,8 +78,9 @@ def compiled(compiler, path) -> Path:
     """Compile to a name of its own and rename: processes that start together do not meet."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
-        source = Path(__file__).parent / SOURCES[0]
-        command = [compiler, *FLAGS, "-o", str(made), str(source)]
+        here = Path(__file__).parent
+        sources = [str(here / name) for name in SOURCES if name.endswith(".cc")]
+        command = [compiler, *FLAGS, "-o", str(made), *sources]
         subprocess.run(command, capture_output=True, check=True, text=True)
         os.replace(made, path)
     return path

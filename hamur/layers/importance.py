@@ -21,11 +21,14 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from hamur import kernels
+from hamur.kernels.behaviours import RaggedAttention, behaviour_weights
 from hamur.layers.primitives import matmul, softplus
 
 NUM_HEADS = 4
 GATE_WIDTHS = (32, 16, 1)
 TINY = 1e-30
+PRIORS = ("fixed", "learned", "relu")
 
 batch_matmul_tb = ops.BatchMatMul(transpose_b=True)  # a @ b' of every matrix
 
@@ -170,20 +173,38 @@ class Importance(nn.Cell):
         candidate (B, 2E), item_candidate the same but perhaps not detached; category (B,) int32;
         history (2, B, L, 2E); real (2, B, L) float32, 1 = a position of the history.
         """
-        if not self.use_items:
-            return ops.zeros_like(candidate[:, 0])
-        g = matmul(item_candidate, phi[AT.item_weight]).reshape(-1) + phi[AT.item_bias]
-        if self.category_bias:
-            g = g + ops.gather(phi[AT.category_bias], category, 0)
+        attended = None
         if self.use_users:
             length = real.shape[2]
             keys = real if self.attn_mask else ops.ones_like(real)
             count = ops.maximum(real.sum(-1, keepdims=True), 1.0) if self.pool_len else length
             attention = phi[AT.query], phi[AT.key_value], phi[AT.output]
-            m = pooled_attention(candidate, history, keys, real / count, *attention)
-            gate = gate_logit(m, phi)
+            attended = pooled_attention(candidate, history, keys, real / count, *attention)
+        return self.product(phi, item_candidate, category, attended)
+
+    def product(self, phi, item_candidate, category, attended):
+        """g (B,) of [m_S | m_T] (B, 8E), which is not read without use_users."""
+        if not self.use_items:
+            return ops.zeros_like(item_candidate[:, 0])
+        g = matmul(item_candidate, phi[AT.item_weight]).reshape(-1) + phi[AT.item_bias]
+        if self.category_bias:
+            g = g + ops.gather(phi[AT.category_bias], category, 0)
+        if self.use_users:
+            gate = gate_logit(attended, phi)
             g = g * (2.0 * ops.sigmoid(gate) if self.gated else gate)
         return g
+
+    def kernels(self):
+        """(kernel for [m_S | m_T], kernel for all), None where there is none for this form."""
+        form = self.use_items and self.use_users and self.attn_mask and self.pool_len
+        if not (form and kernels.enabled()):
+            return None, None
+        return RaggedAttention(), behaviour_weights() if self.sigmoid else None
+
+    def form(self, prior_weight):
+        """(4,) float32: what `behaviour_weights` reads besides phi."""
+        values = (self.gated, self.category_bias, PRIORS.index(self.prior), prior_weight)
+        return Tensor(values, ms.float32)
 
     def weights(self, phi, g, effect, mask):
         """w (B,) of scores g; effect e and mask m (B,) float32, m already divided by n."""

@@ -1,11 +1,15 @@
 """Cost of bi-level training, and its speed against a PyTorch restatement of the public loop.
 
     python tests/benchmarks/bilevel_step.py [--users 20000] [--rounds 5]
+    python tests/benchmarks/bilevel_step.py --real FLAGS of run_amazon_cross_domain.py
 
 One round is `interval` lower steps of 64 rows and one upper update, ours and theirs in turn, so
 that their ratio holds on a machine whose speed drifts.  Prints the share of an upper update in the
 time of a round (goal: at most 10 %), training rows a second, the ratio (goal: at least 3), and the
 share of preparing batches in a lower step (goal: at most 25 %).  Random rows of the stated sizes.
+
+With --real, CoNet alone and BIAO train in turn on the pair that the flags name, and their times a
+lower step are compared, BIAO's with its share of an upper update (goal: at most 2).
 """
 
 import argparse
@@ -26,6 +30,8 @@ import numpy as np
 
 from hamur.commands.cross_domain import build_model, row_rules
 from hamur.commands.cross_domain_config import CrossDomainConfig
+from hamur.commands.cross_domain_data import load
+from hamur.commands.script import from_flags
 from hamur.data.cross_domain import Interactions
 from hamur.data.cross_domain.collate import CrossDomainBatches, CrossDomainRows
 from hamur.data.cross_domain.join import JoinRules, join_pair
@@ -62,16 +68,17 @@ def make_pair(users, target_items, source_items, categories=(60, 100), seed=0):
 
 
 class Ours:
-    def __init__(self, pair, options):
-        config = CrossDomainConfig(seed=1, **options).resolved()
+    def __init__(self, pair, config):
+        size = config.batch_size
         rows = CrossDomainRows(pair, row_rules(config))
         model = build_model(config, rows.sizes)
         optimizer = Adam(model.parameter_groups(), decay="decoupled")
         # Upper updates are called for, and timed, one by one.
         options = dataclasses.replace(config.bilevel_options(), interval=10**9, descent_step=100)
-        self.step = bilevel_step(model, optimizer, None, 1, rows, options, BATCH)
+        self.step = bilevel_step(model, optimizer, None, 1, rows, options, size)
         self.rate, self.number = config.learning_rate, 0
-        self.batches = self.endless(CrossDomainBatches(rows, BATCH, 1, histories=True))
+        histories = self.step.upper is not None
+        self.batches = self.endless(CrossDomainBatches(rows, size, 1, histories))
 
     def endless(self, batches):
         for epoch in itertools.count(1):
@@ -133,7 +140,8 @@ class Theirs:
 
 def compare(pair, options, rounds, steps, with_torch):
     """Medians over rounds, in milliseconds a step and an update."""
-    ours, theirs = Ours(pair, options), Theirs(pair) if with_torch else None
+    config = CrossDomainConfig(seed=1, batch_size=BATCH, **options).resolved()
+    ours, theirs = Ours(pair, config), Theirs(pair) if with_torch else None
     ours.lower(WARM_UP)
     for _ in range(2):
         ours.upper()
@@ -162,6 +170,30 @@ def compare(pair, options, rounds, steps, with_torch):
     return median
 
 
+def compare_with_conet(flags, rounds=7, steps=100):
+    """Medians on a real pair; flags: those of the script."""
+    config = from_flags(CrossDomainConfig, flags, __doc__).resolved()
+    plain = dataclasses.replace(config, arm="uniform", model_name="conet", use_meta=False)
+    pair, _ = load(config)
+    conet, biao = (Ours(pair, each) for each in (plain, config))
+    for each in (conet, biao):
+        each.lower(WARM_UP)
+    for _ in range(3):
+        biao.upper()
+    times = []
+    for _ in range(rounds):
+        row = {"conet": conet.lower(steps)[0] / steps, "lower": biao.lower(steps)[0] / steps}
+        times.append(row | {"upper": biao.upper()})
+    median = {name: 1e3 * statistics.median(row[name] for row in times) for name in times[0]}
+    steps_per_update = config.bilevel_options().fitted(
+        len(pair.target.train), config.batch_size
+    ).interval  # fmt: skip
+    whole = median["lower"] + median["upper"] / steps_per_update
+    for name, value in (("conet", median["conet"]), ("biao", whole)):
+        median[f"{name}_rows_per_second"] = 1e3 * config.batch_size / value
+    return median | {"interval": steps_per_update, "ratio": whole / median["conet"]}
+
+
 FORMS = {
     "corrected": {},
     "neumann, all parameters": dict(
@@ -178,8 +210,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=100, help="lower steps timed a round")
     parser.add_argument("--no_torch", action="store_true")
+    parser.add_argument("--real", nargs=argparse.REMAINDER, help="flags of the script")
     args = parser.parse_args()
     ms.set_context(mode=ms.GRAPH_MODE)
+    if args.real:
+        found = compare_with_conet(args.real)
+        print(json.dumps({k: round(v, 4) for k, v in found.items()}))
+        return
     pair = make_pair(args.users, args.target_items, args.source_items)
     for number, name in enumerate(FORMS):
         with_torch = number == 0 and not args.no_torch

@@ -139,9 +139,8 @@ def assert_histories(pair, expected, length=3):
         (1, pair.target.train, train, train),
     ):
         positives = UserHistories.positives(table)
-        items, categories, lengths = positives.last(table.sparse[:, USER], table.time, length)
-        assert items.shape == categories.shape == (len(rows), length)
+        begin, end = positives.before(table.sparse[:, USER], table.time)
+        assert len(begin) == len(end) == len(rows)
         for n, row in enumerate(rows):
             history = expected.history(row[0], row[3], of, side, length)
-            assert items[n].tolist() == history + [0] * (length - len(history))
-            assert lengths[n] == len(history)
+            assert positives.item[begin[n] : end[n]][-length:].tolist() == history

@@ -30,6 +30,7 @@ from hamur.errors import EmptySplitError
 SHUFFLE, CANDIDATE, UPPER, DEV, HOLD_OUT, EVALUATION, NEGATIVES = range(7)
 VALID, TEST = 1, 2  # splits in the streams of evaluation
 CHUNK = 4096  # rows whose histories are cut at once
+ROWS = 1024  # of all histories in a step, so that nearly equal pairs share its compiled form
 MIN_DEV_ROWS = 2  # training rows of a user who may give one to the development set
 NONE = -1  # no source behaviour
 
@@ -57,15 +58,36 @@ class FieldSizes(NamedTuple):
 SOURCE_FIELDS, TARGET_FIELDS = (0, 3, 4), (0, 1, 2)  # of FieldSizes: what each tower reads
 
 
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """The positive behaviours of all users, by user and time, first those of the source.
+
+    rows (M, 2) int32: item and category in the joined table, filled up to a multiple of ROWS;
+    padding (2, 2): what those of a
+    side are beyond the end of a history; length: L, that of the longest.
+    """
+
+    rows: np.ndarray
+    padding: np.ndarray
+    length: int
+
+    def padded(self, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(2, B, L, 2) ids and (2, B, L) float32 masks of spans (2, B, 2)."""
+        place = spans[..., :1] + np.arange(self.length, dtype=np.int32)
+        real = np.arange(self.length) < spans[..., 1:]
+        ids = self.rows[np.where(real, place, 0)]
+        ids = np.where(real[..., None], ids, self.padding[:, None, None])
+        return ids, real.astype(np.float32)
+
+
 class Batch(NamedTuple):
     """Rows of one batch, fillers of row_mask 0 included; the source tower comes first.
 
     ids (2, B, 3) int32 in the joined table of all fields; id_mask (2, B, 3, 1), 0 for unknown ids;
     labels (2, B) float32; has_source (B,) 1 with a source behaviour; row_mask (B,) 1 for a real
     row, 0 for a filler; row_weight (B,) row_mask / number of real rows; source_category (B,) int32;
-    history (2, B, L, 2) int32 item and category in the joined table, history_mask (2, B, L)
-    float32, both None where they are not read; source_row, target_row (B,) positions in the tables,
-    NONE for none.
+    spans (2, B, 2) int32: first position in `histories.rows` and length of both histories, None
+    where they are not read; source_row, target_row (B,) positions in the tables, NONE for none.
     """
 
     ids: np.ndarray
@@ -75,20 +97,30 @@ class Batch(NamedTuple):
     row_mask: np.ndarray
     row_weight: np.ndarray
     source_category: np.ndarray
-    history: np.ndarray | None
-    history_mask: np.ndarray | None
+    spans: np.ndarray | None
+    histories: Histories
     source_row: np.ndarray
     target_row: np.ndarray
+
+    @property
+    def history(self) -> np.ndarray | None:
+        """(2, B, L, 2) int32 item and category in the joined table."""
+        return None if self.spans is None else self.histories.padded(self.spans)[0]
+
+    @property
+    def history_mask(self) -> np.ndarray | None:
+        """(2, B, L) float32, 1 where a history is."""
+        return None if self.spans is None else self.histories.padded(self.spans)[1]
 
     def cut(self, begin: int, size: int, number: int, order: np.ndarray) -> "Batch":
         """Rows begin..begin+size of a chunk of `number` real rows; target_row becomes the row of
         the table that `order` names."""
         parts, rows = self._asdict(), slice(begin, begin + size)
         for name, value in parts.items():
-            if name not in _TOWERS:
-                parts[name] = value[rows]
-            elif value is not None:
+            if name in _TOWERS and value is not None:
                 parts[name] = np.ascontiguousarray(value[:, rows])
+            elif name not in (*_TOWERS, "histories"):
+                parts[name] = value[rows]
         real = min(size, number - begin)
         parts["target_row"] = np.full(size, NONE)
         parts["target_row"][:real] = order[begin : begin + real]
@@ -96,7 +128,7 @@ class Batch(NamedTuple):
         return Batch(**parts)
 
 
-_TOWERS = ("ids", "id_mask", "labels", "history", "history_mask")  # first axis: the tower
+_TOWERS = ("ids", "id_mask", "labels", "spans")  # first axis: the tower
 
 
 @dataclass(frozen=True)
@@ -143,6 +175,7 @@ class CrossDomainRows:
         longest = max(self.longest(self.source_positives), self.longest(self.target_positives))
         # Padding beyond the longest history changes a masked mean by nothing, but costs time.
         self.length = max(1, min(rules.length, longest)) if rules.causal else rules.length
+        self.histories = self.all_histories()
 
     def __len__(self) -> int:
         """Training rows."""
@@ -246,9 +279,6 @@ class CrossDomainRows:
         fields = self.fields(rows.sparse[fill], source_row)
         ids = np.stack([fields[:, SOURCE_FIELDS], fields[:, TARGET_FIELDS]])
         offsets = self.sizes.offsets[[SOURCE_FIELDS, TARGET_FIELDS]]
-        history, history_mask = None, None
-        if histories:
-            history, history_mask = self.histories(rows, fill, source_row)
         return Batch(
             ids=(ids + offsets[:, None]).astype(np.int32),
             id_mask=(ids > 0).astype(np.float32)[..., None],
@@ -257,8 +287,8 @@ class CrossDomainRows:
             row_mask=row_mask,
             row_weight=row_mask / np.float32(len(rows)),
             source_category=fields[:, 4].astype(np.int32),
-            history=history,
-            history_mask=history_mask,
+            spans=self.spans(rows, fill, source_row) if histories else None,
+            histories=self.histories,
             source_row=source_row,
             target_row=np.where(row_mask > 0, fill, NONE),
         )
@@ -273,12 +303,18 @@ class CrossDomainRows:
         # Item 1 is a real item, whose vector then reaches the score.
         return (1, self.pair.source_categories[1]) if self.rules.replace_missing else (0, 0)
 
-    def histories(
-        self, rows: Table, fill: np.ndarray, source_row: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(2, B, L, 2) joined ids and (2, B, L) masks of both histories."""
+    def all_histories(self) -> Histories:
+        """The positives of both sides by their rows of the joined table."""
+        padding = self.sizes.offsets[[[3, 4], [1, 2]]]
+        sides = (self.source_positives, self.target_positives)
+        parts = [np.stack((each.item, each.category), 1) + at for each, at in zip(sides, padding)]
+        number = sum(map(len, parts))
+        parts.append(np.tile(padding[:1], (ROWS - number % ROWS, 1)))
+        return Histories(np.concatenate(parts).astype(np.int32), padding, self.length)
+
+    def spans(self, rows: Table, fill: np.ndarray, source_row: np.ndarray) -> np.ndarray:
+        """(2, B, 2) int32: first position in `histories.rows` and length of both histories."""
         user, time = rows.sparse[fill, USER], rows.time[fill]
-        offsets = self.sizes.offsets
         has = source_row != NONE
         if self.rules.causal:
             source_time = np.where(has, self.pair.source.time[np.maximum(source_row, 0)], -ENDLESS)
@@ -286,17 +322,17 @@ class CrossDomainRows:
         else:
             source_time = self.pair.valid_time[user] if self.pair.timed else ENDLESS
             target_time = ENDLESS
-        ids = np.empty((2, len(user), self.length, 2), np.int32)
-        mask = np.empty((2, len(user), self.length), np.float32)
-        pairs = ((self.source_positives, source_time, 3), (self.target_positives, target_time, 1))
-        for side, (histories, limit, field) in enumerate(pairs):
-            item, category, lengths = histories.last(user, limit, self.length)
-            ids[side, ..., 0] = item + offsets[field]
-            ids[side, ..., 1] = category + offsets[field + 1]
-            mask[side] = np.arange(self.length) < lengths[:, None]
+        spans = np.empty((2, len(user), 2), np.int32)
+        sides = ((self.source_positives, source_time), (self.target_positives, target_time))
+        first = 0
+        for side, (histories, limit) in enumerate(sides):
+            begin, end = histories.before(user, limit)
+            lengths = np.minimum(end - begin, self.length)
+            spans[side] = np.stack((first + end - lengths, lengths), 1)
+            first += len(histories.item)
         if self.rules.causal:
-            mask[0] *= has[:, None]
-        return ids, mask
+            spans[0, :, 1] *= has
+        return spans
 
     def batches(
         self, table: Table, order: np.ndarray, source_row: np.ndarray, size: int, histories: bool

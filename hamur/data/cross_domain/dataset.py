@@ -8,6 +8,7 @@ see `CrossDomainData.pool`.  `join.join_pair` makes one of the rows of any two d
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -102,6 +103,12 @@ class UserHistories:
         """Of the rows with label 1."""
         return cls.of(table, np.asarray(table.labels[:, 0]) == 1)
 
+    @cached_property
+    def first(self) -> np.ndarray:
+        """First row of every user up to the last one that has any, then the number of rows."""
+        users = int(self.key[-1] >> _TIME_BITS) + 2 if len(self.key) else 1
+        return np.searchsorted(self.key, np.arange(users, dtype=np.int64) << _TIME_BITS)
+
     def before(
         self, user: np.ndarray, time: np.ndarray | int, inclusive: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -109,28 +116,10 @@ class UserHistories:
 
         They are positions begin..end-1 in `item`, `category` and `row`.
         """
-        begin = np.searchsorted(self.key, _keys(user, self.start, self.start))
+        begin = self.first[np.minimum(user, len(self.first) - 1)]
         side = "right" if inclusive else "left"
         end = np.searchsorted(self.key, _keys(user, time, self.start), side)
         return begin, end
-
-    def last(
-        self, user: np.ndarray, time: np.ndarray | int, length: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The last `length` rows before `time`: item (B, L), category (B, L), lengths (B,) int32.
-
-        Oldest first, right-padded with 0.
-        """
-        begin, end = self.before(user, time)
-        lengths = np.minimum(end - begin, length)
-        position = (end - lengths)[:, None] + np.arange(length)
-        real = np.arange(length) < lengths[:, None]
-        position = np.where(real, position, 0)
-        if not len(self.item):
-            empty = np.zeros(position.shape, np.int32)
-            return empty, empty.copy(), lengths.astype(np.int32)
-        item, category = (np.where(real, c[position], 0) for c in (self.item, self.category))
-        return item.astype(np.int32), category.astype(np.int32), lengths.astype(np.int32)
 
 
 def _keys(user: np.ndarray, time: np.ndarray | int, start: int) -> np.ndarray:

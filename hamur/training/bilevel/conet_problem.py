@@ -8,18 +8,10 @@ the dense form.
 import numpy as np
 from mindspore import Tensor
 
+from hamur import kernels
 from hamur.data.cross_domain.collate import Batch
 from hamur.training.bilevel import graphs
 from hamur.training.bilevel.graphs import tensor
-
-
-def perceptron_inputs(batch: Batch) -> tuple:
-    """What `BehaviourPerceptron` takes of a batch."""
-    return (
-        Tensor(batch.ids), tensor(batch.id_mask), Tensor(batch.source_category),
-        Tensor(batch.history), tensor(batch.history_mask), tensor(batch.has_source),
-        tensor(batch.row_weight),
-    )  # fmt: skip
 
 
 class ProblemGraphs:
@@ -35,6 +27,7 @@ class ProblemGraphs:
         system = (0, *positions(loss.first_cross, crosses))
         self.rows = graphs.TableRows(model)
         self.gradients = graphs.Gradients(loss, system)
+        self.fused = graphs.FusedGradients(model) if kernels.enabled() else None
         self.influence = graphs.second_order(loss, system, (1,))
         pulled = graphs.PulledLogits(model.config.slope)
         self.pulled = graphs.Gradients(pulled, (*system, 1))
@@ -108,6 +101,10 @@ class CoNetProblem:
     def occurrence_gradients(self, batch: Batch, weights, head):
         """(loss, gradient (2, B, 3, E) of each row's own copy of its embeddings, cross gradients):
         first order."""
+        if self.cells.fused is not None:
+            columns = map(tensor, (batch.ids, batch.id_mask, batch.labels, weights))
+            value, _, rows, _, _, *cross = self.cells.fused(*columns, *head)
+            return float(value.asnumpy()), rows.asnumpy(), [part.asnumpy() for part in cross]
         ids = batch.ids.reshape(-1)
         local = np.arange(ids.size, dtype=np.int32).reshape(batch.ids.shape)
         value, (rows, *cross) = self.cells.gradients(
@@ -125,8 +122,9 @@ class CoNetProblem:
         place = np.searchsorted(self.unique, self.dev.ids.ravel())
         place = np.minimum(place, len(self.unique) - 1)
         occurs = self.unique[place] == self.dev.ids.ravel()
-        summed = np.zeros((self.places, self.dim))
-        np.add.at(summed, place[occurs], rows.reshape(-1, self.dim)[occurs])
+        at = place[occurs, None] * self.dim + np.arange(self.dim)
+        rows = rows.reshape(-1, self.dim)[occurs]
+        summed = np.bincount(at.ravel(), rows.ravel(), self.places * self.dim)
         return self.mask * flat(summed, cross)
 
     def arguments(self):
@@ -139,10 +137,11 @@ class CoNetProblem:
     def attached_arguments(self):
         """The same and the inputs of the weights, for weights inside the graph of theta."""
         lower, perceptron = self.lower, self.cells.perceptron
-        history = self.cells.rows(Tensor(lower.history.reshape(-1)))
-        embedded = history.reshape(*lower.history.shape[:3], 2 * self.dim)
+        history, history_mask = lower.histories.padded(lower.spans)
+        embedded = self.cells.rows(Tensor(history.reshape(-1)))
+        embedded = embedded.reshape(*history.shape[:3], 2 * self.dim)
         return (
-            *self.arguments(), tensor(lower.source_category), embedded, tensor(lower.history_mask),
+            *self.arguments(), tensor(lower.source_category), embedded, tensor(history_mask),
             tensor(lower.has_source), *self.cross, *perceptron.phi,
         )  # fmt: skip
 
@@ -213,7 +212,7 @@ class CoNetProblem:
             _, gradients = self.cells.mixed(*self.vectors(p), *self.attached_arguments())
         else:
             (_, w), gradients = self.cells.phi_product(
-                tensor(influence), *perceptron_inputs(lower), *phi
+                tensor(influence), *phi, *self.cells.perceptron.columns(lower)
             )
             self.source_weights = self.prior_weight * w.asnumpy() * lower.has_source
         return {each.name: -g.asnumpy() for each, g in zip(phi, gradients)}

@@ -9,7 +9,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from hamur.layers.importance import Phi
+from hamur.kernels.behaviours import conet_gradient
+from hamur.layers.importance import AT, Phi
 from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
 
@@ -42,6 +43,28 @@ class TableRows(nn.Cell):
         return ops.gather(self.model.table, ids, 0)
 
 
+class FusedGradients(nn.Cell):
+    """Loss and gradients of a batch under a CoNet by one kernel, `conet_gradient`.
+
+    Inputs:  ids, id_mask, labels of a Batch, weights (2, B), weight and bias of the head.
+    Outputs: the loss and its target part, gradients of every row's own copy of its embeddings
+        (2, B, 3, E), of the head and of the cross matrices.
+    """
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model, self.kernel = model, conet_gradient(len(model.config.hidden))
+        self.slope = Tensor([model.config.slope], ms.float32)
+
+    def construct(self, ids, id_mask, labels, weights, head_weight, head_bias):
+        if not self.model.config.zero_padding:
+            id_mask = ops.ones_like(id_mask)
+        return self.kernel(
+            self.model.table, ids, id_mask, labels, weights, self.slope, head_weight, head_bias,
+            *self.model.cross,
+        )  # fmt: skip
+
+
 class Features(nn.Cell):
     """Last hidden layer of the target tower, (B, H)."""
 
@@ -56,27 +79,64 @@ class Features(nn.Cell):
 class BehaviourPerceptron(nn.Cell):
     """The weights of a batch of source behaviours at theta and phi of a `WeightedCoNet`.
 
-    Inputs:  fields of a Batch.  Outputs: g (B,), weights (2, B) of the rows' losses: those of the
-        source times prior_weight, and row_weight for the target.
+    attached: the weights are part of the lower loss, and so of its second derivatives, which the
+    kernel for ragged histories lacks.
+    Inputs:  `columns` of a Batch.  Outputs: g (B,), weights (2, B) of the rows' losses: those of
+        the source times prior_weight, and row_weight for the target.
     """
 
-    def __init__(self, model, prior_weight=1.0):
+    def __init__(self, model, prior_weight=1.0, attached=False):
         super().__init__(auto_prefix=False)
         self.model, self.prior_weight = model, prior_weight
         self.importance, self.phi = model.importance, model.phi
+        self.ragged, self.fused = (None, None) if attached else model.importance.kernels()
+        self.form = model.importance.form(prior_weight)
+        self.histories, self.rows = None, None  # of the last batch, and their rows as a tensor
 
-    def inputs(self, ids, id_mask, history):
-        """Candidate (B, 2E) and embedded history (2, B, L, 2E), read from the model's table."""
-        table, dim = self.model.table, self.model.config.embed_dim
+    def columns(self, batch):
+        """Tensors: ids, id_mask, source_category, has_source, row_weight; then the histories where
+        they are read, as all rows and spans, or padded with their mask."""
+        columns = (
+            batch.ids, batch.id_mask, batch.source_category, batch.has_source, batch.row_weight,
+        )  # fmt: skip
+        if not self.importance.use_users:
+            return tuple(map(tensor, columns))
+        if self.ragged is None:
+            return tuple(map(tensor, columns + batch.histories.padded(batch.spans)))
+        if self.histories is not batch.histories:
+            self.histories, self.rows = batch.histories, Tensor(batch.histories.rows)
+        return *map(tensor, columns), self.rows, Tensor(batch.spans)
+
+    def embedded(self, history):
+        """Padded histories (2, B, L, 2E)."""
+        width = 2 * self.model.config.embed_dim
+        return ops.gather(self.model.table, history, 0).reshape(*history.shape[:3], width)
+
+    def score(self, phi, ids, id_mask, category, *histories):
+        """g (B,) at the model's theta."""
+        table = self.model.table
         candidate = ops.gather(table, ids[0, :, 1:], 0)
         if self.model.config.zero_padding:
             candidate = candidate * id_mask[0, :, 1:]
-        embedded = ops.gather(table, history, 0)
-        return candidate.reshape(-1, 2 * dim), embedded.reshape(*history.shape[:3], 2 * dim)
+        candidate = candidate.reshape(-1, 2 * self.model.config.embed_dim)
+        if not self.importance.use_users:
+            return self.importance.product(phi, candidate, category, None)
+        if self.ragged is None:
+            history, real = histories
+            embedded = self.embedded(history)
+            return self.importance.score(phi, candidate, candidate, category, embedded, real)
+        attention = phi[AT.query], phi[AT.key_value], phi[AT.output]
+        attended = self.ragged(table, *histories, candidate, *attention)
+        return self.importance.product(phi, candidate, category, attended)
 
-    def construct(self, ids, id_mask, category, history, history_mask, has_source, row_weight):
-        candidate, embedded = self.inputs(ids, id_mask, history)
-        g = self.importance.score(self.phi, candidate, candidate, category, embedded, history_mask)
+    def construct(self, ids, id_mask, category, has_source, row_weight, *histories):
+        if self.fused is not None:
+            mask = id_mask if self.model.config.zero_padding else ops.ones_like(id_mask)
+            of_rows = (category, has_source, row_weight)
+            return self.fused(
+                self.model.table, *histories, ids, mask, *of_rows, self.form, *self.phi
+            )
+        g = self.score(self.phi, ids, id_mask, category, *histories)
         w = self.importance.weights(self.phi, g, has_source, row_weight)
         return g, ops.stack((w * has_source * self.prior_weight, row_weight))
 
@@ -193,19 +253,20 @@ def second_order(loss, positions, wanted):
 
 
 class PhiProduct(nn.Cell):
-    """(< w(phi), c > for a constant c, w (B,)) at the present theta."""
+    """(< w(phi), c > for a constant c, w (B,)) at the present theta.
 
-    first_phi = 8  # position of the first tensor of phi in `construct`
+    Inputs:  c (B,), the tensors of phi, `BehaviourPerceptron.columns`.
+    """
+
+    first_phi = 1  # position of the first tensor of phi in `construct`
 
     def __init__(self, perceptron):
         super().__init__(auto_prefix=False)
         self.perceptron = perceptron
 
-    def construct(
-        self, influence, ids, id_mask, category, history, history_mask, has_source, row_weight, *phi
-    ):
-        candidate, embedded = self.perceptron.inputs(ids, id_mask, history)
-        importance = self.perceptron.importance
-        g = importance.score(phi, candidate, candidate, category, embedded, history_mask)
-        w = importance.weights(phi, g, has_source, row_weight)
+    def construct(self, influence, *rest):
+        phi, columns = rest[:NUM_PHI], rest[NUM_PHI:]
+        ids, id_mask, category, has_source, row_weight = columns[:5]
+        g = self.perceptron.score(phi, ids, id_mask, category, *columns[5:])
+        w = self.perceptron.importance.weights(phi, g, has_source, row_weight)
         return (w * influence).sum(), w

@@ -29,7 +29,8 @@ def behaviour_weights(
     batches.
     """
     pair = rows.pair
-    upper = UpperLevel(BehaviourPerceptron(model, options.prior_weight), rows, options, seed)
+    perceptron = BehaviourPerceptron(model, options.prior_weight, not options.detach_weights)
+    upper = UpperLevel(perceptron, rows, options, seed)
     rng = stream(seed, REPORT)
     index = np.arange(len(pair.source))
     if len(index) > MAX_BEHAVIOURS:

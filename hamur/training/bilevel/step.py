@@ -11,11 +11,13 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from hamur import kernels
 from hamur.data.cross_domain.collate import Batch, CrossDomainBatches, CrossDomainRows
 from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
 from hamur.training.bilevel.graphs import (
     BehaviourPerceptron,
+    FusedGradients,
     attached_weights,
     compiled_only,
     tensor,
@@ -47,6 +49,31 @@ class LowerLoss(nn.Cell):
         return losses.sum(), losses[-1].sum()
 
 
+class FusedStep(nn.Cell):
+    """What CompiledStep does with LowerLoss of a CoNet, by one kernel."""
+
+    def __init__(self, model, optimizer):
+        super().__init__(auto_prefix=False)
+        self.model, self.optimizer = model, optimizer
+        self.gradients = FusedGradients(model)
+        names = [each.name for each in (model.table, model.head_weight, model.head_bias)]
+        names += [each.name for each in model.cross]
+        self.order = tuple(names.index(each.name) for each in optimizer.parameters)
+
+    def construct(self, learning_rate, ids, id_mask, labels, weights):
+        model = self.model
+        terms = self.optimizer.decay_terms()
+        head = (model.head_weight, model.head_bias)
+        out = self.gradients(ids, id_mask, labels, weights, *head)
+        by_row = out[2].reshape(-1, model.table.shape[1])
+        found = (ops.unsorted_segment_sum(by_row, ids.reshape(-1), model.table.shape[0]), *out[3:])
+        gradients = ()
+        for place in self.order:
+            gradients = gradients + (found[place],)
+        done = self.optimizer(gradients, learning_rate, terms)
+        return ops.depend(out[0], done), ops.depend(out[1], done)
+
+
 class AttachedLoss(nn.Cell):
     """The lower loss with w(phi, theta) inside, as in the public code: theta can lower its loss by
     lowering the weight of a hard behaviour, through the item embedding in gamma_1."""
@@ -55,13 +82,11 @@ class AttachedLoss(nn.Cell):
         super().__init__(auto_prefix=False)
         self.model, self.perceptron = perceptron.model, perceptron
 
-    def construct(
-        self, ids, id_mask, labels, category, history, history_mask, has_source, row_weight
-    ):
+    def construct(self, labels, ids, id_mask, category, has_source, row_weight, *histories):
         model, perceptron = self.model, self.perceptron
         x = embed(model.table, ids, id_mask, model.config.zero_padding)
-        _, embedded = perceptron.inputs(ids, id_mask, history)
-        embedded = ops.stop_gradient(embedded)
+        history, history_mask = histories
+        embedded = ops.stop_gradient(perceptron.embedded(history))
         logits = conet_logits(
             x, model.cross, model.head_weight, model.head_bias, model.config.slope
         )
@@ -81,7 +106,7 @@ class WeightedStep(nn.Cell):
         super().__init__(auto_prefix=False)
         self.perceptron, self.step = perceptron, step
 
-    def construct(self, learning_rate, ids, id_mask, labels, *columns):
+    def construct(self, learning_rate, labels, ids, id_mask, *columns):
         _, weights = self.perceptron(ids, id_mask, *columns)
         return self.step(learning_rate, ids, id_mask, labels, weights)
 
@@ -102,7 +127,11 @@ class BilevelStep:
         self.model, self.rows, self.options = model, rows, options
         self.steps_per_epoch = -(-len(rows) // size)
         self.upper_rows, self.upper = [], None
-        self.cell = CompiledStep(LowerLoss(model), optimizer, has_aux=True)
+        # Attached weights have no kernel, and the variants of a preset are computed alike.
+        if model.towers == 2 and options.detach_weights and kernels.enabled():
+            self.cell = FusedStep(model, optimizer)
+        else:
+            self.cell = CompiledStep(LowerLoss(model), optimizer, has_aux=True)
         if options.variant == "oracle" and rows.harmful is None:
             raise ValueError(
                 "`variant='oracle'` needs `harmful`, which is known of generated pairs only."
@@ -111,7 +140,7 @@ class BilevelStep:
             attached = not options.detach_weights
             if not options.skip_self_test and (attached or not options.first_order):
                 self_test()
-            perceptron = BehaviourPerceptron(model, options.prior_weight)
+            perceptron = BehaviourPerceptron(model, options.prior_weight, attached)
             self.upper = UpperLevel(perceptron, rows, options, seed)
             if attached:
                 self.cell = CompiledStep(AttachedLoss(perceptron), optimizer, has_aux=True)
@@ -120,7 +149,7 @@ class BilevelStep:
         self.cell.set_train()
 
     def __call__(self, batch: Batch, learning_rate: float, number: int) -> Tensor:
-        inputs = map(tensor, self.inputs(batch, number))
+        inputs = self.inputs(batch, number)
         whole, target = self.cell(Tensor(learning_rate, ms.float32), *inputs)
         done, epoch = number + 1, number // self.steps_per_epoch
         self.log(batch, target, number)
@@ -133,16 +162,14 @@ class BilevelStep:
             )  # fmt: skip
         return target
 
-    def inputs(self, batch: Batch, number: int) -> tuple[np.ndarray, ...]:
+    def inputs(self, batch: Batch, number: int) -> tuple[Tensor, ...]:
         """Arguments of the compiled step after the learning rate."""
         if self.upper:
-            return (
-                batch.ids, batch.id_mask, batch.labels, batch.source_category, batch.history,
-                batch.history_mask, batch.has_source, batch.row_weight,
-            )  # fmt: skip
+            return tensor(batch.labels), *self.upper.perceptron.columns(batch)
+        columns = batch.ids, batch.id_mask, batch.labels, self.fixed_weights(batch, number)
         if self.model.towers == 1:
-            return batch.ids[1:], batch.id_mask[1:], batch.labels[1:], batch.row_weight[None]
-        return batch.ids, batch.id_mask, batch.labels, self.fixed_weights(batch, number)
+            columns = batch.ids[1:], batch.id_mask[1:], batch.labels[1:], batch.row_weight[None]
+        return tuple(map(tensor, columns))
 
     def fixed_weights(self, batch: Batch, number: int) -> np.ndarray:
         """(2, B) float32 weights of the losses in the variants that learn nothing."""

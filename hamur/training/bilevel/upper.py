@@ -11,12 +11,7 @@ from hamur.data.cross_domain.collate import DEV, UPPER, Batch, CrossDomainRows, 
 from hamur.data.cross_domain.dataset import USER
 from hamur.layers import importance
 from hamur.training.bilevel import hypergradient
-from hamur.training.bilevel.conet_problem import (
-    CoNetProblem,
-    FirstOrder,
-    ProblemGraphs,
-    perceptron_inputs,
-)
+from hamur.training.bilevel.conet_problem import CoNetProblem, FirstOrder, ProblemGraphs
 from hamur.training.bilevel.dev_head import VectorAdam, adam_fit, head_rate, newton_fit
 from hamur.training.bilevel.graphs import BehaviourPerceptron, Features, tensor
 from hamur.training.bilevel.options import BilevelOptions
@@ -172,7 +167,7 @@ class UpperLevel:
 
     def importance_weights(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """g (B,) and the weights (2, B) of a batch's losses at the present phi."""
-        g, weights = self.perceptron(*perceptron_inputs(batch))
+        g, weights = self.perceptron(*self.perceptron.columns(batch))
         return g.asnumpy(), weights.asnumpy()
 
     def fit_head(self, rng, learning_rate: float) -> None:
