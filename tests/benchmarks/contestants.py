@@ -12,13 +12,17 @@ import hamur.data.table
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1e-5
 
 
-def build(shape, name, preset):
+def graph_mode():
     import mindspore as ms
-
-    from hamur import models
 
     ms.set_device("CPU")
     ms.set_context(mode=ms.GRAPH_MODE)
+
+
+def build(shape, name, preset):
+    from hamur import models
+
+    graph_mode()
     return models.RANKING[name](shape.schema(), preset=preset)
 
 

@@ -60,17 +60,21 @@ def table_of(rows):
     return Table(sparse, dense, labels, domain, weight=weight)
 
 
+def schema_of():
+    from hamur.data.schema import FieldSpec, Schema
+
+    fields = [FieldSpec(f"categorical_{i + 1}", "sparse", v) for i, v in enumerate(FIELDS)]
+    fields += [FieldSpec(f"numerical_{i + 1}", "dense") for i in range(NUM_DENSE)]
+    return Schema("aliexpress", tuple(fields), ("click", "conversion"))
+
+
 def make_model(preset, form):
     import mindspore as ms
 
     from hamur import models
-    from hamur.data.schema import FieldSpec, Schema
 
     ms.set_context(mode=ms.GRAPH_MODE)
-    fields = [FieldSpec(f"categorical_{i + 1}", "sparse", v) for i, v in enumerate(FIELDS)]
-    fields += [FieldSpec(f"numerical_{i + 1}", "dense") for i in range(NUM_DENSE)]
-    schema = Schema("aliexpress", tuple(fields), ("click", "conversion"))
-    return models.MULTI_TASK["pomoe"](schema, preset=preset, first_layer=form)
+    return models.MULTI_TASK["pomoe"](schema_of(), preset=preset, first_layer=form)
 
 
 def ours(preset, form, number, batch):

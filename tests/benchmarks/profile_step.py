@@ -2,13 +2,11 @@
 
 import csv
 import tempfile
-import textwrap
 from collections import Counter
 from pathlib import Path
 
 PROFILED_STEPS = 10
 DEAREST = 20  # kinds and kernels that are listed
-RARE = 5  # kinds of fewer kernels are not named in a line
 
 
 def kernels_of(step, steps=PROFILED_STEPS):
@@ -48,14 +46,14 @@ def by_kind(kernels):
     return numbers, times
 
 
-def number_line(name, kernels):
-    """'mlp: 404 kernels a step: 98 Mul, 87 MatMul, ...'"""
+def number_line(kernels, shown=12):
+    """'322: 95 Mul, 44 MatMul, ..., 12 others', with the most frequent kinds."""
     numbers, _ = by_kind(kernels)
-    parts = [f"{n:.0f} {kind}" for kind, n in numbers.most_common() if n >= RARE]
-    rare = sum(n for n in numbers.values() if n < RARE)
-    parts += [f"{rare:.0f} of rarer kinds"] if rare else []
-    text = f"{name}: {numbers.total():.0f} kernels a step: {', '.join(parts)}"
-    return textwrap.fill(text, 100, subsequent_indent="    ")
+    common = numbers.most_common(shown)
+    parts = [f"{n:.0f} {kind}" for kind, n in common]
+    others = numbers.total() - sum(n for _, n in common)
+    parts += [f"{others:.0f} others"] if others else []
+    return f"{numbers.total():.0f}: {', '.join(parts)}"
 
 
 def print_profile(kernels):

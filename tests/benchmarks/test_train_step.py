@@ -32,4 +32,4 @@ def test_kernels_of_a_step_are_counted_by_kind():
     kinds, places, numbers, times = zip(*kernels)
     assert sorted(kinds) == ["Add", "Add", "MatMul", "MatMul", "ReLU"]
     assert len(set(places)) == 5 and set(numbers) == {1} and min(times) > 0
-    assert number_line("products", kernels) == "products: 5 kernels a step: 5 of rarer kinds"
+    assert number_line([("Mul", "", 9, 0.1)] + kernels, 1) == "14: 9 Mul, 5 others"

@@ -45,6 +45,7 @@ class TorchStep:
 
     def __init__(self, plan: Plan, form: str, learning_rate: float, weight_decay: float):
         self.plan, self.form = plan, form
+        self.training = True  # else norms use running statistics and nothing is dropped
         self.p: dict[str, list[torch.Tensor]] = {}
         for name, array in plan.arrays.items():
             if name == "embedding.table":
@@ -66,11 +67,14 @@ class TorchStep:
         self.adam.step()
         return loss.item()
 
-    def loss(self, sparse, dense, domain, labels):
+    def logits(self, sparse, dense, domain):
         embedded = self.embed(sparse.long())
         if self.form == "routed":
-            return functional.binary_cross_entropy_with_logits(self.routed(embedded, dense), labels)
-        logits = self.every_row_everywhere(embedded, dense, domain)
+            return self.routed(embedded, dense)
+        return self.every_row_everywhere(embedded, dense, domain)
+
+    def loss(self, sparse, dense, domain, labels):
+        logits = self.logits(sparse, dense, domain)
         if self.form == "public":
             return functional.binary_cross_entropy(torch.sigmoid(logits), labels)
         return functional.binary_cross_entropy_with_logits(logits, labels)
@@ -88,7 +92,7 @@ class TorchStep:
     def drop(self, x, rate):
         """Dropout; but for the public form with masks of 16 random bits a number, as drawing them
         by `functional.dropout` takes several times as long."""
-        if not rate:
+        if not rate or not self.training:
             return x
         if self.form == "public":
             return functional.dropout(x, rate)
@@ -154,7 +158,7 @@ class TorchStep:
         pooled = len(xs) > 1 and len(self.p[f"{name}.mean"]) == 1
         if pooled:
             mean, variance = (self.p[f"{name}.{part}"][0] for part in ("mean", "variance"))
-            joined = functional.batch_norm(torch.cat(xs), mean, variance, training=True)
+            joined = functional.batch_norm(torch.cat(xs), mean, variance, training=self.training)
             scaled = zip(torch.split(joined, [len(x) for x in xs]), indices, strict=True)
             return [
                 torch.addcmul(self.pick(f"{name}.beta", i), x, self.pick(f"{name}.gamma", i))
@@ -162,7 +166,9 @@ class TorchStep:
             ]
         parts = ("mean", "variance", "gamma", "beta")
         return [
-            functional.batch_norm(x, *(self.pick(f"{name}.{part}", i) for part in parts), True)
+            functional.batch_norm(
+                x, *(self.pick(f"{name}.{part}", i) for part in parts), self.training
+            )
             for x, i in zip(xs, indices, strict=True)
         ]
 

@@ -70,7 +70,7 @@ def main(argv=None):
                 print_profile(kernels)
         if len(mine) > 1:
             print_line(model, "fixed", fixed_costs(mine))
-        print(number_line(model, kernels))
+        print(f"{model:10s} kernels of a step, {number_line(kernels)}")
         points += mine
     if options.json:
         content = {"options": options_of(options), "machine": machine(), "points": points}
