@@ -66,3 +66,12 @@ def conet_gradient(layers):
         return ([], [], [*ids, table[1]], *parameters)
 
     return kernel("ConetGradient", 5 + 2 * layers, shapes)
+
+
+def conet_features(width):
+    """The last layer of CoNet's target tower, of so many numbers.
+
+    Inputs:  table, ids, mask, slope, private and shared of every layer, as above.
+    Outputs: (B, width).
+    """
+    return kernel("ConetFeatures", 1, lambda table, ids, *_: [ids[1], width])

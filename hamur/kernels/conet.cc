@@ -7,6 +7,7 @@ namespace {
 
 constexpr int BLOCK = 4;            // rows whose sums stay in registers together
 constexpr int TWO_THREADS = 128;    // rows from which on a second thread pays
+constexpr int CHUNK = 64;           // rows whose states stay in a processor's cache
 
 // c (rows, n) += a (rows, k) b (k, n); n whole vectors; rows of a and c are `lda`, `ldc` long.
 void add_product(int rows, int k, int n, const float* a, int lda, const float* b, float* c,
@@ -69,11 +70,20 @@ struct Layer {
 };
 
 struct Inputs {
-  int rows, dim, last, layers;
+  int rows, dim, layers, last;
   const float *table, *mask, *labels, *weights, *head, *bias;
   const int32_t* ids;
   float slope;
   std::vector<Layer> layer;
+
+  // table, ids, mask; from `first` on the matrices of the layers
+  Inputs(void** p, int64_t** shapes, int layers, int first)
+      : rows(shapes[1][1]), dim(shapes[0][1]), layers(layers), table((float*)p[0]),
+        mask((float*)p[2]), ids((int32_t*)p[1]) {
+    for (int at = first; at < first + 2 * layers; at += 2)
+      layer.emplace_back(shapes[at + 1][0], shapes[at + 1][1], (float*)p[at], (float*)p[at + 1]);
+    last = layer.back().out;
+  }
 };
 
 // Sums of one thread.
@@ -88,9 +98,10 @@ struct Sums {
   }
 };
 
-void work(const Inputs& in, int begin, int end, Sums& sums, float* of_rows) {
+typedef std::vector<Floats> States[2];  // of both towers before every layer, and after the last
+
+void forward(const Inputs& in, int begin, int end, States& x) {
   const int rows = end - begin, width = 3 * in.dim;
-  std::vector<Floats> x[2];  // of every layer, and the last one's result
   for (int tower = 0; tower < 2; ++tower) {
     x[tower].emplace_back(rows * whole_vectors(width));
     for (int r = 0; r < rows; ++r)
@@ -116,6 +127,12 @@ void work(const Inputs& in, int begin, int end, Sums& sums, float* of_rows) {
       }
     }
   }
+}
+
+void gradient(const Inputs& in, int begin, int end, Sums& sums, float* of_rows) {
+  const int rows = end - begin, width = 3 * in.dim;
+  States x;
+  forward(in, begin, end, x);
   const int n = in.layer.back().n;
   Floats g[2];
   for (int tower = 0; tower < 2; ++tower) {
@@ -181,22 +198,17 @@ void work(const Inputs& in, int begin, int end, Sums& sums, float* of_rows) {
 extern "C" int ConetGradient(int count, void** p, int*, int64_t** shapes, const char**, void*,
                              void*) {
   const int layers = (count - 13) / 4;  // 8 + 2 layers inputs, 5 + 2 layers outputs
-  Inputs in;
-  in.table = (float*)p[0], in.ids = (int32_t*)p[1], in.mask = (float*)p[2];
+  Inputs in(p, shapes, layers, 8);
   in.labels = (float*)p[3], in.weights = (float*)p[4], in.slope = *(float*)p[5];
   in.head = (float*)p[6], in.bias = (float*)p[7];
-  in.dim = shapes[0][1], in.rows = shapes[1][1], in.last = shapes[6][1], in.layers = layers;
-  for (int l = 0; l < layers; ++l)
-    in.layer.emplace_back(shapes[9 + 2 * l][0], shapes[9 + 2 * l][1], (float*)p[8 + 2 * l],
-                          (float*)p[9 + 2 * l]);
   void** out = p + 8 + 2 * layers;
   float *of_rows = (float*)out[2], *of_head = (float*)out[3], *of_bias = (float*)out[4];
   Sums sums[2] = {Sums(in), Sums(in)};
   if (in.rows < TWO_THREADS)
-    work(in, 0, in.rows, sums[0], of_rows);
+    gradient(in, 0, in.rows, sums[0], of_rows);
   else
     in_two(in.rows / 2, in.rows, [&](int half, int begin, int end) {
-      work(in, begin, end, sums[half], of_rows);
+      gradient(in, begin, end, sums[half], of_rows);
     });
   *(float*)out[0] = sums[0].whole + sums[1].whole;
   *(float*)out[1] = sums[0].target + sums[1].target;
@@ -212,5 +224,21 @@ extern "C" int ConetGradient(int count, void** p, int*, int64_t** shapes, const 
           to[i * each.out + d] = a[i * each.n + d] + b[i * each.n + d];
     }
   }
+  return 0;
+}
+
+// table, ids, mask, slope, private and shared of every layer -> last state of the target (B, H).
+extern "C" int ConetFeatures(int count, void** p, int*, int64_t** shapes, const char**, void*,
+                             void*) {
+  Inputs in(p, shapes, (count - 5) / 2, 4);
+  in.slope = *(float*)p[3];
+  float* out = (float*)p[count - 1];
+  parallel((in.rows + CHUNK - 1) / CHUNK, [&](int64_t chunk) {
+    const int begin = chunk * CHUNK, end = std::min(in.rows, begin + CHUNK);
+    States x;
+    forward(in, begin, end, x);
+    for (int r = begin; r < end; ++r)
+      std::copy_n(&x[1].back()[(r - begin) * in.layer.back().n], in.last, out + r * in.last);
+  });
   return 0;
 }

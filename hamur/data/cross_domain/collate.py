@@ -227,9 +227,10 @@ class CrossDomainRows:
         """(begin, end) (N,): positions in the source table of each target row's candidates."""
         return self.pair.pool(self.source, rows, self.rules.source_pool)
 
-    def draw(self, rows: Table, rng: np.random.Generator) -> np.ndarray:
-        """(N,) one source row for each target row, uniform in its pool; NONE for an empty pool."""
-        begin, end = self.pool(rows)
+    def draw(self, rows: Table, rng: np.random.Generator, pool: tuple | None = None) -> np.ndarray:
+        """(N,) one source row for each target row, uniform in its pool, which is found anew where
+        it is not given; NONE for an empty pool."""
+        begin, end = self.pool(rows) if pool is None else pool
         drawn = begin + (rng.random(len(begin)) * (end - begin)).astype(np.int64)
         return np.where(end > begin, np.minimum(drawn, end - 1), NONE)
 

@@ -9,7 +9,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from hamur.kernels.behaviours import conet_gradient
+from hamur import kernels
+from hamur.kernels.behaviours import conet_features, conet_gradient
 from hamur.layers.importance import AT, Phi
 from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
@@ -70,10 +71,18 @@ class Features(nn.Cell):
 
     def __init__(self, model):
         super().__init__(auto_prefix=False)
-        self.model = model
+        self.model, self.fused = model, None
+        if kernels.enabled():
+            self.fused = conet_features(model.config.hidden[-1])
+            self.slope = Tensor([model.config.slope], ms.float32)
 
     def construct(self, ids, id_mask):
-        return self.model.features(ids, id_mask)
+        model = self.model
+        if self.fused is None:
+            return model.features(ids, id_mask)
+        if not model.config.zero_padding:
+            id_mask = ops.ones_like(id_mask)
+        return self.fused(model.table, ids, id_mask, self.slope, *model.cross)
 
 
 class BehaviourPerceptron(nn.Cell):

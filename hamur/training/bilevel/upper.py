@@ -54,6 +54,7 @@ class UpperLevel:
         self.begun = options.start_gain <= 0.0 or self.dev_entropy == 0.0  # phi may move
         order = np.arange(len(self.dev_table))
         # Training rows are read in order, as in the public code, held-out ones in a permutation.
+        self.dev_pool = np.stack(rows.pool(self.dev_table))  # (2, N)
         self.dev_order = stream(seed, DEV).permutation(order) if held_out else order
         self.first_of_user = np.searchsorted(
             rows.train.sparse[:, USER], np.arange(rows.sizes.user + 1)
@@ -83,10 +84,10 @@ class UpperLevel:
         """
         options, started = self.options, time.perf_counter()
         rng = stream(self.seed, UPPER, self.updates)
-        dev_rows = self.dev_table.take(self.cyclic(self.dev_order, options.meta_batchsize))
-        dev = self.rows.collate(
-            dev_rows, self.rows.draw(dev_rows, rng), options.meta_batchsize, histories=False
-        )
+        index = self.cyclic(self.dev_order, options.meta_batchsize)
+        dev_rows = self.dev_table.take(index)
+        drawn = self.rows.draw(dev_rows, rng, self.dev_pool[:, index])
+        dev = self.rows.collate(dev_rows, drawn, options.meta_batchsize, histories=False)
         self.check("lower loss is", lower_loss)
         if options.replace:
             self.fit_head(rng, learning_rate)
@@ -183,7 +184,8 @@ class UpperLevel:
         else:
             index = self.cyclic(order, options.descent_step * options.meta_batchsize)
         rows = table.take(index)
-        features = self.features_of(rows, self.rows.draw(rows, rng))
+        pool = self.dev_pool[:, index] if table is self.dev_table else None
+        features = self.features_of(rows, self.rows.draw(rows, rng, pool))
         self.check("features of the development head are", features)
         labels = rows.labels[:, 0].astype(np.float64)
         if options.head_fit == "newton":

@@ -11,7 +11,7 @@ from hamur.kernels.behaviours import RaggedAttention, conet_gradient
 from hamur.layers.importance import AT, initial_phi, pooled_attention
 from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
-from hamur.training.bilevel.graphs import BehaviourPerceptron
+from hamur.training.bilevel.graphs import BehaviourPerceptron, Features
 from tests.support.pairs import Levels, random_pair, random_phi
 
 pytestmark = pytest.mark.skipif(not kernels.enabled(), reason="the kernels cannot be built here")
@@ -100,6 +100,22 @@ def test_fused_weights_are_the_plain_ones(changes):
     assert np.ptp(expected[1].asnumpy()[0]) > 0.001
     for one, other in zip(fused(*fused.columns(batch)), expected, strict=True):
         np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [dict(), dict(act="relu", pad_row="random")])
+def test_fused_features_are_the_plain_ones(changes):
+    levels = Levels(random_pair(2, users=24), model_name="conet", **changes)
+    rows, model = levels.rows, levels.model
+    batch = rows.collate(rows.train, rows.draw(rows.train, stream(1)))
+    assert len(rows.train) % 64
+    ids, mask = Tensor(batch.ids), t(batch.id_mask)
+    fused = Features(model)
+    found = fused(ids, mask).asnumpy()
+    plain = Features(model)
+    plain.fused = None
+    expected = plain(ids, mask).asnumpy()
+    assert fused.fused is not None and np.ptp(expected) > 0.01
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 class Loss(nn.Cell):
