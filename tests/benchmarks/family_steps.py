@@ -56,9 +56,12 @@ def multi_task(name, preset):
 def cross_domain(name):
     """A lower step of CoNet or BIAO with the preparation of its batch."""
     contestants.graph_mode()
-    from bilevel_step import BATCH, Ours, make_pair
+    from bilevel_step import Ours, make_pair
 
-    return partial(Ours(make_pair(*PAIR), {"model_name": name}).lower, 1), {"rows": BATCH}
+    from hamur.commands.cross_domain_config import CrossDomainConfig
+
+    config = CrossDomainConfig(model_name=name, seed=1).resolved()
+    return partial(Ours(make_pair(*PAIR), config).lower, 1), {"rows": config.batch_size}
 
 
 def main(argv=None):
