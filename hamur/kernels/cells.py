@@ -80,31 +80,31 @@ class Dense(nn.Cell):
 
 
 class Norm(nn.Cell):
-    """`hamur.layers.norm.DomainBatchNorm` in training: normalises with the statistics of the batch
-    and moves the running ones in place.
+    """`hamur.layers.norm.DomainBatchNorm`: normalises with the statistics of the batch, or the
+    running ones where it has too few rows, and moves the running ones in place.
 
     Inputs:  x (R, H), weight (R,), gamma and beta (T | 1, H), bias (T | 1, H), the parameters mean
-        and variance (G, H), G = T or 1 for statistics pooled over the towers, bounds.
+        and variance (G, H), G = T or 1 for statistics pooled over the towers, options (5,):
+        min_rows, step of the running statistics, and 0 or 1 for ReLU, unbiased, pooled; bounds.
     Outputs: y (R, H), and what the gradient needs (5, T, H).
     """
 
-    def __init__(self, min_rows, step, relu, unbiased, pooled):
+    def __init__(self):
         super().__init__()
-        options = [min_rows, step, relu, unbiased, pooled]
-        self.options = Tensor(np.array(options, np.float32))
         forward = lambda x, *rest: (x, [5, rest[-1][0] - 1, x[1]])  # noqa: E731
         self.forward = kernel("norm_forward", 2, forward, "rrrrrwwrr", ordered=False)
         backward = lambda x, y, dy, saved, gamma, bias, *_: (x, gamma, gamma, bias)  # noqa: E731
         self.backward = kernel("norm_backward", 4, backward)
 
-    def construct(self, x, weight, gamma, beta, bias, mean, variance, bounds):
-        return self.forward(x, weight, gamma, beta, bias, mean, variance, self.options, bounds)
+    def construct(self, x, weight, gamma, beta, bias, mean, variance, options, bounds):
+        return self.forward(x, weight, gamma, beta, bias, mean, variance, options, bounds)
 
-    def bprop(self, x, weight, gamma, beta, bias, mean, variance, bounds, out, dout):
+    def bprop(self, x, weight, gamma, beta, bias, mean, variance, options, bounds, out, dout):
         dx, dgamma, dbeta, dbias = self.backward(
-            x, out[0], dout[0], out[1], gamma, bias, weight, self.options, bounds
+            x, out[0], dout[0], out[1], gamma, bias, weight, options, bounds
         )
-        zeros = ops.zeros_like(mean), ops.zeros_like(variance), ops.zeros_like(bounds)
+        fixed = mean, variance, options, bounds
+        zeros = tuple([ops.zeros_like(value) for value in fixed])
         return dx, ops.zeros_like(weight), dgamma, dbeta, dbias, *zeros
 
 

@@ -190,7 +190,8 @@ extern "C" int norm_forward(int, void** data, int* ranks, int64_t** shapes, cons
       for (int64_t r = bounds[first]; r < bounds[last]; ++r) count += weight[r];
       // Pooled statistics are those of x + bias; a tower's own cancel its bias, and x goes without.
       const auto offset = [&](int64_t t) { return a.in(4) + (a.size(4, 0) > 1 ? t : 0) * width + c0; };
-      for (int64_t t = first; t < last; ++t) {
+      const bool enough = count >= options.min_rows, used = enough || options.step > 0;
+      for (int64_t t = first; used && t < last; ++t) {
         block_sums(bounds[t], bounds[t + 1], n, part, sum, [&](int64_t r) {
           const float* row = x + r * width + c0;
           for (int64_t c = 0; c < n; ++c) part[c] += weight[r] * row[c];
@@ -204,7 +205,7 @@ extern "C" int norm_forward(int, void** data, int* ranks, int64_t** shapes, cons
       }
       const double share = 1 / std::max(count, 1.0);
       for (int64_t c = 0; c < n; ++c) center[c] = sum[c] * share;
-      for (int64_t t = first; t < last; ++t) {
+      for (int64_t t = first; used && t < last; ++t) {
         float middle[kColumns];
         for (int64_t c = 0; c < n; ++c) middle[c] = pooled ? center[c] - offset(t)[c] : center[c];
         block_sums(bounds[t], bounds[t + 1], n, part, squares, [&](int64_t r) {
@@ -215,7 +216,6 @@ extern "C" int norm_forward(int, void** data, int* ranks, int64_t** shapes, cons
           }
         });
       }
-      const bool enough = count >= options.min_rows;
       const double unbiased = count / std::max(count - 1, 1.0);
       const double step = count > 0 ? options.step : 0;
       const float by_mean = enough ? -share : 0;
@@ -224,12 +224,13 @@ extern "C" int norm_forward(int, void** data, int* ranks, int64_t** shapes, cons
       for (int64_t c = 0; c < n; ++c) {
         const double spread = squares[c] * share;
         running[c] = pooled ? mean[c] : mean[c] - offset(g)[c];
-        const double used = enough ? spread * (options.unbiased ? unbiased : 1) : variance[c];
-        rstd[c] = 1 / std::sqrt(used + kEpsilon);
+        const double own = enough ? spread * (options.unbiased ? unbiased : 1) : variance[c];
+        rstd[c] = 1 / std::sqrt(own + kEpsilon);
         const double drift = center[c] - running[c];
         const double target =
             enough ? spread * unbiased : spread + (1 - options.step) * drift * drift;
         if (!enough) center[c] = running[c];
+        if (step == 0) continue;  // evaluation
         mean[c] += step * drift;
         variance[c] += step * (target - variance[c]);
       }

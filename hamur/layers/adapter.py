@@ -26,7 +26,7 @@ from hamur.layers.routing import (
     bounds,
     combine,
     dispatch,
-    in_one,
+    fused,
     make_layout,
     single_layout,
     times_instance,
@@ -117,7 +117,7 @@ class AdapterCell(nn.Cell):
         if self.routed:
             layout = make_layout(
                 domain, weight, quotas, self.num_domains, self.tower_rows,
-                fused=self.fused is not None and self.training,
+                fused=self.fused is not None and quotas is not None,
             )  # fmt: skip
         else:
             layout = single_layout(domain, weight)
@@ -125,7 +125,7 @@ class AdapterCell(nn.Cell):
 
     def on_towers(self, xs, instance, layout):
         """The same for towers: xs tuple of (rows, H) -> tuple of (rows, H)."""
-        if self.fused is not None and self.training and in_one(layout):
+        if fused(self, layout):
             up = (self.bottleneck(xs[0], instance, layout),)
             return (xs[0] + self.norm(up, layout, self.b_v)[0],)
         down = tower_product(xs, self.w_ul, layout)  # (rows, K)
@@ -213,7 +213,7 @@ class HyperAdapter(nn.Cell):
         """The instance matrices per cell, in a form whose gradient is made once for all cells."""
         cell, cells = self.adapter_cells[0], len(self.adapter_cells)
         every_tower = cell.routed and (quotas is None or cell.tower_rows == "all")
-        if cell.fused is not None and self.training and not every_tower:
+        if cell.fused is not None and not every_tower and (self.training or quotas is not None):
             return gradient_slots(self.fused_gradient, instance, PRODUCTS, cells, 1)
         vectors = cell.num_domains if every_tower else 1
         return gradient_slots(self.shared_gradient, instance, vectors, cells)

@@ -7,7 +7,7 @@ from hamur import kernels
 from hamur.kernels.cells import Cross
 from hamur.layers.parameters import kernel, spared
 from hamur.layers.primitives import matmul_tb
-from hamur.layers.routing import KIND, TABLE, bounds, in_one
+from hamur.layers.routing import KIND, TABLE, bounds, fused
 
 
 class CrossNetwork(nn.Cell):
@@ -38,7 +38,7 @@ class CrossNetwork(nn.Cell):
         self.fused = Cross() if kernels.enabled() else None
 
     def construct(self, xs, layout):
-        if self.fused is not None and self.training and in_one(layout):
+        if fused(self, layout):
             return (self.fused(xs[0], self.weight, self.bias, bounds(layout))[0],)
         if layout[KIND] == "grouped":
             return (self.cross_chunks(xs[0], layout[TABLE]),)

@@ -13,7 +13,7 @@ from hamur.layers.embedding import Dropout
 from hamur.layers.norm import DomainBatchNorm
 from hamur.layers.parameters import bias, kernel
 from hamur.layers.primitives import matmul
-from hamur.layers.routing import KIND, TABLE, bounds, in_one
+from hamur.layers.routing import KIND, TABLE, bounds, fused
 
 
 def tower_product(xs, weight, layout):
@@ -46,7 +46,7 @@ class TowerDense(nn.Cell):
         self.fused = Dense() if kernels.enabled() else None
 
     def construct(self, xs, layout):
-        if self.fused is not None and self.training and in_one(layout):
+        if fused(self, layout):
             return (self.fused(xs[0], self.weight, self.bias, bounds(layout)),)
         return add_rows(tower_product(xs, self.weight, layout), self.bias, layout)
 
@@ -66,7 +66,7 @@ class HiddenBlock(nn.Cell):
         self.fused = Product() if kernels.enabled() else None
 
     def construct(self, xs, layout, keep=None):
-        if self.fused is not None and self.training and in_one(layout):
+        if fused(self, layout):
             xs = (self.fused(xs[0], self.dense.weight, bounds(layout)),)
         else:
             xs = tower_product(xs, self.dense.weight, layout)

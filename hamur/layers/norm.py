@@ -21,7 +21,7 @@ from hamur.layers.routing import (
     OWN_WEIGHTS,
     WEIGHTS,
     bounds,
-    in_one,
+    fused,
     merge_rows,
     split_rows,
 )
@@ -75,7 +75,11 @@ class DomainBatchNorm(nn.Cell):
         self.centred, self.relu = centred, relu
         self.fused = None
         if kernels.enabled():
-            self.fused = Norm(self.min_rows, self.step, relu, self.unbiased, self.pooled)
+            self.fused = Norm()
+            self.in_training = self.kernel_options(self.min_rows, self.step)
+            # At evaluation nothing moves, and no batch has enough rows for statistics of its own.
+            least = self.min_rows if self.batch_inference else np.inf
+            self.in_evaluation = self.kernel_options(least, 0.0)
         self.normalise = Normalise(1, relu, self.pooled)
         self.normalise_apart = Normalise(num_towers, relu, self.pooled)
 
@@ -83,9 +87,15 @@ class DomainBatchNorm(nn.Cell):
         zeros = ops.zeros((self.num_towers, xs[0].shape[-1]), ms.float32)
         if bias is None:
             bias = zeros
-        if self.fused is not None and self.training and in_one(layout):
+        if not self.training and self.batch_inference and xs[0].shape[0] < 2:
+            raise ValueError(
+                "norm_inference='batch' needs at least two rows in a batch, got 1; use "
+                "norm_inference='running'."
+            )
+        if fused(self, layout):
             parts = (layout[WEIGHTS][0].reshape(-1), self.gamma, self.beta, bias)
-            return self.fused(xs[0], *parts, self.mean, self.variance, bounds(layout))[:1]
+            statistics = self.mean, self.variance
+            return self.fused(xs[0], *parts, *statistics, self.options(), bounds(layout))[:1]
         if bias.shape != zeros.shape:
             bias = bias + zeros  # shared by the towers
         weights = layout[OWN_WEIGHTS] if self.own_rows else layout[WEIGHTS]
@@ -119,13 +129,15 @@ class DomainBatchNorm(nn.Cell):
             return out if layout[KIND] != "grouped" else (out[0].reshape(xs[0].shape),)
         return split_rows(out[0], xs)
 
+    def kernel_options(self, min_rows, step):
+        options = [min_rows, step, self.relu, self.unbiased, self.pooled]
+        return Tensor(np.array(options, np.float32))
+
+    def options(self):
+        return self.in_training if self.training else self.in_evaluation
+
     def by_batch(self, blocks, members, row_weights, bias):
         """Normalise with the statistics of the batch, and move the running ones towards them."""
-        if not self.training and row_weights[0].shape[0] < 2:
-            raise ValueError(
-                "norm_inference='batch' needs at least two rows in a batch, got 1; use "
-                "norm_inference='running'."
-            )
         weighted, counts = (), ()
         for member, weight in zip(members, row_weights):
             weighted = weighted + (member * weight,)

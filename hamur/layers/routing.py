@@ -8,7 +8,7 @@ kind      rows of tower d                                 used for
 single    all rows, there is one tower                    shared backbones
 slices    rows [start_d, start_d + q_d), own domain       training, bulk prediction, D <= 8
 grouped   chunks of own rows, one (n, s, H) tensor        the same by one batched product, any D
-sorted    all rows in one tensor, by domain               training by fused kernels, any D
+sorted    all rows in one tensor, by domain               the same by fused kernels, any D
 masked    all rows; statistics from its own domain        any composition: serving, export
 all       all rows; statistics from all rows              ``tower_rows="all"``, the public code
 ========  ==============================================  ===================================
@@ -91,9 +91,19 @@ def bounds(layout):
     return bounds_of((layout[WEIGHTS][0].shape[1],))
 
 
-def single_layout(domain, weight):
-    """All rows in one tower.  weight (B,) float32."""
+def fused(layer, layout):
+    """Whether a layer calls its fused kernel: for rows sorted for it, and in training.  Exported
+    graphs and second derivatives need MindSpore's own."""
+    if layer.fused is None:
+        return False
+    return layout[KIND] == "sorted" or (layout[KIND] == "single" and layer.training)
+
+
+def single_layout(domain, weight, fused=False):
+    """All rows in one tower.  weight (B,) float32; fused as in `make_layout`."""
     weights = (weight.reshape(1, -1),)
+    if fused:
+        return ("sorted", weights, weights, domain, (weight.shape[0],))
     return ("single", weights, weights, domain, ())
 
 

@@ -11,7 +11,7 @@ from hamur import kernels
 from hamur.layers import HyperAdapter, InstanceEmbedding, TowerDense, TowerMLP
 from hamur.layers.adapter import tower_norm
 from hamur.layers.adapter_config import PRESETS
-from hamur.layers.routing import DOMAIN, KIND, combine, dispatch, make_layout, single_layout
+from hamur.layers.routing import DOMAIN, combine, dispatch, make_layout, single_layout
 from hamur.models.prediction import RankingPredictor, ranking_graph
 from hamur.models.protocol import parameter_counts, parameter_groups
 from hamur.models.published_sizes import published_sizes
@@ -110,9 +110,11 @@ class RankingModel(nn.Cell):
     def construct(self, sparse, dense, domain, weight=None, quotas=None, keep=(), *lists):
         if weight is None:
             weight = ops.ones_like(domain).astype(ms.float32)
-        plain = layout = single_layout(domain, weight)
+        # Quotas come with training and with predictions in bulk, not with a served graph.
+        fused = self.fused and quotas is not None
+        plain = layout = single_layout(domain, weight, fused)
         if self.per_domain:
-            rows, fused = self.config.tower_rows, self.fused and self.training
+            rows = self.config.tower_rows
             layout = make_layout(domain, weight, quotas, self.num_domains, rows, fused)
         embedding_keep, block_keep = None, keep
         if keep and self.config.embedding_dropout > 0:
@@ -148,7 +150,7 @@ class RankingModel(nn.Cell):
 
     def apply_cell(self, adapter_cell, xs, instance, layout, weight, quotas):
         """The cell on the towers' rows xs, in the form of rows that it reads."""
-        if adapter_cell.routed == (layout[KIND] != "single"):
+        if adapter_cell.routed == self.per_domain:
             return adapter_cell.on_towers(xs, instance, layout)
         hidden = combine(xs, layout)
         changed = adapter_cell(hidden, instance, layout[DOMAIN], weight, quotas)
