@@ -40,7 +40,7 @@ class PrepareOptions:
         default_text="compare",
     )
     workers: int | None = run_flag(
-        None, "processes", at_least=1, default_text="by size and cores, up to 4"
+        None, "jobs at a time", at_least=1, default_text="by size and cores, up to 4"
     )
     overwrite: bool = run_flag(False, "replace a cache of other files or options")
     verify: bool = run_flag(False, "check every byte of the finished cache")

@@ -9,6 +9,7 @@ import hashlib
 import io
 import mmap
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ _NUMBERS += ("float32", "float64")
 _TEXT = re.compile(r"<U[1-9][0-9]{0,6}")
 _VIEWED_ROWS = 1 << 16
 BLOCK_ROWS = 1 << 20
+_loading = threading.Lock()
 
 
 class Part(NamedTuple):
@@ -87,6 +89,14 @@ def write_array(
         "dtype": str(dtype),
         "shape": list(map(int, shape)),
     }
+
+
+def load_array(path: Path) -> np.ndarray:
+    """The array of a .npy file that a job wrote, memory-mapped."""
+    # NumPy parses the header as Python, at which several threads of CPython 3.11 that do so at once
+    # can fail with a SystemError.
+    with _loading:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@
     list      field 0x02 id 0x03 value, joined by 0x01, in any order
 
 The CSV reader of pyarrow splits the lines, and, with the three marks replaced by line ends and
-commas, the features of all of them.  One pass over the bytes catches what it accepts but the format
-does not allow.  A block with anything odd is diagnosed line by line, which names the place, and the
-sound lines are read again.
+commas, the features of all of them.  What is left of a block without the bytes that lines are made
+of, the marks and the line ends, tells how many features each line has, and catches what pyarrow
+accepts but the format does not allow.  A block with anything odd is diagnosed line by line, which
+names the place, and the sound lines are read again.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,6 @@ from pyarrow import csv
 
 from hamur.data.ali_ccp.columns import COMMON_FIELDS, KEY, SKELETON_FIELDS
 from hamur.data.text.bad_rows import SKIP_REMEDY, BadRows
-from hamur.data.text.blocks import count_lines
 from hamur.data.text.cells import LARGEST
 from hamur.errors import DataError, DataFormatError, DataValueError, TruncatedFileError
 
@@ -31,7 +31,7 @@ ID_LIMIT, INT_LIMIT = 2**31, 10**18
 _KEY = re.compile(rb"[0-9a-fA-F]{16}")
 _INT = re.compile(rb"[0-9]{1,18}")
 _VALUE = re.compile(rb"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][0-9]+)?")
-_BYTES = b"0123456789abcdefABCDEF_.,\n" + MARKS
+_BYTES = b"0123456789abcdefABCDEF_.,"
 _AS_CSV = bytes.maketrans(MARKS, b"\n,,")
 _HEX = np.full(256, 255, np.uint8)
 _HEX[list(b"0123456789")] = np.arange(10)
@@ -82,9 +82,7 @@ def parse(block: bytes, form: LineFormat, bad_rows: BadRows, first_line: int) ->
     Raises:  TruncatedFileError: the last line has no line end and is incomplete.
     """
     try:
-        if block.translate(None, _BYTES):
-            raise _Odd
-        return _parse(block, form, np.arange(first_line, first_line + count_lines(block)))
+        return _parse(block, form, first_line)
     except (_Odd, pa.ArrowInvalid):
         texts = block.split(b"\n")
         if not texts[-1]:
@@ -97,7 +95,7 @@ def parse(block: bytes, form: LineFormat, bad_rows: BadRows, first_line: int) ->
                 at_end = row == len(texts) - 1 and not block.endswith(b"\n")
                 _reject(form, bad_rows, int(numbers[row]), at_end, *problem)
         sound = b"".join(text + b"\n" for text, keep in zip(texts, good) if keep)
-        return _parse(sound, form, numbers[good]) if sound else _nothing(form)
+        return replace(_parse(sound, form), lines=numbers[good]) if sound else _nothing(form)
 
 
 def _reject(
@@ -114,18 +112,13 @@ def _reject(
     bad_rows.add(line, reason, error)
 
 
-def _parse(block: bytes, form: LineFormat, lines: np.ndarray) -> Features:
+def _parse(block: bytes, form: LineFormat, first_line: int = 1) -> Features:
+    counts = _features_per_line(block)
     names = (*form.head, LIST)
     types = dict.fromkeys(form.head, pa.int64()) | {KEY: pa.binary(16), LIST: pa.string()}
     table = _read(block, names, types)
     lists = table.column(LIST).combine_chunks()
-    counts = pc.count_substring(lists, "\x01").to_numpy() + 1
     joined = pc.binary_join(pa.ListArray.from_arrays([0, len(lists)], lists), "\n")[0].as_buffer()
-    marks = np.frombuffer(joined, np.uint8)
-    marks = marks[marks < 4]
-    marks = marks[marks != 1]
-    if (marks[0::2] != 2).any() or (marks[1::2] != 3).any():
-        raise _Odd
     types = {"field": pa.dictionary(pa.int32(), pa.string()), "id": pa.int64()}
     features = _read(joined.to_pybytes().translate(_AS_CSV), [*types, "value"], types)
     field = features.column("field").combine_chunks()
@@ -136,7 +129,9 @@ def _parse(block: bytes, form: LineFormat, lines: np.ndarray) -> Features:
     for name, numbers in head.items():
         if numbers.max(initial=0) >= (2 if name in LABELS else INT_LIMIT):
             raise _Odd
-    if counts.sum() != len(ids) or min(known, default=0) < 0 or ids.max(initial=0) >= ID_LIMIT:
+    if len(counts) != len(lists) or counts.sum() != len(ids):
+        raise _Odd
+    if min(known, default=0) < 0 or ids.max(initial=0) >= ID_LIMIT:
         raise _Odd
     values = features.column("value").to_numpy()
     if not (values <= LARGEST).all():
@@ -147,8 +142,22 @@ def _parse(block: bytes, form: LineFormat, lines: np.ndarray) -> Features:
         field=np.array(known, np.int8)[field.indices.to_numpy()],
         ids=ids.astype(np.int32),
         values=values,
-        lines=lines,
+        lines=np.arange(first_line, first_line + len(counts)),
     )
+
+
+def _features_per_line(block: bytes) -> np.ndarray:
+    """(n,) the features of each line, whose marks are 2, 3 and 1 in turn, and in place of its last
+    1 the line end."""
+    marks = block.translate(None, _BYTES)
+    marks += b"" if block.endswith(b"\n") else b"\n"
+    if len(marks) % 3:
+        raise _Odd
+    first, second, last = np.frombuffer(marks, np.uint8).reshape(-1, 3).T
+    line_end = last == ord("\n")
+    if (first != 2).any() or (second != 3).any() or not (line_end | (last == 1)).all():
+        raise _Odd
+    return np.diff(np.flatnonzero(line_end), prepend=-1)
 
 
 def _read(block: bytes, names: list[str], types: dict) -> pa.Table:
@@ -160,6 +169,7 @@ def _read(block: bytes, names: list[str], types: dict) -> pa.Table:
             column_types={name: pa.float64() for name in names} | types,
             null_values=[],
             strings_can_be_null=False,
+            check_utf8=False,  # `_features_per_line` has seen every byte
         ),
     )
     if any(table.column(name).null_count for name in names):

@@ -284,4 +284,4 @@ def _repeated_samples(chunks: tuple[Chunk, ...], bad_rows: BadRows) -> np.ndarra
     return repeated
 
 
-DATASET = DataSet(NAME, Options, find, build, user="101", item="205")
+DATASET = DataSet(NAME, Options, find, build, user="101", item="205", threads=True)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from hamur.data.arrays import load_array
 from hamur.data.multi_valued import spans
 from hamur.data.schema import DOMAIN_FIELD
 from hamur.data.streaming.jobs import advance
@@ -100,7 +101,7 @@ class FileRows:
 
     def blocks(self) -> Iterator[Block]:
         if self.divided is not None:
-            splits, domains = (np.load(self.divided / n, mmap_mode="r") for n in (SPLIT, DOMAIN))
+            splits, domains = (load_array(self.divided / n) for n in (SPLIT, DOMAIN))
         seen = 0
         for batch, lines_before in batches(self.chunks):
             places, domain, offsets = slice(None), None, self.offsets

@@ -1,7 +1,7 @@
 """Long preparations as stages of jobs: resumable, on all cores, the same bytes every time.
 
 A stage is a list of independent `Job`s.  A job is a function at the top level of a module, because
-it runs in another process:
+it may run in another process:
 
     work(folder: Path, *args) -> dict        JSON values only: the job's report
 
@@ -21,7 +21,14 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +44,7 @@ MAX_WORKERS = 4
 _TICK = 0.2  # seconds between looks at the workers
 _PARENT_CHECK = 1.0  # seconds
 _progress = None  # how far the jobs of a stage are; shared by all processes
+_given_up = threading.Event()  # what the jobs in threads of this process do is of no use any more
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ class Job:
 
 def advance(amount: int) -> None:
     """Called by a job as it goes: the bar moves by this much of the job's size."""
+    if _given_up.is_set():
+        raise CancelledError
     if _progress is not None:
         with _progress.get_lock():
             _progress.value += amount
@@ -121,19 +131,28 @@ class Workspace:
     """The folder `<out>.work` of one preparation, locked while it is open (`with`).
 
     fingerprint: JSON values of everything that the result depends on: source files and options.
-    workers: processes; 1 does the jobs in this one.
+    workers: jobs at a time, in processes of their own; 1 does them in this one.
+    threads: in threads of this process instead.  They start at once, but jobs that are interpreted
+        Python for the most part would wait for each other.
     Attributes: done, reused: jobs of this run, and jobs found finished.
     Raises:  CacheError: another process works on the same output, or the folder is of an
         interrupted preparation of other files or options.  OSError: the folder cannot be written;
         what was written so far is removed then, so that a full disk is not left full.
     """
 
-    def __init__(self, out: Path, fingerprint: dict, workers: int = 1, quiet: bool = False):
-        self.out, self.workers, self.quiet = Path(out), workers, quiet
+    def __init__(
+        self,
+        out: Path,
+        fingerprint: dict,
+        workers: int = 1,
+        quiet: bool = False,
+        threads: bool = False,
+    ):
+        self.out, self.workers, self.quiet, self.threads = Path(out), workers, quiet, threads
         self.fingerprint = json.loads(json.dumps(fingerprint))
         self.folder = self.out.with_name(self.out.name + ".work")
         self.done = self.reused = 0
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Executor | None = None
         self._progress = multiprocessing.get_context("spawn").Value("q", 0)
 
     def __enter__(self) -> "Workspace":
@@ -176,7 +195,9 @@ class Workspace:
 
     def __exit__(self, kind, error, trace) -> None:
         if self._pool is not None:
+            _given_up.set()  # where nothing failed, no job is left
             self._pool.shutdown(cancel_futures=True)
+            _given_up.clear()
         # Worth continuing is what was interrupted; bad data must change before another attempt.
         useless = isinstance(error, (OSError, DataError)) and not isinstance(error, CacheError)
         try:
@@ -243,13 +264,16 @@ class Workspace:
         if self.workers == 1:
             return lambda: run_job(path, job.work, job.args)
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self.workers,
-                multiprocessing.get_context("spawn"),
-                initializer=_share_progress,
-                initargs=(self._progress, os.getpid()),
-            )
+            self._pool = ThreadPoolExecutor(self.workers) if self.threads else self._processes()
         return self._pool.submit(run_job, path, job.work, job.args)
+
+    def _processes(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            self.workers,
+            multiprocessing.get_context("spawn"),
+            initializer=_share_progress,
+            initargs=(self._progress, os.getpid()),
+        )
 
     def _wait(self, task: Future | dict | Callable[[], dict], bar: tqdm) -> dict:
         report = task() if callable(task) else task
@@ -279,6 +303,6 @@ def remove_work(out: Path, fingerprint: dict) -> None:
 
 
 def default_workers(size: int, least: int = 64 << 20) -> int:
-    """Processes for input of this many bytes: one for little, else one per core up to 4."""
+    """Jobs at a time for input of this many bytes: one for little, else one per core up to 4."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return 1 if size < least else max(1, min(cores, MAX_WORKERS))

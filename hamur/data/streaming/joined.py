@@ -140,10 +140,10 @@ def _read_file(
     kind, limit = ("fact", source.limit_rows) if partners else ("dimension", None)
     file, file_format = getattr(pair, kind), getattr(source, kind)
     jobs = []
-    for number, (start, stop) in enumerate(file.ranges(source.options.range_bytes, limit)):
+    for start, stop in file.ranges(source.options.range_bytes, limit):
         args = (file, start, stop, file_format, source.options.policy, partners)
         size = (stop or file.size) - start
-        jobs.append(Job(f"{kind}/{pair.name}-{number:05d}", read_range, args, size))
+        jobs.append(Job(f"{kind}/{pair.name}-{start}-{stop}", read_range, args, size))
     bad_rows = BadRows(Path(file.name), source.options.policy, file.open)
     lines = rows = 0
 

@@ -17,10 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hamur.data import build_tables, cache, leakage
-from hamur.data.arrays import Part
+from hamur.data.arrays import Part, load_array
 from hamur.data.schema import Schema
 from hamur.data.splits import SPLITS
 from hamur.data.streaming.jobs import Workspace, default_workers, remove_work
@@ -38,7 +36,8 @@ class DataSet:
     """How one data set is prepared.
 
     options: a frozen dataclass with a `policy`; find: folder -> the source files; build: see
-    above, (workspace, sources, options) -> tables; user, item: fields to count.
+    above, (workspace, sources, options) -> tables; user, item: fields to count; threads: whether
+    its jobs are done in threads, see `Workspace`.
     """
 
     name: str
@@ -47,6 +46,7 @@ class DataSet:
     build: Callable[[Workspace, list, Any], Any]
     user: str | None = None
     item: str | None = None
+    threads: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def prepare(
 ) -> Prepared:
     """Makes the cache `out`, or finds it made from the same files with the same options.
 
-    options: of the data set's `options` class; workers: processes, None = by size of the input.
+    options: of the data set's `options` class; workers: jobs at a time, None = by size of the input
+    and cores.
     A run that was interrupted continues; `out` is absent or complete at any moment.
     Raises:  DataError; CacheError: `out` holds something else and overwrite is not set; OSError.
     """
@@ -110,9 +111,10 @@ def prepare(
                 _log.warning("building the cache again: %s", error)
     cache.remove_leftovers(out)
     size = sum(path.stat().st_size for path in paths)
-    workers = default_workers(size) if workers is None else workers
+    if workers is None:
+        workers = default_workers(size, 0) if dataset.threads else default_workers(size)
     try:
-        with Workspace(out, made_from, workers, quiet) as space:
+        with Workspace(out, made_from, workers, quiet, dataset.threads) as space:
             stats = _build(dataset, space, sources, options, allow_leakage)
             return Prepared(out, stats, space.done, space.reused)
     except OSError as error:
@@ -165,7 +167,7 @@ def _link_files(plan: CachePlan, folder: Path) -> tuple[dict[str, dict], Splits]
         except OSError:  # a file system without hard links
             shutil.copyfile(array, target)
         files[f"{name}.npy"] = entry
-        arrays[name] = np.load(target, mmap_mode="r", allow_pickle=False)
+        arrays[name] = load_array(target)
     files |= cache.write_arrays(folder, cache.fitted(plan.schema))
     return files, Splits(*(cache.arrange(plan.tables[s], arrays, plan.schema) for s in SPLITS))
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from hamur.data.arrays import load_array
 from hamur.data.streaming.chunks import CHUNK, POINTER, Chunk, batches, column
 from hamur.data.streaming.sources import blocks_of_lines
 from hamur.data.text.bad_rows import BadRows, Policy
@@ -68,7 +69,7 @@ def read_range(
     """A job: the rows whose lines begin in [start, stop), joined with their partners if given."""
     bad_rows = BadRows(Path(source.name), policy)
     if partners is not None:
-        keys, places = (np.load(partners.keys / name, mmap_mode="r") for name in (KEYS, PLACES))
+        keys, places = (load_array(partners.keys / name) for name in (KEYS, PLACES))
     writer, lines, rows, unusable = None, 0, 0, None
     longest: dict[str, int] = {}
     with pa.OSFile(str(folder / CHUNK), "wb") as file:

@@ -19,6 +19,7 @@ from hamur.data.text.blocks import TORN, line_blocks, open_text, refuse_damaged
 from hamur.errors import DataFileNotFoundError, DataFormatError
 
 BLOCK_BYTES = 8 << 20
+RANGES = 8  # of a small file at most, of at least a block: enough for all workers
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Source:
     def ranges(self, size: int, lines: int | None = None) -> list[tuple[int, int | None]]:
         """(start, stop) of the parts that can be read independently; (0, None) for all of it.
 
+        size: the largest part; those of a small file are smaller, so that all workers have some.
         lines: only so many from the beginning.  Raises:  ValueError: of a compressed file.
         """
         if not self.plain:
@@ -70,6 +72,7 @@ class Source:
                 while lines and (piece := file.readline(BLOCK_BYTES)):
                     total += len(piece)
                     lines -= piece.endswith(b"\n")
+        size = min(size, max(BLOCK_BYTES, -(-total // RANGES)))
         return [(at, min(at + size, total)) for at in range(0, total, size)] or [(0, None)]
 
     @contextmanager

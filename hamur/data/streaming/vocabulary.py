@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hamur.data.arrays import load_array
 from hamur.data.encode import UNKNOWN
 from hamur.data.streaming.chunks import POINTER, FileRows, all_blocks
 
@@ -109,7 +110,7 @@ def fit_field(
     """
     counts, seen = IdCounts(), 0
     if partners is not None:
-        weights, first = (np.load(partners / file, mmap_mode="r") for file in (COUNTS, FIRST))
+        weights, first = (load_array(partners / file) for file in (COUNTS, FIRST))
     for block in all_blocks(tables):
         ids, rows, places = block.entries(name)
         rows, weight = rows + seen, None
@@ -129,7 +130,7 @@ def fit_numbers(
     folder: Path, tables: Sequence[FileRows], names: Sequence[str], partners: Path | None = None
 ) -> dict:
     """A job: the smallest and the largest value of each column; partners: see `fit_field`."""
-    weights = None if partners is None else np.load(partners / COUNTS, mmap_mode="r")
+    weights = None if partners is None else load_array(partners / COUNTS)
     low, high = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
     seen = 0
     for block in all_blocks(tables):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hamur.data.arrays import ARRAY, array_path, write_array
+from hamur.data.arrays import ARRAY, array_path, load_array, write_array
 from hamur.data.encode import Scaler
 from hamur.data.multi_valued import cut
 from hamur.data.streaming.chunks import FileRows, all_blocks, total
@@ -90,7 +90,7 @@ def write_lists(
 
 
 def _lookup(vocabulary: Path) -> Lookup:
-    return Lookup(np.load(vocabulary / VOCABULARY))
+    return Lookup(load_array(vocabulary / VOCABULARY))
 
 
 def _stored(path: Path, dtype: str) -> Iterator[np.ndarray]:
