@@ -607,6 +607,27 @@ extern "C" int cross_entropy(int, void** data, int* ranks, int64_t** shapes, con
   return 0;
 }
 
+namespace {
+
+struct AdamRates {
+  float first, second, step, epsilon, penalty, keep;
+};
+
+// On its own, so that the compiler may take the arrays for distinct ones.
+void adam_update(int64_t n, AdamRates rates, float* __restrict__ w, float* __restrict__ m,
+                 float* __restrict__ v, const float* __restrict__ g) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float gradient = g[i] + rates.penalty * w[i];
+    const float first = m[i] + (gradient - m[i]) * rates.first;
+    const float second = v[i] + (gradient * gradient - v[i]) * rates.second;
+    m[i] = first;
+    v[i] = second;
+    w[i] = w[i] * rates.keep - rates.step * first / (std::sqrt(second) + rates.epsilon);
+  }
+}
+
+}  // namespace
+
 // options (4): beta1, beta2, epsilon, decoupled (0 | 1); learning rate (); decays (N); beta1^t, beta2^t (),
 // updated; then parameter, first, second (all updated) and gradient of each parameter -> done ()
 extern "C" int adam(int n, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
@@ -630,16 +651,11 @@ extern "C" int adam(int n, void** data, int* ranks, int64_t** shapes, const char
   parallel(parts.size(), [&](int64_t task) {
     const Part part = parts[task];
     const int at = kFirst + 4 * part.parameter;
-    float *__restrict__ w = a.out(at), *__restrict__ m = a.out(at + 1), *__restrict__ v = a.out(at + 2);
-    const float* __restrict__ g = a.in(at + 3);
     const float decay = a.in(2)[part.parameter];
-    const float penalty = decoupled ? 0 : decay, keep = decoupled ? 1 - rate * decay : 1;
-    for (int64_t i = part.from; i < part.to; ++i) {
-      const float gradient = g[i] + penalty * w[i];
-      m[i] += (gradient - m[i]) * (1 - beta1);
-      v[i] += (gradient * gradient - v[i]) * (1 - beta2);
-      w[i] = w[i] * keep - step * m[i] / (std::sqrt(v[i]) + small);
-    }
+    const AdamRates rates{1 - beta1, 1 - beta2, step, small, decoupled ? 0 : decay,
+                          decoupled ? 1 - rate * decay : 1};
+    adam_update(part.to - part.from, rates, a.out(at) + part.from, a.out(at + 1) + part.from,
+                a.out(at + 2) + part.from, a.in(at + 3) + part.from);
   });
   *a.out(n - 1) = 0;
   return 0;
