@@ -162,6 +162,25 @@ class Cross(nn.Cell):
         return dx, dweight, dbias, ops.zeros_like(bounds)
 
 
+class Embed(nn.Cell):
+    """Rows of a joined table.
+
+    Inputs:  table (V, E), ids (B, F) and offsets (1, F) int32.   Outputs: (B, F, E).
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.forward = kernel("embed_forward", 1, lambda table, ids, _: [*ids, table[1]])
+        self.backward = kernel("embed_backward", 1, lambda table, *_: table)
+
+    def construct(self, table, ids, offsets):
+        return self.forward(table, ids, offsets)
+
+    def bprop(self, table, ids, offsets, out, dout):
+        gradient = self.backward(table, ids, offsets, dout)
+        return gradient, ops.zeros_like(ids), ops.zeros_like(offsets)
+
+
 class CrossEntropy(nn.Cell):
     """sum(w (log(1 + e^z) - z y)) / sum(w).  logits, labels, weight (R,) -> scalar, and its
     gradient (R,)."""

@@ -196,12 +196,10 @@ extern "C" int norm_forward(int, void** data, int* ranks, int64_t** shapes, cons
           const float* row = x + r * width + c0;
           for (int64_t c = 0; c < n; ++c) part[c] += weight[r] * row[c];
         });
-        if (pooled)
-          for (int64_t c = 0; c < n; ++c) {
-            double own = 0;
-            for (int64_t r = bounds[t]; r < bounds[t + 1]; ++r) own += weight[r];
-            sum[c] += own * offset(t)[c];
-          }
+        if (!pooled) continue;
+        double own = 0;
+        for (int64_t r = bounds[t]; r < bounds[t + 1]; ++r) own += weight[r];
+        for (int64_t c = 0; c < n; ++c) sum[c] += own * offset(t)[c];
       }
       const double share = 1 / std::max(count, 1.0);
       for (int64_t c = 0; c < n; ++c) center[c] = sum[c] * share;
@@ -585,6 +583,44 @@ extern "C" int cross_backward(int, void** data, int* ranks, int64_t** shapes, co
         dweight[l * width + p] += dk * own.u[l * width + p];
         du[p] += dk * weight[l * width + p];
       }
+    }
+  });
+  return 0;
+}
+
+// ids (B, F), offsets (1, F) int32, table (V, E) -> rows (B, F, E); an id beyond the table reads zeros
+extern "C" int embed_forward(int, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
+  const Arguments a{data, shapes, ranks};
+  const int64_t rows = a.size(1, 0), fields = a.size(1, 1), size = a.size(0, 0), width = a.size(0, 1);
+  parallel((rows + kCellRows - 1) / kCellRows, [&](int64_t task) {
+    const int64_t last = std::min((task + 1) * kCellRows, rows) * fields;
+    for (int64_t i = task * kCellRows * fields; i < last; ++i) {
+      const int64_t id = a.ids(1)[i] + a.ids(2)[i % fields];
+      float* to = a.out(3) + i * width;
+      if (id < 0 || id >= size)
+        std::memset(to, 0, width * sizeof(float));
+      else
+        std::memcpy(to, a.in(0) + id * width, width * sizeof(float));
+    }
+  });
+  return 0;
+}
+
+// table (V, E) for its shape, ids, offsets, drows (B, F, E) -> dtable (V, E): each thread sums the rows of
+// a range of the table, in the order of the batch
+extern "C" int embed_backward(int, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
+  const Arguments a{data, shapes, ranks};
+  const int64_t number = a.count(1), fields = a.size(1, 1), size = a.size(0, 0), width = a.size(0, 1);
+  const int64_t parts = Team::get().threads();
+  parallel(parts, [&](int64_t part) {
+    const int64_t from = size * part / parts, to = size * (part + 1) / parts;
+    float* sums = a.out(4);
+    std::memset(sums + from * width, 0, (to - from) * width * sizeof(float));
+    for (int64_t i = 0; i < number; ++i) {
+      const int64_t id = a.ids(1)[i] + a.ids(2)[i % fields];
+      if (id < from || id >= to) continue;
+      const float* row = a.in(3) + i * width;
+      for (int64_t e = 0; e < width; ++e) sums[id * width + e] += row[e];
     }
   });
   return 0;

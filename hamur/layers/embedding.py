@@ -9,9 +9,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from hamur import kernels
+from hamur.kernels.cells import Embed
 from hamur.layers.parameters import bias, kernel, table
 from hamur.layers.primitives import matmul
-from hamur.layers.routing import dispatch
+from hamur.layers.routing import dispatch, fused
 
 INT32_MAX = 2**31 - 1
 MIN_WEIGHT = 1e-9  # of a list: an empty one becomes 0, not NaN
@@ -58,15 +60,17 @@ class InstanceEmbedding(nn.Cell):
         self.width = len(vocab_sizes) * embed_dim
         self.dropout = Dropout(dropout)
         self.lazy = False
+        self.fused = Embed() if kernels.enabled() else None
         self.lookup = ops.EmbeddingLookup().set_device("CPU")  # the form with a sparse gradient
 
     def construct(self, sparse, layout, keep=None, multi_ids=None, multi_weight=None):
         ids = ops.concat((sparse, multi_ids), 1) if self.sections else sparse
-        ids = ids + self.offsets
         if self.lazy and self.training:
-            embedded = self.lookup(self.table, ids, 0)
+            embedded = self.lookup(self.table, ids + self.offsets, 0)
+        elif fused(self, layout):
+            embedded = self.fused(self.table, ids, self.offsets)
         else:
-            embedded = ops.gather(self.table, ids, 0)  # (B, F+S, E)
+            embedded = ops.gather(self.table, ids + self.offsets, 0)  # (B, F+S, E)
         if self.sections:
             embedded = self.pool(embedded, multi_weight)
         return self.dropout((embedded.reshape(-1, self.width),), layout, keep)[0]

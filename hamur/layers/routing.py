@@ -94,7 +94,7 @@ def bounds(layout):
 def fused(layer, layout):
     """Whether a layer calls its fused kernel: for rows sorted for it, and in training.  Exported
     graphs and second derivatives need MindSpore's own."""
-    if layer.fused is None:
+    if layer.fused is None or layout is None:
         return False
     return layout[KIND] == "sorted" or (layout[KIND] == "single" and layer.training)
 

@@ -111,6 +111,26 @@ def test_cross_network(bounds, width, layers, seed):
         assert abs((gradient * way).sum() - quotient) < 2e-4 * size
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 200), st.integers(1, 4), st.integers(1, 20), st.integers(0, 99))
+def test_embedding(rows, fields, width, seed):
+    """Ids repeat, so that gradients of a row add up; one beyond the table reads zeros."""
+    random = np.random.default_rng(seed)
+    table = draws(seed)(7 * fields, width)
+    ids = random.integers(0, 7, (rows, fields)).astype(np.int32)
+    offsets = (7 * np.arange(fields, dtype=np.int32))[None]
+    gradient = draws(seed + 1)(rows, fields, width)
+    shape = [(rows, fields, width)]
+    (found,) = call("embed_forward", table, ids, offsets, outputs=shape)
+    assert np.array_equal(found, table[ids + offsets])
+    expected = np.zeros(table.shape)
+    np.add.at(expected, ids + offsets, gradient.astype(float))
+    (found,) = call("embed_backward", table, ids, offsets, gradient, outputs=[table.shape])
+    close(found, expected, 10)
+    outside = np.full_like(ids, 10**6)
+    assert not call("embed_forward", table, outside, offsets, outputs=shape)[0].any()
+
+
 def test_cross_entropy_of_large_logits():
     logits = np.array([-200, -30, -1, 0, 2, 30, 200], np.float32)
     labels = np.array([1, 0, 1, 0, 1, 0, 0], np.float32)
