@@ -9,14 +9,16 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mindspore as ms
 
-SOURCES = ("fused.cc", "attention.cc", "conet.cc", "product.h", "parallel.h", "vectors.h")
+SOURCES = sorted(Path(__file__).parent.glob("*.cc"))
+HEADERS = sorted(Path(__file__).parent.glob("*.h"))
 # No errno and no traps from sqrt: else its loop is not vectorised.
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math")
-FLAGS += ("-fopenmp-simd", "-fPIC", "-shared", "-pthread")
+FLAGS += ("-fopenmp-simd", "-fPIC", "-pthread")
 VARIABLE = "HAMUR_KERNELS"
 logger = logging.getLogger(__name__)
 
@@ -64,9 +66,8 @@ def cache_folder() -> Path:
 def fingerprint(compiler) -> str:
     """Of all that decides the library: sources, compiler, flags and processor."""
     digest = hashlib.sha256()
-    here = Path(__file__).parent
-    for name in SOURCES:
-        digest.update((here / name).read_bytes())
+    for path in (*SOURCES, *HEADERS):
+        digest.update(path.read_bytes())
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
     cpu = Path("/proc/cpuinfo")
     features = next((x for x in cpu.read_text().splitlines() if x.startswith("flags")), "")
@@ -74,13 +75,19 @@ def fingerprint(compiler) -> str:
     return digest.hexdigest()[:16]
 
 
+def run(compiler, *arguments) -> None:
+    command = [compiler, *FLAGS, *map(str, arguments)]
+    subprocess.run(command, capture_output=True, check=True, text=True)
+
+
 def compiled(compiler, path) -> Path:
     """Compile to a name of its own and rename: processes that start together do not meet."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
-        here = Path(__file__).parent
-        sources = [str(here / name) for name in SOURCES if name.endswith(".cc")]
-        command = [compiler, *FLAGS, "-o", str(made), *sources]
-        subprocess.run(command, capture_output=True, check=True, text=True)
+        objects = [Path(folder) / f"{source.stem}.o" for source in SOURCES]
+        with ThreadPoolExecutor() as pool:  # each command is a process of its own
+            commands = zip(SOURCES, objects, strict=True)
+            list(pool.map(lambda pair: run(compiler, "-c", pair[0], "-o", pair[1]), commands))
+        run(compiler, "-shared", *objects, "-o", made)
         os.replace(made, path)
     return path

@@ -1,4 +1,4 @@
-"""The kernels of ``fused.cc`` as cells with their gradients.
+"""The kernels of the ranking models, and of every training step, as cells with their gradients.
 
 Rows of T towers lie one after the other in one tensor: tower t has the rows bounds[t] to
 bounds[t + 1] - 1 of a (T + 1,) int32 tensor.  A parameter with one entry in front is shared by the
@@ -20,7 +20,7 @@ def bounds_of(quotas):
 
 
 def kernel(name, outputs, shapes, writes="", ordered=True):
-    """The primitive of a function in ``fused.cc`` with so many outputs, of the type of its first
+    """The primitive of a kernel with so many outputs, of the type of its first
     input; shapes: the shapes of the inputs -> those of the outputs, in a tuple if there are
     several.
 

@@ -97,14 +97,13 @@ static void parallel(int64_t tasks, const Task& task) {
 }
 
 // A float buffer of the calling thread that lives as long as the thread.
-static inline float* scratch(int64_t floats, int which = 0) {
+static inline float* scratch(int64_t floats) {
   struct Buffer {
     float* data = nullptr;
     int64_t size = 0;
     ~Buffer() { std::free(data); }
   };
-  static thread_local Buffer buffers[4];
-  Buffer& buffer = buffers[which];
+  static thread_local Buffer buffer;
   if (buffer.size < floats) {
     std::free(buffer.data);
     buffer.data = static_cast<float*>(std::aligned_alloc(64, (floats * 4 + 63) / 64 * 64));

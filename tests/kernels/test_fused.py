@@ -1,4 +1,4 @@
-"""The functions of fused.cc, called directly, against NumPy in float64: any sizes, also none."""
+"""The kernels called directly, against NumPy in float64: any sizes, also none."""
 
 import ctypes
 import itertools
