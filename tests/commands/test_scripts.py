@@ -68,7 +68,8 @@ def test_every_model_trains_on_both_samples(load, model, folder):
     results = folder / "runs" / "a_script" / f"{model}-2022"
     content = read(results / "metrics.json")
     assert (content["model"], content["preset"], content["seed"]) == (model, "best", 2022)
-    assert set(content["train"]) == TRAIN_KEYS
+    # After two steps a model may still lose to a constant: rounding decides.
+    assert set(content["train"]) - {"worse_than_constant"} == TRAIN_KEYS
     assert content["train"]["epochs"] == content["train"]["best_epoch"] == 1
     for split in ("valid", "test"):
         assert list(content[split]["domains"]) == ["0", "1", "2"]
