@@ -166,10 +166,11 @@ def prefetch(items: Iterable, depth: int = 2) -> Iterator:
             yield item
     finally:
         stop.set()
-        # Room for the put that may be waiting; the thread looks at `stop` before the next one.
-        while not ready.empty():
-            ready.get_nowait()
-        thread.join()
+        # Room for puts that may be waiting: that of an item, and of the end behind it.
+        while thread.is_alive():
+            while not ready.empty():
+                ready.get_nowait()
+            thread.join(0.01)
 
 
 def gather(

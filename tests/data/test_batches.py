@@ -272,3 +272,14 @@ class TestLargeTables:
         assert batches.quotas == (10, 6, 4)
         for batch in batches.epoch(0):
             assert (batch.weight == 1).all()
+
+
+def test_the_thread_ends_though_an_item_and_the_end_wait_for_room():
+    """Closing takes the item that is ready; behind it come the one in hand and the end."""
+    items = prefetch(iter((1, 2, 3)), depth=1)
+    assert next(items) == 1
+    time.sleep(0.2)  # 2 is ready, 3 in hand
+    closing = threading.Thread(target=items.close, daemon=True)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive()
