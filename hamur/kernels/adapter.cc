@@ -52,7 +52,7 @@ struct Cell {
 // hidden (R, H), instance (R, K, K), w_ul (S, H, K), w_ur (S, K, M), b_u (S', M), w_vl (S, M, K),
 // w_vr (S, K, H), bounds -> change (R, H), saved (R, 4 K + M): a, b, c, d, z
 extern "C" int cell_forward(int, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
-  const Arguments x{data, shapes, ranks};
+  const Arguments x{{}, data, shapes, ranks};
   const int32_t* bounds = x.ids(7);
   const std::vector<RowTask> tasks = row_tasks(bounds, x.size(7, 0) - 1);
   parallel(tasks.size(), [&](int64_t task) {
@@ -79,7 +79,7 @@ extern "C" int cell_forward(int, void** data, int* ranks, int64_t** shapes, cons
 // hidden, instance, w_ul .. w_vr, bounds as before, saved, dchange (R, H)
 // -> dhidden (R, H), dleft, dright (R, 2, K): dI is the sum of dleft' dright, dw_ul .. dw_vr like w_ul ..
 extern "C" int cell_backward(int, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
-  const Arguments x{data, shapes, ranks};
+  const Arguments x{{}, data, shapes, ranks};
   const int32_t* bounds = x.ids(7);
   const int64_t towers = x.size(7, 0) - 1, k = x.size(2, 2), m = x.size(3, 2), h = x.size(2, 1);
   const int64_t width = 4 * k + m, rows_in_all = bounds[towers];

@@ -325,6 +325,7 @@ struct Call {
 // table (R, E), rows (M, 2) int32 of the table, spans (2, B, 2) int32 first position and length,
 // candidate (B, 2E), query (2, 4E, 4E), key_value (2, 4E, 8E), output (2, 4E, 4E) -> (B, 8E).
 extern "C" int Attention(int, void** p, int*, int64_t** shapes, const char**, void*, void*) {
+  const NoDenormals mode;
   Call call(p, (float*)p[3], p + 4, shapes);
   float* out = (float*)p[7];
   in_two(call.middle, call.s.rows, [&](int, int begin, int end) {
@@ -341,6 +342,7 @@ extern "C" int Attention(int, void** p, int*, int64_t** shapes, const char**, vo
 // The same inputs and the gradient (B, 8E) by the result -> those by query, key_value and output.
 extern "C" int AttentionGradient(int, void** p, int*, int64_t** shapes, const char**, void*,
                                  void*) {
+  const NoDenormals mode;
   Call call(p, (float*)p[3], p + 4, shapes);
   const float* g = (float*)p[7];
   const Sizes& s = call.s;
@@ -397,6 +399,7 @@ float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 // (B,); form (4,): gate as 2 sigmoid, bias of categories, PRIORS of `Importance`, factor of the
 // source's weights; the tensors of phi -> g (B,) and weights (2, B); see `Importance`, "sigmoid".
 extern "C" int BehaviourWeights(int, void** p, int*, int64_t** shapes, const char**, void*, void*) {
+  const NoDenormals mode;
   const int32_t *ids = (int32_t*)p[3], *category = (int32_t*)p[5];
   const float *table = (float*)p[0], *mask = (float*)p[4], *effect = (float*)p[6];
   const float *share = (float*)p[7], *form = (float*)p[8];

@@ -197,6 +197,7 @@ void gradient(const Inputs& in, int begin, int end, Sums& sums, float* of_rows) 
 // row's own copy of its embeddings (2, B, 3, E), of the head and of the layers, shapes as above.
 extern "C" int ConetGradient(int count, void** p, int*, int64_t** shapes, const char**, void*,
                              void*) {
+  const NoDenormals mode;
   const int layers = (count - 13) / 4;  // 8 + 2 layers inputs, 5 + 2 layers outputs
   Inputs in(p, shapes, layers, 8);
   in.labels = (float*)p[3], in.weights = (float*)p[4], in.slope = *(float*)p[5];
@@ -230,6 +231,7 @@ extern "C" int ConetGradient(int count, void** p, int*, int64_t** shapes, const 
 // table, ids, mask, slope, private and shared of every layer -> last state of the target (B, H).
 extern "C" int ConetFeatures(int count, void** p, int*, int64_t** shapes, const char**, void*,
                              void*) {
+  const NoDenormals mode;
   Inputs in(p, shapes, (count - 5) / 2, 4);
   in.slope = *(float*)p[3];
   float* out = (float*)p[count - 1];

@@ -24,7 +24,7 @@ struct CrossOffsets {
 
 // x (R, P), weight, bias (T, L, P), bounds -> y (R, P), saved (R, 2 L + 1): dots, then c_0 .. c_L
 extern "C" int cross_forward(int, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
-  const Arguments a{data, shapes, ranks};
+  const Arguments a{{}, data, shapes, ranks};
   const int64_t layers = a.size(1, 1), width = a.size(1, 2), columns = 2 * layers + 1;
   const int64_t towers = a.size(3, 0) - 1;
   const int32_t* bounds = a.ids(3);
@@ -53,7 +53,7 @@ extern "C" int cross_forward(int, void** data, int* ranks, int64_t** shapes, con
 
 // x, weight, bias, bounds, saved, dy (R, P) -> dx (R, P), dweight, dbias (T, L, P)
 extern "C" int cross_backward(int, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
-  const Arguments a{data, shapes, ranks};
+  const Arguments a{{}, data, shapes, ranks};
   const int64_t layers = a.size(1, 1), width = a.size(1, 2), columns = 2 * layers + 1;
   const int64_t towers = a.size(3, 0) - 1;
   const int32_t* bounds = a.ids(3);

@@ -37,7 +37,7 @@ inline void add_gradient(const float* __restrict__ d, const float* __restrict__ 
 // x (R, H), weight (R), gamma, beta (T | 1, H), bias (T | 1, H), mean, variance (G, H) updated,
 // options (5), bounds -> y (R, H), saved (5, T, H)
 extern "C" int norm_forward(int, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
-  const Arguments a{data, shapes, ranks};
+  const Arguments a{{}, data, shapes, ranks};
   const int64_t width = a.size(0, 1), groups = a.size(5, 0), towers = a.size(8, 0) - 1;
   const NormOptions options(a.in(7));
   const int32_t* bounds = a.ids(8);
@@ -123,7 +123,7 @@ extern "C" int norm_forward(int, void** data, int* ranks, int64_t** shapes, cons
 // x, y, dy (R, H), saved (5, T, H), gamma (T | 1, H), bias (T | 1, H), weight (R), options, bounds
 // -> dx (R, H), dgamma, dbeta (T | 1, H), dbias (T | 1, H)
 extern "C" int norm_backward(int, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
-  const Arguments a{data, shapes, ranks};
+  const Arguments a{{}, data, shapes, ranks};
   const int64_t width = a.size(0, 1), towers = a.size(8, 0) - 1;
   const NormOptions options(a.in(7));
   const int32_t* bounds = a.ids(8);

@@ -5,7 +5,7 @@
 // x (R, I), weight (T | 1, I, O), [bias (T | 1, O)], bounds (T + 1) -> y (R, O)
 extern "C" int product_forward(int n, void** data, int* ranks, int64_t** shapes, const char**, void*,
                                void*) {
-  const Arguments a{data, shapes, ranks};
+  const Arguments a{{}, data, shapes, ranks};
   const bool biased = n == 5;
   const int64_t in = a.size(1, 1), out = a.size(1, 2), matrices = a.size(1, 0);
   const int32_t* bounds = a.ids(n - 2);
@@ -33,7 +33,7 @@ extern "C" int product_forward(int n, void** data, int* ranks, int64_t** shapes,
 // x (R, I), weight (T | 1, I, O), dy (R, O), bounds -> dx (R, I), dweight like weight, [dbias (T | 1, O)]
 extern "C" int product_backward(int n, void** data, int* ranks, int64_t** shapes, const char**, void*,
                                 void*) {
-  const Arguments a{data, shapes, ranks};
+  const Arguments a{{}, data, shapes, ranks};
   const int64_t in = a.size(1, 1), out = a.size(1, 2), matrices = a.size(1, 0);
   const int32_t* bounds = a.ids(3);
   const int64_t towers = a.size(3, 0) - 1;

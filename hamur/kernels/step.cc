@@ -3,7 +3,7 @@
 
 // ids (B, F), offsets (1, F) int32, table (V, E) -> rows (B, F, E); an id beyond the table reads zeros
 extern "C" int embed_forward(int, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
-  const Arguments a{data, shapes, ranks};
+  const Arguments a{{}, data, shapes, ranks};
   const int64_t rows = a.size(1, 0), fields = a.size(1, 1), size = a.size(0, 0), width = a.size(0, 1);
   parallel((rows + kTaskRows - 1) / kTaskRows, [&](int64_t task) {
     const int64_t last = std::min((task + 1) * kTaskRows, rows) * fields;
@@ -22,7 +22,7 @@ extern "C" int embed_forward(int, void** data, int* ranks, int64_t** shapes, con
 // table (V, E) for its shape, ids, offsets, drows (B, F, E) -> dtable (V, E): each thread sums the rows of
 // a range of the table, in the order of the batch
 extern "C" int embed_backward(int, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
-  const Arguments a{data, shapes, ranks};
+  const Arguments a{{}, data, shapes, ranks};
   const int64_t number = a.count(1), fields = a.size(1, 1), size = a.size(0, 0), width = a.size(0, 1);
   const int64_t parts = Team::get().threads();
   parallel(parts, [&](int64_t part) {
@@ -41,7 +41,7 @@ extern "C" int embed_backward(int, void** data, int* ranks, int64_t** shapes, co
 
 // logits, labels, weight (R) -> loss (), dlogits (R):  sum(w (log(1 + e^z) - z y)) / sum(w)
 extern "C" int cross_entropy(int, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
-  const Arguments a{data, shapes, ranks};
+  const Arguments a{{}, data, shapes, ranks};
   const int64_t rows = a.count(0);
   const float *z = a.in(0), *label = a.in(1), *weight = a.in(2);
   double total = 0, loss = 0;
@@ -80,7 +80,7 @@ void adam_update(int64_t n, AdamRates rates, float* __restrict__ w, float* __res
 // options (4): beta1, beta2, epsilon, decoupled (0 | 1); learning rate (); decays (N); beta1^t, beta2^t (),
 // updated; then parameter, first, second (all updated) and gradient of each parameter -> done ()
 extern "C" int adam(int n, void** data, int* ranks, int64_t** shapes, const char**, void*, void*) {
-  const Arguments a{data, shapes, ranks};
+  const Arguments a{{}, data, shapes, ranks};
   constexpr int kFirst = 5;
   constexpr int64_t kPart = 1 << 14;
   const float beta1 = a.in(0)[0], beta2 = a.in(0)[1], epsilon = a.in(0)[2];

@@ -169,3 +169,15 @@ def test_adam(decoupled):
     for found, parts in zip(state, expected, strict=True):
         for value, right in zip(found, parts, strict=True):
             close(value, right, 0.1)
+
+
+def test_numbers_below_the_normal_ones_are_zero_on_every_thread():
+    """Threads differ in what they make of them, so which one does a part would decide a bit."""
+    size = (40000,)
+    first, gradient = np.zeros(size, np.float32), np.full(size, 2e-38, np.float32)
+    weights, second = np.ones(size, np.float32), np.zeros(size, np.float32)
+    powers = [np.ones((), np.float32), np.ones((), np.float32)]
+    constants, rate = np.array([0.9, 0.999, 1e-8, 0], np.float32), np.float32(0.01)
+    state = weights, first, second, gradient
+    call("adam", constants, rate, np.zeros(1, np.float32), *powers, *state, outputs=[()])
+    assert not first.any()
