@@ -20,9 +20,8 @@ def bounds_of(quotas):
 
 
 def kernel(name, outputs, shapes, writes="", ordered=True):
-    """The primitive of a kernel with so many outputs, of the type of its first
-    input; shapes: the shapes of the inputs -> those of the outputs, in a tuple if there are
-    several.
+    """The primitive of a kernel with so many outputs, of the type of its first input; shapes: the
+    shapes of the inputs -> those of the outputs, in a tuple if there are several.
 
     writes: a letter per input, "w" for a parameter that is updated in place.  ordered: other
     readers of these parameters come before or after, as written; without, the runtime copies

@@ -9,7 +9,6 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
-#include <functional>
 #include <mutex>
 #include <sched.h>
 #include <thread>

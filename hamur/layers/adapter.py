@@ -138,6 +138,7 @@ class AdapterCell(nn.Cell):
         return tuple([x + change for x, change in zip(xs, up)])
 
     def bottleneck(self, hidden, instance, layout):
+        """z V_d of all rows by the fused kernel: hidden (R, H) -> (R, H)."""
         if not isinstance(instance, tuple):
             instance = gradient_slots(self.own_gradient, instance, PRODUCTS, 1, 1)[0]
         instance, (left, right) = instance

@@ -10,7 +10,7 @@ from hamur.layers.mlp import TowerMLP
 from hamur.layers.norm import EPSILON, ONE, ZERO, DomainBatchNorm
 from hamur.layers.parameters import spared, uniform_init
 from hamur.layers.primitives import matmul, matmul_ta
-from hamur.layers.routing import bounds, single_layout
+from hamur.layers.routing import bounds, fused, single_layout
 
 
 class HyperNetwork(nn.Cell):
@@ -49,9 +49,10 @@ class HyperNetwork(nn.Cell):
         layout = single_layout(None, weight)
         hidden = self.tower((embedded,), layout)[0]
         # The (B, K*K) output is the largest tensor of a step: the scale moves to the small
-        # weights, and the bias to a column of ones, so that nothing but the product passes over it.
+        # weights, and the bias into the product or to a column of ones, so that nothing but the
+        # product passes over it.
         matrix = self.weight.reshape(self.weight.shape[1:])
-        if self.norm is None and self.fused is not None and self.training:
+        if self.norm is None and fused(self, layout):
             scaled = self.weight * self.scale, self.bias * self.scale
             out = self.fused(hidden, *scaled, bounds(layout))
         elif self.norm is None:
