@@ -124,8 +124,10 @@ def _model(folder: Path, config: dict, schema: Schema):
             absent = (1,) * (len(FieldSizes._fields) - schema.num_sparse)
             fields = FieldSizes(*schema.vocab_sizes, *absent)
             model = models.CROSS_DOMAIN[name](fields, CoNetConfig(**sizes))
-        elif name in models.RANKING:
-            model = models.RANKING[name](schema, config=AdapterConfig(**sizes))
+        elif name in models.RANKING and "side" in sizes:  # some names are in both families
+            adapter = config["options"].get("adapter", False)
+            sizes = AdapterConfig(**sizes)
+            model = models.RANKING[name](schema, config=sizes, adapter=adapter)
         else:
             model = models.MULTI_TASK[name](schema, config=models.MultiTaskConfig(**sizes))
     except (LookupError, TypeError, AttributeError) as error:

@@ -108,14 +108,17 @@ class TaskTable(TableOptions, TaskOptions):
 def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """Run the script; exit codes as those of `hamur.commands.script.command`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    family = TaskTable if _model(argv) in MULTI_TASK else RankingTable
+    name, labels = (_word(argv, flag) for flag in ("model_name", "label"))
+    many = len(comma_separated(labels or ",,")) != 1  # of the names that both families have
+    family = TaskTable if name in MULTI_TASK and (many or name not in RANKING) else RankingTable
     config = from_flags(family, argv, description)
     return command(script, config, partial(run_table, config, Path(script).stem))
 
 
-def _model(argv: Sequence[str]) -> str:
-    words = " ".join(argv).replace("--model_name=", "--model_name ").split()
-    return words[words.index("--model_name") + 1] if "--model_name" in words[:-1] else MODEL
+def _word(argv: Sequence[str], flag: str) -> str | None:
+    """What is given to a flag, before flags are parsed."""
+    words = [part for word in argv for part in word.split("=", 1 if word.startswith("--") else 0)]
+    return words[words.index(f"--{flag}") + 1] if f"--{flag}" in words[:-1] else None
 
 
 def run_table(config: RankingTable | TaskTable, script: str) -> dict:

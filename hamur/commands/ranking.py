@@ -28,7 +28,7 @@ from hamur.config import (
 )
 from hamur.data.table import drop_fields
 from hamur.files import write_json
-from hamur.models import RANKING
+from hamur.models import BASELINES, RANKING
 from hamur.reporting import results, tables
 
 DATA_OPTIONS = ("split", "split_seed", "fit_on", "on_bad_rows", "max_bad_fraction")
@@ -97,6 +97,14 @@ class RankingConfig(RunOptions):
         "included; best: chosen on validation data",
         choices=PRESETS,
     )
+    adapter: bool = model_flag(
+        False, "put HAMUR's adapter cells behind the last layer of any network (as _adp does)"
+    )
+    match_parameters: str | None = model_flag(
+        None,
+        "widen the last two layers until the network has as many parameters as this one",
+        choices=RANKING,
+    )
     weight_decay: float | None = shared("weight_decay")
     averaging: float | None = shared("averaging")
     decay: str | None = training_flag(
@@ -130,8 +138,24 @@ class RankingConfig(RunOptions):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.preset == "official" and self.model_name in BASELINES:
+            raise ValueError(
+                f"--preset official is what HAMUR's public code computes, which does not have "
+                f"{self.model_name}; use paper or best."
+            )
         if self.embeddings == "lazy" and self.embedding_decay:
             raise ValueError("--embeddings lazy has no decay; leave --embedding_decay out.")
+
+    @property
+    def variant(self) -> str:
+        """What tells the model from that of its name alone."""
+        matched = self.match_parameters and f"@{self.match_parameters}"
+        return ("+adapter" if self.adapter else "") + (matched or "")
+
+    @property
+    def name(self) -> str:
+        """Of the model, in tables and folders: star, star+adapter, mlp@mlp_adp."""
+        return self.model_name + self.variant
 
     def resolved(self, script: str, train_rows: int) -> "RankingConfig":
         """A copy with the value that is used in the place of every None but those of the data.
@@ -145,7 +169,7 @@ class RankingConfig(RunOptions):
             defaults |= dict(embedding_decay=self.weight_decay)
         if self.embeddings == "lazy":
             defaults |= dict(embedding_decay=0.0)
-        save_dir = f"runs/{script}/{self.model_name}-{self.seed}"
+        save_dir = f"runs/{script}/{self.name}-{self.seed}"
         return fill_missing(self, init_seed=self.seed, save_dir=save_dir, **defaults)
 
 
@@ -169,7 +193,7 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     Raises:  ValueError: an option, the data or the device cannot be used; nothing was trained.
         KeyboardInterrupt: after a signal, see `script.command`.
     """
-    from hamur import metrics, models, training
+    from hamur import metrics, training
 
     say = (lambda *_: None) if config.quiet else print
     select_device(config.device)
@@ -179,7 +203,7 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     source = config.dataset_path or "the bundled synthetic sample"
     say(f"{schema.name}: {source}\n\n{tables.data_table(splits, schema)}\n")
 
-    model = models.RANKING[config.model_name](schema, preset=config.preset, seed=config.init_seed)
+    model = build_model(config, schema)
     description = results.run_description(config, model.config, script, splits, schema)
     counts = open_run(config, description, model, say)
     batch_size = partial(evaluation_batch, model, config.batch_size)
@@ -196,6 +220,7 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
         )
     content = {
         "model": config.model_name,
+        "variant": config.variant,
         "preset": config.preset,
         "dataset": schema.name,
         "seed": config.seed,
@@ -217,6 +242,22 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     print(tables.metrics_table(reports["test"], schema.domain_names))
     stop_if_interrupted(run)
     return content
+
+
+def build_model(config: RankingConfig, schema):
+    """The network of a resolved configuration.
+
+    Raises:  ValueError: no widening comes near the parameters of --match_parameters.
+    """
+    from hamur import models
+
+    construct = partial(models.RANKING[config.model_name], adapter=config.adapter)
+    options = dict(preset=config.preset, seed=config.init_seed)
+    if config.match_parameters is None:
+        return construct(schema, **options)
+    other = models.RANKING[config.match_parameters](schema, **options)
+    target = models.parameter_counts(other)["parameters"]
+    return models.match_parameters(construct, schema, target, **options)
 
 
 def evaluation_batch(model, batch_size: int, table) -> int | None:

@@ -26,6 +26,7 @@ class AdapterConfig:
     """
 
     enabled: bool = True  # False = the plain backbone; switches that concern towers stay in force
+    hidden_dims: tuple[int, ...] | None = None  # widths of the towers; None = published
     rank: int | None = None  # side K of the instance matrix; None = published for model and data
     bottleneck_dim: int | None = None  # width M between the projections; None = published (32)
     hyper_dims: tuple[int, ...] | None = None  # widths of the hyper-network; None = published
@@ -57,7 +58,7 @@ class AdapterConfig:
             value = getattr(self, name)
             whole = value is None or (not isinstance(value, bool) and int(value) == value >= 1)
             self._check(name, whole, "it must be an integer >= 1 or None")
-        for name in ("hyper_dims", "adapter_layers"):
+        for name in ("hidden_dims", "hyper_dims", "adapter_layers"):
             if getattr(self, name) is not None:
                 # A caller's list is copied, never changed.
                 value = tuple(int(item) for item in getattr(self, name))

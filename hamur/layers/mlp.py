@@ -37,7 +37,10 @@ def add_rows(xs, rows, layout):
 
 
 class TowerDense(nn.Cell):
-    """y = x W_t + b_t for tower t.  xs tuple of (rows, in) -> tuple of (rows, out)."""
+    """y = x W_t + b_t for tower t.  xs tuple of (rows, in) -> tuple of (rows, out).
+
+    A subclass may generate W and b: see ``matrices``.
+    """
 
     def __init__(self, rng, in_dim, out_dim, num_towers=1):
         super().__init__()
@@ -45,32 +48,41 @@ class TowerDense(nn.Cell):
         self.bias = bias(rng, (num_towers, out_dim), in_dim)
         self.fused = Dense() if kernels.enabled() else None
 
+    def matrices(self):
+        """W (T, in, out) and b (T, out)."""
+        return self.weight, self.bias
+
     def construct(self, xs, layout):
+        weight, bias = self.matrices()
         if fused(self, layout):
-            return (self.fused(xs[0], self.weight, self.bias, bounds(layout)),)
-        return add_rows(tower_product(xs, self.weight, layout), self.bias, layout)
+            return (self.fused(xs[0], weight, bias, bounds(layout)),)
+        return add_rows(tower_product(xs, weight, layout), bias, layout)
 
 
 class HiddenBlock(nn.Cell):
-    """Dense -> norm -> ReLU -> Dropout of T towers; ``norm`` are the arguments of DomainBatchNorm.
+    """Dense -> norm -> ReLU -> Dropout of T towers; ``norm`` are the arguments of DomainBatchNorm,
+    ``dense`` the class of the product.
 
     Inputs:  xs tuple of (rows, in), layout, keep: None or the (B, out) dropout mask (see Dropout).
     Outputs: tuple of (rows, out).
     """
 
-    def __init__(self, rng, in_dim, out_dim, num_towers=1, dropout=0.0, norm=None):
+    def __init__(
+        self, rng, in_dim, out_dim, num_towers=1, dropout=0.0, norm=None, dense=TowerDense
+    ):
         super().__init__()
-        self.dense = TowerDense(rng, in_dim, out_dim, num_towers)
+        self.dense = dense(rng, in_dim, out_dim, num_towers)
         self.norm = DomainBatchNorm(out_dim, num_towers, relu=True, **(norm or {}))
         self.dropout = Dropout(dropout)
         self.fused = Product() if kernels.enabled() else None
 
     def construct(self, xs, layout, keep=None):
+        weight, bias = self.dense.matrices()
         if fused(self, layout):
-            xs = (self.fused(xs[0], self.dense.weight, bounds(layout)),)
+            xs = (self.fused(xs[0], weight, bounds(layout)),)
         else:
-            xs = tower_product(xs, self.dense.weight, layout)
-        xs = self.norm(xs, layout, self.dense.bias)
+            xs = tower_product(xs, weight, layout)
+        xs = self.norm(xs, layout, bias)
         return self.dropout(xs, layout, keep)
 
 
@@ -81,12 +93,14 @@ class TowerMLP(nn.Cell):
     Outputs: tuple of (rows, hidden_dims[-1]).
     """
 
-    def __init__(self, rng, in_dim, hidden_dims, num_towers=1, dropout=0.0, norm=None):
+    def __init__(
+        self, rng, in_dim, hidden_dims, num_towers=1, dropout=0.0, norm=None, dense=TowerDense
+    ):
         super().__init__()
         widths = (in_dim, *hidden_dims)
         self.blocks = nn.CellList(
             [
-                HiddenBlock(rng, widths[i], widths[i + 1], num_towers, dropout, norm)
+                HiddenBlock(rng, widths[i], widths[i + 1], num_towers, dropout, norm, dense)
                 for i in range(len(hidden_dims))
             ]
         )

@@ -83,7 +83,12 @@ class DomainBatchNorm(nn.Cell):
         self.normalise = Normalise(1, relu, self.pooled)
         self.normalise_apart = Normalise(num_towers, relu, self.pooled)
 
+    def affine(self):
+        """Scale and shift, (T or 1, width) each; a subclass may generate them."""
+        return self.gamma, self.beta
+
     def construct(self, xs, layout, bias=None):
+        gamma, beta = self.affine()
         zeros = ops.zeros((self.num_towers, xs[0].shape[-1]), ms.float32)
         if bias is None:
             bias = zeros
@@ -93,7 +98,7 @@ class DomainBatchNorm(nn.Cell):
                 "norm_inference='running'."
             )
         if fused(self, layout):
-            parts = (layout[WEIGHTS][0].reshape(-1), self.gamma, self.beta, bias)
+            parts = (layout[WEIGHTS][0].reshape(-1), gamma, beta, bias)
             statistics = self.mean, self.variance
             return self.fused(xs[0], *parts, *statistics, self.options(), bounds(layout))[:1]
         if bias.shape != zeros.shape:
@@ -112,10 +117,10 @@ class DomainBatchNorm(nn.Cell):
                 members = members + (ops.ones_like(column),)
                 row_weights = row_weights + (column,)
         if by_batch:
-            out = self.by_batch(blocks, members, row_weights, bias)
+            out = self.by_batch(blocks, members, row_weights, bias, gamma, beta)
         else:
-            gain = self.gamma * ops.rsqrt(self.variance + EPSILON) + zeros
-            shift = self.beta + (bias - self.mean) * gain
+            gain = gamma * ops.rsqrt(self.variance + EPSILON) + zeros
+            shift = beta + (bias - self.mean) * gain
             out = ()
             pieces = zip(blocks, members, _split(gain, len(blocks)), _split(shift, len(blocks)))
             for block, member, scale, offset in pieces:
@@ -136,7 +141,7 @@ class DomainBatchNorm(nn.Cell):
     def options(self):
         return self.in_training if self.training else self.in_evaluation
 
-    def by_batch(self, blocks, members, row_weights, bias):
+    def by_batch(self, blocks, members, row_weights, bias, gamma, beta):
         """Normalise with the statistics of the batch, and move the running ones towards them."""
         weighted, counts = (), ()
         for member, weight in zip(members, row_weights):
@@ -163,10 +168,10 @@ class DomainBatchNorm(nn.Cell):
         used = variance * _unbiased(total) if self.unbiased else variance
         spread = few * self.variance + enough * used
         rstd = ops.stop_gradient(ops.rsqrt(spread + EPSILON))
-        gain = self.gamma * rstd
+        gain = gamma * rstd
         if gain.shape != sums.shape:
             gain = gain + ops.zeros_like(sums)
-        shift = self.beta - center * gain
+        shift = beta - center * gain
         less = total - 1.0 if self.unbiased else total
         by_spread = rstd * rstd * (-enough / ops.maximum(less, ONE))
         by_mean = -enough / ops.maximum(total, ONE)

@@ -22,17 +22,21 @@ class Networks(UserDict):
 
 
 def _attribute(path):
-    module, _, name = path.partition(".")
+    module, _, name = path.rpartition(".")
     return getattr(import_module(f"hamur.models.{module}"), name)
 
 
-BACKBONES = Networks(
-    {
-        "mlp": "mlp.MultiDomainMLP",
-        "dcn_md": "dcn.MultiDomainDCN",
-        "wd_md": "wide_deep.MultiDomainWideDeep",
-    }
-)
+HAMUR = {
+    "mlp": "mlp.MultiDomainMLP",
+    "dcn_md": "dcn.MultiDomainDCN",
+    "wd_md": "wide_deep.MultiDomainWideDeep",
+}
+# Models of others, for the comparison, and two controls.
+BASELINES = {
+    "single_domain": "multi_domain.controls.SingleDomain",
+    "domain_feature": "multi_domain.controls.DomainFeature",
+}
+BACKBONES = Networks(HAMUR | BASELINES)
 NETWORKS = Networks(
     {
         "singletask": "singletask.SingleTask",
@@ -53,10 +57,10 @@ CROSS_DOMAIN = Networks(
 
 
 def _constructor(name):
-    def construct(schema, preset="best", config=None, seed=2022, embed_dim=None, hidden_dims=None):
+    def construct(schema, preset="best", config=None, seed=2022, **sizes):
         from hamur.models.ranking import build
 
-        return build(BACKBONES, name, schema, preset, config, seed, embed_dim, hidden_dims)
+        return build(BACKBONES, name, schema, preset, config, seed, **sizes)
 
     construct.__doc__ = f"Build {name!r} for a schema; see hamur.models.ranking.build."
     return construct
@@ -73,7 +77,8 @@ def _multi_task(name):
     return construct
 
 
-RANKING = {name: _constructor(name) for base in BACKBONES for name in (base, f"{base}_adp")}
+RANKING = {name: _constructor(name) for base in HAMUR for name in (base, f"{base}_adp")}
+RANKING |= {name: _constructor(name) for name in BASELINES}
 MULTI_TASK = {name: _multi_task(name) for name in NETWORKS}
 
 _ELSEWHERE = {

@@ -2,6 +2,7 @@
 with training."""
 
 from dataclasses import replace
+from functools import partial
 
 import mindspore as ms
 import numpy as np
@@ -17,14 +18,16 @@ from hamur.models.protocol import parameter_counts, parameter_groups
 from hamur.models.published_sizes import published_sizes
 
 ADAPTER_SUFFIX = "_adp"
-OPEN_SIZES = ("rank", "bottleneck_dim", "hyper_dims", "adapter_layers")
+OPEN_SIZES = ("hidden_dims", "rank", "bottleneck_dim", "hyper_dims", "adapter_layers")
+ALL_ROWS = 4  # of the entries of a context, the layout in which all rows are one tower's
 
 
 class RankingModel(nn.Cell):
     """Embedding -> network -> one logit per row.
 
     A backbone defines ``add_layers(rng)`` and ``network(embeddings, dense, layout, context)``,
-    which gives the (rows, 1) logits of each tower; context is handed on to ``deep``.
+    which gives the (rows, 1) logits of each tower; context is handed on to ``deep``, and
+    ``context[ALL_ROWS]`` is the layout of parts that all rows share.
 
     Inputs:  sparse (B, F) int32, dense (B, C) float32, domain (B,) int32 in 0..D-1; weight None or
         (B,) float32, 0 on filler rows; quotas None, or D Python ints when the rows are sorted by
@@ -35,15 +38,18 @@ class RankingModel(nn.Cell):
 
     towers_per_domain = False  # published form: one network for all domains
     hyper_repeats = True  # the public code calls the hyper-network once per domain
+    in_public_code = True  # has a preset "official"
 
     def __init__(self, schema, sizes, config, seed):
         super().__init__()
         # Streams of their own: a plain model starts as the backbone of its adapter variant.
         rng, adapter_seed = np.random.default_rng(seed), np.random.SeedSequence((seed, 1))
-        self.schema, self.sizes, self.num_domains = schema, sizes, schema.num_domains
+        self.schema, self.num_domains = schema, schema.num_domains
         # Sizes that the configuration leaves open are the data set's.
         sizes_of = {name: getattr(config, name) or getattr(sizes, name) for name in OPEN_SIZES}
+        sizes_of["adapter_layers"] = sizes_of["adapter_layers"] or (len(sizes_of["hidden_dims"]),)
         config = self.config = replace(config, **sizes_of)
+        sizes = self.sizes = replace(sizes, hidden_dims=config.hidden_dims)
         published = "domain" if self.towers_per_domain else "shared"
         backbone = published if config.backbone == "published" else config.backbone
         self.per_domain = backbone == "domain" and self.num_domains > 1
@@ -51,7 +57,7 @@ class RankingModel(nn.Cell):
         self.norm = tower_norm(config, backbone == "domain", self.num_domains)
         start = sizes.embed_dim, config.embedding_std, config.embedding_dropout
         lists = [(spec.vocab_size, spec.max_len) for spec in schema.multi]
-        self.embedding = InstanceEmbedding(rng, schema.vocab_sizes, *start, lists)
+        self.embedding = self.make_embedding(rng, *start, lists)
         self.fused = kernels.enabled()
         self.num_dense = schema.num_dense
         self.instance_width = self.embedding.width + schema.num_dense
@@ -74,12 +80,15 @@ class RankingModel(nn.Cell):
                 in_towers=self.per_domain,
             )
 
-    def add_deep(self, rng, in_dim, extra_dim=0):
+    def make_embedding(self, rng, *options):
+        return InstanceEmbedding(rng, self.schema.vocab_sizes, *options)
+
+    def add_deep(self, rng, in_dim, extra_dim=0, dense=TowerDense):
         """The deep part every backbone has, and the Dense(., 1) over its output and ``extra_dim``
-        columns."""
+        columns; dense: the class of the products."""
         dims, towers = self.sizes.hidden_dims, self.num_towers
-        self.tower = TowerMLP(rng, in_dim, dims, towers, self.sizes.dropout, self.norm)
-        self.output = TowerDense(rng, dims[-1] + extra_dim, 1, towers)
+        self.tower = TowerMLP(rng, in_dim, dims, towers, self.sizes.dropout, self.norm, dense)
+        self.output = dense(rng, dims[-1] + extra_dim, 1, towers)
 
     @property
     def batches(self):
@@ -119,13 +128,17 @@ class RankingModel(nn.Cell):
         embedding_keep, block_keep = None, keep
         if keep and self.config.embedding_dropout > 0:
             embedding_keep, block_keep = keep[0], keep[1:]
-        embeddings = self.embedding(sparse, plain, embedding_keep, *lists)
+        embeddings = self.embed(sparse, domain, plain, embedding_keep, *lists)
         instance = None
         if self.adapter is not None:
             instance = self.adapter.instance(self.hyper_input(embeddings, dense), domain, weight)
             instance = self.adapter.share(instance, quotas)
-        context = (instance, weight, quotas, block_keep)
+        context = (instance, weight, quotas, block_keep, plain)
         return combine(self.network(embeddings, dense, layout, context), layout).reshape(-1)
+
+    def embed(self, sparse, domain, layout, keep, *lists):
+        """The embeddings (B, (F+M)*E) of a batch."""
+        return self.embedding(sparse, layout, keep, *lists)
 
     def hyper_input(self, embeddings, dense):
         """What the hyper-network reads: the embedded instance e."""
@@ -137,7 +150,7 @@ class RankingModel(nn.Cell):
 
     def deep(self, xs, layout, context):
         """Hidden blocks with the adapter cells behind their layers; xs tuple of (rows, in)."""
-        instance, weight, quotas, keep = context
+        instance, weight, quotas, keep = context[:ALL_ROWS]
         cell = 0
         for number, block in enumerate(self.tower.blocks):
             xs = block(xs, layout, keep[number] if keep else None)
@@ -157,28 +170,47 @@ class RankingModel(nn.Cell):
         return dispatch(changed, layout)
 
 
-def build(backbones, name, schema, preset, config, seed, embed_dim, hidden_dims):
+class Baseline(RankingModel):
+    """A model of others that HAMUR is compared with; its forms are the presets paper and best."""
+
+    in_public_code = False
+
+
+def build(
+    backbones, name, schema, preset, config, seed, embed_dim=None, hidden_dims=None, adapter=False
+):
     """A model by public name: its backbone, or with the suffix ``_adp`` the backbone with adapter
     cells.
 
     schema:  hamur.data.Schema; its name picks the published sizes.
-    preset:  "paper", "official" or "best"; config: an AdapterConfig in its place.
+    preset:  "paper", "official" (HAMUR's own six) or "best"; config: an AdapterConfig in its place.
+    adapter:  the adapter cells whatever the name says.
     seed:  initialisation; the backbone of a model and of its ``_adp`` variant start with equal
         weights.
-    Raises:  ValueError: unknown preset.
+    Raises:  ValueError: unknown preset, or one that this model does not have.
     """
+    base = name.removesuffix(ADAPTER_SUFFIX)
     if config is None:
+        if preset == "official" and not backbones[base].in_public_code:
+            raise ValueError(
+                f"`preset='official'` is what HAMUR's public code computes, which does not have "
+                f"{base}; use paper or best."
+            )
         if preset not in PRESETS:
             raise ValueError(f"unknown preset {preset!r}; valid presets are {', '.join(PRESETS)}.")
         config = PRESETS[preset]()
-    base = name.removesuffix(ADAPTER_SUFFIX)
-    config = replace(config, enabled=config.enabled and name != base)
+    config = replace(config, enabled=config.enabled and (adapter or name != base))
+    if hidden_dims is not None:
+        config = replace(config, hidden_dims=tuple(hidden_dims))
     sizes = published_sizes(schema.name, base)
     if embed_dim is not None:
         sizes = replace(sizes, embed_dim=embed_dim)
-    if hidden_dims is not None:
-        sizes = replace(sizes, hidden_dims=tuple(hidden_dims))
     return backbones[base](schema, sizes, config, seed)
+
+
+def _narrow(kept, field):
+    """The field with one value, unless it has that name."""
+    return field if field.name == kept else replace(field, vocab_size=min(field.vocab_size, 1))
 
 
 def match_parameters(constructor, schema, target, tolerance=0.02, **options):
@@ -188,13 +220,15 @@ def match_parameters(constructor, schema, target, tolerance=0.02, **options):
     constructor:  an entry of RANKING; target: non-embedding trainable parameters.
     Raises:  ValueError: no width comes within ``tolerance`` of the target.
     """
-    base = constructor(schema, **options).sizes.hidden_dims
+    # Only embeddings, which do not count, depend on the vocabularies.
+    small = replace(schema, fields=tuple(map(partial(_narrow, schema.domain_field), schema.fields)))
+    base = constructor(small, **options).sizes.hidden_dims
     low, high = 0.25, 64.0
     for _ in range(40):
         factor = (low + high) / 2
         widened = tuple(max(1, round(width * factor)) for width in base[-2:])
         hidden_dims = base[:-2] + widened
-        model = constructor(schema, hidden_dims=hidden_dims, **options)
+        model = constructor(small, hidden_dims=hidden_dims, **options)
         count = parameter_counts(model)["parameters"]
         if abs(count - target) <= tolerance / 4 * target:
             break
@@ -204,4 +238,4 @@ def match_parameters(constructor, schema, target, tolerance=0.02, **options):
             f"no widening of {base} comes within {tolerance:.0%} of {target} parameters; "
             f"closest is {count} with {hidden_dims}."
         )
-    return model
+    return constructor(schema, hidden_dims=hidden_dims, **options)

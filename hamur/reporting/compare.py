@@ -115,7 +115,7 @@ class Key(NamedTuple):
 Runs = dict[Key, dict[int, dict]]
 # Of metrics.json of every script, and of its config.json.
 RUN = {"dataset": str, "model": str, "preset": str, "seed": int, "test": dict, "train": dict}
-VARIANTS = ("arm", "head")
+VARIANTS = ("arm", "head", "variant")
 CONFIG = {"options": dict, "data": {"fingerprint": str}}
 REMEDY = "train the run again, or name only folders of whole ones"
 logger = logging.getLogger(__name__)

@@ -134,7 +134,13 @@ def one_hot(graph, ids, depth, on, off, axis):
 NAMES = ("Exp", "Greater", "Less", "Log", "Neg", "Reshape", "Shape", "Sigmoid", "Sqrt", "Squeeze")
 NAMES += ("Tanh",)
 OTHER_NAMES = {"EqScalar": "Equal", "GreaterEqual": "GreaterOrEqual", "LogicalAnd": "And"}
-OTHER_NAMES |= {"Maximum": "Max", "ReLU": "Relu", "Select": "Where", "ScalarMul": "Mul"}
+OTHER_NAMES |= {
+    "Maximum": "Max",
+    "Minimum": "Min",
+    "ReLU": "Relu",
+    "Select": "Where",
+    "ScalarMul": "Mul",
+}
 OTHER_NAMES |= {f"{name}s": name for name in ("Add", "Sub", "Mul", "Div")}  # by a number
 OPERATORS = {name: same(name) for name in {*NAMES, *OTHER_NAMES.values()}}
 OPERATORS |= {name: same(other) for name, other in OTHER_NAMES.items()}

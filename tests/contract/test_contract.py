@@ -48,7 +48,7 @@ def ranking(name):
     splits = make_tiny_splits(schema)
 
     def make(seed):
-        return models.RANKING[name](schema, seed=seed, embed_dim=3, hidden_dims=(10, 6))
+        return models.RANKING[name](schema, seed=seed, embed_dim=4, hidden_dims=(10, 6))
 
     options = dict(step=training.supervised_step, averaging=0.9)
     return Case(make, *splits, options, lambda t: (t.sparse, t.dense, t.domain))
@@ -90,11 +90,18 @@ def cross_domain(name):
     return Case(make, rows, valid, table, options, lambda t: np.ascontiguousarray(t.sparse.T))
 
 
-CASES = dict.fromkeys(models.RANKING, ranking) | dict.fromkeys(models.MULTI_TASK, multi_task)
-CASES |= dict.fromkeys(models.CROSS_DOMAIN, cross_domain)
-# Their code is that of their adapter model, of sharedbottom and of mmoe; metaheac compiles long.
-SLOW = {"dcn_md", "wd_md", "singletask", "omoe", "metaheac"}
-PARAMS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
+FAMILIES = {
+    ranking: models.RANKING,
+    multi_task: models.MULTI_TASK,
+    cross_domain: models.CROSS_DOMAIN,
+}
+# Their code is that of their adapter model, of mlp, sharedbottom and mmoe; metaheac compiles long.
+SLOW = {"dcn_md", "wd_md", "domain_feature", "singletask", "omoe", "metaheac"}
+PARAMS = [
+    pytest.param((family, name), id=name, marks=[pytest.mark.slow] * (name in SLOW))
+    for family, names in FAMILIES.items()
+    for name in names
+]
 
 
 def once(make):
@@ -178,9 +185,9 @@ class Trained:
 
 @pytest.fixture(scope="module", params=PARAMS)
 def trained(request, tmp_path_factory):
-    case = CASES[request.param](request.param)
+    family, name = request.param
     with pytest.MonkeyPatch.context() as patch:
-        yield Trained(case, tmp_path_factory.mktemp(request.param), patch)
+        yield Trained(family(name), tmp_path_factory.mktemp(name), patch)
 
 
 def test_a_killed_run_resumes_to_the_same_bits(trained):

@@ -8,5 +8,5 @@ from tests.support.networks import KERNEL_FORMS, compiled, eager, kernel_form  #
 
 
 def pytest_generate_tests(metafunc):
-    if metafunc.module.__name__.endswith("test_against_oracle"):
+    if metafunc.module.__name__.endswith(("test_against_oracle", "test_baselines")):
         metafunc.parametrize("kernel_form", KERNEL_FORMS, indirect=True)

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
+from hamur import models
 from hamur.layers import AdapterConfig
 from tests.support import networks
 from tests.support.networks import rows_of
 
 ROWS = 257
+# Models of others whose towers and gates are of a domain.
+ISOLATED = ("single_domain",)
 
 
 def with_statistics(name, config, **options):
@@ -36,6 +39,7 @@ def assert_close(found, expected):
     ("name", "preset"),
     [(name, AdapterConfig.paper) for name in ("mlp", "mlp_adp", "dcn_md_adp")]
     + [("mlp_adp", AdapterConfig.best)]
+    + [(name, AdapterConfig.paper) for name in models.BASELINES]
     + networks.slow((name, AdapterConfig.paper) for name in ("dcn_md", "wd_md", "wd_md_adp")),
 )
 def test_score_ignores_the_rest_of_the_batch(name, preset):
@@ -72,14 +76,17 @@ def test_the_detector_sees_batch_statistics():
 
 
 def domain_parameters(model):
-    """Trainable parameters with one slice a domain; no other has a first axis of 3."""
-    return [parameter for parameter in model.trainable_params() if parameter.shape[0] == 3]
+    """Trainable parameters with one slice a domain; no other has a first axis of 3, but experts
+    that all domains share."""
+    stacked = [parameter for parameter in model.trainable_params() if parameter.shape[0] == 3]
+    return [parameter for parameter in stacked if not parameter.name.startswith("experts.")]
 
 
 @pytest.mark.parametrize("quotas", [(12, 0, 0), None], ids=["slices", "select"])
 @pytest.mark.parametrize(
     ("name", "backbone"),
-    [(name, "published") for name in ("mlp", *networks.ADAPTED)] + [("dcn_md_adp", "domain")],
+    [(name, "published") for name in ("mlp", *networks.ADAPTED, *ISOLATED)]
+    + [("dcn_md_adp", "domain")],
 )
 def test_absent_domains_get_no_gradient_and_no_statistics(name, backbone, quotas):
     model = networks.randomise(networks.make_model(name, AdapterConfig.paper(backbone=backbone)))
@@ -98,7 +105,7 @@ def test_absent_domains_get_no_gradient_and_no_statistics(name, backbone, quotas
 @pytest.mark.parametrize(
     ("preset", "other"), [(AdapterConfig.paper, np.nan), (AdapterConfig.best, 7.0)]
 )
-@pytest.mark.parametrize("name", ["mlp", *networks.ADAPTED])
+@pytest.mark.parametrize("name", ["mlp", *networks.ADAPTED, *ISOLATED])
 def test_quota_mode_never_reads_other_domains_parameters(name, preset, other):
     model = networks.randomise(networks.make_model(name, preset()))
     batch = networks.make_batch(networks.sorted_domains(12, 0, 0))
@@ -112,9 +119,11 @@ def test_quota_mode_never_reads_other_domains_parameters(name, preset, other):
 
 
 @pytest.mark.parametrize("preset", [AdapterConfig.paper, AdapterConfig.official])
-@pytest.mark.parametrize("name", networks.BACKBONES)
+@pytest.mark.parametrize("name", [*networks.BACKBONES, *models.BASELINES])
 def test_silenced_cells_leave_the_plain_backbone(name, preset):
     """Scale and shift 0 in the cells' norm: equal to the plain model with the same weights."""
+    if name in models.BASELINES and preset is AdapterConfig.official:
+        preset = AdapterConfig.best
     adapted = networks.randomise(networks.make_model(f"{name}_adp", preset()))
     plain = networks.make_model(name, preset())
     values = networks.arrays(adapted)
@@ -152,8 +161,10 @@ QUOTAS = {3: (9, 3, 10), 10: (9, 1, 4, 7, 2, 30, 3, 3, 5, 6)}  # slices; grouped
         (10, "wd_md_adp", AdapterConfig.paper(backbone="domain")),
         (3, "dcn_md_adp", AdapterConfig.paper()),
     ]
+    + [(3, name, AdapterConfig.paper()) for name in models.BASELINES]
     + networks.slow(
-        [
+        [(10, name, AdapterConfig.best()) for name in models.BASELINES]
+        + [
             (3, "mlp_adp", AdapterConfig.best()),
             (10, "dcn_md_adp", AdapterConfig.paper(backbone="domain")),
             (3, "wd_md_adp", AdapterConfig.paper(backbone="domain")),
@@ -174,15 +185,18 @@ def test_quotas_and_selection_agree(num_domains, name, config):
 
 
 @pytest.mark.parametrize(
-    ("preset", "quotas"),
+    ("name", "preset", "quotas"),
     [
-        (AdapterConfig.paper, (9, 3, 10)),
-        (AdapterConfig.official, None),
-        (AdapterConfig.best, (9, 3, 10)),
-    ],
-    ids=["paper", "official", "best"],
+        (name, *form)
+        for name in networks.ADAPTED
+        for form in (
+            (AdapterConfig.paper, (9, 3, 10)),
+            (AdapterConfig.official, None),
+            (AdapterConfig.best, (9, 3, 10)),
+        )
+    ]
+    + [(name, AdapterConfig.paper, (9, 3, 10)) for name in models.BASELINES],
 )
-@pytest.mark.parametrize("name", networks.ADAPTED)
 def test_fillers_change_nothing(name, preset, quotas):
     """Rows of weight 0 in every domain: same loss, gradients and running statistics."""
     batch = networks.make_batch(networks.sorted_domains(*(quotas or (9, 3, 10))))

@@ -25,7 +25,17 @@ SIZES = Sizes(
     rank=4,
     bottleneck_dim=5,
     cross_layers=3,
+    bottom_dims=(9,),
+    expert_dims=(7, 8),
+    aux_dims=(5,),
+    id_fields=("id_0", "id_1"),
 )
+# Of models that need other ones: one layer of experts, a width for four heads.
+SPECIAL = {
+    "sarnet": dict(expert_dims=(7,)),
+    "m2m": dict(expert_dims=(7,), embed_dim=4),
+    "m3oe": dict(bottom_dims=(9, 7, 7), expert_dims=(8,)),
+}
 EMBED_DIM = 3
 NUM_DENSE = 2
 
@@ -69,8 +79,10 @@ def make_schema(num_domains=3, name="toy") -> Schema:
 
 def make_model(name, config, num_domains=3, seed=5, schema=None, **sizes):
     """A model of the toy sizes without dropout; keyword arguments replace fields of SIZES."""
-    changed = dataclasses.replace(SIZES, embed_dim=EMBED_DIM, **sizes)
     base = name.removesuffix("_adp")
+    changed = dataclasses.replace(
+        SIZES, **({"embed_dim": EMBED_DIM} | SPECIAL.get(base, {}) | sizes)
+    )
     config = dataclasses.replace(config, enabled=name != base)
     return models.BACKBONES[base](schema or make_schema(num_domains), changed, config, seed)
 
@@ -147,7 +159,11 @@ def network_of(name, model) -> oracle.Network:
     """The oracle's description of a model."""
     schema = model.schema
     return oracle.Network(
-        name, schema.vocab_sizes, schema.num_domains, model.config, model.adapter_layers
+        name.removesuffix("_adp") if name not in ADAPTED else name,
+        schema.vocab_sizes,
+        schema.num_domains,
+        model.config,
+        model.adapter_layers,
     )
 
 

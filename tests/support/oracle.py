@@ -1,5 +1,7 @@
 """Float64 NumPy restatement of the six multi-domain models: obvious, slow, independent of `hamur`.
 
+Models of others have a module each in `baselines`, whose Pass extends the one here.
+
 Row vectors everywhere, `y = x W + b`. The (H, M) weights of every row are really built, towers are
 really looped over, and nothing is shared between the formulas here and those under test. Dropout
 multiplies by the factors it is given: `keep` maps "embedding" or the number of a hidden block to an
@@ -11,9 +13,12 @@ sees: its domain and the numbers of its rows.
 """
 
 from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 
+BASELINES = {path.stem for path in (Path(__file__).parent / "baselines").glob("[a-z]*.py")}
 EPSILON = 1e-5
 MOMENTUM = 0.1  # share of the new batch in a running statistic
 
@@ -117,7 +122,7 @@ def norm_statistics(real_rows, mean, variance, rule, training):
     return *now, *(later if training else (mean, variance))
 
 
-class _Pass:
+class Pass:
     """One forward pass: the parameters, the running statistics being written, the batch."""
 
     def __init__(self, network, params, sparse, dense, domain, weight, training, keep):
@@ -129,7 +134,8 @@ class _Pass:
         self.real = np.ones(len(domain), bool) if weight is None else np.asarray(weight) > 0
         self.dense = np.asarray(dense, np.float64)
         self.keep = keep
-        self.embedded = embed(self.params["embedding.table"], network.vocab_sizes, sparse)
+        self.sparse = np.asarray(sparse)
+        self.embedded = self.embed()
         self.embedded = self.embedded * keep.get("embedding", 1.0)
         self.cells: list[dict[str, np.ndarray]] = []
         self.all_rows = np.arange(len(self.domain))
@@ -137,6 +143,10 @@ class _Pass:
         self.repeat = (
             self.config.bn_repeat or network.num_domains
         )  # 0: as often as there are domains
+
+    def embed(self):
+        """The embeddings of the batch, (B, F*E)."""
+        return embed(self.params["embedding.table"], self.network.vocab_sizes, self.sparse)
 
     def views(self):
         """(domain, rows seen) of each of the D towers."""
@@ -262,6 +272,10 @@ class _Pass:
 
     def run(self):
         own_towers = self.kind == "mlp" or getattr(self.config, "backbone", "published") == "domain"
+        return self.run_towers(own_towers)
+
+    def run_towers(self, own_towers):
+        """The six models with towers per domain, or with one shared network."""
         views = self.views() if own_towers else [(0, self.all_rows)]
         instance = self.instance() if "adapter.hyper.weight" in self.params else None
         e = np.concatenate([self.embedded, self.dense], axis=1)
@@ -286,7 +300,9 @@ def forward(
     network, params, sparse, dense, domain, weight=None, training=False, keep=None
 ) -> Result:
     """Logits, new running statistics and the inside of the adapter cells for one batch."""
-    return _Pass(network, params, sparse, dense, domain, weight, training, keep or {}).run()
+    name = f"tests.support.baselines.{network.name}"
+    kind = import_module(name).Pass if network.name in BASELINES else Pass
+    return kind(network, params, sparse, dense, domain, weight, training, keep or {}).run()
 
 
 def batch_loss(network, params, sparse, dense, domain, labels, weight=None, training=True) -> float:

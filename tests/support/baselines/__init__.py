@@ -1,0 +1,1 @@
+"""NumPy restatements of the models of others; see `tests.support.oracle`."""
