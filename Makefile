@@ -1,6 +1,7 @@
 # make run     train an adapter model on the bundled sample: per-domain table, results, plots
 # make test    the test suite, or TESTS=tests/metrics of it (test-slow: the long ones; lint: ruff)
-# make bench   time a training step of several batch sizes, against PyTorch restatements as well
+# make bench   time a training step of several batch sizes, against PyTorch restatements as well,
+#              and of every multi-domain model
 # make samples write the generated samples under data/ again
 # The first of them builds .venv; it needs Python 3.10 to 3.12 and nothing else installed.
 # PINS=lowest, as in `make test PINS=lowest`: the lowest versions that requirements.txt allows,
@@ -32,6 +33,7 @@ test-slow: $(VENV)/installed
 
 bench: $(VENV)/installed-bench
 	$(PY) tests/benchmarks/train_step.py $(BENCH_FLAGS)
+	$(PY) tests/benchmarks/ranking_models.py
 
 lint: $(VENV)/installed
 	$(PY) -m ruff check .

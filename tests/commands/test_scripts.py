@@ -129,6 +129,8 @@ def test_a_signal_ends_a_script_with_the_best_epoch_on_disk(number, folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that starts the tests in the background makes them, and what they start, deaf.
+        preexec_fn=partial(signal.signal, number, signal.SIG_DFL),
     )
     while not process.stdout.readline().startswith("epoch   1"):
         assert process.poll() is None, process.communicate()
