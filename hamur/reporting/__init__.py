@@ -5,6 +5,7 @@
     front     figures, measures and tables of a multi-task front
     weights   learned weights of source behaviours; cross_domain: what such a run reports
     plots     all plots, as PNG
+    page      HTML that needs nothing but itself; figures: its plots
     compare   runs over seeds: mean, spread, paired interval; `python -m hamur.reporting.seeds`
 
 The modules are imported by name (`from hamur.reporting import results`): plots and compare load
