@@ -203,6 +203,16 @@ def test_scores_of_batch_statistics_are_refused(tmp_path):
         hamur.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("domain_feature", {"adapter": True}), ("mlp", {"match_parameters": "mlp_adp"})],
+)
+def test_a_run_is_restored_with_its_adapter_and_widths(name, options, tmp_path):
+    model = write_run(tmp_path, name, *load_movielens(), **options)
+    (restored,) = hamur.load(tmp_path).score.args
+    np.testing.assert_equal(snapshot(restored), snapshot(model))
+
+
 def test_what_biao_learns_of_its_source_is_no_part_of_a_score(tmp_path):
     model = write_pair_run(tmp_path, "conet_biao", load_amazon_pair(), RULES)
     (restored,) = hamur.load(tmp_path).score.args

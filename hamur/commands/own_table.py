@@ -108,11 +108,16 @@ class TaskTable(TableOptions, TaskOptions):
 def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """Run the script; exit codes as those of `hamur.commands.script.command`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    name, labels = (_word(argv, flag) for flag in ("model_name", "label"))
-    many = len(comma_separated(labels or ",,")) != 1  # of the names that both families have
-    family = TaskTable if name in MULTI_TASK and (many or name not in RANKING) else RankingTable
-    config = from_flags(family, argv, description)
+    config = from_flags(family_of(argv), argv, description)
     return command(script, config, partial(run_table, config, Path(script).stem))
+
+
+def family_of(argv: Sequence[str]) -> type:
+    """RankingTable or TaskTable, by the model's name; of a name that both families have, by the
+    number of labels: a model of several domains where --label names one."""
+    name, labels = (_word(argv, flag) for flag in ("model_name", "label"))
+    one = name in RANKING and len(comma_separated(labels or "")) == 1
+    return TaskTable if name in MULTI_TASK and not one else RankingTable
 
 
 def _word(argv: Sequence[str], flag: str) -> str | None:
@@ -147,6 +152,11 @@ def _tasks(config: TaskTable, loader: Callable) -> tuple:
     if "labels" in inspect.signature(loader).parameters:
         loader = partial(loader, labels=("click", "purchase"))  # of Ali-CCP
     splits, schema = load_splits(config, loader)
+    if len(schema.labels) < 2 and config.model_name in RANKING:
+        raise ValueError(
+            f"--model_name {config.model_name} without --label is the model of several labels, and "
+            f"{schema.name} has one. Name it with --label, or use the script of the data set."
+        )
     if len(schema.labels) < 2:
         raise ValueError(
             f"--model_name {config.model_name} is for several labels, and --label names one; use a "

@@ -2,7 +2,7 @@
 
 A model maps a batch to logits; losses, optimisers and data loading live elsewhere.  To add one:
 write its file (a subclass of ``RankingModel`` with a ``network`` method, or of ``MultiTaskModel``
-with ``tasks``) and add its line to ``BACKBONES`` or ``NETWORKS``.
+with ``tasks``) and add its line to ``BASELINES`` or ``NETWORKS``.
 """
 
 from collections import UserDict

@@ -239,6 +239,22 @@ def test_a_command_trains_and_writes_a_report(name, flags, here):
         assert len(content["test"]["domains"]) == 5 and content["dataset"] == "clicks"
 
 
+@pytest.mark.parametrize(
+    ("flags", "family"),
+    [
+        ("--model_name mmoe --label a", own_table.RankingTable),
+        ("--label=income==>50K --model_name=mmoe", own_table.RankingTable),
+        ("--model_name mmoe --label a,b", own_table.TaskTable),
+        ("--model_name mmoe", own_table.TaskTable),
+        ("--model_name pomoe --label a", own_table.TaskTable),
+        ("--label a,b", own_table.RankingTable),
+    ],
+)
+def test_the_labels_choose_between_models_of_one_name(flags, family, monkeypatch):
+    monkeypatch.setitem(own_table.RANKING, "mmoe", None)
+    assert own_table.family_of(flags.split()) is family
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "labels"), [*((name, 1) for name in RANKING), *((name, 2) for name in MULTI_TASK)]

@@ -10,7 +10,7 @@ from hamur import models
 from hamur.commands import script
 from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.multi_task_config import TaskConfig
-from hamur.commands.ranking import RankingConfig
+from hamur.commands.ranking import RankingConfig, build_model
 from hamur.reporting import results
 from hamur.training.checkpoint import save_weights, snapshot
 
@@ -21,7 +21,7 @@ def write_run(folder: Path, name: str, splits, schema, noise=0.2, **options):
     noise: its standard deviation, added to every weight."""
     if name in models.RANKING:
         config = RankingConfig(**options, model_name=name, save_dir=str(folder))
-        model = models.RANKING[name](schema, preset=config.preset, seed=3)
+        model = build_model(dataclasses.replace(config, init_seed=3), schema)
     else:
         config = TaskConfig(model_name=name, save_dir=str(folder), preset="pareto", **options)
         sizes = models.MultiTaskConfig(embed_dim=4, num_experts=3, expert_dims=(8, 6))
