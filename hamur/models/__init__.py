@@ -35,6 +35,9 @@ HAMUR = {
 BASELINES = {
     "single_domain": "multi_domain.controls.SingleDomain",
     "domain_feature": "multi_domain.controls.DomainFeature",
+    "sharedbottom": "multi_domain.sharedbottom.SharedBottom",
+    "mmoe": "multi_domain.mmoe.MultiGateMixture",
+    "ple": "multi_domain.ple.ProgressiveLayeredExtraction",
 }
 BACKBONES = Networks(HAMUR | BASELINES)
 NETWORKS = Networks(

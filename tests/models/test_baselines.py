@@ -17,7 +17,13 @@ from tests.support import networks, oracle
 
 PRESETS = {"paper": AdapterConfig.paper, "best": AdapterConfig.best}
 # Parameters without embeddings at MovieLens-1M's sizes and three domains; embeddings: 211,664.
-COUNTS = {"single_domain": 188_931, "domain_feature": 62_977}
+COUNTS = {
+    "single_domain": 188_931,
+    "domain_feature": 62_977,
+    "sharedbottom": 18_019,
+    "mmoe": 7_077,
+    "ple": 14_501,
+}
 
 
 @functools.cache
