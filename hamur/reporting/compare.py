@@ -38,12 +38,13 @@ class Spread(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Mean difference over common seeds and its two-sided confidence interval."""
+    """Mean difference over common seeds, its two-sided confidence interval and p-value."""
 
     difference: float
     low: float
     high: float
     count: int
+    p: float = math.nan
 
     @property
     def interval(self) -> str:
@@ -74,7 +75,8 @@ def compare(
     candidate: Mapping[Hashable, float],
     confidence: float = 0.95,
 ) -> Comparison:
-    """Candidate minus baseline, paired by seed, with Student's t interval of the mean difference.
+    """Candidate minus baseline, paired by seed, with Student's t interval of the mean difference
+    and the p-value of its test.
 
     Pairing removes what a seed does to both.  Keys are seeds (or whatever tells runs apart); only
     common ones count.
@@ -91,7 +93,22 @@ def compare(
     from scipy import stats  # slow to import, and --help of the studies is not to wait for it
 
     half = float(stats.t.ppf((1 + confidence) / 2, len(seeds) - 1)) * error
-    return Comparison(mean, mean - half, mean + half, len(seeds))
+    p = 2 * stats.t.sf(abs(mean) / error, len(seeds) - 1) if error > 0 else mean == 0
+    return Comparison(mean, mean - half, mean + half, len(seeds), float(p))
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """(n,) p-values corrected for being n tests (Holm 1979): below a level, the whole family errs
+    with at most that probability.
+
+        p'_(i) = max over j <= i of min(1, (n - j + 1) p_(j)),   p_(1) <= ... <= p_(n)
+    """
+    values = np.asarray(p_values, np.float64)
+    order = np.argsort(values, kind="stable")
+    steps = np.minimum(1.0, values[order] * np.arange(len(values), 0, -1))
+    corrected = np.empty(len(values))
+    corrected[order] = np.maximum.accumulate(steps)
+    return corrected
 
 
 class Key(NamedTuple):

@@ -54,6 +54,21 @@ def test_comparison_is_scipys_paired_t_interval():
     expected = stats.ttest_rel(b, a).confidence_interval(0.95)
     assert (result.low, result.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert result.difference == pytest.approx((b - a).mean())
+    assert result.p == pytest.approx(stats.ttest_rel(b, a).pvalue, rel=1e-9)
+
+
+def test_differences_without_spread_are_certain_unless_they_are_none():
+    same = dict.fromkeys(range(3), 0.5)
+    assert compare.compare(same, dict.fromkeys(range(3), 0.75)).p == 0.0
+    assert compare.compare(same, same).p == 1.0
+    assert math.isnan(compare.compare({0: 0.5}, {0: 0.6}).p)
+
+
+def test_holm_steps_down_through_the_p_values():
+    # 4 x 0.005, 3 x 0.01, 2 x 0.03, and 0.04 not below the one before it
+    corrected = compare.holm([0.01, 0.04, 0.03, 0.005])
+    assert corrected == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert compare.holm([0.6, 0.9]).tolist() == [1.0, 1.0] and compare.holm([]).size == 0
 
 
 def test_verdicts():
