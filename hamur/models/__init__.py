@@ -38,6 +38,8 @@ BASELINES = {
     "sharedbottom": "multi_domain.sharedbottom.SharedBottom",
     "mmoe": "multi_domain.mmoe.MultiGateMixture",
     "ple": "multi_domain.ple.ProgressiveLayeredExtraction",
+    "epnet": "multi_domain.epnet.EPNet",
+    "ppnet": "multi_domain.ppnet.PPNet",
 }
 BACKBONES = Networks(HAMUR | BASELINES)
 NETWORKS = Networks(

@@ -148,12 +148,15 @@ class RankingModel(nn.Cell):
         """The embedded instance with its dense columns."""
         return ops.concat((embeddings, dense), -1) if self.num_dense else embeddings
 
-    def deep(self, xs, layout, context):
-        """Hidden blocks with the adapter cells behind their layers; xs tuple of (rows, in)."""
+    def deep(self, xs, layout, context, gates=()):
+        """Hidden blocks with the adapter cells behind their layers; xs tuple of (rows, in); gates:
+        () or the towers' (rows, H) factors of each block's output."""
         instance, weight, quotas, keep = context[:ALL_ROWS]
         cell = 0
         for number, block in enumerate(self.tower.blocks):
             xs = block(xs, layout, keep[number] if keep else None)
+            if gates:
+                xs = tuple([x * gate for x, gate in zip(xs, gates[number])])
             if self.adapter is not None and number + 1 in self.adapter_layers:
                 xs = self.apply_cell(
                     self.adapter.adapter_cells[cell], xs, instance[cell], layout, weight, quotas

@@ -144,6 +144,11 @@ class Pass:
             self.config.bn_repeat or network.num_domains
         )  # 0: as often as there are domains
 
+    def held(self, name):
+        """A parameter where the model stops its gradient: a derivative by differences moves
+        params[name], not params["held." + name]."""
+        return self.params.get(f"held.{name}", self.params[name])
+
     def embed(self):
         """The embeddings of the batch, (B, F*E)."""
         return embed(self.params["embedding.table"], self.network.vocab_sizes, self.sparse)
@@ -242,8 +247,9 @@ class Pass:
             whole[rows[mine]] = x[mine]
         return whole
 
-    def hidden_layers(self, xs, views, own_towers, instance):
-        """The hidden blocks, with an adapter cell after each of the layers."""
+    def hidden_layers(self, xs, views, own_towers, instance, gates=None):
+        """The hidden blocks, times their gates, with an adapter cell after each of the layers;
+        gates: a list per block of the factors of each x."""
         config = self.config
         domain_norm = own_towers and config.tower_rows == "own"
         rule = NormRule(config.min_domain_rows if domain_norm else 0, repeat=self.repeat)
@@ -260,6 +266,8 @@ class Pass:
             xs = [relu(x) for x in self.norm(f"{block}.norm", xs, views, rule, pooled=pooled)]
             if number in self.keep:
                 xs = [x * self.keep[number][rows] for x, (_, rows) in zip(xs, views, strict=True)]
+            if gates is not None:
+                xs = [x * gate for x, gate in zip(xs, gates[number], strict=True)]
             if instance is None or number + 1 not in layers:
                 continue
             if own_towers:
