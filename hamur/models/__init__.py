@@ -40,6 +40,7 @@ BASELINES = {
     "ple": "multi_domain.ple.ProgressiveLayeredExtraction",
     "epnet": "multi_domain.epnet.EPNet",
     "ppnet": "multi_domain.ppnet.PPNet",
+    "star": "multi_domain.star.Star",
 }
 BACKBONES = Networks(HAMUR | BASELINES)
 NETWORKS = Networks(

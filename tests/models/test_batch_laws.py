@@ -13,7 +13,7 @@ from tests.support.networks import rows_of
 
 ROWS = 257
 # Models of others whose towers and gates are of a domain.
-ISOLATED = ("single_domain", "sharedbottom", "mmoe", "ple", "ppnet")
+ISOLATED = ("single_domain", "sharedbottom", "mmoe", "ple", "ppnet", "star")
 
 
 def with_statistics(name, config, **options):
