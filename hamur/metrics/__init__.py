@@ -3,6 +3,7 @@
 classification  AUC, log loss, calibration, GAUC; per domain, per task; METRICS of every report
 fronts          hypervolume, control and spread of a front of losses
 protocols       intervals over users, ranking of one positive among sampled items
+diagnosis       of the rows of a domain: calibration, recalibration, drift, gain of a model
 """
 
 from hamur.metrics.classification import (
@@ -20,6 +21,7 @@ from hamur.metrics.classification import (
     mean_label,
     mean_probability,
     normalized_entropy,
+    row_losses,
     task_metrics,
 )
 
@@ -38,5 +40,6 @@ __all__ = [
     "mean_label",
     "mean_probability",
     "normalized_entropy",
+    "row_losses",
     "task_metrics",
 ]

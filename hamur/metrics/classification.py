@@ -28,17 +28,20 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean negative log likelihood in nats, float64; defined for one class too.  NaN of no rows.
+    """Mean negative log likelihood in nats, float64; defined for one class too.  NaN of no rows."""
+    return float(row_losses(labels, probabilities).mean()) if len(labels) else math.nan
+
+
+def row_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(N,) negative log likelihood of each row in nats, float64.
 
     Probabilities are kept a float64 epsilon away from 0 and 1, so that one certain error costs
     36 nats instead of infinity.
     """
     positive = np.asarray(labels) > 0.5
-    if positive.size == 0:
-        return math.nan
     probabilities = np.asarray(probabilities, np.float64)
     of_truth = np.where(positive, probabilities, 1.0 - probabilities)
-    return float(-np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1.0)).mean())
+    return -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1.0))
 
 
 def mean_label(labels: np.ndarray, probabilities: np.ndarray) -> float:

@@ -7,6 +7,7 @@
     plots     all plots, as PNG
     page      HTML that needs nothing but itself; figures: its plots
     compare   runs over seeds: mean, spread, paired interval; `python -m hamur.reporting.seeds`
+    doctor    what the runs of a comparison say about each domain; doctor_page: in words
 
 The modules are imported by name (`from hamur.reporting import results`): plots and compare load
 matplotlib and scipy, which a run without --plot does not need.

@@ -116,6 +116,13 @@ def coloured(text: object, kind: str | None) -> Html:
 VERDICTS = ("above", "below")
 
 
+def shaded(text: object, share: float) -> Html:
+    """A text on a ground that is the stronger the nearer the share is to 1."""
+    strength = f"{min(max(0.55 * share, 0.08), 0.55):.2f}"
+    style = f"background: rgb(75 145 225 / {strength}); padding: .35rem .7rem; margin: 0 -.7rem"
+    return Html(f'<span style="{style}">{escape(text)}</span>')
+
+
 def table(header: Sequence[object], rows: Iterable[Sequence[object]], left: int = 1) -> Html:
     """A table that scrolls inside its box; the first `left` columns are of text, the first one
     stays in sight."""

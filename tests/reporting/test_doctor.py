@@ -1,0 +1,225 @@
+"""The domain doctor finds what is planted: who gains and pays, who is miscalibrated, which feature
+matters where, whose positives drift; without training (the real thing is in test_comparison)."""
+
+import dataclasses
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from hamur import metrics
+from hamur.files import write_json
+from hamur.reporting import doctor, doctor_page, page, results
+from tests.support import planted_domains as planted
+from tests.support.planted_domains import OWN, QUIET, SHARED, SMALL, THINNED
+
+SCHEMA = planted.SCHEMA
+# Noise in the logits of each domain: alone, a small domain learns little; together, the one of its
+# own taste is disturbed.
+MODELS = {"single_domain": (0.2, 1.2, 1.2, 3.0, 1.0), "joint": (1.0, 0.1, 0.1, 0.3, 1.0)}
+MODELS["same"] = MODELS["single_domain"]
+SEEDS = (7, 8, 9, 10, 11)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return planted.make(16_000)
+
+
+def noisy(model, seed):
+    """The scores of a run: the truth, and noise of the model in each domain."""
+    stream = list(MODELS).index(model), seed
+
+    def score(table):
+        rng = np.random.default_rng(stream)
+        p = planted.score(table)
+        noise = np.array(MODELS[model])[table.domain] * rng.standard_normal(len(table))
+        return 1 / (1 + np.exp(-np.log(p / (1 - p)) - noise))
+
+    return score
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, splits):
+    """Model -> seed -> folder, as examples/compare_models.py leaves them."""
+    folders = {}
+    for model in MODELS:
+        for seed in SEEDS:
+            folder = tmp_path_factory.mktemp(f"{model}-{seed}")
+            write_run(folder, splits, noisy(model, seed))
+            folders.setdefault(model, {})[seed] = folder
+    return folders
+
+
+def write_run(folder, splits, score):
+    content = {}
+    for part, prefix in (("valid", "valid_"), ("test", "")):
+        table = getattr(splits, part)
+        p = score(table)
+        content[part] = metrics.by_group(table.labels[:, 0], p, table.domain, SCHEMA.num_domains)
+        results.write_predictions(folder / f"{prefix}predictions.parquet", table, p)
+    write_json(folder / "metrics.json", content, sealed=True)
+
+
+def examine(runs, splits):
+    return doctor.examine_runs(runs, splits, SCHEMA, lambda folder: planted.score)
+
+
+@pytest.fixture(scope="module")
+def content(runs, splits):
+    return examine(runs, splits)
+
+
+def gain_verdicts(content, model):
+    return [cell["auc"]["verdict"] if "auc" in cell else None
+            for cell in content["gains"]["models"][model]]  # fmt: skip
+
+
+@pytest.mark.parametrize("seeds", [SEEDS, (8,)], ids=["seeds", "one seed"])
+def test_who_gains_from_joint_training_and_who_pays(runs, splits, seeds):
+    chosen = {model: {seed: folders[seed] for seed in seeds} for model, folders in runs.items()}
+    found = examine(chosen, splits)["gains"]
+    verdicts = gain_verdicts({"gains": found}, "joint")
+    assert verdicts == [doctor.PAYS, doctor.GAINS, doctor.GAINS, doctor.GAINS, None]
+    assert set(gain_verdicts({"gains": found}, "same")) == {doctor.NOISE, None}
+    cell = found["models"]["joint"][OWN]
+    assert cell["seeds"] == len(seeds) and cell["auc"]["adjusted"] >= cell["auc"]["p"]
+    assert cell["logloss"]["difference"] < 0 and cell["logloss"]["verdict"] == doctor.PAYS
+    assert "reason" in found["models"]["joint"][QUIET]
+
+
+def test_without_the_models_of_single_domains_nothing_is_said_of_gains(runs, splits):
+    found = examine({"joint": runs["joint"]}, splits)
+    assert "no single_domain" in found["gains"]["reason"] and found["model"]["name"] == "joint"
+    assert "no single_domain" in dict(doctor_page.sections(found))["Who gains from joint training"]
+
+
+def test_who_is_miscalibrated_and_that_recalibration_repairs_it(runs, splits):
+    folder = runs["joint"][7]
+    files = (doctor.read_predictions(folder / f"{p}predictions.parquet") for p in ("valid_", ""))
+    reports = [dict(part, probability=None) for part in files]
+    for part, table in zip(reports, (splits.valid, splits.test)):
+        part["probability"] = planted.score(table)
+    found = doctor.calibration(*reports, SCHEMA.num_domains)
+    verdicts = [report.get("before", {}).get("verdict") for report in found]
+    assert verdicts[THINNED].startswith("overestimates by ") and verdicts[QUIET] is None
+    assert verdicts[OWN] == verdicts[SHARED] == verdicts[SMALL] == "calibrated"
+    assert found[THINNED]["after"]["helps"] == "recalibration helps"
+    assert found[THINNED]["after"]["verdict"] == "calibrated"
+
+
+def test_which_feature_matters_where(content, splits):
+    found = content["importance"]
+    names = [name for name in found["features"] if name != "price"]
+    assert names == ["item", "context", "user", "tags", "noise"]
+    matters = {
+        name: [d for d, cell in enumerate(row) if cell.get("matters")]
+        for name, row in found["features"].items()
+    }
+    assert matters["context"] == [OWN] and matters["tags"] == [SHARED]
+    assert matters["item"] == [OWN, SHARED, THINNED, SMALL]
+    assert matters["user"] == matters["noise"] == [] and matters["price"][:2] == [OWN, SHARED]
+    assert found["left_out"] == "domain_indicator" and "reason" in found["features"]["item"][QUIET]
+    assert found["rows"] == np.minimum(np.bincount(splits.valid.domain), 5000).tolist()
+
+
+def test_a_model_of_noise_is_told_that_no_feature_matters(splits):
+    """Scores by user, who has no part in the labels: a column shuffled moves them, to no avail."""
+    wrong = 0
+    for seed in range(8):
+        taste = np.random.default_rng(seed).random(planted.USERS)
+        found = doctor.importance(
+            lambda table, taste=taste: taste[table.sparse[:, 2]], splits.valid, SCHEMA, 800, 5, seed
+        )
+        cells = [cell for row in found["features"].values() for cell in row]
+        wrong += any(cell.get("matters", False) for cell in cells)
+    assert wrong <= 1
+
+
+def test_rows_of_a_domain_are_drawn_by_the_seed_and_columns_stay_in_it(splits):
+    seen = []
+
+    def score(table):
+        seen.append(table)
+        return planted.score(table)
+
+    found = doctor.importance(score, splits.valid, SCHEMA, rows=100, repeats=2)
+    assert found["rows"] == [100] * 4 + [int((splits.valid.domain == QUIET).sum())]
+    assert len(seen) == 1 + 2 * 6
+    first, *others = seen
+    for table in others:
+        same = [np.array_equal(table.sparse[:, f], first.sparse[:, f]) for f in range(4)]
+        same += [np.array_equal(table.dense[:, c], first.dense[:, c]) for c in range(2)]
+        same += [np.array_equal(table.multi_valued[0].ids, first.multi_valued[0].ids)]
+        assert same.count(False) == 1 and same[3]
+        for d in range(SCHEMA.num_domains):
+            rows = first.domain == d
+            for name in ("sparse", "dense"):
+                columns = (np.sort(getattr(t, name)[rows], axis=0) for t in (table, first))
+                np.testing.assert_array_equal(*columns)
+    again = doctor.importance(planted.score, splits.valid, SCHEMA, rows=100, repeats=2)
+    assert again == found
+
+
+def test_positives_drift_where_that_is_planted(content, splits):
+    verdicts = [report.get("verdict") for report in content["drift"]["domains"]]
+    assert verdicts == [doctor.STEADY, doctor.STEADY, doctor.FALLS, doctor.STEADY, None]
+    untimed = type(splits)(*(dataclasses.replace(table, time=None) for table in splits))
+    assert doctor.drift(untimed, SCHEMA.num_domains) == {"reason": "the rows have no time"}
+
+
+def test_the_examined_model_is_the_best_on_validation_rows(runs, splits, tmp_path):
+    chosen = {model: dict(folders) for model, folders in runs.items()}
+    for number, seed in enumerate(SEEDS):  # right on test rows alone
+        folder = tmp_path / str(seed)
+        write_run(folder, splits, planted.score)
+        flat = {"auc": 0.5 + 0.001 * number, "domains": {}}
+        report = json.loads((folder / "metrics.json").read_text())
+        write_json(folder / "metrics.json", {"valid": flat, "test": report["test"]}, sealed=True)
+        chosen.setdefault("cheat", {})[seed] = folder
+    found = examine(chosen, splits)
+    best = max(MODELS, key=lambda m: valid_auc(runs[m]))
+    assert found["model"]["name"] == best and found["model"]["seed"] == 7
+    assert found["gains"]["joint"] != "cheat"
+
+
+def valid_auc(folders):
+    reports = (json.loads((f / "metrics.json").read_text()) for f in folders.values())
+    return np.mean([report["valid"]["auc"] for report in reports])
+
+
+def test_what_was_found_is_kept_until_the_runs_change(runs, splits, tmp_path, monkeypatch):
+    calls, real = [], doctor.examine_runs
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return real(*arguments, lambda folder: planted.score)
+
+    monkeypatch.setattr(doctor, "examine_runs", counted)
+    path = tmp_path / "doctor.json"
+    first = doctor.load_or_examine(path, runs, splits, SCHEMA)
+    written = path.read_bytes()
+    assert doctor.load_or_examine(path, runs, splits, SCHEMA) == first and len(calls) == 1
+    fewer = {model: {7: folders[7]} for model, folders in runs.items()}
+    assert doctor.load_or_examine(path, fewer, splits, SCHEMA) != first and len(calls) == 2
+    assert doctor.load_or_examine(path, runs, splits, SCHEMA) == first
+    assert path.read_bytes() == written
+
+
+def test_the_sections_say_it_in_words_and_escape_names(content):
+    names = ["<b>own & odd</b>", *planted.NAMES[1:]]
+    found = json.loads(json.dumps(content | {"domains": names}))
+    parts = doctor_page.sections(found)
+    text = page.page("doctor", parts)
+    assert "<b>" not in text and text.count("&lt;b&gt;own &amp; odd&lt;/b&gt;") >= 8
+    body = text[text.index("<body>") : text.index("</html>")]
+    assert ElementTree.fromstring(body).tag == "body"
+    words = {heading: " ".join("".join(ElementTree.fromstring(f"<x>{html}</x>").itertext()).split())
+             for heading, html in parts}  # fmt: skip
+    assert "small: gains from joint training with joint, AUC +0." in words[parts[0][0]]
+    assert "of 2 models 1 gain and 0 pay" in words[parts[0][0]]
+    assert "quiet: no verdict, 0 positive test rows of" in words[parts[1][0]]
+    assert "only here: tags" in words[parts[2][0]]
+    assert "thinned: the share of positives falls from" in words[parts[3][0]]
+    assert "own & odd</b>: no trend" in words[parts[3][0]].replace("&lt;", "<")
