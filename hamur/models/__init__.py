@@ -41,6 +41,7 @@ BASELINES = {
     "epnet": "multi_domain.epnet.EPNet",
     "ppnet": "multi_domain.ppnet.PPNet",
     "star": "multi_domain.star.Star",
+    "m3oe": "multi_domain.m3oe.MultiDomainMixtureOfExperts",
 }
 BACKBONES = Networks(HAMUR | BASELINES)
 NETWORKS = Networks(

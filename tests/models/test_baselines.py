@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hamur import models
+from hamur.data.table import Splits, drop_fields
 from hamur.layers import AdapterConfig
 from tests.models import test_against_oracle as against
 from tests.models.test_sizes import schema_of
@@ -26,6 +27,7 @@ COUNTS = {
     "epnet": 43_925,
     "ppnet": 218_019,
     "star": 105_837,
+    "m3oe": 93_425,
 }
 
 
@@ -82,3 +84,26 @@ def test_parameter_counts(name):
 def test_the_public_code_of_hamur_has_none_of_them(name):
     with pytest.raises(ValueError, match=f"does not have {name}; use paper or best"):
         models.RANKING[name](schema_of("ml-1m"), preset="official")
+
+
+def test_m3oe_of_one_domain_is_its_expert():
+    """No other experts to average, and nothing for their weight to learn."""
+    model = networks.randomise(networks.make_model("m3oe", AdapterConfig.paper(), num_domains=1))
+    batch = networks.make_batch(np.zeros(9, np.int32))
+    against.assert_equal_to_oracle("m3oe", model, batch)
+    _, gradients = networks.loss_and_gradients(model, batch)
+    assert gradients["theta"][0] == pytest.approx(0.0, abs=1e-7)
+    assert np.abs(gradients["theta"][1]) > 1e-7
+
+
+def test_m3oe_adds_blocks_of_one_width():
+    with pytest.raises(ValueError, match=r"bottom_dims\[2\] columns.*got bottom_dims=\(9, 7, 6\)"):
+        networks.make_model("m3oe", AdapterConfig.paper(), bottom_dims=(9, 7, 6))
+
+
+def test_sharedbottom_without_the_domain_column_has_the_benchmarks_size():
+    """What `--drop domain_indicator` trains."""
+    schema, table = schema_of("ml-1m"), networks.table_of(networks.make_batch([0]))
+    _, smaller = drop_fields(Splits(*[table] * 3), schema, [schema.domain_field])
+    counts = models.parameter_counts(models.RANKING["sharedbottom"](smaller))
+    assert counts["parameters"] == 15_971
