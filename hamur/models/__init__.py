@@ -42,6 +42,7 @@ BASELINES = {
     "ppnet": "multi_domain.ppnet.PPNet",
     "star": "multi_domain.star.Star",
     "m3oe": "multi_domain.m3oe.MultiDomainMixtureOfExperts",
+    "m2m": "multi_domain.m2m.M2M",
 }
 BACKBONES = Networks(HAMUR | BASELINES)
 NETWORKS = Networks(

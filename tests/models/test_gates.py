@@ -1,4 +1,4 @@
-"""The gates of epnet and ppnet: which fields they read with a gradient, and what they need."""
+"""What epnet, ppnet and m2m need of the data, and which fields are read with a gradient."""
 
 import dataclasses
 
@@ -13,12 +13,17 @@ from hamur.models.multi_domain.ppnet import id_fields
 from tests.support import networks
 
 
-@pytest.mark.parametrize("name", ["epnet"])
+@pytest.mark.parametrize("name", ["epnet", "m2m"])
 def test_a_model_that_reads_the_domain_needs_it_as_a_feature(name):
     schema = networks.make_schema()
     blind = dataclasses.replace(schema, fields=schema.fields[:2], domain_field=None)
     with pytest.raises(ValueError, match=f"{name} reads the domain .* --domain, .* --drop"):
         networks.make_model(name, AdapterConfig.paper(), schema=blind)
+
+
+def test_four_heads_need_a_multiple_of_four():
+    with pytest.raises(ValueError, match="embed_dim is 6; attention of 4 heads"):
+        networks.make_model("m2m", AdapterConfig.paper(), embed_dim=6)
 
 
 def test_ids_are_the_named_fields_or_those_of_the_largest_vocabularies():
