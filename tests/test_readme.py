@@ -57,6 +57,12 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
 
 
+def test_the_tests_that_pages_name_exist():
+    names = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text())}
+    sources = "".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py"))
+    assert names <= set(re.findall(r"^def (test_\w+)\(", sources, re.MULTILINE))
+
+
 def test_the_readme_is_short():
     text = README.read_text()
     lines = text.splitlines()
