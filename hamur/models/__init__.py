@@ -43,6 +43,7 @@ BASELINES = {
     "star": "multi_domain.star.Star",
     "m3oe": "multi_domain.m3oe.MultiDomainMixtureOfExperts",
     "m2m": "multi_domain.m2m.M2M",
+    "adasparse": "multi_domain.adasparse.AdaSparse",
 }
 BACKBONES = Networks(HAMUR | BASELINES)
 NETWORKS = Networks(

@@ -150,19 +150,23 @@ class RankingModel(nn.Cell):
 
     def deep(self, xs, layout, context, gates=()):
         """Hidden blocks with the adapter cells behind their layers; xs tuple of (rows, in); gates:
-        () or the towers' (rows, H) factors of each block's output."""
+        () or what ``gated`` reads."""
         instance, weight, quotas, keep = context[:ALL_ROWS]
         cell = 0
         for number, block in enumerate(self.tower.blocks):
             xs = block(xs, layout, keep[number] if keep else None)
             if gates:
-                xs = tuple([x * gate for x, gate in zip(xs, gates[number])])
+                xs = self.gated(number, xs, gates, layout)
             if self.adapter is not None and number + 1 in self.adapter_layers:
                 xs = self.apply_cell(
                     self.adapter.adapter_cells[cell], xs, instance[cell], layout, weight, quotas
                 )
                 cell += 1
         return xs
+
+    def gated(self, number, xs, gates, layout):
+        """A block's outputs times gates[number], the towers' (rows, H) factors of it."""
+        return tuple([x * gate for x, gate in zip(xs, gates[number])])
 
     def apply_cell(self, adapter_cell, xs, instance, layout, weight, quotas):
         """The cell on the towers' rows xs, in the form of rows that it reads."""

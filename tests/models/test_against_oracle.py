@@ -101,6 +101,7 @@ def test_official_on_seven_rows(name):
     [
         ("wd_md", None, {}),
         ("wd_md_adp", None, {}),
+        ("adasparse", None, {}),
         ("wd_md_adp", QUOTAS, {"backbone": "domain"}),
         ("mlp_adp", QUOTAS, {"embedding_dropout": 0.3}),
     ],

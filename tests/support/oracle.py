@@ -249,7 +249,7 @@ class Pass:
 
     def hidden_layers(self, xs, views, own_towers, instance, gates=None):
         """The hidden blocks, times their gates, with an adapter cell after each of the layers;
-        gates: a list per block of the factors of each x."""
+        gates: a list per block of the factors of each x, or of functions of it."""
         config = self.config
         domain_norm = own_towers and config.tower_rows == "own"
         rule = NormRule(config.min_domain_rows if domain_norm else 0, repeat=self.repeat)
@@ -267,7 +267,8 @@ class Pass:
             if number in self.keep:
                 xs = [x * self.keep[number][rows] for x, (_, rows) in zip(xs, views, strict=True)]
             if gates is not None:
-                xs = [x * gate for x, gate in zip(xs, gates[number], strict=True)]
+                pairs = zip(xs, gates[number], strict=True)
+                xs = [x * (gate(x) if callable(gate) else gate) for x, gate in pairs]
             if instance is None or number + 1 not in layers:
                 continue
             if own_towers:
