@@ -183,6 +183,13 @@ def shared(name: str, default=dataclasses.MISSING, **changes):
     return dataclasses.field(default=default, metadata={**field.metadata, **changes})
 
 
+def hidden(config_class: type, name: str):
+    """A field of a configuration for a class that extends it and sets it itself: always the
+    default, and no flag."""
+    field = config_class.__dataclass_fields__[name]
+    return dataclasses.field(default=field.default, init=False, metadata=field.metadata)
+
+
 def fill_missing(config, **values):
     """A copy of a configuration with these values in the place of None."""
     missing = {name: value for name, value in values.items() if getattr(config, name) is None}

@@ -13,6 +13,12 @@ COMMANDS = {
     "predict": ("commands.predict", "main", "predict", "Score rows with a trained model."),
     "export": ("commands.export_model", "main_export", "export_model", "Write it for serving."),
     "serve": ("serving", "main_serve", "serving", "Score rows over HTTP."),
+    "compare": (
+        "studies.comparison",
+        "main",
+        "compare_models",
+        "Train many models over several seeds; leaderboard and report.",
+    ),
     "prepare": (
         "commands.prepare_data",
         "main_prepare",

@@ -128,7 +128,7 @@ def _word(argv: Sequence[str], flag: str) -> str | None:
 
 def run_table(config: RankingTable | TaskTable, script: str) -> dict:
     """Load, train, evaluate, and write everything to --save_dir; returns metrics.json."""
-    loader = _published(config) or partial(load_own, config)
+    loader = published_loader(config) or partial(load_own, config)
     if isinstance(config, RankingTable):
         return run_ranking(config, loader, script)
     from hamur.commands.multi_task import run_tasks
@@ -136,7 +136,7 @@ def run_table(config: RankingTable | TaskTable, script: str) -> dict:
     return run_tasks(config, partial(_tasks, config, loader), script)
 
 
-def _published(config: RankingTable | TaskTable) -> Callable | None:
+def published_loader(config: RankingTable | TaskTable) -> Callable | None:
     """The loader of a published set, where the table is one of its files or folders and no flag
     says anything else."""
     from hamur.data import detect

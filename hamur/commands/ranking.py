@@ -132,7 +132,9 @@ class RankingConfig(RunOptions):
         choices=("auc", "macro_auc", "worst_auc", "logloss"),
     )
     save_predictions: bool = run_flag(
-        False, "also write predictions.parquet with the probability of every test row"
+        False,
+        "also write predictions.parquet with the probability of every test row, and "
+        "valid_predictions.parquet",
     )
     plot: bool = run_flag(False, "also write the learning curve and the AUC per domain as PNG")
 
@@ -229,9 +231,8 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
         "train": train_block(run) | counts,
     }
     if config.save_predictions:
-        results.write_predictions(
-            folder / "predictions.parquet", splits.test, probabilities["test"]
-        )
+        for part, name in results.PREDICTIONS.items():
+            results.write_predictions(folder / name, getattr(splits, part), probabilities[part])
     if config.plot:
         draw(folder, config, schema, run, reports)
     write_json(folder / "metrics.json", content, sealed=True)

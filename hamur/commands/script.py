@@ -36,9 +36,9 @@ TAKEN[NotADirectoryError] = TAKEN[FileExistsError]
 INTERRUPTED = 130  # of a KeyboardInterrupt that no signal made
 INTERNAL = (Exception,)  # errors that nobody foresaw; tests want them raised
 # What a run writes beside RunFiles, config.json and metrics.json.
-RESULTS = ("predictions.parquet", "learning_curve.png", "domains.png", "front.csv", "front.png")
+RESULTS = (*results.PREDICTIONS.values(), "learning_curve.png", "domains.png", "front.csv")
 RESULTS += ("history.png", "test_probabilities.npy", "weights.csv", "weights_by_category.csv")
-RESULTS += ("weights.png", "target_scorer.mindir")
+RESULTS += ("weights.png", "target_scorer.mindir", "front.png")
 _held = contextlib.ExitStack()  # locks and settings of the command that runs
 
 
@@ -56,7 +56,7 @@ def from_flags(
     parser = make_parser(config_class, description, **defaults)
     values, unknown = parser.parse_known_args(argv)
     if unknown:
-        names = [name for field in dataclasses.fields(config_class) for name in spellings(field)]
+        names = [name for field in told_fields(config_class) for name in spellings(field)]
         parser.error(_unknown(unknown[0], names))
     try:
         return config_class(**vars(values))
@@ -72,7 +72,7 @@ def make_parser(config_class: type, description: str | None, **defaults):
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    fields, types = dataclasses.fields(config_class), typing.get_type_hints(config_class)
+    fields, types = told_fields(config_class), typing.get_type_hints(config_class)
     names = sorted({field.metadata["group"] for field in fields}, key=HEADINGS.index)
     groups = {name: parser.add_argument_group(name) for name in names}
     for field in fields:
@@ -89,6 +89,11 @@ def make_parser(config_class: type, description: str | None, **defaults):
             group.add_argument(*no, dest=field.name, **off)
         group.add_argument(*spellings(field), **options)
     return parser
+
+
+def told_fields(config_class: type) -> list[dataclasses.Field]:
+    """The fields of a configuration that have a flag: all but those of `hidden`."""
+    return [field for field in dataclasses.fields(config_class) if field.init]
 
 
 def spellings(field: dataclasses.Field) -> list[str]:
@@ -165,7 +170,7 @@ def as_flags(text: str, config_class: type) -> str:
     The library names an argument as `name` or `name=value`, between backticks; here that is the
     flag.  An alternative, which begins with 'or', is left out where it has none.
     """
-    fields = dataclasses.fields(config_class)
+    fields = told_fields(config_class)
     flags = {name[2:]: field.name for field in fields for name in spellings(field)}
     flags |= {name: flag for name, flag in RENAMED.items() if flag.split()[0] in flags}
 

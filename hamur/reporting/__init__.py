@@ -5,6 +5,7 @@
     front     figures, measures and tables of a multi-task front
     weights   learned weights of source behaviours; cross_domain: what such a run reports
     plots     all plots, as PNG
+    leaderboard, report   models over seeds against a baseline: CSV, Markdown, one HTML page
     page      HTML that needs nothing but itself; figures: its plots
     compare   runs over seeds: mean, spread, paired interval; `python -m hamur.reporting.seeds`
     doctor    what the runs of a comparison say about each domain; doctor_page: in words

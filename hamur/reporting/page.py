@@ -24,7 +24,8 @@ h3 { font-size: 1.05rem; margin-bottom: .3rem }
 p, ul, ol { max-width: 46rem } .answer { font-size: 1.15rem; font-weight: 600 }
 nav a { margin-right: 1rem; white-space: nowrap } a { color: var(--mark) }
 .note, figcaption, caption { color: var(--soft); text-align: left }
-.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px }
+.scroll { overflow-x: auto; width: fit-content; max-width: 100%;
+  border: 1px solid var(--line); border-radius: 6px }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap }
 th { vertical-align: bottom; border-bottom: 2px solid var(--line) }

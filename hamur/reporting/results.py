@@ -15,12 +15,13 @@ from hamur.data.schema import thaw
 from hamur.files import replacing
 
 PACKAGES = ("mindspore", "numpy", "hamur")
+PREDICTIONS = {"test": "predictions.parquet", "valid": "valid_predictions.parquet"}
 FINGERPRINT_ROWS = 1_000_000
 FINGERPRINT_LISTS = 20_000  # rows whose lists are read: they are long
 
 
 def write_predictions(path: Path, table, probabilities: np.ndarray) -> None:
-    """predictions.parquet: row_id, domain, label, probability of every row, in the table's order.
+    """A file of PREDICTIONS: row_id, domain, label, probability of every row, in the table's order.
 
     row_id is the row's number in the source where the table knows it, else its position.
     probabilities (N,) float64.

@@ -21,14 +21,19 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def data_table(splits, schema) -> str:
-    """Rows and share of positives of each split, per domain and in total."""
+    """`data_rows` for the terminal."""
+    return text_table(*data_rows(splits, schema))
+
+
+def data_rows(splits, schema) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: number and share of positives of each split, per domain and in total."""
     rows = []
     for d, name in [*enumerate(schema.domain_names), (None, "all")]:
         columns = [np.asarray(table.labels)[:, 0] for table in splits]
         if d is not None:
             columns = [y[np.asarray(table.domain) == d] for y, table in zip(columns, splits)]
         rows.append([str(name), *_shares(columns, digits=1)])
-    return text_table(["domain", *_parts(splits)], rows)
+    return ["domain", *_parts(splits)], rows
 
 
 def task_table(splits, schema) -> str:

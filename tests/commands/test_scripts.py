@@ -95,7 +95,8 @@ def test_all_results_of_a_longer_run(folder, capsys):
     best = history[content["train"]["best_epoch"] - 1]
     assert float(best["auc"]) == max(float(row["auc"]) for row in history)
     assert float(best["auc"]) == pytest.approx(content["valid"]["auc"], abs=1e-6)
-    for name in ("learning_curve.png", "domains.png", "predictions.parquet"):
+    written = ("learning_curve.png", "domains.png", "predictions.parquet")
+    for name in (*written, "valid_predictions.parquet"):
         assert (here / name).stat().st_size > 1000
     assert not list(here.rglob("*.pkl"))
 

@@ -1,0 +1,276 @@
+"""Many ranking models over several seeds on one split: runs, leaderboard and report.
+
+Every run is one of the ranking scripts, in a process and a folder of its own.  Finished runs are
+read, unfinished ones continue, so the same command given again ends with the same leaderboard.
+"""
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from hamur.commands.own_table import RankingTable, load_own, published_loader, table_flag
+from hamur.commands.ranking import load_splits, run_ranking
+from hamur.commands.script import command, from_flags, told_fields
+from hamur.config import comma_separated, hidden, model_flag, run_flag, shared, training_flag
+from hamur.files import locked, read_json
+from hamur.models import RANKING
+from hamur.same_run import difference, finished, read_config
+from hamur.studies import processes
+
+SCRIPT = "compare_models"
+BASELINE = "domain_feature"
+NAME = re.compile(r"(\w+?)(\+adapter)?(?:@(\w+))?")
+LOADERS = {"ml-1m": "load_movielens", "ali-ccp": "load_ali_ccp", "aliexpress": "load_aliexpress"}
+REMEDY = "choose another --save_dir, or remove this folder"
+HINT = "the same command continues, and trains only what is missing"
+# Flags that change no run: the command of the report leaves them out.
+ASIDE = ("jobs", "save_dir", "quiet", "debug", "verify", "device")
+
+
+@dataclass(frozen=True)
+class GridRun(RankingTable):
+    """One run: a table, a published data set, or its sample."""
+
+    dataset: str | None = table_flag(
+        None,
+        "a published data set; without --dataset_path its bundled generated sample",
+        choices=LOADERS,
+        default_text="recognised by the files",
+    )
+    dataset_path: str | None = dataclasses.field(
+        default=None,
+        metadata=RankingTable.__dataclass_fields__["dataset_path"].metadata
+        | dict(default_text="the sample of --dataset, or of ml-1m"),
+    )
+
+    def loader(self) -> Callable:
+        """path -> (Splits, Schema)."""
+        from hamur import data
+
+        if self.dataset is None and self.dataset_path is not None:
+            return published_loader(self) or partial(load_own, self)
+        loader = getattr(data, LOADERS[self.dataset or "ml-1m"])
+        return partial(loader, labels=("click",)) if self.dataset == "aliexpress" else loader
+
+
+@dataclass(frozen=True)
+class ComparisonConfig(GridRun):
+    """Options of the comparison, and those that every run of it takes.
+
+    Raises:  ValueError: an unknown model, one that is named twice, or another wrong option.
+    """
+
+    models: tuple[str, ...] = model_flag(
+        (),
+        "what to compare, comma separated: names, name+adapter, name@other for one that is widened "
+        f"to the parameters of the other; of {', '.join(RANKING)}",
+        parse=comma_separated,
+        default_text="all of these",
+    )
+    baseline: str = model_flag(BASELINE, "what the others are compared with; it is trained too")
+    seeds: int = training_flag(10, "runs of each model: --seed, --seed + 1, ...", at_least=1)
+    seed: int = shared("seed", help="the first of the seeds; never that of the split")
+    jobs: int = run_flag(1, "runs at a time, each with its own share of the cores", at_least=1)
+    save_dir: str = shared("save_dir", f"runs/{SCRIPT}", default_text=None)
+    model_name: str = hidden(GridRun, "model_name")
+    adapter: bool = hidden(GridRun, "adapter")
+    match_parameters: str | None = hidden(GridRun, "match_parameters")
+    init_seed: int | None = hidden(GridRun, "init_seed")
+    resume: bool = hidden(GridRun, "resume")
+    overwrite: bool = hidden(GridRun, "overwrite")
+    save_predictions: bool = hidden(GridRun, "save_predictions")
+    plot: bool = hidden(GridRun, "plot")
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in self.names:
+            self.run(name, self.seed)  # refuses a wrong name, and options that a model has not
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("--models names a model twice; leave one out.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all models, the baseline included."""
+        names = self.models or tuple(RANKING)
+        return names if self.baseline in names else (*names, self.baseline)
+
+    def run(self, name: str, seed: int) -> GridRun:
+        """The configuration of one run."""
+        parts = NAME.fullmatch(name)
+        if parts is None or not {parts[1], parts[3] or parts[1]} <= set(RANKING):
+            raise ValueError(
+                f"{name!r} of --models or --baseline is no model; write NAME, NAME+adapter or "
+                f"NAME@OTHER with names of {', '.join(RANKING)}."
+            )
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(GridRun)}
+        options |= dict(model_name=parts[1], adapter=parts[2] is not None)
+        options |= dict(match_parameters=parts[3], seed=seed, resume=True, save_predictions=True)
+        options |= dict(save_dir=str(Path(self.save_dir) / "runs" / f"{name}-{seed}"), quiet=False)
+        return GridRun(**options)
+
+
+class Place(NamedTuple):
+    """A run of the grid."""
+
+    name: str
+    seed: int
+    config: GridRun
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config.save_dir)
+
+
+class RunsFailed(ValueError):
+    """Some runs have no result; the others are on disk and in the leaderboard."""
+
+    exit_code = 1
+
+
+def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
+    """Run the script; the exit code is 1 where a run failed, else see `script.command`."""
+    config = from_flags(ComparisonConfig, argv, description)
+    return command(script, config, partial(run_comparison, config), HINT, compiles=False)
+
+
+def run_comparison(config: ComparisonConfig, train: Callable | None = None) -> None:
+    """Train what is missing and write leaderboard.{csv,md}, costs.csv and report.html.
+
+    train: what a process does with the configuration of a run; returns its exit code.
+    Raises:  ValueError: a run on disk is of other data or options, nothing was trained; RunsFailed.
+    """
+    from hamur.reporting import results
+
+    folder = Path(config.save_dir)
+    with locked(folder):
+        splits, schema = load_splits(config, config.loader())
+        data = {"fingerprint": results.fingerprint(splits)}
+        places = [
+            Place(name, seed, config.run(name, seed))
+            for seed in range(config.seed, config.seed + config.seeds)
+            for name in config.names
+        ]
+        done = {place: earlier(place, len(splits.train), data) for place in places}
+        failed = train_missing(config, done, train or train_one)
+        board, about = read_board(config, places, failed, splits, schema)
+        write_outcome(folder, board, about)
+    if failed:
+        names = ", ".join(failed)
+        raise RunsFailed(
+            f"{len(failed)} of {len(places)} runs failed: {names}; output.txt in the folder of a "
+            "run has what it printed, and the same command tries them again."
+        )
+
+
+def earlier(place: Place, train_rows: int, data: Mapping) -> dict | None:
+    """metrics.json of the run if it is finished.
+
+    Raises:  ValueError: the folder has a run of other data or options.
+    """
+    options = dataclasses.asdict(place.config.resolved(SCRIPT, train_rows))
+    description, path = {"options": options, "data": data}, place.folder / "config.json"
+    content = finished(place.folder, description, remedy=REMEDY)
+    had = read_config(path, REMEDY) if content is None and path.exists() else description
+    if different := difference(had, description):
+        raise ValueError(f"{place.folder} holds a run, which had {different}; {REMEDY}.")
+    return content
+
+
+def train_missing(
+    config: ComparisonConfig, done: Mapping[Place, dict | None], train: Callable
+) -> dict[str, str]:
+    """Run what is not finished; run -> why it failed."""
+    known: dict[str, list[float]] = {}
+    for place, content in done.items():
+        if content is not None:
+            known.setdefault(place.name, []).append(content["train"]["seconds"])
+    tasks = [
+        processes.Task(f"{p.name}-{p.seed}", p.folder / "output.txt", p.config, p.name)
+        for p, content in done.items()
+        if content is None
+    ]
+    if not config.quiet:
+        print(f"{len(done)} runs, {len(done) - len(tasks)} of them finished before", flush=True)
+    failed = processes.run(tasks, train, config.jobs, known, config.quiet)
+    return {name: f"exit code {each.code}: {each.text}" for name, each in failed.items()}
+
+
+def train_one(config: GridRun) -> int:
+    """One run; its exit code."""
+    work = partial(run_ranking, config, config.loader(), SCRIPT)
+    return command(SCRIPT, config, work)
+
+
+def read_board(
+    config: ComparisonConfig, places: Sequence[Place], failed: Mapping[str, str], splits, schema
+) -> tuple:
+    """The board of the runs on disk, and what the report says of them."""
+    from hamur.reporting import leaderboard, report, tables
+
+    entries = {name: leaderboard.Entry(name, {}, {}, {}) for name in config.names}
+    versions: dict[str, dict] = {}
+    for place in places:
+        entry, key = entries[place.name], f"{place.name}-{place.seed}"
+        if key in failed:
+            entry.failures[place.seed] = failed[key]
+            continue
+        entry.runs[place.seed] = run = read_json(place.folder / "metrics.json", remedy=REMEDY)
+        best = run["train"]["best_epoch"]
+        history = place.folder / "history.csv"
+        entry.seconds_to_best[place.seed] = leaderboard.seconds_to_best(history, best)
+        told = read_config(place.folder / "config.json", REMEDY)
+        for name, text in (told["versions"] | {"commit": told["git_commit"]}).items():
+            versions.setdefault(name, {})[text or "unknown"] = None
+    source = config.dataset_path or "the bundled sample of generated rows"
+    seeds = f"{config.seed} to {config.seed + config.seeds - 1}" if config.seeds > 1 else "one seed"
+    about = report.About(
+        dataset=schema.name,
+        baseline=config.baseline,
+        domains=schema.domain_names,
+        facts=[
+            f"{len(config.names)} models: {', '.join(config.names)}",
+            f"Seeds: {seeds}" + (", so no intervals" if config.seeds == 1 else ""),
+            f"Data: {schema.name}, {source}; domains by {schema.domain_field or 'one'}",
+            f"Preset {config.preset}, at most {config.epochs} epochs, the epoch chosen by the "
+            f"validation {config.criterion}",
+        ],
+        data=tables.data_rows(splits, schema),
+        command=as_command(config),
+        versions={name: " and ".join(texts) for name, texts in versions.items()},
+    )
+    return leaderboard.make_board(list(entries.values()), config.baseline), about
+
+
+def write_outcome(folder: Path, board: Sequence, about) -> None:
+    """The leaderboard, which is printed, and the report."""
+    from hamur.files import write_text
+    from hamur.reporting import leaderboard, report, tables
+
+    leaderboard.write(folder, board, about.baseline, about.domains)
+    write_text(folder / "report.html", report.render(board, about))
+    header, rows = leaderboard.summary(board, about.baseline)
+    shown = [n for n, name in enumerate(header) if name != "in embeddings"][:8]
+    print(tables.text_table([header[n] for n in shown], [[r[n] for n in shown] for r in rows]))
+    for line in leaderboard.failures(board):
+        print(line)
+    print(f"\n{leaderboard.answer(board, about.baseline)}\nreport in {folder / 'report.html'}")
+
+
+def as_command(config: ComparisonConfig) -> str:
+    """The command that makes the same leaderboard elsewhere: every flag that has not its default,
+    but those that change no run."""
+    words = ["python", f"examples/{SCRIPT}.py"]
+    for field in told_fields(type(config)):
+        value = getattr(config, field.name)
+        if value == field.default or field.name in ASIDE:
+            continue
+        text = ",".join(value) if isinstance(value, tuple) else str(value)
+        if isinstance(value, bool):
+            text = str(int(value))
+        words += [f"--{field.name}", text]
+    return shlex.join(words)
