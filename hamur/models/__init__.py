@@ -44,6 +44,7 @@ BASELINES = {
     "m3oe": "multi_domain.m3oe.MultiDomainMixtureOfExperts",
     "m2m": "multi_domain.m2m.M2M",
     "adasparse": "multi_domain.adasparse.AdaSparse",
+    "adaptdhm": "multi_domain.adaptdhm.AdaptDHM",
 }
 BACKBONES = Networks(HAMUR | BASELINES)
 NETWORKS = Networks(

@@ -151,16 +151,15 @@ class RankingModel(nn.Cell):
     def deep(self, xs, layout, context, gates=()):
         """Hidden blocks with the adapter cells behind their layers; xs tuple of (rows, in); gates:
         () or what ``gated`` reads."""
-        instance, weight, quotas, keep = context[:ALL_ROWS]
+        instance, _, _, keep = context[:ALL_ROWS]
         cell = 0
         for number, block in enumerate(self.tower.blocks):
             xs = block(xs, layout, keep[number] if keep else None)
             if gates:
                 xs = self.gated(number, xs, gates, layout)
             if self.adapter is not None and number + 1 in self.adapter_layers:
-                xs = self.apply_cell(
-                    self.adapter.adapter_cells[cell], xs, instance[cell], layout, weight, quotas
-                )
+                adapter_cell = self.adapter.adapter_cells[cell]
+                xs = self.apply_cell(adapter_cell, xs, instance[cell], layout, context)
                 cell += 1
         return xs
 
@@ -168,12 +167,13 @@ class RankingModel(nn.Cell):
         """A block's outputs times gates[number], the towers' (rows, H) factors of it."""
         return tuple([x * gate for x, gate in zip(xs, gates[number])])
 
-    def apply_cell(self, adapter_cell, xs, instance, layout, weight, quotas):
+    def apply_cell(self, adapter_cell, xs, instance, layout, context):
         """The cell on the towers' rows xs, in the form of rows that it reads."""
         if adapter_cell.routed == self.per_domain:
             return adapter_cell.on_towers(xs, instance, layout)
+        _, weight, quotas, _, plain = context
         hidden = combine(xs, layout)
-        changed = adapter_cell(hidden, instance, layout[DOMAIN], weight, quotas)
+        changed = adapter_cell(hidden, instance, plain[DOMAIN], weight, quotas)
         return dispatch(changed, layout)
 
 

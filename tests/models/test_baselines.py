@@ -30,6 +30,7 @@ COUNTS = {
     "m3oe": 93_425,
     "m2m": 37_969,
     "adasparse": 18_898,
+    "adaptdhm": 46_084,
 }
 
 

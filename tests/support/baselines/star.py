@@ -6,7 +6,7 @@ from tests.support.baselines import _routed
 
 
 class Pass(_routed.Pass):
-    def run(self):
+    def join_numbers(self):
         for key, own in list(self.params.items()):
             layer, _, part = key.rpartition(".")
             if part.startswith("domain_"):
@@ -15,6 +15,9 @@ class Pass(_routed.Pass):
                 product = part in ("domain_weight", "domain_gamma")
                 each = [shared * array if product else shared + array for array in own]
                 self.params[name] = np.array(each)
+
+    def run(self):
+        self.join_numbers()
         e, views = self.instance_vector, self.views()
         rule, _ = self.tower_rule()
         xs = self.norm("partition", [e[rows] for _, rows in views], views, rule)
