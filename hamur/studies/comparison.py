@@ -135,7 +135,7 @@ class RunsFailed(ValueError):
 def main(script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """Run the script; the exit code is 1 where a run failed, else see `script.command`."""
     config = from_flags(ComparisonConfig, argv, description)
-    return command(script, config, partial(run_comparison, config), HINT, compiles=False)
+    return command(script, config, partial(run_comparison, config), HINT)
 
 
 def run_comparison(config: ComparisonConfig, train: Callable | None = None) -> None:
@@ -197,7 +197,7 @@ def train_missing(
     if not config.quiet:
         print(f"{len(done)} runs, {len(done) - len(tasks)} of them finished before", flush=True)
     failed = processes.run(tasks, train, config.jobs, known, config.quiet)
-    return {name: f"exit code {each.code}: {each.text}" for name, each in failed.items()}
+    return {name: str(each) for name, each in failed.items()}
 
 
 def train_one(config: GridRun) -> int:

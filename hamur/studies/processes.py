@@ -39,6 +39,10 @@ class Failure(NamedTuple):
     code: int
     text: str
 
+    def __str__(self) -> str:
+        how = f"exit code {self.code}" if self.code > 0 else f"killed by signal {-self.code}"
+        return f"{how}: {self.text}"
+
 
 def cores(at_once: int) -> list[list[int]]:
     """The cores of this process in as many parts, of equal size or one more; all of them in each
@@ -152,7 +156,7 @@ class Progress:
             self.seconds.setdefault(task.kind, []).append(seconds)
         self.bar.update()
         if failure is not None or not self.quiet:
-            how = f"failed: {failure.text}" if failure else f"{seconds:.0f} s"
+            how = f"failed, {failure}" if failure else f"{seconds:.0f} s"
             count = f"{self.done} of {self.bar.total}"
             left = f", {self.left()} left" if self.waiting or self.running else ""
             tqdm.write(f"{task.name}: {how} ({count}{left})", file=sys.stderr)

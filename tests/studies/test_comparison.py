@@ -1,0 +1,243 @@
+"""The comparison of models: which runs are trained, what a second start does, and the outcome."""
+
+import csv
+import dataclasses
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hamur.commands.script import from_flags, told_fields
+from hamur.files import write_history, write_json
+from hamur.models import RANKING
+from hamur.studies import comparison, processes
+from hamur.studies.comparison import ComparisonConfig, RunsFailed, run_comparison
+from tests.support.commands import assert_refused
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "compare_models.py"
+MODELS = ("mlp", "mlp_adp+adapter@dcn_md")
+OUTCOME = ("leaderboard.csv", "leaderboard.md")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Runs in this process, in the place of processes, and the names of those that were begun."""
+    begun = []
+
+    def run(tasks, function, at_once, known=None, quiet=False):
+        failed = {}
+        for task in tasks:
+            begun.append(task.name)
+            if code := function(task.argument):
+                failed[task.name] = processes.Failure(code, "nan")
+        return failed
+
+    monkeypatch.setattr(processes, "run", run)
+    return begun
+
+
+def fake(config, fingerprint="f"):
+    """What a run leaves on disk: its AUC is told by model and seed; seconds are never the same."""
+    auc = 0.7 + 0.01 * (config.seed - 2022) ** 2 + 0.001 * len(config.name)
+    entry = {"auc": auc, "logloss": 0.6}
+    report = entry | {"macro_auc": auc, "worst_auc": auc, "domains": {"0": entry}}
+    train = {"epochs": 2, "best_epoch": 1, "seconds": time.perf_counter(), "parameters": 9}
+    options = dataclasses.asdict(config.resolved(comparison.SCRIPT, 6400))
+    description = {"options": options, "data": {"fingerprint": fingerprint}}
+    description |= {"versions": {"mindspore": "2.10"}, "git_commit": None}
+    folder = Path(config.save_dir)
+    write_json(folder / "config.json", description)
+    write_history(folder / "history.csv", [{"epoch": 1, "seconds": train["seconds"]}])
+    write_json(folder / "metrics.json", {"test": report, "valid": report, "train": train}, True)
+    return 0
+
+
+@pytest.fixture
+def compare(monkeypatch, tmp_path):
+    """Runs the comparison in a folder with a fake training."""
+    monkeypatch.setattr("hamur.reporting.results.fingerprint", lambda splits: "f")
+
+    def compare(train=fake, folder="grid", **options):
+        options = dict(models=MODELS, seeds=2, quiet=True) | options
+        config = ComparisonConfig(save_dir=str(tmp_path / folder), **options)
+        run_comparison(config, train)
+        return tmp_path / folder
+
+    return compare
+
+
+def outcome(folder, names=OUTCOME):
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def test_only_what_is_missing_is_trained_and_the_files_stay_the_same(compare, trained):
+    folder = compare()
+    names = [f"{name}-{seed}" for seed in (2022, 2023) for name in (*MODELS, "domain_feature")]
+    assert trained == names  # the baseline too; all models of a seed before the next one
+    assert sorted(path.name for path in (folder / "runs").iterdir()) == sorted(names)
+    before = outcome(folder, [*OUTCOME, "costs.csv", "report.html"])
+    assert compare() and trained == names
+    assert outcome(folder, before) == before
+    del trained[:]
+    compare(seeds=3, models=(*MODELS, "wd_md"))
+    assert trained == ["wd_md-2022", "wd_md-2023"] + [
+        f"{name}-2024" for name in (*MODELS, "wd_md", "domain_feature")
+    ]
+
+
+def test_a_failed_run_is_marked_and_tried_again(compare, trained, tmp_path, capsys):
+    def diverges(config):
+        return 3 if (config.name, config.seed) == ("mlp", 2023) else fake(config)
+
+    with pytest.raises(RunsFailed, match="1 of 6 runs failed: mlp-2023; ") as told:
+        compare(diverges)
+    assert told.value.exit_code == 1 and len(trained) == 6  # the others went on
+    text = "mlp, seed 2023: failed, exit code 3: nan"
+    assert text in capsys.readouterr().out
+    assert text in (tmp_path / "grid/leaderboard.md").read_text()
+    assert text in (tmp_path / "grid/report.html").read_text()
+    del trained[:]
+    compare()
+    assert trained == ["mlp-2023"]
+    assert outcome(tmp_path / "grid") == outcome(compare(folder="never failed"))
+
+
+def test_a_killed_grid_continues_to_the_same_leaderboard(compare, trained, tmp_path):
+    def killed(config):
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return fake(config)
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(killed)
+    assert not (tmp_path / "grid/report.html").exists()
+    compare()
+    assert len(trained) == 3 + 4  # the third one, and the others
+    assert outcome(tmp_path / "grid") == outcome(compare(folder="whole"))
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(batch_size=64), "--batch_size 256, this one 64"),
+        (dict(split_seed=3), "--split_seed 2022, this one 3"),
+        (dict(drop="age"), "--drop None, this one age"),
+    ],
+)
+def test_runs_of_other_options_are_refused_in_one_line(
+    options, words, unfinished, compare, trained, tmp_path
+):
+    folder = compare()
+    if unfinished:
+        (folder / "runs/mlp-2022/metrics.json").unlink()
+    before = len(trained)
+    with pytest.raises(ValueError, match=r"mlp-2022 holds a.* run, which had") as told:
+        compare(**options)
+    assert words in str(told.value) and "; choose another --save_dir" in str(told.value)
+    assert len(trained) == before
+
+
+def test_runs_of_other_data_are_refused(compare, trained, monkeypatch):
+    compare()
+    monkeypatch.setattr("hamur.reporting.results.fingerprint", lambda splits: "other")
+    with pytest.raises(ValueError, match="which had other data or another split; choose another"):
+        compare()
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--models", "mlp,strar"], ["'strar' of --models", "write NAME, NAME+adapter or"]),
+        (["--models", "mlp+adp"], ["'mlp+adp' of --models"]),
+        (["--models", "mlp@nothing"], ["'mlp@nothing'"]),
+        (["--models", "mlp,mlp"], ["--models names a model twice"]),
+        (["--baseline", "plain"], ["'plain' of --models or --baseline is no model"]),
+        (["--models", "single_domain", "--preset", "official"], ["--preset official", "use paper"]),
+        (["--model_name", "mlp"], ["no flag --model_name; did you mean --models?"]),
+        (["--plot"], ["no flag --plot"]),
+        (["--jobs", "4096"], ["--jobs is 4096, but there are", "cores"]),
+        (["--dataset", "ml-2m"], ["--dataset is 'ml-2m'; known are ml-1m, ali-ccp"]),
+        (["--seeds", "0"], ["--seeds must be at least 1"]),
+    ],
+)
+def test_wrong_flags_are_one_line(flags, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(capsys, words, comparison.main, str(EXAMPLE), "text", [*flags, "--quiet"])
+    assert not list(tmp_path.glob("runs/compare_models/runs/*"))
+
+
+def test_every_flag_of_a_run_reaches_it():
+    config = ComparisonConfig(epochs=7, label=("click",), genres="multi", criterion="logloss")
+    run = config.run("mlp+adapter@mlp_adp", 5)
+    assert (run.model_name, run.adapter, run.match_parameters) == ("mlp", True, "mlp_adp")
+    assert (run.name, run.seed, run.init_seed) == ("mlp+adapter@mlp_adp", 5, None)
+    assert run.resume and run.save_predictions and run.save_dir.endswith("mlp+adapter@mlp_adp-5")
+    own = ("model_name", "adapter", "match_parameters", "seed", "resume", "save_predictions")
+    for field in dataclasses.fields(run):
+        if field.name not in (*own, "save_dir", "quiet"):
+            assert getattr(run, field.name) == getattr(config, field.name)
+    assert config.names == tuple(RANKING)
+
+
+def test_the_command_of_the_report_is_the_same_comparison():
+    flags = "--models mlp,star+adapter --seeds 3 --epochs 2 --split time --no-verify --jobs 2"
+    flags = [*flags.replace("star", "dcn_md").split(), "--label", "rating>3,a b", "--quiet"]
+    config = from_flags(ComparisonConfig, flags)
+    command = shlex.split(comparison.as_command(config))
+    assert command[:2] == ["python", "examples/compare_models.py"]
+    assert "--jobs" not in command and "--save_dir" not in command
+    again = from_flags(ComparisonConfig, command[2:])
+    for field in told_fields(ComparisonConfig):
+        same = getattr(again, field.name) == getattr(config, field.name)
+        assert same or field.name in comparison.ASIDE
+
+
+def grid(folder, *flags):
+    """The command of a real grid on the sample."""
+    fixed = ["--models", "mlp,domain_feature", "--baseline", "domain_feature"]
+    return [sys.executable, str(EXAMPLE), *fixed, "--save_dir", str(folder), *flags]
+
+
+def test_a_real_grid_trains_and_is_read_again(tmp_path):
+    flags = ("--seeds", "1", "--epochs", "1", "--jobs", str(min(2, os.cpu_count())))
+    done = subprocess.run(grid(tmp_path, *flags), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs, 0 of them finished before" in done.stdout and "(2 of 2)" in done.stderr
+    with (tmp_path / "leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["model"] for row in rows} == {"mlp", "domain_feature"}
+    assert all(0.5 < float(row["auc"]) < 0.9 and float(row["auc_domain_2"]) for row in rows)
+    assert "one seed, no interval" in (tmp_path / "leaderboard.md").read_text()
+    for name in ("predictions.parquet", "valid_predictions.parquet", "output.txt"):
+        assert (tmp_path / "runs/mlp-2022" / name).stat().st_size > 100
+    names = ("report.html", "costs.csv", *OUTCOME)
+    before = outcome(tmp_path, names)
+    again = subprocess.run(grid(tmp_path, *flags), capture_output=True, text=True, timeout=300)
+    assert "2 runs, 2 of them finished before" in again.stdout and not again.stderr
+    assert outcome(tmp_path, names) == before
+
+
+@pytest.mark.slow
+def test_a_real_grid_that_is_killed_continues_to_the_same_leaderboard(tmp_path):
+    flags = ("--seeds", "2", "--epochs", "3", "--jobs", "1")
+    pipes = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    start = time.monotonic()
+    subprocess.run(grid(tmp_path / "whole", *flags), check=True, **pipes)
+    duration = time.monotonic() - start
+    expected = outcome(tmp_path / "whole")
+    for part, number in ((0.3, signal.SIGKILL), (0.55, signal.SIGKILL), (0.7, signal.SIGINT)):
+        process = subprocess.Popen(grid(tmp_path / "cut", *flags), **pipes)
+        time.sleep(part * duration)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert process.returncode in (-number, 128 + number)
+        subprocess.run(grid(tmp_path / "cut", *flags), check=True, **pipes)  # at once
+        assert outcome(tmp_path / "cut") == expected
+        shutil.rmtree(tmp_path / "cut")
