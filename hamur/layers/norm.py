@@ -35,6 +35,7 @@ class DomainBatchNorm(nn.Cell):
     """Normalise each column over the rows of a group; a group per domain is HAMUR's domain
     norm.
 
+    affine_towers:  sets of scale and shift, T or 1; 0: they are the constants gamma_init and 0.
     group:  "tower" takes statistics over the rows of each tower, "pooled" one set over the rows of
         all towers.
     own_rows:  statistics from the rows of the tower's own domain only, also where it sees others.
@@ -60,9 +61,12 @@ class DomainBatchNorm(nn.Cell):
     ):  # fmt: skip
         super().__init__()
         affine_towers = num_towers if affine_towers is None else affine_towers
-        zeros = np.zeros((affine_towers, width), np.float32)
-        self.gamma = spared(zeros + np.float32(gamma_init), "gamma")
-        self.beta = spared(zeros, "beta")
+        zeros = np.zeros((affine_towers or 1, width), np.float32)
+        ones = zeros + np.float32(gamma_init)
+        if affine_towers:
+            self.gamma, self.beta = spared(ones, "gamma"), spared(zeros, "beta")
+        else:
+            self.gamma, self.beta = Tensor(ones), Tensor(zeros)
         statistics = np.zeros((1 if group == "pooled" else num_towers, width), np.float32)
         self.mean = Parameter(Tensor(statistics), name="mean", requires_grad=False)
         self.variance = Parameter(Tensor(statistics + 1), name="variance", requires_grad=False)

@@ -41,6 +41,7 @@ BASELINES = {
     "epnet": "multi_domain.epnet.EPNet",
     "ppnet": "multi_domain.ppnet.PPNet",
     "star": "multi_domain.star.Star",
+    "sarnet": "multi_domain.sarnet.SARNet",
     "m3oe": "multi_domain.m3oe.MultiDomainMixtureOfExperts",
     "m2m": "multi_domain.m2m.M2M",
     "adasparse": "multi_domain.adasparse.AdaSparse",

@@ -27,6 +27,7 @@ COUNTS = {
     "epnet": 43_925,
     "ppnet": 218_019,
     "star": 105_837,
+    "sarnet": 32_279,
     "m3oe": 93_425,
     "m2m": 37_969,
     "adasparse": 18_898,
