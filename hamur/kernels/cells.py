@@ -161,6 +161,28 @@ class Cross(nn.Cell):
         return dx, dweight, dbias, ops.zeros_like(bounds)
 
 
+class Encoder(nn.Cell):
+    """`hamur.layers.encoder.EncoderLayer`.
+
+    Inputs:  x (B, T * E); the parameters in a tuple: weight and bias of project (E, 3 E) and join
+        (E, E), scale and shift (E,), weight and bias of widen (E, F) and narrow (F, E), scale and
+        shift (E,).
+    Outputs: (B, T * E).
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.forward = kernel("encoder_forward", 1, lambda x, *_: x)
+        self.backward = kernel("encoder_backward", 13, lambda *inputs: inputs[:13])
+
+    def construct(self, x, parameters):
+        return self.forward(x, *parameters)
+
+    def bprop(self, x, parameters, out, dout):
+        gradients = self.backward(x, *parameters, dout)
+        return gradients[0], gradients[1:]
+
+
 class Embed(nn.Cell):
     """Rows of a joined table.
 

@@ -4,7 +4,10 @@ import math
 
 from mindspore import nn, ops
 
+from hamur import kernels
+from hamur.kernels.cells import Encoder
 from hamur.layers.preference import LayerNorm, PlainDense
+from hamur.layers.routing import fused
 
 NUM_HEADS = 4
 
@@ -37,12 +40,22 @@ class EncoderLayer(nn.Cell):
         self.narrow = PlainDense(rng, feed_forward_dim, embed_dim)
         self.second_norm = LayerNorm(embed_dim)
         self.num_tokens, self.embed_dim = num_tokens, embed_dim
+        self.fused = Encoder() if kernels.enabled() else None
 
     def construct(self, x, layout):
+        if fused(self, layout):
+            return self.fused(x, self.parameters())
         rows = x.reshape(-1, self.embed_dim)  # (B * T, E)
         rows = self.first_norm(rows + self.join(self.attended(self.project(rows))))
         rows = self.second_norm(rows + self.narrow(ops.relu(self.widen(rows))))
         return rows.reshape(-1, self.num_tokens * self.embed_dim)
+
+    def parameters(self):
+        """In the kernel's order."""
+        dense = self.project, self.join, self.widen, self.narrow
+        parts = [(layer.weight, layer.bias) for layer in dense]
+        norms = [(norm.gamma, norm.beta) for norm in (self.first_norm, self.second_norm)]
+        return (*parts[0], *parts[1], *norms[0], *parts[2], *parts[3], *norms[1])
 
     def attended(self, projected):
         """Queries, keys and values (B * T, 3 E) -> the heads' mixtures of values (B * T, E)."""

@@ -17,28 +17,31 @@ def softmax(x):
     return e / e.sum()
 
 
+def plain(params, name, x):
+    return x @ params[f"{name}.weight"] + params[f"{name}.bias"]
+
+
+def layer_norm(params, name, x):
+    centred = x - x.mean(-1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + EPSILON)
+    return scaled * params[f"{name}.gamma"] + params[f"{name}.beta"]
+
+
+def encoder(params, name, x):
+    """One layer for the tokens (T, E) of one row."""
+    queries, keys, values = np.split(plain(params, f"{name}.project", x), 3, axis=1)
+    size, heads = x.shape[1] // HEADS, []
+    for at in range(0, x.shape[1], size):
+        q, k, v = (part[:, at : at + size] for part in (queries, keys, values))
+        weights = np.array([softmax(row) for row in q @ k.T / np.sqrt(size)])
+        heads.append(weights @ v)
+    x = x + plain(params, f"{name}.join", np.concatenate(heads, axis=1))
+    x = layer_norm(params, f"{name}.first_norm", x)
+    x = x + plain(params, f"{name}.narrow", relu(plain(params, f"{name}.widen", x)))
+    return layer_norm(params, f"{name}.second_norm", x)
+
+
 class Pass(oracle.Pass):
-    def plain(self, name, x):
-        return x @ self.params[f"{name}.weight"] + self.params[f"{name}.bias"]
-
-    def layer_norm(self, name, x):
-        centred = x - x.mean(-1, keepdims=True)
-        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + EPSILON)
-        return scaled * self.params[f"{name}.gamma"] + self.params[f"{name}.beta"]
-
-    def encoder(self, name, x):
-        """One layer for the tokens (T, E) of one row."""
-        queries, keys, values = np.split(self.plain(f"{name}.project", x), 3, axis=1)
-        size, heads = x.shape[1] // HEADS, []
-        for at in range(0, x.shape[1], size):
-            q, k, v = (part[:, at : at + size] for part in (queries, keys, values))
-            weights = np.array([softmax(row) for row in q @ k.T / np.sqrt(size)])
-            heads.append(weights @ v)
-        x = x + self.plain(f"{name}.join", np.concatenate(heads, axis=1))
-        x = self.layer_norm(f"{name}.first_norm", x)
-        x = x + self.plain(f"{name}.narrow", relu(self.plain(f"{name}.widen", x)))
-        return self.layer_norm(f"{name}.second_norm", x)
-
     def mixed(self, row):
         """leaky(r A_d + a_d + r) of one row."""
         size = self.params["embedding.table"].shape[1]
@@ -48,17 +51,17 @@ class Pass(oracle.Pass):
             tokens.append(value * weight + bias)
         tokens, domain = np.array(tokens), self.embedded[row, -size:]
         for number in range(2):
-            tokens = self.encoder(f"encoder.{number}", tokens)
+            tokens = encoder(self.params, f"encoder.{number}", tokens)
         experts = leaky(self.dense_layer("experts", 0, tokens.reshape(-1))).reshape(EXPERTS, -1)
-        scenario = leaky(self.plain("scenario", domain))
+        scenario = leaky(plain(self.params, "scenario", domain))
         width = len(scenario)
-        matrix = leaky(self.plain("attention.meta.matrix", scenario)).reshape(2 * width, -1)
-        shift = leaky(self.plain("attention.meta.shift", scenario))
+        matrix = leaky(plain(self.params, "attention.meta.matrix", scenario)).reshape(2 * width, -1)
+        shift = leaky(plain(self.params, "attention.meta.shift", scenario))
         task, score = self.params["attention.task"][0], self.params["attention.score"][:, 0]
         scores = [score @ leaky(np.r_[x, task] @ matrix + shift) for x in experts]
         r = softmax(np.array(scores)) @ experts
-        matrix = leaky(self.plain("meta.matrix", scenario)).reshape(width, width)
-        return leaky(r @ matrix + leaky(self.plain("meta.shift", scenario)) + r)
+        matrix = leaky(plain(self.params, "meta.matrix", scenario)).reshape(width, width)
+        return leaky(r @ matrix + leaky(plain(self.params, "meta.shift", scenario)) + r)
 
     def run(self):
         x = np.array([self.mixed(row) for row in self.all_rows])
