@@ -33,7 +33,22 @@ Runs = Mapping[str, Mapping[int, Path]]  # model -> seed -> folder of a finished
 Score = Callable[[Table], np.ndarray]
 
 
-def load_or_examine(path: Path, runs: Runs, splits: Splits, schema: Schema) -> dict:
+def trained_scores(folder: Path) -> Score:
+    """What the model of a run gives."""
+    from hamur.trained_model import load_run
+    from hamur.training import predict
+
+    model = load_run(folder)[0]
+    return lambda table: predict(model, table, many=True)
+
+
+def load_or_examine(
+    path: Path,
+    runs: Runs,
+    splits: Splits,
+    schema: Schema,
+    score_of: Callable[[Path], Score] = trained_scores,
+) -> dict:
     """`examine_runs`, kept in the file `path` with what it was computed from: another set of runs,
     or of versions, is examined anew."""
     origin = {"versions": results.versions(), "baseline": BASELINE}
@@ -45,22 +60,13 @@ def load_or_examine(path: Path, runs: Runs, splits: Splits, schema: Schema) -> d
         content = read_json(path, remedy="remove it, and it is made again")
         if content.get("computed_from") == origin:
             return content
-    content = examine_runs(runs, splits, schema)
+    content = examine_runs(runs, splits, schema, score_of)
     write_json(path, content | {"computed_from": origin}, sealed=True)
     return read_json(path)
 
 
 def _digest(folder: Path) -> str:
     return hashlib.sha256((Path(folder) / "metrics.json").read_bytes()).hexdigest()
-
-
-def trained_scores(folder: Path) -> Score:
-    """What the model of a run gives."""
-    from hamur.trained_model import load_run
-    from hamur.training import predict
-
-    model = load_run(folder)[0]
-    return lambda table: predict(model, table, many=True)
 
 
 def examine_runs(
@@ -95,7 +101,11 @@ def examine_runs(
     content["model"] = {"name": model, "seed": seed, "valid_auc": valid[model].mean}
     files = [read_predictions(folder / f"{part}predictions.parquet") for part in ("valid_", "")]
     content["calibration"] = calibration(*files, schema.num_domains)
-    return content | {"importance": importance(score_of(folder), splits.valid, schema)}
+    try:
+        score = score_of(folder)
+    except ValueError as error:  # a run that cannot be loaded, as of preset official
+        return content | {"importance": {"reason": str(error)}}
+    return content | {"importance": importance(score, splits.valid, schema)}
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:

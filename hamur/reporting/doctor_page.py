@@ -43,7 +43,7 @@ def _gains(content: dict) -> page.Html:
             texts.append(f"no verdict, {cell['reason']}.")
             continue
         verdicts = [row[d]["auc"]["verdict"] for row in models.values() if "auc" in row[d]]
-        counts = f"; of {len(verdicts)} models {verdicts.count(doctor.GAINS)} gain and "
+        counts = f"; {verdicts.count(doctor.GAINS)} of {len(verdicts)} models gain, "
         counts += f"{verdicts.count(doctor.PAYS)} pay."
         verdict = page.coloured(cell["auc"]["verdict"], KINDS.get(cell["auc"]["verdict"]))
         texts.append(page.joined(verdict, f"with {joint}, AUC {_interval(cell['auc'])}{counts}"))
@@ -136,6 +136,8 @@ def _curve(name: str, report: dict) -> page.Html:
 
 def _importance(content: dict) -> page.Html:
     found, domains = content["importance"], content["domains"]
+    if "reason" in found:
+        return page.paragraph(f"Not known: {found['reason']}")
     features = found["features"]
     texts = []
     for d in range(len(domains)):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from hamur.commands.own_table import RankingTable, load_own, published_loader, table_flag
 from hamur.commands.ranking import load_splits, run_ranking
-from hamur.commands.script import command, from_flags, told_fields
+from hamur.commands.script import command, from_flags, select_device, told_fields
 from hamur.config import comma_separated, hidden, model_flag, run_flag, shared, training_flag
 from hamur.files import locked, read_json
 from hamur.models import RANKING
@@ -139,7 +139,8 @@ def main(script: str, description: str, argv: Sequence[str] | None = None) -> in
 
 
 def run_comparison(config: ComparisonConfig, train: Callable | None = None) -> None:
-    """Train what is missing and write leaderboard.{csv,md}, costs.csv and report.html.
+    """Train what is missing, examine the domains (doctor.json), and write leaderboard.{csv,md},
+    costs.csv and report.html.
 
     train: what a process does with the configuration of a run; returns its exit code.
     Raises:  ValueError: a run on disk is of other data or options, nothing was trained; RunsFailed.
@@ -159,6 +160,8 @@ def run_comparison(config: ComparisonConfig, train: Callable | None = None) -> N
         failed = train_missing(config, done, train or train_one)
         board, about = read_board(config, places, failed, splits, schema)
         write_outcome(folder, board, about)
+        domains = examine_domains(config, places, failed, splits, schema)
+        write_report(folder, board, about, domains)
     if failed:
         names = ", ".join(failed)
         raise RunsFailed(
@@ -247,18 +250,44 @@ def read_board(
 
 
 def write_outcome(folder: Path, board: Sequence, about) -> None:
-    """The leaderboard, which is printed, and the report."""
-    from hamur.files import write_text
-    from hamur.reporting import leaderboard, report, tables
+    """The leaderboard, which is printed, and the report without the examination of the domains."""
+    from hamur.reporting import leaderboard, tables
 
     leaderboard.write(folder, board, about.baseline, about.domains)
-    write_text(folder / "report.html", report.render(board, about))
+    write_report(folder, board, about)
     header, rows = leaderboard.summary(board, about.baseline)
     shown = [n for n, name in enumerate(header) if name != "in embeddings"][:8]
     print(tables.text_table([header[n] for n in shown], [[r[n] for n in shown] for r in rows]))
     for line in leaderboard.failures(board):
         print(line)
     print(f"\n{leaderboard.answer(board, about.baseline)}\nreport in {folder / 'report.html'}")
+
+
+def write_report(folder: Path, board: Sequence, about, further: Sequence = ()) -> None:
+    """report.html; further: sections of other examinations."""
+    from hamur.files import write_text
+    from hamur.reporting import report
+
+    write_text(folder / "report.html", report.render(board, about, further))
+
+
+def examine_domains(
+    config: ComparisonConfig, places: Sequence[Place], failed: Mapping[str, str], splits, schema
+) -> list[tuple[str, str]]:
+    """What the report says of each domain, from doctor.json, which is made where it is not that of
+    these runs."""
+    from hamur.reporting import doctor, doctor_page
+
+    def scores(folder: Path) -> Callable:
+        select_device(config.device)  # not before a model is needed: MindSpore loads for seconds
+        return doctor.trained_scores(folder)
+
+    runs: dict[str, dict[int, Path]] = {}
+    for place in places:
+        if f"{place.name}-{place.seed}" not in failed:
+            runs.setdefault(place.name, {})[place.seed] = place.folder
+    path = Path(config.save_dir) / "doctor.json"
+    return doctor_page.sections(doctor.load_or_examine(path, runs, splits, schema, scores))
 
 
 def as_command(config: ComparisonConfig) -> str:

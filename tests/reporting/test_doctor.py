@@ -1,5 +1,5 @@
 """The domain doctor finds what is planted: who gains and pays, who is miscalibrated, which feature
-matters where, whose positives drift; without training (the real thing is in test_comparison)."""
+matters where, whose positives drift; without training (one test does train)."""
 
 import dataclasses
 import json
@@ -9,22 +9,23 @@ import numpy as np
 import pytest
 
 from hamur import metrics
-from hamur.files import write_json
+from hamur.files import read_json, write_json
 from hamur.reporting import doctor, doctor_page, page, results
+from hamur.studies import comparison
 from tests.support import planted_domains as planted
 from tests.support.planted_domains import OWN, QUIET, SHARED, SMALL, THINNED
 
 SCHEMA = planted.SCHEMA
 # Noise in the logits of each domain: alone, a small domain learns little; together, the one of its
 # own taste is disturbed.
-MODELS = {"single_domain": (0.2, 1.2, 1.2, 3.0, 1.0), "joint": (1.0, 0.1, 0.1, 0.3, 1.0)}
+MODELS = {"single_domain": (0.2, 1.2, 2.0, 3.0, 1.0), "joint": (1.0, 0.1, 0.1, 0.3, 1.0)}
 MODELS["same"] = MODELS["single_domain"]
 SEEDS = (7, 8, 9, 10, 11)
 
 
 @pytest.fixture(scope="module")
 def splits():
-    return planted.make(16_000)
+    return planted.make(16_000, seed=1)
 
 
 def noisy(model, seed):
@@ -194,17 +195,30 @@ def test_what_was_found_is_kept_until_the_runs_change(runs, splits, tmp_path, mo
 
     def counted(*arguments):
         calls.append(arguments)
-        return real(*arguments, lambda folder: planted.score)
+        return real(*arguments)
+
+    def load(path, runs):
+        return doctor.load_or_examine(path, runs, splits, SCHEMA, lambda folder: planted.score)
 
     monkeypatch.setattr(doctor, "examine_runs", counted)
     path = tmp_path / "doctor.json"
-    first = doctor.load_or_examine(path, runs, splits, SCHEMA)
+    first = load(path, runs)
     written = path.read_bytes()
-    assert doctor.load_or_examine(path, runs, splits, SCHEMA) == first and len(calls) == 1
+    assert load(path, runs) == first and len(calls) == 1
     fewer = {model: {7: folders[7]} for model, folders in runs.items()}
-    assert doctor.load_or_examine(path, fewer, splits, SCHEMA) != first and len(calls) == 2
-    assert doctor.load_or_examine(path, runs, splits, SCHEMA) == first
+    assert load(path, fewer) != first and len(calls) == 2
+    assert load(path, runs) == first
     assert path.read_bytes() == written
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_rest(runs, splits):
+    def refuse(folder):
+        raise ValueError("norm_inference='batch'")
+
+    found = doctor.examine_runs(runs, splits, SCHEMA, refuse)
+    assert found["importance"] == {"reason": "norm_inference='batch'"} and found["calibration"]
+    words = dict(doctor_page.sections(found))["Which feature matters where"]
+    assert "Not known: norm_inference" in words
 
 
 def test_the_sections_say_it_in_words_and_escape_names(content):
@@ -218,8 +232,44 @@ def test_the_sections_say_it_in_words_and_escape_names(content):
     words = {heading: " ".join("".join(ElementTree.fromstring(f"<x>{html}</x>").itertext()).split())
              for heading, html in parts}  # fmt: skip
     assert "small: gains from joint training with joint, AUC +0." in words[parts[0][0]]
-    assert "of 2 models 1 gain and 0 pay" in words[parts[0][0]]
+    assert "1 of 2 models gain, 0 pay" in words[parts[0][0]]
     assert "quiet: no verdict, 0 positive test rows of" in words[parts[1][0]]
     assert "only here: tags" in words[parts[2][0]]
     assert "thinned: the share of positives falls from" in words[parts[3][0]]
     assert "own & odd</b>: no trend" in words[parts[3][0]].replace("&lt;", "<")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::hamur.errors.SingleClassWarning")
+def test_trained_models_of_planted_rows_get_the_planted_verdicts(tmp_path):
+    """A real comparison, of a model with a tower per domain and of one that cannot tell the domains
+    apart."""
+    planted.frame(planted.make(24_000)).to_parquet(tmp_path / "planted.parquet")
+    flags = "--label like --domain domain --split column:part --time at --min_domain_rows 0 "
+    flags += "--sparse item,context,user --dense price,noise --drop domain_indicator --epochs 12 "
+    flags += "--models single_domain,mlp,domain_feature --baseline single_domain --seeds 1"
+    places = ["--table", str(tmp_path / "planted.parquet"), "--save_dir", str(tmp_path / "grid")]
+    assert comparison.main("compare_models.py", "", [*places, *flags.split()]) == 0
+    found = read_json(tmp_path / "grid" / "doctor.json")
+    at = {name: d for d, name in enumerate(found["domains"])}
+    own, shared, thinned, small, quiet = (at[name] for name in planted.NAMES)
+    assert found["model"]["name"] == found["gains"]["joint"] == "mlp"
+    assert gain_verdicts(found, "mlp")[small] == doctor.GAINS
+    assert gain_verdicts(found, "domain_feature")[own] == doctor.PAYS
+    verdicts = [report.get("before", {}).get("verdict") for report in found["calibration"]]
+    assert verdicts[thinned].startswith("overestimates by ")
+    assert verdicts[own] == verdicts[shared] == verdicts[small] == "calibrated"
+    after = found["calibration"][thinned]["after"]
+    assert (after["helps"], after["verdict"]) == ("recalibration helps", "calibrated")
+    features = found["importance"]["features"]
+    matters = {n: {d for d, c in enumerate(row) if c.get("matters")} for n, row in features.items()}
+    assert matters["context"] == {own} and matters["tags"] == {shared}
+    assert matters["item"] == {own, shared, thinned, small}
+    assert matters["user"] == matters["noise"] == set()
+    drifts = [report.get("verdict") for report in found["drift"]["domains"]]
+    assert drifts[thinned] == doctor.FALLS and drifts[own] == drifts[shared] == doctor.STEADY
+    assert "reason" in found["gains"]["models"]["mlp"][quiet]
+    page = (tmp_path / "grid" / "report.html").read_bytes()
+    assert b"thinned: the share" in page.replace(b"\n", b" ")
+    assert comparison.main("compare_models.py", "", [*places, *flags.split()]) == 0
+    assert (tmp_path / "grid" / "report.html").read_bytes() == page

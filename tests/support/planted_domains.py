@@ -9,6 +9,7 @@ matters where.
 """
 
 import numpy as np
+import pandas as pd
 
 from hamur.data.multi_valued import MultiValued
 from hamur.data.schema import FieldSpec, Schema
@@ -17,8 +18,8 @@ from hamur.metrics.exact_front import sigmoid
 
 NAMES = ("own", "shared", "thinned", "small", "quiet")
 OWN, SHARED, THINNED, SMALL, QUIET = range(5)
-SHARES = (0.4, 0.3, 0.25, 0.045, 0.005)
-ITEMS, CONTEXTS, TAGS, USERS = 20, 6, 8, 30
+SHARES = (0.3, 0.35, 0.29, 0.055, 0.005)
+ITEMS, CONTEXTS, TAGS, USERS = 200, 6, 8, 30
 START, SECONDS = 1_600_000_000, 10_000_000
 SIZES = dict(item=ITEMS, context=CONTEXTS, user=USERS, domain_indicator=len(NAMES))
 FEATURES = [FieldSpec(name, "sparse", size) for name, size in SIZES.items()]
@@ -76,3 +77,16 @@ def score(table: Table) -> np.ndarray:
     """What the best model knows of a table: the probabilities of training rows."""
     tags = table.multi_valued[0].take(np.arange(len(table))).ids.reshape(-1, 2)
     return sigmoid(logits(np.asarray(table.sparse), np.asarray(table.dense), tags))
+
+
+def frame(splits: Splits) -> pd.DataFrame:
+    """The rows as a table of one's own, whose column `part` is the split."""
+    parts = []
+    for name, table in splits._asdict().items():
+        columns = dict(zip(("item", "context", "user"), table.sparse.T))
+        columns["domain"] = np.array(NAMES)[table.domain]
+        columns["tags"] = table.multi_valued[0].ids.reshape(-1, 2).tolist()
+        columns |= dict(zip(("price", "noise"), table.dense.T))
+        columns |= {"at": table.time, "like": table.labels[:, 0], "part": name}
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
