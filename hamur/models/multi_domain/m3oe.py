@@ -10,7 +10,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from hamur.layers import TowerDense
 from hamur.layers.experts import mix
 from hamur.layers.parameters import spared
-from hamur.layers.preference_towers import UnitVariance
+from hamur.layers.preference_towers import AffineRelu, UnitVariance
 from hamur.layers.primitives import matmul
 from hamur.layers.routing import DOMAIN, combine, dispatch
 from hamur.models.multi_domain.star import StarDense
@@ -61,15 +61,16 @@ class LayerNormBlock(nn.Cell):
         ones = np.ones((num_towers, number * out_dim), np.float32)
         self.gamma, self.beta = spared(ones, "gamma"), spared(0.0 * ones, "beta")
         self.unit_variance, self.members = UnitVariance(out_dim), Members(num_towers)
+        self.affine = AffineRelu()
         self.out_dim, self.num_towers = out_dim, num_towers
 
     def construct(self, xs, layout, keep=None):
         x = combine(self.dense(xs, layout), layout)
         x = self.unit_variance(x.reshape(-1, self.out_dim))[0].reshape(-1, self.gamma.shape[1])
-        member = ops.ones_like(x[:, :1])
-        if self.num_towers > 1:
-            member = self.members(layout[DOMAIN])
-        x = ops.relu(x * matmul(member, self.gamma) + matmul(member, self.beta))
+        if self.num_towers == 1:
+            return dispatch(self.affine(x, self.gamma, self.beta), layout)
+        own = self.members(layout[DOMAIN])
+        x = ops.relu(x * matmul(own, self.gamma) + matmul(own, self.beta))
         return dispatch(x, layout)
 
 
