@@ -68,7 +68,7 @@ class Dense(nn.Cell):
     def __init__(self):
         super().__init__()
         self.forward = kernel("product_forward", 1, lambda x, w, *_: [x[0], w[2]])
-        self.backward = kernel("product_backward", 3, lambda x, w, *_: (x, w, [w[0], w[2]]))
+        self.backward = kernel("dense_backward", 3, lambda x, w, *_: (x, w, [w[0], w[2]]))
 
     def construct(self, x, weight, bias, bounds):
         return self.forward(x, weight, bias, bounds)

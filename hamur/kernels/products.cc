@@ -87,3 +87,10 @@ extern "C" int product_backward(int n, void** data, int* ranks, int64_t** shapes
   }
   return 0;
 }
+
+// The same with the gradient of a bias. MindSpore's eager mode remembers how many outputs a function has
+// by its name and the shapes of its inputs, so each number of outputs has a name of its own.
+extern "C" int dense_backward(int n, void** data, int* ranks, int64_t** shapes, const char** types,
+                              void* stream, void* extra) {
+  return product_backward(n, data, ranks, shapes, types, stream, extra);
+}

@@ -3,12 +3,16 @@
 import ctypes
 import itertools
 
+import mindspore as ms
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mindspore import Tensor
 
 from hamur import kernels
+from hamur.kernels.cells import Dense, Product
+from tests.support.networks import eager  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not kernels.enabled(), reason="the kernels cannot be built here")
 SIZE = st.integers(1, 70)
@@ -64,9 +68,29 @@ def test_product(bounds, width, out, shared, seed):
         db[t] = dy[rows].sum(0, dtype=float)
     close(call("product_forward", x, weight, bias, bounds, outputs=[y.shape])[0], y, 10)
     shapes = [x.shape, weight.shape, bias.shape]
-    found = call("product_backward", x, weight, dy, bounds, outputs=shapes)
+    found = call("dense_backward", x, weight, dy, bounds, outputs=shapes)
     for value, expected in zip(found, (dx, dw, db), strict=True):
         close(value, expected, 10)
+
+
+@pytest.mark.parametrize("biased_first", [True, False])
+def test_products_of_equal_shapes_with_and_without_bias_do_not_meet(biased_first):
+    """In eager mode, which once took the one's gradient for the other's."""
+    rows, width, out = (22, 11, 7) if biased_first else (23, 12, 8)
+    draw = draws(0)
+    x, weight, bias = (Tensor(draw(*s)) for s in ((rows, width), (1, width, out), (1, out)))
+    bounds = Tensor(np.array([0, rows], np.int32))
+    dense, product = Dense(), Product()
+    functions = {
+        3: lambda: ms.grad(lambda x, w, b: dense(x, w, b, bounds).sum(), (0, 1, 2))(
+            x, weight, bias
+        ),
+        2: lambda: ms.grad(lambda x, w: product(x, w, bounds).sum(), (0, 1))(x, weight),
+    }
+    for number in sorted(functions, reverse=biased_first):
+        gradients = functions[number]()
+        assert len(gradients) == number
+        close(gradients[0].asnumpy(), np.tile(weight.asnumpy()[0].sum(1), (rows, 1)), 10)
 
 
 def test_a_long_product_is_summed_in_parts():
