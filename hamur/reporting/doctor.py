@@ -51,7 +51,7 @@ def load_or_examine(
 ) -> dict:
     """`examine_runs`, kept in the file `path` with what it was computed from: another set of runs,
     or of versions, is examined anew."""
-    origin = {"versions": results.versions(), "baseline": BASELINE}
+    origin = {"versions": results.versions(), "git_commit": results.git_commit()}
     origin["runs"] = {
         model: {str(seed): _digest(folder) for seed, folder in sorted(seeds.items())}
         for model, seeds in sorted(runs.items())
@@ -109,10 +109,10 @@ def examine_runs(
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
-    """Columns row_id, domain, label and probability, see `results.write_predictions`."""
+    """Columns domain, label and probability, see `results.write_predictions`."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    table = pq.read_table(path, columns=["domain", "label", "probability"])
     return {name: table[name].to_numpy() for name in table.column_names}
 
 

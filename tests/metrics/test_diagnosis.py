@@ -115,6 +115,18 @@ def test_the_interval_of_a_gain_has_the_spread_of_new_rows():
     assert np.mean(errors) == pytest.approx(np.std(gains), rel=0.3)
 
 
+def test_the_error_of_many_rows_follows_from_that_of_some(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 6000)
+    scores = [labels + rng.standard_normal(6000) for _ in range(2)]
+    whole = diagnosis.auc_gain(labels, *scores)
+    monkeypatch.setattr(diagnosis, "RESAMPLED_ROWS", 1000)
+    part = diagnosis.auc_gain(labels, *scores)
+    assert part["difference"] == whole["difference"]
+    widths = [gain["high"] - gain["low"] for gain in (part, whole)]
+    assert widths[0] == pytest.approx(widths[1], rel=0.15) and widths[0] != widths[1]
+
+
 def test_a_gain_of_rows_is_the_difference_and_its_normal_test():
     differences = np.random.default_rng(0).normal(0.1, 1.0, 900)
     gain = diagnosis.mean_gain(differences)

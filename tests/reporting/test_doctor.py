@@ -63,6 +63,12 @@ def write_run(folder, splits, score):
     write_json(folder / "metrics.json", content, sealed=True)
 
 
+@pytest.fixture
+def no_importance(monkeypatch):
+    """Without the part that takes longest."""
+    monkeypatch.setattr(doctor, "importance", lambda *_: {"reason": "left out"})
+
+
 def examine(runs, splits):
     return doctor.examine_runs(runs, splits, SCHEMA, lambda folder: planted.score)
 
@@ -78,7 +84,7 @@ def gain_verdicts(content, model):
 
 
 @pytest.mark.parametrize("seeds", [SEEDS, (8,)], ids=["seeds", "one seed"])
-def test_who_gains_from_joint_training_and_who_pays(runs, splits, seeds):
+def test_who_gains_from_joint_training_and_who_pays(runs, splits, seeds, no_importance):
     chosen = {model: {seed: folders[seed] for seed in seeds} for model, folders in runs.items()}
     found = examine(chosen, splits)["gains"]
     verdicts = gain_verdicts({"gains": found}, "joint")
@@ -90,7 +96,7 @@ def test_who_gains_from_joint_training_and_who_pays(runs, splits, seeds):
     assert "reason" in found["models"]["joint"][QUIET]
 
 
-def test_without_the_models_of_single_domains_nothing_is_said_of_gains(runs, splits):
+def test_without_single_domain_nothing_is_said_of_gains(runs, splits, no_importance):
     found = examine({"joint": runs["joint"]}, splits)
     assert "no single_domain" in found["gains"]["reason"] and found["model"]["name"] == "joint"
     assert "no single_domain" in dict(doctor_page.sections(found))["Who gains from joint training"]
@@ -170,7 +176,7 @@ def test_positives_drift_where_that_is_planted(content, splits):
     assert doctor.drift(untimed, SCHEMA.num_domains) == {"reason": "the rows have no time"}
 
 
-def test_the_examined_model_is_the_best_on_validation_rows(runs, splits, tmp_path):
+def test_the_examined_model_is_the_best_on_validation_rows(runs, splits, tmp_path, no_importance):
     chosen = {model: dict(folders) for model, folders in runs.items()}
     for number, seed in enumerate(SEEDS):  # right on test rows alone
         folder = tmp_path / str(seed)
@@ -190,7 +196,9 @@ def valid_auc(folders):
     return np.mean([report["valid"]["auc"] for report in reports])
 
 
-def test_what_was_found_is_kept_until_the_runs_change(runs, splits, tmp_path, monkeypatch):
+def test_what_was_found_is_kept_until_the_runs_change(
+    runs, splits, tmp_path, monkeypatch, no_importance
+):
     calls, real = [], doctor.examine_runs
 
     def counted(*arguments):
