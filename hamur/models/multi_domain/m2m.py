@@ -25,7 +25,7 @@ def leaky(x):
 
 
 class M2M(Baseline):
-    """Meta units on a transformer encoder (arXiv 2201.03999), for one task, of width W:
+    """Meta units on a transformer encoder ("Leaving No One Behind", WSDM 2022), one task, width W:
 
         x_k = leaky(Dense_k(encoder(tokens))),  s_d = leaky(Dense(c_d)),  k = 1..4
         score_k = v . leaky([x_k | q] W_d + b_d),  r = sum_k softmax(score)_k x_k
