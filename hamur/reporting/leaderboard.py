@@ -168,16 +168,17 @@ Table = tuple[list[str], list[list[str]]]  # header, rows
 
 def summary(board: Sequence[Entry], baseline: str) -> Table:
     """The main table, as text."""
-    header = ["model", "seeds", "validation AUC", "test AUC", f"AUC - {baseline}", "interval"]
-    header += ["p (Holm)", "verdict", "log loss", "log loss difference", "interval", "verdict"]
-    header += ["mean of domains", "worst domain", "parameters", "in embeddings", "best epoch"]
+    header = ["model", "verdict", "test AUC", f"AUC - {baseline}", "interval", "p (Holm)", "seeds"]
+    header += ["validation AUC", "mean of domains", "worst domain"]
+    header += ["log loss", "its difference", "its interval", "its verdict"]
+    header += ["parameters", "in embeddings", "best epoch"]
     rows = []
     for entry in board:
-        cells = [entry.name, seeds_text(entry), entry.text("auc", "valid"), entry.text("auc")]
-        cells += difference_cells(entry, "auc", baseline)
-        found = difference_cells(entry, "logloss", baseline)
-        cells += [entry.text("logloss"), *found[:2], found[3]]
-        cells += [entry.text("macro_auc"), entry.text("worst_auc")]
+        *found, verdict = difference_cells(entry, "auc", baseline)
+        cells = [entry.name, verdict, entry.text("auc"), *found, seeds_text(entry)]
+        cells += [entry.text("auc", "valid"), entry.text("macro_auc"), entry.text("worst_auc")]
+        difference, interval, _, verdict = difference_cells(entry, "logloss", baseline)
+        cells += [entry.text("logloss"), difference, interval, verdict]
         cells += [count_text(entry.train(name)) for name in ("parameters", "embedding_parameters")]
         rows.append([*cells, number_text(entry.train("best_epoch"), 1)])
     return header, rows

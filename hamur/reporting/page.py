@@ -26,7 +26,7 @@ nav a { margin-right: 1rem; white-space: nowrap } a { color: var(--mark) }
 .note, figcaption, caption { color: var(--soft); text-align: left }
 .scroll { overflow-x: auto; width: fit-content; max-width: 100%;
   border: 1px solid var(--line); border-radius: 6px }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums }
 th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap }
 th { vertical-align: bottom; border-bottom: 2px solid var(--line) }
 td { border-bottom: 1px solid var(--line) } tr:last-child td { border-bottom: 0 }
@@ -39,8 +39,9 @@ figure { margin: 1rem 0 } figcaption { margin-bottom: .4rem }
 .panels { display: flex; flex-wrap: wrap; gap: 1rem } .panels figure { margin: 0 }
 .strip { display: grid; grid-template-columns: 12rem 1fr 16rem; gap: 0 1rem; align-items: center;
   margin: .25rem 0 }
-.strip span:last-child { font-variant-numeric: tabular-nums; text-align: right }
-@media (max-width: 700px) { .strip { grid-template-columns: 1fr auto }
+.strip span:last-child { font-variant-numeric: tabular-nums; text-align: right;
+  white-space: nowrap }
+@media (max-width: 700px) { .strip { grid-template-columns: minmax(0, 1fr) auto }
   .strip svg { grid-row: 2; grid-column: 1 / 3 } .scale span { display: none } }
 svg { display: block; overflow: visible } svg text { fill: var(--soft); font-size: 14px }
 svg line, svg polyline { stroke: var(--mark); stroke-width: 2; fill: none }

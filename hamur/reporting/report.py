@@ -67,12 +67,13 @@ def render(board: Sequence[Entry], about: About, further: Sequence[tuple[str, st
 def leaderboard(board: Sequence[Entry], baseline: str) -> page.Html:
     """The main table, with verdicts in colour, and the failed runs."""
     header, rows = summary(board, baseline)
-    auc, loss = (n for n, name in enumerate(header) if name == "verdict")
+    auc, loss = (header.index(name) for name in ("verdict", "its verdict"))
     for cells in rows:
         cells[auc] = page.coloured(cells[auc], cells[auc])
         cells[loss] = page.coloured(cells[loss], better(cells[loss], "logloss"))
     lines = failures(board)
-    return page.joined(page.table(header, rows), *([page.points(lines)] if lines else []))
+    parts = [page.paragraph("The best validation AUC first.", "note"), page.table(header, rows, 2)]
+    return page.joined(*parts, *([page.points(lines)] if lines else []))
 
 
 def better(verdict: str, figure: str) -> str:

@@ -200,7 +200,7 @@ def train_missing(
     if not config.quiet:
         print(f"{len(done)} runs, {len(done) - len(tasks)} of them finished before", flush=True)
     failed = processes.run(tasks, train, config.jobs, known, config.quiet)
-    return {name: str(each) for name, each in failed.items()}
+    return {name: str(each).replace(f"{SCRIPT}: error: ", "") for name, each in failed.items()}
 
 
 def train_one(config: GridRun) -> int:
@@ -256,8 +256,7 @@ def write_outcome(folder: Path, board: Sequence, about) -> None:
     leaderboard.write(folder, board, about.baseline, about.domains)
     write_report(folder, board, about)
     header, rows = leaderboard.summary(board, about.baseline)
-    shown = [n for n, name in enumerate(header) if name != "in embeddings"][:8]
-    print(tables.text_table([header[n] for n in shown], [[r[n] for n in shown] for r in rows]))
+    print(tables.text_table(header[:8], [row[:8] for row in rows], left=2))
     for line in leaderboard.failures(board):
         print(line)
     print(f"\n{leaderboard.answer(board, about.baseline)}\nreport in {folder / 'report.html'}")

@@ -139,7 +139,7 @@ class Progress:
     def __init__(self, tasks: Sequence[Task], at_once: int, known: Mapping, quiet: bool):
         self.waiting, self.running, self.at_once = list(tasks), {}, at_once
         self.seconds = {kind: list(values) for kind, values in known.items()}
-        form = "{n_fmt} of {total_fmt} runs |{bar}| {postfix}"
+        form = "{n_fmt} of {total_fmt} runs {bar:16}{postfix}"
         self.bar = tqdm(total=len(tasks), bar_format=form, disable=quiet or None)
         self.live, self.quiet = not self.bar.disable, quiet
         self.done = 0
