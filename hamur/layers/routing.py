@@ -166,6 +166,8 @@ def _slices(x, quotas):
 
     (Products over no rows leave their result uninitialised.)
     """
+    if len(quotas) == 1:  # whose gradient would come as a tensor, not as a tuple of one
+        return (x,)
     if 0 not in quotas:
         return _split_rows(x, quotas)
     pieces = ()

@@ -1,5 +1,6 @@
 """Routing: the plan of chunks, and ways in and out that lose no row."""
 
+import mindspore as ms
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -33,7 +34,12 @@ def test_padding_is_bounded(quotas):
 
 @pytest.mark.parametrize(
     ("quotas", "kind"),
-    [((3, 1, 2), "slices"), ((3, 1, 2, 5, 1, 1, 1, 4, 2, 2), "grouped"), (None, "masked")],
+    [
+        ((4,), "slices"),
+        ((3, 1, 2), "slices"),
+        ((3, 1, 2, 5, 1, 1, 1, 4, 2, 2), "grouped"),
+        (None, "masked"),
+    ],
 )
 def test_a_row_leaves_as_it_entered(quotas, kind):
     counts = quotas or (3, 1, 2)
@@ -45,3 +51,8 @@ def test_a_row_leaves_as_it_entered(quotas, kind):
     layout = make_layout(Tensor(domain), weight, quotas, len(counts), "own")
     assert layout[KIND] == kind
     np.testing.assert_array_equal(combine(dispatch(Tensor(x), layout), layout).asnumpy(), x)
+
+    def through(x):
+        return combine(dispatch(x, layout), layout).sum()
+
+    np.testing.assert_array_equal(ms.grad(through)(Tensor(x)).asnumpy(), np.ones_like(x))
