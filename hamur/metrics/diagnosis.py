@@ -17,6 +17,7 @@ FEWEST = 10  # rows of each class, below which nothing is said about a domain
 # Isotonic regression overfits below about a thousand rows of the rarer class, where two parameters
 # do better (Niculescu-Mizil and Caruana 2005, figure 7).
 ISOTONIC_ROWS = 1000
+CALIBRATED = "calibrated"
 RESAMPLES = 200  # for a standard error, of which they leave 5 % uncertain
 RESAMPLED_ROWS = 100_000  # at most: the error of more rows follows from theirs
 
@@ -79,7 +80,7 @@ def calibration_figures(
     gaps = [bin["rows"] * abs(bin["rate"] - bin["probability"]) for bin in curve]
     ratio = calibration(labels, probabilities)
     low, high = ratio_interval(labels, probabilities, confidence)
-    verdict = "calibrated"
+    verdict = CALIBRATED
     if low > 1 or high < 1:
         verdict = f"{'over' if low > 1 else 'under'}estimates by {abs(ratio - 1):.1%}"
     figures = {"ratio": ratio, "low": low, "high": high, "ece": sum(gaps) / len(labels)}

@@ -5,11 +5,13 @@ from datetime import datetime, timezone
 
 from hamur.data.text.times import EARLIEST, LATEST
 from hamur.metrics import diagnosis
+from hamur.metrics.diagnosis import CALIBRATED
 from hamur.metrics.protocols import CONFIDENCE
 from hamur.reporting import doctor, figures, page
 from hamur.reporting.tables import UNDEFINED, number_text
 
 CURVES = 12  # domains with a plot, those with most rows
+SENTENCES = 12  # of more domains, only those with something to tell have one
 NAMED = 3  # features in a sentence
 KINDS = {doctor.GAINS: "above", doctor.PAYS: "below"}
 HEADINGS = {"auc": "Gain in AUC", "logloss": "Gain in log loss"}
@@ -27,8 +29,15 @@ def sections(content: dict) -> list[tuple[str, page.Html]]:
     return [*found, ("Drift of positives over time", _drift(content))]
 
 
-def _per_domain(domains: Sequence[str], texts: Sequence[object]) -> page.Html:
-    return page.points(page.joined(f"{name}:", text) for name, text in zip(domains, texts))
+def _per_domain(
+    domains: Sequence[str], texts: Sequence[object], telling: Sequence[object]
+) -> page.Html:
+    """A sentence about each domain; telling: whether it says more than 'as expected'."""
+    told = [d for d in range(len(domains)) if telling[d] or len(domains) <= SENTENCES]
+    points = [page.joined(f"{domains[d]}:", texts[d]) for d in told]
+    if rest := len(domains) - len(told):
+        points.append(f"{rest} other domains: nothing to tell beyond the table.")
+    return page.points(points)
 
 
 def _gains(content: dict) -> page.Html:
@@ -36,7 +45,7 @@ def _gains(content: dict) -> page.Html:
     if "reason" in gains:
         return page.paragraph(f"Not known: {gains['reason']}.")
     models, joint = gains["models"], gains["joint"]
-    texts = []
+    texts, telling = [], [cell.get("auc", {}).get("verdict") in KINDS for cell in models[joint]]
     for d in range(len(domains)):
         cell = models[joint][d]
         if "auc" not in cell:
@@ -47,7 +56,7 @@ def _gains(content: dict) -> page.Html:
         counts += f"{verdicts.count(doctor.PAYS)} pay."
         verdict = page.coloured(cell["auc"]["verdict"], KINDS.get(cell["auc"]["verdict"]))
         texts.append(page.joined(verdict, f"with {joint}, AUC {_interval(cell['auc'])}{counts}"))
-    parts = [_per_domain(domains, texts), page.paragraph(_noise(gains), "note")]
+    parts = [_per_domain(domains, texts, telling), page.paragraph(_noise(gains), "note")]
     for figure, heading in HEADINGS.items():
         rows = [[name, *(_gain(cell, figure) for cell in row)] for name, row in models.items()]
         parts += [page.subheading(heading), page.table(["model", *domains], rows)]
@@ -80,6 +89,7 @@ def _interval(gain: dict) -> str:
 def _calibration(content: dict) -> page.Html:
     reports, domains = content["calibration"], content["domains"]
     texts = [_calibration_text(report) for report in reports]
+    telling = [r.get("before", {}).get("verdict", CALIBRATED) != CALIBRATED for r in reports]
     header = ["domain", "rows", "positives", "ratio", "interval", "ECE", "log loss", "recalibrated"]
     header += ["ratio", "ECE", "log loss", "gain in log loss"]
     rows = [[name, *_calibration_row(report)] for name, report in zip(domains, reports)]
@@ -89,7 +99,8 @@ def _calibration(content: dict) -> page.Html:
     note += "else Platt's, and measured on test rows. ECE: over bins of as many rows each."
     drawn = sorted((d for d in range(len(domains)) if "before" in reports[d]),
                    key=lambda d: -reports[d]["rows"])[:CURVES]  # fmt: skip
-    parts = [_per_domain(domains, texts), page.paragraph(note, "note"), page.table(header, rows)]
+    parts = [_per_domain(domains, texts, telling), page.paragraph(note, "note")]
+    parts.append(page.table(header, rows))
     if drawn:
         shown = "" if len(drawn) < CURVES else f" of the {CURVES} largest domains"
         parts.append(page.subheading(f"Reliability{shown}"))
@@ -101,7 +112,7 @@ def _calibration_text(report: dict) -> object:
     if "reason" in report:
         return f"no verdict, {report['reason']}."
     before, after = report["before"], report["after"]
-    kind = None if before["verdict"] == "calibrated" else "below"
+    kind = None if before["verdict"] == CALIBRATED else "below"
     text = f"({before['ratio']:.3f}, {before['low']:.3f} to {before['high']:.3f}); "
     if "reason" in after:
         return page.joined(
@@ -139,7 +150,7 @@ def _importance(content: dict) -> page.Html:
     if "reason" in found:
         return page.paragraph(f"Not known: {found['reason']}")
     features = found["features"]
-    texts = []
+    texts, telling = [], [False] * len(domains)
     for d in range(len(domains)):
         cells = {name: row[d] for name, row in features.items()}
         reason = next((cell["reason"] for cell in cells.values() if "reason" in cell), None)
@@ -153,7 +164,7 @@ def _importance(content: dict) -> page.Html:
         text = f"depends most on {named}" if named else "no feature matters beyond noise"
         only = [n for n in mattering if sum(c.get("matters", False) for c in features[n]) == 1]
         if only and len(domains) > 1:
-            text += f"; only here: {', '.join(only)}"
+            telling[d], text = True, f"{text}; only here: {', '.join(only)}"
         texts.append(f"{text}.")
     drops = {name: [cell.get("drop", 0.0) for cell in row] for name, row in features.items()}
     top = max(map(max, drops.values()), default=0.0)
@@ -169,7 +180,7 @@ def _importance(content: dict) -> page.Html:
     if found["left_out"] is not None:
         note += f" {found['left_out']} is left out: in a domain it is constant."
     return page.joined(
-        _per_domain(domains, texts), page.paragraph(note, "note"), page.table(header, rows)
+        _per_domain(domains, texts, telling), page.paragraph(note, "note"), page.table(header, rows)
     )
 
 
@@ -186,6 +197,7 @@ def _drift(content: dict) -> page.Html:
         return page.paragraph(f"Not known: {drift['reason']}.")
     reports = drift["domains"]
     texts = [_drift_text(report) for report in reports]
+    telling = [report.get("verdict", doctor.STEADY) != doctor.STEADY for report in reports]
     drawn = [(name, r["periods"]) for name, r in zip(domains, reports) if "periods" in r]
     most = max((len(periods) for _, periods in drawn), default=0)
     header = ["domain", "from", "until", *(f"period {n + 1}" for n in range(most))]
@@ -198,7 +210,7 @@ def _drift(content: dict) -> page.Html:
     note += "all splits; a straight line through them is tested against their scatter, with Holm's "
     note += "correction over the domains."
     return page.joined(
-        _per_domain(domains, texts), page.paragraph(note, "note"), page.table(header, rows)
+        _per_domain(domains, texts, telling), page.paragraph(note, "note"), page.table(header, rows)
     )
 
 

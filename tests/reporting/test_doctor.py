@@ -247,6 +247,25 @@ def test_the_sections_say_it_in_words_and_escape_names(content):
     assert "own & odd</b>: no trend" in words[parts[3][0]].replace("&lt;", "<")
 
 
+def test_of_many_domains_only_those_with_something_to_tell_have_a_sentence(content):
+    def repeated(entries):
+        return entries + [entries[SHARED]] * 20
+
+    many = json.loads(json.dumps(content))
+    many["domains"] += [f"d{n}" for n in range(20)]
+    many["drift"]["domains"] = repeated(many["drift"]["domains"])
+    many["calibration"] = repeated(many["calibration"])
+    many["importance"]["features"] = {
+        name: repeated(row) for name, row in many["importance"]["features"].items()
+    }
+    many["gains"]["models"] = {name: repeated(row) for name, row in many["gains"]["models"].items()}
+    text = dict(doctor_page.sections(many))["Drift of positives over time"]
+    assert text.count("<li>") == 2 and "24 other domains: nothing to tell" in text
+    assert "the share of positives falls" in text and text.count("<tr>") == 1 + 24
+    text = dict(doctor_page.sections(many))["Who is miscalibrated"]
+    assert text.count("<figure>") == 12 and "of the 12 largest domains" in text
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::hamur.errors.SingleClassWarning")
 def test_trained_models_of_planted_rows_get_the_planted_verdicts(tmp_path):
