@@ -1,5 +1,5 @@
-"""Install with `pip install -e .`; extras: serve (FastAPI), onnx (ONNX Runtime), test (pytest,
-hypothesis, ruff, and both others), bench (PyTorch).
+"""Install with `pip install -e .`; extras: serve (FastAPI), onnx (ONNX Runtime), search (Optuna),
+track (TensorBoard's files), test (pytest, hypothesis, ruff, and these four), bench (PyTorch).
 """
 
 from pathlib import Path
@@ -33,6 +33,8 @@ class SourceArchive(sdist):
 SERVE = ["fastapi>=0.110", "uvicorn>=0.29", "prometheus-client>=0.20", "pydantic>=2.8,<3"]
 # The first with wheels for Python 3.12; with NumPy 1.26 as well.
 ONNX = ["onnx>=1.16", "onnxruntime>=1.17"]
+SEARCH = ["optuna>=4"]
+TRACK = ["tensorboardX>=2.6"]
 TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "httpx>=0.27"]
 
 setup(
@@ -52,7 +54,9 @@ setup(
     extras_require={
         "serve": SERVE,
         "onnx": ONNX,
-        "test": TEST + SERVE + ONNX,
+        "search": SEARCH,
+        "track": TRACK,
+        "test": TEST + SERVE + ONNX + SEARCH + TRACK,
         "bench": ["torch>=2.1"],
     },
 )

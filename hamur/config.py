@@ -13,10 +13,24 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 
 MIN_STEPS_PER_EPOCH = 16  # a small data set gets smaller batches rather than one step per epoch
 MIN_BATCH_SIZE = 64
 PLACES = ("save_dir", "out", "raw", "record", "exp_name")  # flags that name where to write
+# Options that belong to one call and not to what it computes: no file of a run passes them on.
+OF_A_CALL = (
+    *PLACES,
+    "config",
+    "search",
+    "track",
+    "resume",
+    "overwrite",
+    "verify",
+    "quiet",
+    "debug",
+)
+EXTRAS = {"search": "optuna", "track": "tensorboardX"}  # flags, and the package that each needs
 REQUIRED = "none: required"  # the default, in --help, of a flag that has none
 # What a value given in Python or in a JSON file must be, and how the rule is told.
 KINDS = {
@@ -122,8 +136,23 @@ class RunOptions:
     verify: bool = run_flag(
         True, "hash a cache before its first use, half a second per GB; off saves that"
     )
+    config: str | None = run_flag(
+        None,
+        "JSON file of options, such as the best.json of a search or the config.json of a run; "
+        "flags override it",
+        default_text="none",
+    )
+    search: int = run_flag(
+        0,
+        "instead of one run, search with this number of trials for the options of the training "
+        "that are best on validation; 0 = off",
+        at_least=0,
+    )
+    track: bool = run_flag(False, "also write every epoch's figures for TensorBoard")
     quiet: bool = run_flag(False, "print only the table of results")
     debug: bool = run_flag(False, "show the traceback of an error in data or options")
+    # Names of the options that flags or --config gave, see `hamur.commands.script.from_flags`.
+    given = frozenset()
 
     def __post_init__(self):
         check_fields(self)
@@ -219,13 +248,20 @@ def check_fields(config) -> None:
         if isinstance(value, str) and value in field.metadata["synonyms"]:
             value = field.metadata["synonyms"][value]
             object.__setattr__(config, field.name, value)  # still under construction
-        _check(field, plain_type(types[field.name]), value)
+        check_field(field, plain_type(types[field.name]), value)
     for field in dataclasses.fields(config):
         if field.metadata["default_text"] == REQUIRED and getattr(config, field.name) is None:
             names = " or --".join((field.name, *field.metadata["aliases"]))
             raise ValueError(f"--{names} is missing: {field.metadata['help']}.")
     if hasattr(config, "device"):
         parse_device(config.device)
+
+
+def check_extras(config) -> None:
+    """ValueError: a flag needs a package that is not installed."""
+    for extra, package in EXTRAS.items():
+        if getattr(config, extra, None) and find_spec(package) is None:
+            raise ValueError(f'--{extra} needs {package}: pip install -e ".[{extra}]"')
 
 
 def parse_device(text: str) -> tuple[str, int | None]:
@@ -244,7 +280,8 @@ def plain_type(annotation) -> type:
     return next(t for t in (*typing.get_args(annotation), annotation) if t is not type(None))
 
 
-def _check(field: dataclasses.Field, plain: type, value):
+def check_field(field: dataclasses.Field, plain: type, value) -> None:
+    """ValueError if a value is not what the flag of its field allows."""
     meta, name = field.metadata, f"--{field.name}"
     if value is None:
         return

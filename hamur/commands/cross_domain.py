@@ -70,11 +70,16 @@ def run(config: CrossDomainConfig, script: str) -> None:
     """All that the flags ask for."""
     from hamur.reporting.compare import write_comparison
 
-    config = config.resolved()
+    as_given, config = config, config.resolved()
     runs = plan(config)
+    if config.search and (config.arms or config.seeds or config.record or config.exp_name):
+        raise ValueError("--search is of one model; leave --arms, --seeds and --record out.")
     select_device(config.device)
     pair, harmful = load(config)
     check_classes(pair, tables=bool(config.source_table))
+    if config.search:
+        search_options(as_given, pair, harmful, script)
+        return
     place = place_of(config, script, config.dataname or pair.target_schema.name)
     if not (config.arms or config.seeds):
         run_one(config, pair, harmful, place, script)
@@ -84,6 +89,20 @@ def run(config: CrossDomainConfig, script: str) -> None:
         for each in runs
     ]
     write_comparison(place.folder, content)
+
+
+def search_options(config: CrossDomainConfig, pair, harmful, script: str) -> dict:
+    """The search of --search, of an unresolved configuration; returns best.json."""
+    from hamur.studies.search import CROSS_DOMAIN, search
+
+    def run_trial(trial: CrossDomainConfig, hook):
+        place = Place(Path(trial.save_dir), Path(trial.save_dir))
+        parts = prepare(trial.resolved(), pair, harmful, place, script)
+        return train(*parts, place, hook)[0]
+
+    model = config.resolved().model_name
+    named = dict(script=script, model=model, criterion=config.criterion, splits=pair.target)
+    return search(config, CROSS_DOMAIN, run_trial, **named)
 
 
 def plan(config: CrossDomainConfig) -> list[CrossDomainConfig]:
@@ -183,7 +202,9 @@ def build_model(config: CrossDomainConfig, sizes, restart: int = 0):
     return construct(sizes, network, seed + RESTART_SEEDS * restart, **options)
 
 
-def make_trainer(config: CrossDomainConfig, rows, options: BilevelOptions, files=None):
+def make_trainer(
+    config: CrossDomainConfig, rows, options: BilevelOptions, files=None, after_epoch=()
+):
     """The trainer of a resolved configuration."""
     from hamur.training.bilevel.step import cross_domain_trainer
     from hamur.training.checkpoint import snapshot
@@ -195,7 +216,8 @@ def make_trainer(config: CrossDomainConfig, rows, options: BilevelOptions, files
         on_collapse=config.on_collapse,
         initial_weights=lambda restart: snapshot(build_model(config, rows.sizes, restart)),
     )
-    settings = trainer_options(config) | dict(patience=config.patience or None, save_dir=files)
+    settings = trainer_options(config, *after_epoch)
+    settings |= dict(patience=config.patience or None, save_dir=files)
     return cross_domain_trainer(
         rows, options, config.tuning["embedding_decay"], evaluation, **settings
     )
@@ -225,6 +247,27 @@ def run_one(config, pair, harmful, place: Place, script: str, in_study: bool = F
     Raises:  ValueError: another run is in the folder; KeyboardInterrupt after Ctrl-C, when the
         results of the best epoch so far are on disk.
     """
+    parts = prepare(config, pair, harmful, place, script)
+    config, *_, description = parts
+    if in_study and config.resume:
+        content = finished(place.folder, description)
+        if content is not None:
+            return with_test_rows(content, place.folder, pair)
+    fresh = not (config.resume or config.overwrite)
+    if fresh and place.is_record and (place.folder / "config.json").exists():
+        raise ValueError(
+            f"{place.folder} holds an earlier run; choose another --exp_name, --resume or "
+            "--overwrite it."
+        )
+    log = place.folder / "logging.txt" if place.is_record else None
+    with locked(place.folder), logging_to(log, config.resume):
+        content = train_and_report(*parts, place)
+    return with_test_rows(content, place.folder, pair)
+
+
+def prepare(config, pair, harmful, place: Place, script: str) -> tuple:
+    """What a run needs, of a resolved configuration: (it with the values that depend on the data,
+    training rows, model, options of the step, the content of config.json)."""
     from hamur.data.cross_domain.collate import CrossDomainRows
 
     rows = CrossDomainRows(pair, row_rules(config), harmful)
@@ -238,54 +281,52 @@ def run_one(config, pair, harmful, place: Place, script: str, in_study: bool = F
     )
     description["tuning"] = config.tuning
     description["data"]["source_rows"] = len(pair.source)
-    files = place.files()
-    if in_study and config.resume:
-        content = finished(place.folder, description)
-        if content is not None:
-            return with_test_rows(content, place.folder, pair)
-    fresh = not (config.resume or config.overwrite)
-    if fresh and place.is_record and (place.folder / "config.json").exists():
-        raise ValueError(
-            f"{place.folder} holds an earlier run; choose another --exp_name, --resume or "
-            "--overwrite it."
-        )
-    log = place.folder / "logging.txt" if place.is_record else None
-    with locked(place.folder), logging_to(log, config.resume):
-        content = train_and_report(config, rows, model, options, description, place, files)
-    return with_test_rows(content, place.folder, pair)
+    return config, rows, model, options, description
 
 
-def train_and_report(config, rows, model, options, description, place: Place, files) -> dict:
+def say(config: CrossDomainConfig, text: str) -> None:
+    """A line for the log, and the terminal unless --quiet."""
+    logger.info(text)
+    if not config.quiet:
+        print(text, flush=True)
+
+
+def train(config, rows, model, options, description, place: Place, *after_epoch) -> tuple:
+    """Train the model in its place: (Run, parameter counts, candidates of the validation rows)."""
+    from hamur.data.cross_domain.collate import VALID
+
+    tell, pair, files = partial(say, config), rows.pair, place.files()
+    tell(f"{' -> '.join(pair.target_schema.domain_names)}: {source_of(config)}")
+    tell(
+        f"{pair.num_users:,} users; {len(pair.source):,} source behaviours; target rows "
+        + ", ".join(f"{name} {len(part):,}" for name, part in pair.target._asdict().items())
+    )
+    trainer = make_trainer(config, rows, options, files, after_epoch)
+    schema = dataclasses.replace(pair.schema, fields=model.schema.fields)
+    rules = {"draws": draws_of(config), "seed": config.eval_seed, "source_pool": config.source_pool}
+    rules["replaced"] = [int(each) for each in rows.replaced]
+    counts = open_run(config, description, model, tell, files, schema, cross_domain=rules)
+    tell(f"arm {config.arm}; training set number:{len(rows)}")
+    valid = rows.candidates(pair.target.valid, draws_of(config), config.eval_seed, VALID)
+    return trainer.fit(model, rows, valid), counts, valid
+
+
+def draws_of(config: CrossDomainConfig) -> int | None:
+    """Source candidates of a row at evaluation, None = all."""
+    return None if config.eval_draws == "all" else int(config.eval_draws)
+
+
+def train_and_report(config, rows, model, options, description, place: Place) -> dict:
     """Train the model, and write everything to its place; returns metrics.json."""
     from hamur import training
-    from hamur.data.cross_domain.collate import TEST, VALID
+    from hamur.data.cross_domain.collate import TEST
     from hamur.reporting import cross_domain as reporting
     from hamur.reporting.weights import plot_history
     from hamur.training.bilevel.report import behaviour_weights
 
-    def say(text: str) -> None:
-        logger.info(text)
-        if not config.quiet:
-            print(text, flush=True)
-
-    pair, folder = rows.pair, place.folder
-    say(f"{' -> '.join(pair.target_schema.domain_names)}: {source_of(config)}")
-    say(
-        f"{pair.num_users:,} users; {len(pair.source):,} source behaviours; target rows "
-        + ", ".join(f"{name} {len(part):,}" for name, part in pair.target._asdict().items())
-    )
-    trainer = make_trainer(config, rows, options, files)
-    draws = None if config.eval_draws == "all" else int(config.eval_draws)
-    schema = dataclasses.replace(pair.schema, fields=model.schema.fields)
-    rules = {"draws": draws, "seed": config.eval_seed, "source_pool": config.source_pool}
-    rules["replaced"] = [int(each) for each in rows.replaced]
-    counts = open_run(config, description, model, say, files, schema, cross_domain=rules)
-    say(f"arm {config.arm}; training set number:{len(rows)}")
-    valid, test = (
-        rows.candidates(table, draws, config.eval_seed, split)
-        for split, table in ((VALID, pair.target.valid), (TEST, pair.target.test))
-    )
-    run = trainer.fit(model, rows, valid)
+    tell, pair, folder = partial(say, config), rows.pair, place.folder
+    run, counts, valid = train(config, rows, model, options, description, place)
+    test = rows.candidates(pair.target.test, draws_of(config), config.eval_seed, TEST)
     upper = reporting.upper_block(run.history)
     if upper["count"] and not upper["moved"]:
         logger.warning(
@@ -316,20 +357,20 @@ def train_and_report(config, rows, model, options, description, place: Place, fi
     title = title_of(config, pair)
     if VARIANTS[config.arm].learns:
         columns = behaviour_weights(model, rows, options, config.seed)
-        content["weights"] = reporting.report_weights(folder, columns, title, say)
+        content["weights"] = reporting.report_weights(folder, columns, title, tell)
         content["planted"] = content["weights"].pop("planted")
     plot_history(folder / "history.png", run.history, title)
     if config.export:
         path = place.checkpoint / "target_scorer"
-        say(f"target scorer: {training.export(model, path)}")
+        tell(f"target scorer: {training.export(model, path)}")
     with replacing(folder / PROBABILITIES) as temporary, temporary.open("wb") as file:
         np.save(file, probabilities)
     content["probabilities_sha256"] = checksum(probabilities)
     write_json(folder / "metrics.json", content, sealed=True)
     table = reporting.results_table(content)
-    say(table)
+    tell(table)
     auc = content["test"]["auc"]
-    say("auc: undefined" if auc is None else f"auc: {auc:.6f}")
+    tell("auc: undefined" if auc is None else f"auc: {auc:.6f}")
     if config.quiet:
         print(table)
     stop_if_interrupted(run)

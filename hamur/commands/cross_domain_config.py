@@ -1,11 +1,10 @@
-"""Options of the cross-domain scripts: flags, presets, and a JSON file in between."""
+"""Options of the cross-domain scripts: flags and presets."""
 
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
 
 from hamur.config import RunOptions, data_flag, flag, model_flag, run_flag, shared, training_flag
-from hamur.files import read_json
 from hamur.training.bilevel.hypergradient import ESTIMATORS
 from hamur.training.bilevel.options import SCOPES, VARIANTS, BilevelOptions
 
@@ -62,6 +61,7 @@ class CrossDomainConfig(RunOptions):
     """
 
     presets = PRESETS
+    dead_keys = DEAD_KEYS
     dataset_path: str | None = shared(
         "dataset_path",
         help="folder of raw Amazon files (reviews and meta data, as published in 2014, 2018 or "
@@ -166,7 +166,6 @@ class CrossDomainConfig(RunOptions):
         choices=PRESETS,
         synonyms=PRESET_SPELLINGS,
     )
-    config: str | None = model_flag(None, "JSON file of options; flags override it")
     model_name: str = model_flag(
         "conet_biao",
         "conet_s: target tower alone; conet: all source behaviours weigh the same; conet_biao: "
@@ -361,17 +360,12 @@ class CrossDomainConfig(RunOptions):
         return TUNING[self.preset]
 
     def resolved(self) -> "CrossDomainConfig":
-        """A copy with the values that training uses: those of the preset, then of the file, then of
-        flags; only what depends on the data is still None.
+        """A copy with the values that training uses: those of the preset, where no flag says
+        otherwise; only what depends on the data is still None.
 
-        Raises:  ValueError: options that exclude each other, an unknown or dead key in the file.
+        Raises:  ValueError: options that exclude each other.
         """
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        from_file = read_options(self.config) if self.config else {}
-        values = {
-            name: from_file[name] if value == defaults[name] and name in from_file else value
-            for name, value in vars(self).items()
-        }
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         preset = PRESETS[PRESET_SPELLINGS.get(values["preset"], values["preset"])]
         for name, value in preset.items():
             if values[name] is None:
@@ -411,23 +405,3 @@ def variant_of(values: dict) -> str:
             f"--use_meta {int(use_meta)} {verb} weights, but --arm {arm} {does}; leave one out."
         )
     return arm
-
-
-def read_options(path: str) -> dict:
-    """The options of a JSON file, public spellings replaced.
-
-    Raises:  ValueError: no JSON object, or a key that is none of ours; FileNotFoundError.
-    """
-    options = read_json(path, remedy="write one JSON object of options for --config")
-    fields = {}
-    for field in dataclasses.fields(CrossDomainConfig):
-        fields |= dict.fromkeys((field.name, *field.metadata["aliases"]), field)
-    for name in options:
-        if name not in fields:
-            dead = " It had no effect in the public code; remove it." if name in DEAD_KEYS else ""
-            raise ValueError(
-                f"--config {path}: unknown key {name!r}.{dead} Known: {', '.join(fields)}."
-            )
-    options = {fields[name].name: value for name, value in options.items()}
-    CrossDomainConfig(**options)  # the rules of the flags hold for the file too
-    return options

@@ -87,17 +87,15 @@ def run_tasks(config: TaskOptions, load: Callable, script: str) -> dict:
     if config.max_rows is not None:
         splits = splits._replace(train=first_rows(splits.train, config.max_rows))
     config.check_numbers(len(schema.labels))
-    config = config.resolved(script, len(splits.train))
     entropy = metrics.label_entropy(splits.train.labels, schema.labels)
-    problem = Problem(config, splits, schema, entropy, truth)
     say = (lambda *_: None) if config.quiet else print
-    model = build(problem)
     say(f"{schema.name}: {config.dataset_path or 'generated rows'}\n")
     say(f"{tables.task_table(splits, schema)}\n")
-    description = results.run_description(config, model.config, script, splits, schema)
-    counts = open_run(config, description, model, say)
-    chosen_on = splits.test if config.select_on == "test" else splits.valid
-    run = task_trainer(problem, model).fit(model, splits.train, chosen_on)
+    if config.search:
+        return search_options(Problem(config, splits, schema, entropy), script)
+    config = config.resolved(script, len(splits.train))
+    problem = Problem(config, splits, schema, entropy, truth)
+    model, run, counts = train(problem, script)
     content = {
         "model": config.model_name,
         "preset": config.preset,
@@ -112,6 +110,37 @@ def run_tasks(config: TaskOptions, load: Callable, script: str) -> dict:
     write(Path(config.save_dir), content, problem, say)
     stop_if_interrupted(run)
     return content
+
+
+def train(problem: Problem, script: str, *after_epoch: Callable) -> tuple:
+    """The model of a problem, trained in its folder: (model, Run, parameter counts)."""
+    config, splits, schema = problem.config, problem.splits, problem.schema
+    model = build(problem)
+    description = results.run_description(config, model.config, script, splits, schema)
+    counts = open_run(config, description, model, (lambda *_: None) if config.quiet else print)
+    chosen_on = splits.test if config.select_on == "test" else splits.valid
+    trainer = task_trainer(problem, model, after_epoch=after_epoch)
+    return model, trainer.fit(model, splits.train, chosen_on), counts
+
+
+def search_options(problem: Problem, script: str) -> dict:
+    """The search of --search, of an unresolved configuration; returns best.json.
+
+    Raises:  ValueError: --select_on test.
+    """
+    from hamur.studies.search import MULTI_TASK, search
+
+    config, splits = problem.config, problem.splits
+    if config.select_on == "test":
+        raise ValueError("--search chooses on validation rows; leave --select_on test out.")
+
+    def run(trial: TaskOptions, hook: Callable):
+        trial = trial.resolved(script, len(splits.train))
+        return train(problem._replace(config=trial), script, hook)[1]
+
+    criterion = criterion_of(config)
+    named = dict(script=script, model=config.model_name, criterion=criterion, splits=splits)
+    return search(config, MULTI_TASK, run, **named)
 
 
 def warn(config: TaskOptions) -> None:
@@ -212,6 +241,13 @@ def preferences_of(config: TaskOptions, num_tasks: int) -> np.ndarray:
     return evaluation_preferences(num_tasks, config.eval_preferences)
 
 
+def criterion_of(config: TaskOptions) -> str:
+    """What picks the best epoch, of those of `TaskEvaluation`."""
+    if config.preset == OFFICIAL:
+        return "auc_hypervolume"
+    return "hypervolume" if config.model_name == "pomoe" else "negative_loss"
+
+
 def task_trainer(problem: Problem, model, fixed: tuple | None = None, **changes):
     """The trainer of a configuration; fixed: one preference for all steps."""
     config, entropy = problem.config, problem.entropy
@@ -235,11 +271,7 @@ def task_trainer(problem: Problem, model, fixed: tuple | None = None, **changes)
     if fixed is not None:
         preferences, criterion = np.array([fixed]), "weighted_loss"
     else:
-        preferences, criterion = preferences_of(config, model.num_tasks), "negative_loss"
-        if config.preset == OFFICIAL:
-            criterion = "auc_hypervolume"
-        elif config.model_name == "pomoe":
-            criterion = "hypervolume"
+        preferences, criterion = preferences_of(config, model.num_tasks), criterion_of(config)
     evaluation = partial(
         training.TaskEvaluation, preferences=preferences, entropy=entropy, weights=fixed
     )

@@ -86,6 +86,7 @@ class TaskOptions(RunOptions):
     """
 
     presets = PRESETS
+    presets_refuse_flags = True  # `check_usage`
     dataset_path: str | None = shared(
         "dataset_path", help="the folder that holds the data set's folder, or that folder itself"
     )

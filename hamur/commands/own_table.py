@@ -1,5 +1,6 @@
 """The command behind examples/run_own_table.py: any table, and any model of two families."""
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from hamur.commands.multi_task_config import TaskOptions
+from hamur.commands.options_file import options_in
 from hamur.commands.ranking import RankingConfig, load_splits, run_ranking
 from hamur.commands.script import command, from_flags
 from hamur.config import REQUIRED, comma_separated, flag, model_flag, shared
@@ -114,9 +116,15 @@ def main(script: str, description: str, argv: Sequence[str] | None = None) -> in
 
 def family_of(argv: Sequence[str]) -> type:
     """RankingTable or TaskTable, by the model's name; of a name that both families have, by the
-    number of labels: a model of several domains where --label names one."""
-    name, labels = (_word(argv, flag) for flag in ("model_name", "label"))
-    one = name in RANKING and len(comma_separated(labels or "")) == 1
+    number of labels: a model of several domains where --label names one.  What no flag says is
+    read from the file of --config."""
+    path, name, labels = (_word(argv, flag) for flag in ("config", "model_name", "label"))
+    if path is not None:
+        with contextlib.suppress(ValueError, OSError):  # `from_flags` tells them
+            options = options_in(path)
+            name, labels = name or options.get("model_name"), labels or options.get("label")
+    labels = comma_separated(labels or "") if isinstance(labels, str | None) else labels
+    one = name in RANKING and len(labels) == 1
     return TaskTable if name in MULTI_TASK and not one else RankingTable
 
 

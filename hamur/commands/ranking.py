@@ -104,6 +104,7 @@ class RankingConfig(RunOptions):
         None,
         "widen the last two layers until the network has as many parameters as this one",
         choices=RANKING,
+        default_text="none",
     )
     weight_decay: float | None = shared("weight_decay")
     averaging: float | None = shared("averaging")
@@ -200,19 +201,15 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     say = (lambda *_: None) if config.quiet else print
     select_device(config.device)
     splits, schema = load_splits(config, load)
-    config = config.resolved(script, len(splits.train))
-    folder = Path(config.save_dir)
     source = config.dataset_path or "the bundled synthetic sample"
     say(f"{schema.name}: {source}\n\n{tables.data_table(splits, schema)}\n")
+    if config.search:
+        return search_options(config, splits, schema, script)
+    config = config.resolved(script, len(splits.train))
+    folder = Path(config.save_dir)
+    model, run, counts = train(config, splits, schema, script)
 
-    model = build_model(config, schema)
-    description = results.run_description(config, model.config, script, splits, schema)
-    counts = open_run(config, description, model, say)
     batch_size = partial(evaluation_batch, model, config.batch_size)
-    evaluation = partial(training.RankingEvaluation, batch_size=batch_size(splits.valid))
-    trainer = make_trainer(config, training.supervised_step, evaluation=evaluation)
-    run = trainer.fit(model, splits.train, splits.valid)
-
     reports, probabilities = {}, {}
     for part in ("valid", "test"):
         table = getattr(splits, part)
@@ -243,6 +240,35 @@ def run_ranking(config: RankingConfig, load: Callable, script: str) -> dict:
     print(tables.metrics_table(reports["test"], schema.domain_names))
     stop_if_interrupted(run)
     return content
+
+
+def train(config: RankingConfig, splits, schema, script: str, *after_epoch: Callable) -> tuple:
+    """The network of a resolved configuration, trained in its folder: (model, Run, parameter
+    counts)."""
+    from hamur import training
+
+    model = build_model(config, schema)
+    description = results.run_description(config, model.config, script, splits, schema)
+    counts = open_run(config, description, model, (lambda *_: None) if config.quiet else print)
+    batch_size = evaluation_batch(model, config.batch_size, splits.valid)
+    evaluation = partial(training.RankingEvaluation, batch_size=batch_size)
+    trainer = make_trainer(
+        config, training.supervised_step, after_epoch=after_epoch, evaluation=evaluation
+    )
+    return model, trainer.fit(model, splits.train, splits.valid), counts
+
+
+def search_options(config: RankingConfig, splits, schema, script: str) -> dict:
+    """The search of --search; returns best.json."""
+    from hamur.studies.search import RANKING, search
+
+    def run(trial: RankingConfig, hook: Callable):
+        return train(trial.resolved(script, len(splits.train)), splits, schema, script, hook)[1]
+
+    lazy = config.embeddings == "lazy"  # which has no decay
+    space = {k: v for k, v in RANKING.items() if not (lazy and k == "embedding_decay")}
+    named = dict(script=script, model=config.name, criterion=config.criterion, splits=splits)
+    return search(config, space, run, **named)
 
 
 def build_model(config: RankingConfig, schema):

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import sys
 import traceback
 import typing
@@ -17,7 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hamur import interrupts
-from hamur.config import RunOptions, parse_device, plain_type
+from hamur.commands.options_file import read_options
+from hamur.config import RunOptions, check_extras, parse_device, plain_type
 from hamur.files import locked, write_json
 from hamur.reporting import results
 from hamur.same_run import difference, finished, read_config, refuse_workers
@@ -39,6 +41,8 @@ INTERNAL = (Exception,)  # errors that nobody foresaw; tests want them raised
 RESULTS = (*results.PREDICTIONS.values(), "learning_curve.png", "domains.png", "front.csv")
 RESULTS += ("history.png", "test_probabilities.npy", "weights.csv", "weights_by_category.csv")
 RESULTS += ("weights.png", "target_scorer.mindir", "front.png")
+TRACK = "track"  # the folder of what --track writes
+_NOT_GIVEN = object()  # a flag that the command line lacks
 _held = contextlib.ExitStack()  # locks and settings of the command that runs
 
 
@@ -50,18 +54,30 @@ def from_flags(
 ):
     """Read a configuration from command-line flags (`sys.argv` if argv is None).
 
-    `defaults` replace those of the class for this script.  Wrong usage ends the process with one
-    line on stderr and exit code 2.
+    `defaults` replace those of the class for this script, and are replaced by the file that
+    --config names; `given` of the result are the options in that file and on the command line.
+    Wrong usage ends the process with one line on stderr and exit code 2.
     """
     parser = make_parser(config_class, description, **defaults)
-    values, unknown = parser.parse_known_args(argv)
+    fields = dataclasses.fields(config_class)
+    blank = argparse.Namespace(**{field.name: _NOT_GIVEN for field in fields})
+    values, unknown = parser.parse_known_args(argv, blank)
     if unknown:
         names = [name for field in told_fields(config_class) for name in spellings(field)]
         parser.error(_unknown(unknown[0], names))
+    given = {name: value for name, value in vars(values).items() if value is not _NOT_GIVEN}
     try:
-        return config_class(**vars(values))
+        if given.get("config") is not None:
+            given = read_options(given["config"], config_class) | given
+        config = config_class(**(defaults | given))
+        check_extras(config)
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}")
     except ValueError as error:
         parser.error(str(error))
+    if hasattr(config, "given"):
+        object.__setattr__(config, "given", frozenset(given))
+    return config
 
 
 def make_parser(config_class: type, description: str | None, **defaults):
@@ -210,6 +226,8 @@ def command(
         _held.callback(os.environ.update, HAMUR_VERIFY=os.environ.get("HAMUR_VERIFY", "on"))
         os.environ["HAMUR_VERIFY"] = "off"  # of `hamur.data.cache`, also in processes of this one
     name = Path(script).name
+    if getattr(config, "search", 0):
+        resume_hint = "the same command continues the search"
     interrupted = f"{name}: interrupted; {resume_hint}"
 
     def spelled(text: object) -> str:
@@ -243,10 +261,15 @@ def command(
         print(f"{name}: internal error: {text}", file=sys.stderr)
         return 1
     finally:
-        _held.close()
+        release()
         warnings.formatwarning = long_format
         logging.getLogger("hamur").removeHandler(to_terminal)
     return 0
+
+
+def release() -> None:
+    """Give back the locks and settings of the command that runs, and close its files."""
+    _held.close()
 
 
 def select_device(text: str) -> None:
@@ -334,6 +357,7 @@ def open_run(
         for place in (folder, files.weights.parent):
             for name in RESULTS:
                 (place / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / TRACK, ignore_errors=True)
     model_folder.remove(folder)
     write_json(folder / "config.json", description)
     further |= {"model": config.model_name}
@@ -347,19 +371,26 @@ def open_run(
     return counts
 
 
-def trainer_options(config) -> dict:
-    """The options of a resolved configuration that `Trainer` has under the same name."""
+def trainer_options(config, *after_epoch: Callable) -> dict:
+    """The options of a resolved configuration that `Trainer` has under the same name, and its
+    hooks: that of --track, and these."""
     from hamur import training
+    from hamur.reporting.track import Track
 
     names = {field.name for field in dataclasses.fields(training.Trainer)}
-    return {name: value for name, value in vars(config).items() if name in names}
+    options = {name: value for name, value in vars(config).items() if name in names}
+    if config.track and config.save_dir is not None:
+        track = Track(Path(config.save_dir) / TRACK, config.learning_rate)
+        _held.callback(track.close)
+        after_epoch = (track, *after_epoch)
+    return options | {"after_epoch": after_epoch}
 
 
-def make_trainer(config, step: Callable, **settings):
+def make_trainer(config, step: Callable, after_epoch: tuple[Callable, ...] = (), **settings):
     """The Trainer of a resolved configuration; `settings` are added, or replace its options."""
     from hamur import training
 
-    return training.Trainer(step, **(trainer_options(config) | settings))
+    return training.Trainer(step, **(trainer_options(config, *after_epoch) | settings))
 
 
 def train_block(run) -> dict:

@@ -85,6 +85,7 @@ class ComparisonConfig(GridRun):
     overwrite: bool = hidden(GridRun, "overwrite")
     save_predictions: bool = hidden(GridRun, "save_predictions")
     plot: bool = hidden(GridRun, "plot")
+    search: int = hidden(GridRun, "search")
 
     def __post_init__(self):
         super().__post_init__()

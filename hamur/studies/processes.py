@@ -101,6 +101,14 @@ def run(
     return failures
 
 
+def end_with(parent: int) -> None:
+    """End this process with its parent, of that number, whatever ends that one."""
+    if sys.platform == "linux":  # elsewhere an orphan ends its run, and keeps others out meanwhile
+        ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
+        if os.getppid() != parent:  # it has ended before that call
+            os._exit(1)
+
+
 def _work(
     function: Callable[[object], int],
     argument: object,
@@ -109,10 +117,7 @@ def _work(
     parent: int,
 ) -> None:
     """What a process does."""
-    if sys.platform == "linux":  # elsewhere an orphan ends its run, and keeps others out meanwhile
-        ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
-        if os.getppid() != parent:  # it has ended before that call
-            os._exit(1)
+    end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: for the parent, which ends us
     if own:
         os.sched_setaffinity(0, own)

@@ -110,6 +110,7 @@ class TrainingLoop:
         self.note_loss(report)
         value, criterion = report[self.trainer.criterion], self.trainer.criterion
         value = UNDEFINED if value is None else -value if criterion in LESS_IS_BETTER else value
+        run.values.append(value)
         if value > run.best:
             run.best, run.best_epoch = value, number
             self.best_weights = self.average.snapshot() if self.averages else snapshot(self.model)
@@ -119,6 +120,12 @@ class TrainingLoop:
         line = f"epoch {number:3d}  loss {loss:.5f}  {self.evaluation.line(report, run)}"
         line += f"  {rate:,.0f} rows/s{best}"
         self.say(line)
+        self.tell()
+
+    def tell(self):
+        """Calls the trainer's hooks, once there is an epoch."""
+        for hook in self.trainer.after_epoch if self.run.epochs else ():
+            hook(self.run)
 
     def say(self, line):
         """A line for the log, and the terminal unless quiet."""

@@ -22,10 +22,12 @@ class Run:
 
     history: a dict per epoch, and those that the step adds; rows_per_second: of training alone;
     restarts: how often it began again with other initial weights; lowest_loss, constant_loss: the
-    lowest validation log loss and that of the constant predictor; worse_than_constant: by `judge`.
+    lowest validation log loss and that of the constant predictor; worse_than_constant: by `judge`;
+    values: the criterion of each validated epoch, more is better.
     """
 
     history: list = field(default_factory=list)
+    values: list = field(default_factory=list)
     epochs: int = 0
     best_epoch: int = 0
     best: float = -math.inf
@@ -60,6 +62,8 @@ class Trainer:
     save_dir:  folder for model.safetensors, history.csv and last/, or their places as RunFiles,
         where an earlier run is removed at the start; resume: go on from its last/ instead, or begin
         where there is none.
+    after_epoch:  functions of the Run, called once an epoch's state is on disk, and at the start
+        with that of a resumed run.  What they raise ends the training.
     Raises:  ValueError: an option out of range; on ``fit``, data that cannot be trained or
         validated on, a run to resume that is another one, or another process that writes to
         save_dir; its kind DivergenceError: losses or scores that are not finite, or a model far
@@ -82,6 +86,7 @@ class Trainer:
     batches: Callable = table_batches
     save_dir: str | RunFiles | None = None
     resume: bool = False
+    after_epoch: tuple[Callable, ...] = ()
     quiet: bool = False
 
     def __post_init__(self):
@@ -125,6 +130,7 @@ class Trainer:
         with graph_mode(), lock, ending_loop() as check_signals:
             loop = TrainingLoop(self, model, train, valid, Run(), check_signals)
             loop.load() if self.resume else loop.start()
+            loop.tell()
             try:
                 while not loop.finished():
                     loop.epoch()

@@ -117,7 +117,7 @@ def test_resolved_touches_only_what_is_none():
     assert resolved.save_dir == "runs/a_script/mlp_adp-4"
     left = {f.name for f in dataclasses.fields(resolved) if getattr(resolved, f.name) is None}
     of_data = {"dataset_path", "split", "genres", "multi", "pool_weight", "drop"}
-    assert left == of_data
+    assert left == of_data | {"config", "match_parameters"}
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,8 @@ def test_lists_of_numbers_are_finite_too(name, value):
 
 
 @pytest.mark.parametrize("content", ['{"lr": Infinity}', '{"lr": NaN}', '{"lr": "fast"}'])
-def test_a_file_of_options_obeys_the_rules_of_the_flags(content, tmp_path):
+def test_a_file_of_options_obeys_the_rules_of_the_flags(content, tmp_path, capsys):
     (tmp_path / "options.json").write_text(content)
-    with pytest.raises(ValueError, match=r"--learning_rate must be|options.json"):
-        CrossDomainConfig(config=str(tmp_path / "options.json")).resolved()
+    flags = ["--config", str(tmp_path / "options.json")]
+    assert exit_code(from_flags, CrossDomainConfig, flags) == 2
+    assert re.search(r"--learning_rate must be|options.json", capsys.readouterr().err)

@@ -12,6 +12,7 @@ import pytest
 
 from hamur.commands.cross_domain import main
 from hamur.commands.cross_domain_config import CORRECTED, DEAD_KEYS, OFFICIAL, CrossDomainConfig
+from hamur.commands.script import from_flags
 from hamur.files import write_history
 from hamur.studies import planted
 from hamur.training.bilevel.options import BilevelOptions
@@ -274,9 +275,10 @@ def test_public_spellings_of_a_variant_are_one_choice(given, expected):
 def test_flags_override_the_file_and_the_file_the_preset(tmp_path):
     path = tmp_path / "options.json"
     path.write_text(json.dumps({"hplr": 0.5, "lr": 0.25, "preset": "published", "in_root": "x"}))
-    found = CrossDomainConfig(config=str(path)).resolved()
+    found = from_flags(CrossDomainConfig, ["--config", str(path)]).resolved()
     assert (found.learning_rate, found.dataset_path, found.preset) == (0.25, "x", "official")
-    found = CrossDomainConfig(config=str(path), learning_rate=0.125).resolved()
+    flags = ["--config", str(path), "--learning_rate", "0.125"]
+    found = from_flags(CrossDomainConfig, flags).resolved()
     assert (found.hplr, found.learning_rate, found.aux_decay) == (0.5, 0.125, 2.0)
 
 
