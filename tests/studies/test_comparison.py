@@ -230,13 +230,13 @@ def test_a_real_grid_trains_and_is_read_again(tmp_path):
 def test_a_real_grid_that_is_killed_continues_to_the_same_leaderboard(tmp_path):
     flags = ("--seeds", "2", "--epochs", "3", "--jobs", "1")
     pipes = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    start = time.monotonic()
     subprocess.run(grid(tmp_path / "whole", *flags), check=True, **pipes)
-    duration = time.monotonic() - start
-    expected = outcome(tmp_path / "whole")
-    for part, number in ((0.3, signal.SIGKILL), (0.55, signal.SIGKILL), (0.7, signal.SIGINT)):
+    expected, runs = outcome(tmp_path / "whole"), tmp_path / "cut/runs"
+    for finished, number in ((0, signal.SIGINT), (1, signal.SIGKILL), (2, signal.SIGKILL)):
         process = subprocess.Popen(grid(tmp_path / "cut", *flags), **pipes)
-        time.sleep(part * duration)
+        while len(list(runs.glob("*/history.csv"))) <= finished:  # an epoch of the next run
+            assert process.poll() is None
+            time.sleep(0.02)
         process.send_signal(number)
         process.communicate(timeout=60)
         assert process.returncode in (-number, 128 + number)
