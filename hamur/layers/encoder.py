@@ -30,8 +30,8 @@ class EncoderLayer(nn.Cell):
         super().__init__()
         if embed_dim % NUM_HEADS:
             raise ValueError(
-                f"embed_dim is {embed_dim}; attention of {NUM_HEADS} heads needs a multiple of "
-                f"{NUM_HEADS}."
+                f"embeddings of width {embed_dim} cannot be cut into the {NUM_HEADS} heads of the "
+                "attention; give a multiple."
             )
         self.project = PlainDense(rng, embed_dim, 3 * embed_dim)
         self.join = PlainDense(rng, embed_dim, embed_dim)

@@ -72,7 +72,7 @@ def package():
     for path in MODULES:
         tree, name = ast.parse(path.read_text()), path.relative_to(ROOT).as_posix()
         for line, text in messages(tree):
-            if " " in text.strip():
+            if " " in text.strip() and text.strip()[0] not in "<:":  # markup and styles are none
                 found.texts[f"{name}:{line}"] = " ".join(text.split())
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):

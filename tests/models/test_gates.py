@@ -22,7 +22,7 @@ def test_a_model_that_reads_the_domain_needs_it_as_a_feature(name):
 
 
 def test_four_heads_need_a_multiple_of_four():
-    with pytest.raises(ValueError, match="embed_dim is 6; attention of 4 heads"):
+    with pytest.raises(ValueError, match="width 6 cannot be cut into the 4 heads"):
         networks.make_model("m2m", AdapterConfig.paper(), embed_dim=6)
 
 

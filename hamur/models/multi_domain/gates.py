@@ -19,8 +19,8 @@ def domain_place(schema, model):
     """
     if schema.domain_field is None:
         raise ValueError(
-            f"{model} reads the domain as a feature, which these data lack: name the column of "
-            "domains with --domain, and leave the domain's field out of --drop."
+            f"{model} reads the domain as a feature, which these data lack: name its column by "
+            "`domain`, and leave it out of `drop`."
         )
     return schema.sparse_names.index(schema.domain_field)
 
