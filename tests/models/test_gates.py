@@ -17,7 +17,7 @@ from tests.support import networks
 def test_a_model_that_reads_the_domain_needs_it_as_a_feature(name):
     schema = networks.make_schema()
     blind = dataclasses.replace(schema, fields=schema.fields[:2], domain_field=None)
-    with pytest.raises(ValueError, match=f"{name} reads the domain .* --domain, .* --drop"):
+    with pytest.raises(ValueError, match=f"{name} reads the domain .* `domain`, .* `drop`"):
         networks.make_model(name, AdapterConfig.paper(), schema=blind)
 
 
