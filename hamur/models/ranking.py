@@ -230,9 +230,8 @@ def match_parameters(constructor, schema, target, tolerance=0.02, **options):
     # Only embeddings, which do not count, depend on the vocabularies.
     small = replace(schema, fields=tuple(map(partial(_narrow, schema.domain_field), schema.fields)))
     base = constructor(small, **options).sizes.hidden_dims
-    low, high = 0.25, 64.0
+    low, high, factor = 0.25, None, 1.0
     for _ in range(40):
-        factor = (low + high) / 2
         widened = tuple(max(1, round(width * factor)) for width in base[-2:])
         hidden_dims = base[:-2] + widened
         model = constructor(small, hidden_dims=hidden_dims, **options)
@@ -240,6 +239,9 @@ def match_parameters(constructor, schema, target, tolerance=0.02, **options):
         if abs(count - target) <= tolerance / 4 * target:
             break
         low, high = (factor, high) if count < target else (low, factor)
+        factor = 2 * factor if high is None else (low + high) / 2
+        if factor > 64:  # never larger than it must be: memory of a network comes back late
+            break
     if abs(count - target) > tolerance * target:
         raise ValueError(
             f"no widening of {base} comes within {tolerance:.0%} of {target} parameters; "
