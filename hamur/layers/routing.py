@@ -72,6 +72,12 @@ def chunk_rows_for(quotas):
 
 
 @constexpr
+def _numbers(count):
+    # Of the type of the ids, or the exported ONNX compares numbers of two types.
+    return Tensor(np.arange(count, dtype=np.int32).reshape(1, -1))
+
+
+@constexpr
 def _plan_tensors(quotas):
     rows = chunk_rows_for(quotas)
     table, order, real, inverse = chunk_plan(quotas, rows)
@@ -113,6 +119,11 @@ def all_rows_layout(layout, num_towers):
         return layout
     weights = layout[WEIGHTS] * num_towers
     return ("all", weights, weights, None, ())
+
+
+def members(domain, num_domains):
+    """(B,) int32 -> (B, D) float32, 1 in the column of a row's domain."""
+    return (domain.reshape(-1, 1) == _numbers(num_domains)).astype(ms.float32)
 
 
 def make_layout(domain, weight, quotas, num_domains, tower_rows, fused=False):

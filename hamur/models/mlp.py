@@ -1,6 +1,5 @@
 """mlp, mlp_adp: one MLP tower per domain over shared embeddings."""
 
-from hamur.layers.routing import dispatch
 from hamur.models.ranking import RankingModel
 
 
@@ -14,5 +13,4 @@ class MultiDomainMLP(RankingModel):
         self.add_deep(rng, self.instance_width)
 
     def network(self, embeddings, dense, layout, context):
-        xs = dispatch(self.join(embeddings, dense), layout)
-        return self.output(self.deep(xs, layout, context), layout)
+        return self.head(self.join(embeddings, dense), layout, context)

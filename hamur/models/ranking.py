@@ -163,6 +163,10 @@ class RankingModel(nn.Cell):
                 cell += 1
         return xs
 
+    def head(self, x, layout, context, gates=()):
+        """The towers' logits, a tuple of (rows, 1), of the rows x (B, in) of their deep part."""
+        return self.output(self.deep(dispatch(x, layout), layout, context, gates), layout)
+
     def gated(self, number, xs, gates, layout):
         """A block's outputs times gates[number], the towers' (rows, H) factors of it."""
         return tuple([x * gate for x, gate in zip(xs, gates[number])])

@@ -100,6 +100,12 @@ def test_m3oe_of_one_domain_is_its_expert():
     assert np.abs(gradients["theta"][1]) > 1e-7
 
 
+def test_m3oe_with_one_tower_keeps_the_experts_of_all_domains():
+    config = AdapterConfig.paper(backbone="shared")
+    model = networks.randomise(networks.make_model("m3oe", config))
+    against.assert_equal_to_oracle("m3oe", model, against.filled_batch())
+
+
 def test_m3oe_adds_blocks_of_one_width():
     with pytest.raises(ValueError, match=r"bottom_dims\[2\] columns.*got bottom_dims=\(9, 7, 6\)"):
         networks.make_model("m3oe", AdapterConfig.paper(), bottom_dims=(9, 7, 6))

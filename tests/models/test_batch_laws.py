@@ -14,8 +14,8 @@ from tests.support.networks import rows_of
 ROWS = 257
 # Models of others that depend on the batch in their public versions.
 DEPENDENT = ("star", "m2m", "adaptdhm")
-# Models of others whose towers and gates are of a domain.
-ISOLATED = ("single_domain", "sharedbottom", "mmoe", "ple", "ppnet", "star")
+# Models of others whose towers, gates or experts are of a domain.
+ISOLATED = ("single_domain", "sharedbottom", "mmoe", "ple", "ppnet", "star", "sarnet")
 
 
 def with_statistics(name, config, **options):

@@ -1,12 +1,11 @@
 """single_domain, domain_feature: a network per domain, and one plain network for all of them."""
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
 from hamur.layers import InstanceEmbedding
 from hamur.layers.primitives import matmul, matmul_ta
-from hamur.layers.routing import DOMAIN, dispatch
+from hamur.layers.routing import DOMAIN, dispatch, members
 from hamur.models.mlp import MultiDomainMLP
 
 
@@ -62,8 +61,7 @@ class SingleDomain(MultiDomainMLP):
         if not self.training or not self.per_domain:
             return logits
         weight = context[1].reshape(-1, 1)
-        domains = ops.arange(self.num_domains).reshape(1, -1)
-        member = (layout[DOMAIN].reshape(-1, 1) == domains).astype(ms.float32)  # (B, D)
+        member = members(layout[DOMAIN], self.num_domains)
         total = ops.maximum(matmul(member, matmul_ta(member, weight)), 1.0)
         scales = dispatch(ops.stop_gradient(weight.sum() / total), layout)
         return tuple([self.own_mean(x, scale) for x, scale in zip(logits, scales)])

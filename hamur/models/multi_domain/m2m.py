@@ -1,6 +1,5 @@
 """m2m: attention over the features, and a head whose matrices the domain generates (WSDM 2022)."""
 
-import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
@@ -12,7 +11,15 @@ from hamur.layers.mlp import add_rows, tower_product
 from hamur.layers.parameters import bias, kernel
 from hamur.layers.preference import PlainDense
 from hamur.layers.primitives import matmul
-from hamur.layers.routing import DOMAIN, bounds, combine, dispatch, fused, make_layout
+from hamur.layers.routing import (
+    DOMAIN,
+    bounds,
+    combine,
+    dispatch,
+    fused,
+    make_layout,
+    members,
+)
 from hamur.models.multi_domain.gates import domain_place
 from hamur.models.ranking import ALL_ROWS, Baseline
 
@@ -70,8 +77,7 @@ class M2M(Baseline):
         scenarios = leaky(self.scenario(self.domains(embeddings, rows[DOMAIN], quotas)))  # (D, W)
         mixed = self.attention(experts, scenarios, by_domain)  # (B, W)
         change = combine(self.meta(dispatch(mixed, by_domain), scenarios, by_domain), by_domain)
-        xs = dispatch(leaky(change + mixed), layout)
-        return self.output(self.deep(xs, layout, context), layout)
+        return self.head(leaky(change + mixed), layout, context)
 
     def domains(self, embeddings, domain, quotas):
         """The domains' embeddings c (D, E).  In training from a row of each that has one: a
@@ -81,8 +87,7 @@ class M2M(Baseline):
         if quotas is not None:
             rows = ops.minimum(bounds_of(quotas)[:-1], domain.shape[0] - 1)
         else:
-            own = ops.arange(self.num_domains).reshape(1, -1) == domain.reshape(-1, 1)  # (B, D)
-            rows = ops.argmax(own.astype(ms.float32), 0)
+            rows = ops.argmax(members(domain, self.num_domains), 0)
         begin, end = self.domain_columns
         return ops.gather(embeddings, rows, 0)[:, begin:end]
 

@@ -3,7 +3,6 @@
 
 from itertools import pairwise
 
-import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
@@ -12,7 +11,7 @@ from hamur.layers.experts import mix
 from hamur.layers.parameters import spared
 from hamur.layers.preference_towers import AffineRelu, UnitVariance
 from hamur.layers.primitives import matmul
-from hamur.layers.routing import DOMAIN, combine, dispatch
+from hamur.layers.routing import DOMAIN, combine, dispatch, members
 from hamur.models.multi_domain.star import StarDense
 from hamur.models.ranking import ALL_ROWS, Baseline
 
@@ -60,8 +59,7 @@ class LayerNormBlock(nn.Cell):
         self.dense = CentredDense(rng, in_dim, out_dim, num_towers, number)
         ones = np.ones((num_towers, number * out_dim), np.float32)
         self.gamma, self.beta = spared(ones, "gamma"), spared(0.0 * ones, "beta")
-        self.unit_variance, self.members = UnitVariance(out_dim), Members(num_towers)
-        self.affine = AffineRelu()
+        self.unit_variance, self.affine = UnitVariance(out_dim), AffineRelu()
         self.out_dim, self.num_towers = out_dim, num_towers
 
     def construct(self, xs, layout, keep=None):
@@ -69,21 +67,9 @@ class LayerNormBlock(nn.Cell):
         x = self.unit_variance(x.reshape(-1, self.out_dim))[0].reshape(-1, self.gamma.shape[1])
         if self.num_towers == 1:
             return dispatch(self.affine(x, self.gamma, self.beta), layout)
-        own = self.members(layout[DOMAIN])
+        own = members(layout[DOMAIN], self.num_towers)
         x = ops.relu(x * matmul(own, self.gamma) + matmul(own, self.beta))
         return dispatch(x, layout)
-
-
-class Members(nn.Cell):
-    """(B,) int32 -> (B, D) float32, 1 in the column of a row's domain."""
-
-    def __init__(self, num_domains):
-        super().__init__()
-        # Of the type of the ids, or the exported ONNX compares numbers of two types.
-        self.domains = Tensor(np.arange(num_domains, dtype=np.int32).reshape(1, -1))
-
-    def construct(self, domain):
-        return (domain.reshape(-1, 1) == self.domains).astype(ms.float32)
 
 
 class MultiDomainMixtureOfExperts(Baseline):
@@ -113,14 +99,14 @@ class MultiDomainMixtureOfExperts(Baseline):
         self.star = XavierStarDense(rng, width, star_dim, towers)
         self.star_block = LayerNormBlock(rng, star_dim, block_dim)
         self.block = LayerNormBlock(rng, width, block_dim)
-        self.num_experts = SHARED_EXPERTS + towers
+        domains = self.num_domains
+        self.num_experts = SHARED_EXPERTS + domains
         self.experts = LayerNormBlock(rng, block_dim, expert_dim, number=self.num_experts)
         self.gates = TowerDense(rng, block_dim, SHARED_EXPERTS, towers)
         self.theta = Parameter(Tensor(np.ones((2, 1), np.float32)), name="theta")
-        self.members = Members(towers)
-        own = np.eye(towers, dtype=np.float32)
+        own = np.eye(domains, dtype=np.float32)
         self.own = Tensor(own)
-        self.others = Tensor((1.0 - own) / (towers - 1) if towers > 1 else own)
+        self.others = Tensor((1.0 - own) / (domains - 1) if domains > 1 else own)
         dims = (expert_dim, *sizes.hidden_dims)
         blocks = [LayerNormBlock(rng, i, o, towers) for i, o in pairwise(dims)]
         tower = nn.Cell()
@@ -137,10 +123,10 @@ class MultiDomainMixtureOfExperts(Baseline):
         gates = ops.softmax(combine(gates, layout), -1)
         gates = ops.concat((gates, self.domain_weights(layout[DOMAIN])), 1)
         mixed = mix(gates.expand_dims(1), experts).squeeze(1)
-        return self.output(self.deep(dispatch(mixed, layout), layout, context), layout)
+        return self.head(mixed, layout, context)
 
     def domain_weights(self, domain):
         """(B, D): what each domain's expert counts in a row's mixture."""
         balance, scale = ops.split(ops.sigmoid(self.theta), 1, 0)  # (1, 1)
         weights = scale * (balance * self.own + (1.0 - balance) * self.others)
-        return matmul(self.members(domain), weights)
+        return matmul(members(domain, self.num_domains), weights)

@@ -29,4 +29,4 @@ class MultiGateMixture(Baseline):
         outputs = self.experts.apart(self.experts(first, context[ALL_ROWS]))  # (B, X, H)
         gates = ops.softmax(combine(self.gates(dispatch(instance, layout), layout), layout), -1)
         mixed = mix(gates.expand_dims(1), outputs).squeeze(1)
-        return self.output(self.deep(dispatch(mixed, layout), layout, context), layout)
+        return self.head(mixed, layout, context)

@@ -39,4 +39,4 @@ class ProgressiveLayeredExtraction(Baseline):
         outputs = outputs + self.shared((instance,), context[ALL_ROWS])
         gates = ops.softmax(combine(self.gates(xs, layout), layout), -1)
         mixed = mix(gates.expand_dims(1), ops.stack(outputs, 1)).squeeze(1)
-        return self.output(self.deep(dispatch(mixed, layout), layout, context), layout)
+        return self.head(mixed, layout, context)

@@ -28,7 +28,7 @@ class PPNet(Baseline):
     def network(self, embeddings, dense, layout, context):
         e = self.join(embeddings, dense)
         gates = self.gates(dispatch(self.of_ids(e), layout), layout)
-        return self.output(self.deep(dispatch(e, layout), layout, context, gates), layout)
+        return self.head(e, layout, context, gates)
 
 
 def id_fields(schema, wanted):

@@ -109,4 +109,4 @@ class SARNet(Baseline):
         routed = make_layout(domain, weight, quotas, self.num_domains, "own", sorted_rows)
         own = self.own_experts(self.own_norm(dispatch(x, routed), routed), routed)
         mixed = self.mix((shared, combine(own, routed)), self.gate(x))
-        return self.output(self.deep(dispatch(mixed, layout), layout, context), layout)
+        return self.head(mixed, layout, context)

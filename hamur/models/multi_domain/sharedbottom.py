@@ -1,7 +1,6 @@
 """sharedbottom: one network for all domains below a tower for each (Caruana 1997)."""
 
 from hamur.layers import TowerMLP
-from hamur.layers.routing import dispatch
 from hamur.models.ranking import ALL_ROWS, Baseline
 
 
@@ -20,4 +19,4 @@ class SharedBottom(Baseline):
 
     def network(self, embeddings, dense, layout, context):
         (bottom,) = self.bottom((self.join(embeddings, dense),), context[ALL_ROWS])
-        return self.output(self.deep(dispatch(bottom, layout), layout, context), layout)
+        return self.head(bottom, layout, context)
