@@ -21,6 +21,19 @@ def test_a_model_that_reads_the_domain_needs_it_as_a_feature(name):
         networks.make_model(name, AdapterConfig.paper(), schema=blind)
 
 
+@pytest.mark.parametrize("name", ["epnet", "adasparse"])
+def test_the_domain_may_be_the_only_field(name):
+    """A table of numbers with a column of domains."""
+    schema = networks.make_schema()
+    schema = dataclasses.replace(schema, fields=schema.fields[2:])
+    model = networks.randomise(networks.make_model(name, AdapterConfig.paper(), schema=schema))
+    batch = networks.make_batch(networks.sorted_domains(9, 9, 9), vocabularies=())
+    loss, gradients = networks.loss_and_gradients(model, batch)
+    assert np.isfinite(loss)
+    assert np.abs(gradients["embedding.table"]).min() > 0.0
+    assert networks.logits(model, batch).shape == (27,)
+
+
 def test_four_heads_need_a_multiple_of_four():
     with pytest.raises(ValueError, match="width 6 cannot be cut into the 4 heads"):
         networks.make_model("m2m", AdapterConfig.paper(), embed_dim=6)

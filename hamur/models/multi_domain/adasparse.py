@@ -35,7 +35,9 @@ class Pruner(nn.Cell):
     def construct(self, xs, alpha, layout):
         weight = self.weight * alpha  # far fewer numbers than the product has
         if self.place is not None:  # 2 sigmoid(0) = 1
-            parts = weight[..., : self.place], self.zeros, weight[..., self.place :]
+            parts = self.zeros, weight[..., self.place :]
+            if self.place > 0:  # a slice of no columns has no gradient uncompiled
+                parts = weight[..., : self.place], *parts
             weight = ops.concat(parts, -1)
         if fused(self, layout):
             xs = (self.fused(xs[0], weight, bounds(layout)),)
