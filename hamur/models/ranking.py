@@ -225,8 +225,8 @@ def _narrow(kept, field):
 
 
 def match_parameters(constructor, schema, target, tolerance=0.02, **options):
-    """The plain model whose last two hidden layers are widened until its parameters match
-    ``target``.
+    """The plain model whose last two hidden layers are widened, or narrowed, until its parameters
+    match ``target``.
 
     constructor:  an entry of RANKING; target: non-embedding trainable parameters.
     Raises:  ValueError: no width comes within ``tolerance`` of the target.
@@ -234,7 +234,7 @@ def match_parameters(constructor, schema, target, tolerance=0.02, **options):
     # Only embeddings, which do not count, depend on the vocabularies.
     small = replace(schema, fields=tuple(map(partial(_narrow, schema.domain_field), schema.fields)))
     base = constructor(small, **options).sizes.hidden_dims
-    low, high, factor = 0.25, None, 1.0
+    low, high, factor = 0.0, None, 1.0
     for _ in range(40):
         widened = tuple(max(1, round(width * factor)) for width in base[-2:])
         hidden_dims = base[:-2] + widened

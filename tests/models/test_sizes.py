@@ -58,6 +58,11 @@ def test_the_matched_control_is_a_plain_model_of_the_same_size(name):
     assert not any("adapter" in p.name for p in control.get_parameters())
 
 
+def test_a_control_of_a_small_model_is_narrower():
+    control = models.match_parameters(models.RANKING["mlp"], schema_of("ml-1m"), 18_898)
+    assert models.parameter_counts(control)["parameters"] == pytest.approx(18_898, rel=0.02)
+
+
 def test_an_unreachable_size_is_an_error():
     with pytest.raises(ValueError, match="parameters"):
         models.match_parameters(models.RANKING["mlp"], schema_of("ml-1m"), 10)
