@@ -34,6 +34,14 @@ def test_the_domain_may_be_the_only_field(name):
     assert networks.logits(model, batch).shape == (27,)
 
 
+def test_the_domain_may_be_the_last_column(compiled):
+    schema = networks.make_schema()
+    schema = dataclasses.replace(schema, fields=schema.fields[:3])
+    model = networks.make_model("epnet", AdapterConfig.paper(), schema=schema)
+    batch = networks.make_batch(networks.sorted_domains(9, 9, 9), num_dense=0)
+    assert np.isfinite(networks.loss_and_gradients(model, batch, (9, 9, 9))[0])
+
+
 def test_four_heads_need_a_multiple_of_four():
     with pytest.raises(ValueError, match="width 6 cannot be cut into the 4 heads"):
         networks.make_model("m2m", AdapterConfig.paper(), embed_dim=6)

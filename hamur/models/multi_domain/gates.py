@@ -27,8 +27,10 @@ def domain_place(schema, model):
 
 def without_columns(e, begin, end):
     """(B, P) -> (B, P - (end - begin))."""
-    if begin == 0:  # a slice of no columns has no gradient uncompiled
+    if begin == 0:  # a slice of no columns fails, or its gradient does
         return e[:, end:]
+    if end == e.shape[1]:
+        return e[:, :begin]
     return ops.concat((e[:, :begin], e[:, end:]), -1)
 
 
