@@ -95,10 +95,17 @@ FAMILIES = {
     multi_task: models.MULTI_TASK,
     cross_domain: models.CROSS_DOMAIN,
 }
-# Their code is that of their adapter model, of mlp, sharedbottom and mmoe; metaheac compiles long.
-SLOW = {"dcn_md", "wd_md", "domain_feature", "singletask", "omoe", "metaheac"}
+# The code of dcn_md, wd_md, singletask and omoe is that of others; metaheac compiles long; of the
+# models of others, those with a state of their own or a kernel stand for the rest.
+SLOW = {
+    ranking: set(models.RANKING)
+    - {"mlp", "mlp_adp", "dcn_md_adp", "wd_md_adp", "single_domain"}
+    - {"star", "m2m", "adasparse", "adaptdhm"},
+    multi_task: {"singletask", "omoe", "metaheac"},
+    cross_domain: set(),
+}
 PARAMS = [
-    pytest.param((family, name), id=name, marks=[pytest.mark.slow] * (name in SLOW))
+    pytest.param((family, name), id=name, marks=[pytest.mark.slow] * (name in SLOW[family]))
     for family, names in FAMILIES.items()
     for name in names
 ]
