@@ -15,6 +15,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 BENCH_FLAGS ?= --batches 64 512 2048 4096
+MODELS_FLAGS ?=
 # Most of a test's time is single-threaded compilation; files stay together and share what they compile.
 TEST_PROCESSES ?= 2
 TESTS ?= tests
@@ -33,7 +34,7 @@ test-slow: $(VENV)/installed
 
 bench: $(VENV)/installed-bench
 	$(PY) tests/benchmarks/train_step.py $(BENCH_FLAGS)
-	$(PY) tests/benchmarks/ranking_models.py
+	$(PY) tests/benchmarks/ranking_models.py $(MODELS_FLAGS)
 
 lint: $(VENV)/installed
 	$(PY) -m ruff check .
