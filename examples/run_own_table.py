@@ -1,4 +1,4 @@
-"""Train any of fourteen models on a table of your own: one label and domains, or several labels.
+"""Train any ranking or multi-task model on a table of your own: one label and domains, or several.
 
   python examples/run_own_table.py --table clicks.csv --label click --domain country
       a multi-domain ranking model; what the columns are is inferred and printed

@@ -93,7 +93,7 @@ class TableOptions:
     )
     in_memory_rows: int = table_flag(5_000_000, "larger tables are collected on disk", at_least=0)
     model_name: str = model_flag(
-        MODEL, "the network; further flags are those of its family", choices=(*RANKING, *MULTI_TASK)
+        MODEL, "the network; further flags are those of its family", choices=RANKING | MULTI_TASK
     )
 
 

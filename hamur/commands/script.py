@@ -122,8 +122,9 @@ def _unknown(word: str, names: list[str]) -> str:
     if not word.startswith("-"):
         return f"{word!r} belongs to no flag; options are written as --name value."
     name = word.partition("=")[0]
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"no flag {name}; " + (f"did you mean {near[0]}?" if near else "--help lists all.")
+    bare = [each.lstrip("-") for each in names]  # the dashes would make any two flags alike
+    near = difflib.get_close_matches(name.lstrip("-"), bare, n=1)
+    return f"no flag {name}; " + (f"did you mean --{near[0]}?" if near else "--help lists all.")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -249,6 +249,6 @@ def match_parameters(constructor, schema, target, tolerance=0.02, **options):
     if abs(count - target) > tolerance * target:
         raise ValueError(
             f"no widening of {base} comes within {tolerance:.0%} of {target} parameters; "
-            f"closest is {count} with {hidden_dims}."
+            f"closest is {count} with {hidden_dims}. Match another model."
         )
     return constructor(schema, hidden_dims=hidden_dims, **options)

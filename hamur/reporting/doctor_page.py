@@ -96,7 +96,8 @@ def _calibration(content: dict) -> page.Html:
     note = "Ratio: sum of probabilities over number of positives, 1 is calibrated. Its interval "
     note += "(exact binomial) holds for all domains at once. Recalibration is fitted on the "
     note += f"domain's validation rows, isotonic with {diagnosis.ISOTONIC_ROWS:,} of each class, "
-    note += "else Platt's, and measured on test rows. ECE: over bins of as many rows each."
+    note += "else Platt's, and measured on test rows. ECE: over bins of as many rows each. "
+    note += "Calibrated means that the interval holds 1, as the wide one of few rows easily does."
     drawn = sorted((d for d in range(len(domains)) if "before" in reports[d]),
                    key=lambda d: -reports[d]["rows"])[:CURVES]  # fmt: skip
     parts = [_per_domain(domains, texts, telling), page.paragraph(note, "note")]
@@ -164,7 +165,7 @@ def _importance(content: dict) -> page.Html:
         text = f"depends most on {named}" if named else "no feature matters beyond noise"
         only = [n for n in mattering if sum(c.get("matters", False) for c in features[n]) == 1]
         if only and len(domains) > 1:
-            telling[d], text = True, f"{text}; only here: {', '.join(only)}"
+            telling[d], text = True, f"{text}; beyond noise only here: {', '.join(only)}"
         texts.append(f"{text}.")
     drops = {name: [cell.get("drop", 0.0) for cell in row] for name, row in features.items()}
     top = max(map(max, drops.values()), default=0.0)
@@ -178,7 +179,7 @@ def _importance(content: dict) -> page.Html:
     note += f"of {found['repeats']} shuffles), shaded where it matters beyond noise after Holm's "
     note += "correction. Features that tell the same share what they are worth."
     if found["left_out"] is not None:
-        note += f" {found['left_out']} is left out: in a domain it is constant."
+        note += " The domain itself is left out: inside a domain it is constant."
     return page.joined(
         _per_domain(domains, texts, telling), page.paragraph(note, "note"), page.table(header, rows)
     )

@@ -41,8 +41,9 @@ figure { margin: 1rem 0 } figcaption { margin-bottom: .4rem }
   margin: .25rem 0 }
 .strip span:last-child { font-variant-numeric: tabular-nums; text-align: right;
   white-space: nowrap }
-@media (max-width: 700px) { .strip { grid-template-columns: minmax(0, 1fr) auto }
-  .strip svg { grid-row: 2; grid-column: 1 / 3 } .scale span { display: none } }
+@media (max-width: 700px) { .strip { display: flex; flex-wrap: wrap;
+  justify-content: space-between } .strip svg { order: 1; width: 100% }
+  .strip span:last-child { margin-left: auto } .scale span { display: none } }
 svg { display: block; overflow: visible } svg text { fill: var(--soft); font-size: 14px }
 svg line, svg polyline { stroke: var(--mark); stroke-width: 2; fill: none }
 svg circle { fill: var(--mark) } svg .axis { stroke: var(--line); stroke-width: 1 }

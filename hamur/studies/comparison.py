@@ -239,7 +239,7 @@ def read_board(
         facts=[
             f"{len(config.names)} models: {', '.join(config.names)}",
             f"Seeds: {seeds}" + (", so no intervals" if config.seeds == 1 else ""),
-            f"Data: {schema.name}, {source}; domains by {schema.domain_field or 'one'}",
+            f"Data: {schema.name}, {source}; domains: {schema.num_domains}",
             f"Preset {config.preset}, at most {config.epochs} epochs, the epoch chosen by the "
             f"validation {config.criterion}",
         ],

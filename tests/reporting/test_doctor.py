@@ -242,7 +242,7 @@ def test_the_sections_say_it_in_words_and_escape_names(content):
     assert "small: gains from joint training with joint, AUC +0." in words[parts[0][0]]
     assert "1 of 2 models gain, 0 pay" in words[parts[0][0]]
     assert "quiet: no verdict, 0 positive test rows of" in words[parts[1][0]]
-    assert "only here: tags" in words[parts[2][0]]
+    assert "; beyond noise only here: tags" in words[parts[2][0]]
     assert "thinned: the share of positives falls from" in words[parts[3][0]]
     assert "own & odd</b>: no trend" in words[parts[3][0]].replace("&lt;", "<")
 

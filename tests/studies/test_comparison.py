@@ -162,6 +162,7 @@ def test_runs_of_other_data_are_refused(compare, trained, monkeypatch):
         (["--baseline", "plain"], ["'plain' of --models or --baseline is no model"]),
         (["--models", "single_domain", "--preset", "official"], ["--preset official", "use paper"]),
         (["--model_name", "mlp"], ["no flag --model_name; did you mean --models?"]),
+        (["--search", "3"], ["no flag --search; --help lists all"]),
         (["--plot"], ["no flag --plot"]),
         (["--jobs", "4096"], ["--jobs is 4096, but there are", "cores"]),
         (["--dataset", "ml-2m"], ["--dataset is 'ml-2m'; known are ml-1m, ali-ccp"]),
