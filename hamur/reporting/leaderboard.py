@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hamur.files import write_history, write_text
+from hamur.metrics import diagnosis
 from hamur.reporting.compare import Comparison, compare, figures, holm, spread
 from hamur.reporting.tables import UNDEFINED, markdown_table, number_text
 
@@ -52,13 +53,19 @@ def quality(run: Mapping, split: str) -> dict[str, float | None]:
 
 def make_board(entries: Sequence[Entry], baseline: str) -> list[Entry]:
     """The entries with their differences to the baseline, the best validation AUC first: nothing is
-    chosen on test rows."""
+    chosen on test rows.  A domain of too few test rows (`diagnosis.too_few`) has no differences:
+    its AUC takes so few values that seeds agree by chance, which looks like certainty."""
     own = next(entry for entry in entries if entry.name == baseline)
     names = dict.fromkeys(
         name for entry in entries for run in entry.runs.values() for name in quality(run, "test")
     )
+    runs = [run["test"]["domains"] for entry in entries for run in entry.runs.values()]
+    domains = [item for run in runs for item in run.items()]
+    few = {d for d, each in domains if diagnosis.too_few(each["positives"], each["rows"])}
     found = {entry.name: {} for entry in entries}
     for figure in names:
+        if figure.partition("_domain_")[2] in few:
+            continue
         others = {e.name: e.values(figure) for e in entries if e is not own}
         for name, difference in corrected(own.values(figure), others).items():
             found[name][figure] = difference

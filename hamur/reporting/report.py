@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from hamur.metrics import diagnosis
 from hamur.reporting import figures, page
 from hamur.reporting.leaderboard import (
     Entry,
@@ -26,6 +27,7 @@ READING = (
     "(AUC, log loss, those of a domain) is a family of its own.",
     "above, below: the interval leaves 0 out. within noise: it holds 0, so these runs do not tell "
     "the two apart; that does not show that they are equal. Of log loss, below is better.",
+    f"A domain has no verdict below {diagnosis.FEWEST} positive or negative test rows.",
     "Seeds stand for noise of training alone. The test rows are a sample as well, which no number "
     "of seeds makes larger.",
     "Models are sorted by validation AUC, and the epoch of each run was chosen by validation; test "
@@ -93,7 +95,7 @@ def differences(board: Sequence[Entry], figure: str, baseline: str, title: str) 
         text = f"{difference} ({interval})" if found.count > 1 else difference
         dots.append(figures.Dot(entry.name, *found[:3], text, better(verdict, figure)))
     if not dots:
-        return page.paragraph(f"No run to compare with {baseline}.")
+        return page.paragraph(f"{title}: nothing to compare with {baseline}.")
     return figures.intervals(dots, f"{title}: difference to {baseline}", rule=0.0)
 
 

@@ -16,7 +16,8 @@ def run(auc, seed=0, valid=None, **train):
 
     def split(value):
         entry = {"auc": value, "logloss": 1 - value}
-        domains = {"0": dict(entry), "1": {"auc": None, "logloss": 0.5}}
+        size = {"rows": 50, "positives": 20}
+        domains = {"0": entry | size, "1": {"auc": None, "logloss": 0.5} | size}
         return entry | {"macro_auc": value, "worst_auc": value, "domains": domains}
 
     block = {"parameters": 1234, "embedding_parameters": 1000, "best_epoch": 2, "seconds": 10.0}
@@ -82,6 +83,21 @@ def test_a_model_equal_to_the_baseline_is_within_noise_and_one_seed_has_no_inter
 
 def board(*others, base=BASE):
     return make_board([entry("domain_feature", *base), *others], "domain_feature")
+
+
+@pytest.mark.parametrize("positives, judged", [(9, False), (10, True), (40, True), (41, False)])
+def test_a_domain_of_few_test_rows_of_a_class_has_no_verdict(positives, judged):
+    """Two seeds of 4 positives and 7 negatives often differ by the same 1 / 28: p = 0."""
+    entries = [entry("domain_feature", 0.5, 0.5), entry("a", 0.75, 0.75)]
+    for each in entries:
+        for metrics in each.runs.values():
+            metrics["test"]["domains"]["0"]["positives"] = positives
+    found = next(e for e in make_board(entries, "domain_feature") if e.name == "a")
+    names = {"auc_domain_0", "logloss_domain_0"}
+    assert names & set(found.against) == (names if judged else set())
+    assert "auc" in found.against and found.text("auc_domain_0") == "0.7500 ± 0.0000"
+    table = leaderboard.domain_tables([found], DOMAINS)["AUC"][1]
+    assert table[0][1].endswith(" above") == judged
 
 
 def test_the_order_is_that_of_validation_and_failed_models_come_last():

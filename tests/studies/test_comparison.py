@@ -46,7 +46,8 @@ def fake(config, fingerprint="f"):
     """What a run leaves on disk: its AUC is told by model and seed; seconds are never the same."""
     auc = 0.7 + 0.01 * (config.seed - 2022) ** 2 + 0.001 * len(config.name)
     entry = {"auc": auc, "logloss": 0.6}
-    report = entry | {"macro_auc": auc, "worst_auc": auc, "domains": {"0": entry}}
+    size = {"rows": 50, "positives": 20}
+    report = entry | {"macro_auc": auc, "worst_auc": auc, "domains": {"0": entry | size}}
     train = {"epochs": 2, "best_epoch": 1, "seconds": time.perf_counter(), "parameters": 9}
     options = dataclasses.asdict(config.resolved(comparison.SCRIPT, 6400))
     description = {"options": options, "data": {"fingerprint": fingerprint}}
