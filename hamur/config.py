@@ -9,6 +9,7 @@ import math
 import numbers
 import os
 import re
+import reprlib
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -287,12 +288,12 @@ def check_field(field: dataclasses.Field, plain: type, value) -> None:
         return
     if field.name in PLACES and value == "":  # the current folder, to pathlib
         raise ValueError(f"{name} is empty; name a folder, or write . for the current one.")
-    if meta["choices"] is not None and value not in meta["choices"]:
-        raise ValueError(f"{name} is {value!r}; known are {', '.join(meta['choices'])}.")
     if meta["parse"] is None:
         kind, expected = KINDS[plain]
         if not isinstance(value, kind) or (isinstance(value, bool) and plain is not bool):
-            raise ValueError(f"{name} must be {expected}, got {value!r}.")
+            raise ValueError(f"{name} must be {expected}, got {reprlib.repr(value)}.")
+    if meta["choices"] is not None and value not in meta["choices"]:
+        raise ValueError(f"{name} is {value!r}; known are {', '.join(meta['choices'])}.")
     if meta["at_least"] is not None and not value >= meta["at_least"]:
         raise ValueError(f"{name} must be at least {meta['at_least']}, got {value}.")
     if meta["above"] is not None and not value > meta["above"]:

@@ -1,6 +1,7 @@
 """Options in a JSON file, for --config."""
 
 import dataclasses
+import reprlib
 import typing
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def read_options(path: str | Path, config_class: type) -> dict:
             dead = name in getattr(config_class, "dead_keys", ())
             dead = " It had no effect in the public code; remove it." if dead else ""
             raise ValueError(
-                f"--config {path}: unknown key {name!r}.{dead} Known: {', '.join(fields)}."
+                f"--config {path}: unknown key {reprlib.repr(name)}.{dead} "
+                f"Known: {', '.join(fields)}."
             )
         field = fields[name]
         if value is None:  # resolved later, as without the flag
@@ -61,4 +63,4 @@ def _value(field: dataclasses.Field, value):
         return value
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return tuple(value)
-    raise ValueError(f"--{field.name} must be text or a list of texts, got {value!r}.")
+    raise ValueError(f"--{field.name} must be text or a list of texts, got {reprlib.repr(value)}.")

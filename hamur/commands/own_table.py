@@ -123,7 +123,8 @@ def family_of(argv: Sequence[str]) -> type:
         with contextlib.suppress(ValueError, OSError):  # `from_flags` tells them
             options = options_in(path)
             name, labels = name or options.get("model_name"), labels or options.get("label")
-    labels = comma_separated(labels or "") if isinstance(labels, str | None) else labels
+    labels = labels if isinstance(labels, list) else comma_separated(str(labels or ""))
+    name = str(name)  # of another kind in the file, which `from_flags` refuses
     one = name in RANKING and len(labels) == 1
     return TaskTable if name in MULTI_TASK and not one else RankingTable
 

@@ -19,6 +19,7 @@ import numpy as np
 from hamur import metrics
 from hamur.data.schema import Schema
 from hamur.data.table import Splits, Table
+from hamur.errors import DataFormatError
 from hamur.files import read_json, write_json
 from hamur.metrics import diagnosis, protocols
 from hamur.reporting import compare, results
@@ -109,11 +110,20 @@ def examine_runs(
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
-    """Columns domain, label and probability, see `results.write_predictions`."""
+    """Columns domain, label and probability, see `results.write_predictions`.
+
+    Raises:  DataFormatError: a file that is damaged, or missing.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, columns=["domain", "label", "probability"])
-    return {name: table[name].to_numpy() for name in table.column_names}
+    names = ("domain", "label", "probability")
+    try:
+        table = pq.read_table(path, columns=list(names))
+        return {name: table[name].to_numpy() for name in names}
+    except (pa.ArrowException, OSError, KeyError):
+        remedy = "remove the folder of this run, and train it again"
+        raise DataFormatError("no table of predictions", file=path, remedy=remedy) from None
 
 
 def gains(

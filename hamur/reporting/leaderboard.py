@@ -6,17 +6,21 @@ machine.
 """
 
 import csv
+import html
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hamur.errors import DataFormatError
 from hamur.files import write_history, write_text
 from hamur.metrics import diagnosis
 from hamur.reporting.compare import Comparison, compare, figures, holm, spread
 from hamur.reporting.tables import UNDEFINED, markdown_table, number_text
 
 ALPHA = 0.05  # that any model of a figure gets a wrong verdict
+REMEDY = "choose another --save_dir, or remove the folder of this run"
 Runs = Mapping[int, Mapping]  # seed -> metrics.json
 
 
@@ -118,10 +122,16 @@ def answer(board: Sequence[Entry], baseline: str) -> str:
 
 
 def seconds_to_best(history: Path, best_epoch: int) -> float:
-    """Seconds of training until the best epoch, from history.csv."""
-    with history.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["seconds"]]
-    return sum(float(row["seconds"]) for row in rows if int(row["epoch"]) <= best_epoch)
+    """Seconds of training until the best epoch, from history.csv.
+
+    Raises:  OSError; DataFormatError: no table of epochs.
+    """
+    try:
+        with history.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["seconds"]]
+        return sum(float(row["seconds"]) for row in rows if int(row["epoch"]) <= best_epoch)
+    except (ValueError, KeyError, csv.Error):
+        raise DataFormatError("no table of epochs", file=history, remedy=REMEDY) from None
 
 
 def write(folder: Path, board: Sequence[Entry], baseline: str, domains: Sequence[str]) -> None:
@@ -130,11 +140,12 @@ def write(folder: Path, board: Sequence[Entry], baseline: str, domains: Sequence
     write_history(folder / "costs.csv", [costs(entry) for entry in board])
     parts = [answer(board, baseline), markdown_table(*summary(board, baseline))]
     for title, table in domain_tables(board, domains).items():
+        header, rows = table
         parts += [
             f"{title[0].upper()}{title[1:]} of each domain:",
-            markdown_table(*_escaped(table)),
+            markdown_table(list(map(_escaped, header)), rows),
         ]
-    parts += failures(board)
+    parts += map(_escaped, failures(board))
     write_text(folder / "leaderboard.md", "\n\n".join(parts))
 
 
@@ -250,10 +261,11 @@ def count_text(value: float | None) -> str:
     return UNDEFINED if value is None else f"{value:,.0f}"
 
 
-def _escaped(table: Table) -> Table:
-    """Names of domains, which come from the data, cannot end a cell."""
-    header, rows = table
-    return [cell.replace("|", "\\|").replace("\n", " ") for cell in header], rows
+def _escaped(text: str) -> str:
+    """A text from outside, such as the name of a domain, which is no Markdown, no HTML, and a line:
+    it cannot end a cell either."""
+    text = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"[\\`*|]", r"\\\g<0>", text)
 
 
 def _mean(values) -> float | None:

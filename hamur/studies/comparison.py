@@ -17,8 +17,10 @@ from hamur.commands.own_table import RankingTable, load_own, published_loader, t
 from hamur.commands.ranking import load_splits, run_ranking
 from hamur.commands.script import command, from_flags, select_device, told_fields
 from hamur.config import comma_separated, hidden, model_flag, run_flag, shared, training_flag
-from hamur.files import locked, read_json
+from hamur.errors import DataFileNotFoundError, DataFormatError
+from hamur.files import locked, misfit, read_json
 from hamur.models import RANKING
+from hamur.reporting.leaderboard import REMEDY
 from hamur.same_run import difference, finished, read_config
 from hamur.studies import processes
 
@@ -26,10 +28,14 @@ SCRIPT = "compare_models"
 BASELINE = "domain_feature"
 NAME = re.compile(r"(\w+?)(\+adapter)?(?:@(\w+))?")
 LOADERS = {"ml-1m": "load_movielens", "ali-ccp": "load_ali_ccp", "aliexpress": "load_aliexpress"}
-REMEDY = "choose another --save_dir, or remove this folder"
 HINT = "the same command continues, and trains only what is missing"
 # Flags that change no run: the command of the report leaves them out.
-ASIDE = ("jobs", "save_dir", "quiet", "debug", "verify", "device")
+ASIDE = ("jobs", "save_dir", "quiet", "debug", "verify", "device", "config")
+# What is read of a run's metrics.json and config.json.
+_FIGURES = {"auc": (float, type(None)), "logloss": (float, type(None))}
+_REPORT = _FIGURES | {"domains": {str: _FIGURES}}
+_RESULT = {"train": {"seconds": float, "best_epoch": int}, "valid": _REPORT, "test": _REPORT}
+_TOLD = {"versions": {str: (str, type(None))}, "git_commit": (str, type(None))}
 
 
 @dataclass(frozen=True)
@@ -167,21 +173,33 @@ def run_comparison(config: ComparisonConfig, train: Callable | None = None) -> N
         names = ", ".join(failed)
         raise RunsFailed(
             f"{len(failed)} of {len(places)} runs failed: {names}; output.txt in the folder of a "
-            "run has what it printed, and the same command tries them again."
+            "run has what it printed, and the same command tries them again; a run whose folder is "
+            "removed begins anew."
         )
 
 
 def earlier(place: Place, train_rows: int, data: Mapping) -> dict | None:
     """metrics.json of the run if it is finished.
 
-    Raises:  ValueError: the folder has a run of other data or options.
+    Raises:  ValueError: the folder has a run of other data or options, or lacks a file.
     """
+    from hamur.reporting.results import PREDICTIONS
+
     options = dataclasses.asdict(place.config.resolved(SCRIPT, train_rows))
     description, path = {"options": options, "data": data}, place.folder / "config.json"
     content = finished(place.folder, description, remedy=REMEDY)
     had = read_config(path, REMEDY) if content is None and path.exists() else description
     if different := difference(had, description):
         raise ValueError(f"{place.folder} holds a run, which had {different}; {REMEDY}.")
+    begun = any((place.folder / name).exists() for name in ("metrics.json", "last"))
+    needed = ["config.json"] if begun else []
+    if content is not None:
+        needed += ["history.csv", *PREDICTIONS.values()]
+        if problem := misfit(content, _RESULT):
+            raise DataFormatError(problem, file=place.folder / "metrics.json", remedy=REMEDY)
+    for lost in (place.folder / name for name in needed):
+        if not lost.exists():
+            raise DataFileNotFoundError("the run has lost this file", file=lost, remedy=REMEDY)
     return content
 
 
@@ -227,7 +245,7 @@ def read_board(
         best = run["train"]["best_epoch"]
         history = place.folder / "history.csv"
         entry.seconds_to_best[place.seed] = leaderboard.seconds_to_best(history, best)
-        told = read_config(place.folder / "config.json", REMEDY)
+        told = read_json(place.folder / "config.json", _TOLD, REMEDY)
         for name, text in (told["versions"] | {"commit": told["git_commit"]}).items():
             versions.setdefault(name, {})[text or "unknown"] = None
     source = config.dataset_path or "the bundled sample of generated rows"

@@ -134,6 +134,8 @@ def begin(config, folder: Path, space: Mapping, splits) -> None:
             different = f"the space {had['space']}, this one {space}"
         if different is not None:
             raise ValueError(f"{folder} holds a search that had {different}; {remedy}.")
+    elif (folder / "trials").exists():
+        raise ValueError(f"{folder} holds trials, and has lost its {SEARCH}; {remedy}.")
     write_json(path, description)
 
 

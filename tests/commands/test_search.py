@@ -135,6 +135,9 @@ def test_another_search_is_refused(searched, tiny_splits):
     ]:
         with pytest.raises(ValueError, match=folder + text + ".*choose another --save_dir"):
             searched(Trainings(), "--search", "2", *flags, splits=splits)
+    Path("runs/x/search-mlp-2022/search.json").unlink()
+    with pytest.raises(ValueError, match=r"holds trials, and has lost its search\.json; ch"):
+        searched(Trainings(), "--search", "2", "--seed", "7", "--save_dir", folder.split()[0])
     with pytest.raises(ValueError, match="every option that it would choose is given"):
         given = dict.fromkeys(RANKING, "0.001") | {"batch_size": "64"}
         searched(Trainings(), "--search", "2", *(f"--{n}={v}" for n, v in given.items()))
@@ -148,6 +151,10 @@ WRONG = [
     ('{"model_name": "mmlp"}', ["options.json: --model_name is 'mmlp'; known are"]),
     ('{"epochs": 1, "epochs": 2}', ["the key 'epochs' is there twice"]),
     ("[]", ["is [], no object"]),
+    ('{"preset": ["best"]}', ["options.json: --preset must be text, got ['best']"]),
+    ('{"preset": {"best": [1]}}', ["options.json: --preset must be text, got {'best': [1]}"]),
+    (f'{{"epochs": [{"1, " * 999} 1]}}', ["must be a whole number, got [1, 1, 1, 1, 1, 1, ...]"]),
+    (f'{{"{"x" * 999}": 1}}', ["unknown key 'xxxxxxxxxxxx...xxxxxxxxxxxxx'"]),
 ]
 
 
@@ -186,6 +193,16 @@ def test_a_file_of_options_chooses_the_family_of_an_own_table(tmp_path):
     assert family_of(["--config", str(path)]) is TaskTable
     assert family_of(["--config", str(path), "--model_name", "mlp"]) is RankingTable
     assert family_of(["--config", str(path), "--label", "a"]) is RankingTable
+    # Whatever else is there, `from_flags` tells it.
+    for name, label in (
+        ('["mmoe"]', '"a"'),
+        ('{"mlp": 1}', '"a"'),
+        ('"mlp"', "5"),
+        ('"mlp"', "{}"),
+    ):
+        path.write_text(f'{{"model_name": {name}, "label": {label}}}')
+        with pytest.raises(SystemExit):
+            from_flags(family_of(["--config", str(path)]), ["--config", str(path)])
 
 
 def test_what_is_not_installed_is_told_with_the_remedy(monkeypatch, capsys):

@@ -6,6 +6,8 @@ import json
 from xml.etree import ElementTree
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hamur import metrics
@@ -227,6 +229,17 @@ def test_a_model_that_cannot_be_loaded_leaves_the_rest(runs, splits):
     assert found["importance"] == {"reason": "norm_inference='batch'"} and found["calibration"]
     words = dict(doctor_page.sections(found))["Which feature matters where"]
     assert "Not known: norm_inference" in words
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "other columns"])
+def test_damaged_predictions_are_one_line(damage, tmp_path):
+    path = tmp_path / "predictions.parquet"
+    if damage != "missing":
+        pq.write_table(pa.table({"domain": [0], "label": [1]}), path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"predictions\.parquet: no table .* Remedy: remove"):
+        doctor.read_predictions(path)
 
 
 def test_the_sections_say_it_in_words_and_escape_names(content):

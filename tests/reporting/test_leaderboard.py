@@ -8,7 +8,7 @@ from scipy import stats
 from hamur.reporting import leaderboard, report
 from hamur.reporting.leaderboard import Entry, corrected, make_board
 
-DOMAINS = ("<script>alert(1)</script>", "a|b")
+DOMAINS = ("<script>alert(1)</script>", "a|b\\|\n*c*")
 
 
 def run(auc, seed=0, valid=None, **train):
@@ -159,7 +159,9 @@ def test_the_files_hold_every_figure_and_mark_failures(tmp_path):
     assert rows["none"]["auc"] == "" and "seconds" not in "".join(top)
     text = (tmp_path / "leaderboard.md").read_text()
     assert "none, seed 2022: failed, exit code 3: nan" in text and "| 1 of 2 |" in text
-    assert "a\\|b" in text  # a name cannot end a cell
+    # A name cannot end a cell or a line, and is neither HTML nor Markdown.
+    assert "| a\\|b\\\\\\| \\*c\\* |\n" in text
+    assert "<script" not in text and "failed, exit code 1: &lt;script&gt;" in text
     costs = (tmp_path / "costs.csv").read_text().splitlines()
     assert costs[1].startswith("above<b>,5000.0,300.0,10.0,4.0")
 
@@ -181,3 +183,7 @@ def test_seconds_to_the_best_epoch_are_those_of_the_epochs_until_then(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("epoch,seconds,auc\n1,1.5,0.6\n2,2.0,0.7\n3,4.0,0.6\n")
     assert leaderboard.seconds_to_best(path, 2) == 3.5
+    for damaged in (b"epoch,seconds\n1,abc\n", b"epoch,auc\n1,0.6\n", b"\x9d\xff\n1\n", b"\0\n1"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"history\.csv: no table of epochs\. Remedy: choose"):
+            leaderboard.seconds_to_best(path, 2)

@@ -16,6 +16,7 @@ import pytest
 from hamur.commands.script import from_flags, told_fields
 from hamur.files import write_history, write_json
 from hamur.models import RANKING
+from hamur.reporting.results import PREDICTIONS
 from hamur.studies import comparison, processes
 from hamur.studies.comparison import ComparisonConfig, RunsFailed, run_comparison
 from tests.support.commands import assert_refused
@@ -55,6 +56,8 @@ def fake(config, fingerprint="f"):
     folder = Path(config.save_dir)
     write_json(folder / "config.json", description)
     write_history(folder / "history.csv", [{"epoch": 1, "seconds": train["seconds"]}])
+    for name in PREDICTIONS.values():
+        (folder / name).touch()
     write_json(folder / "metrics.json", {"test": report, "valid": report, "train": train}, True)
     return 0
 
@@ -146,6 +149,30 @@ def test_runs_of_other_options_are_refused_in_one_line(
     assert len(trained) == before
 
 
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("metrics.json", "{}", "the content lacks 'train'"),
+        ("metrics.json", '{"train": {"seconds": 1}, "valid": 1, "test": 1}', "lacks 'best_epoch'"),
+        ("config.json", None, "the run has lost this file"),
+        ("history.csv", None, "the run has lost this file"),
+        ("history.csv", "epoch,seconds\n1,x\n", "no table of epochs"),
+        ("predictions.parquet", None, "the run has lost this file"),
+    ],
+)
+def test_a_damaged_run_is_told_with_the_file(name, content, words, compare, trained):
+    path = compare() / "runs/mlp-2022" / name
+    path.unlink() if content is None else path.write_text(content)
+    before = len(trained)
+    remedy = "Remedy: choose another --save_dir, or remove the folder of this run"
+    with pytest.raises(ValueError, match=f"mlp-2022/{name}: .*{words}.* {remedy}"):
+        compare()
+    assert len(trained) == before
+    shutil.rmtree(path.parent)
+    compare()
+    assert trained[before:] == ["mlp-2022"]
+
+
 def test_runs_of_other_data_are_refused(compare, trained, monkeypatch):
     compare()
     monkeypatch.setattr("hamur.reporting.results.fingerprint", lambda splits: "other")
@@ -200,6 +227,13 @@ def test_the_command_of_the_report_is_the_same_comparison():
     for field in told_fields(ComparisonConfig):
         same = getattr(again, field.name) == getattr(config, field.name)
         assert same or field.name in comparison.ASIDE
+
+
+def test_the_command_of_the_report_tells_what_a_file_of_options_said(tmp_path):
+    (path := tmp_path / "options.json").write_text('{"epochs": 3, "seeds": 2}')
+    config = from_flags(ComparisonConfig, ["--config", str(path), "--seeds", "10"])  # the default
+    again = from_flags(ComparisonConfig, shlex.split(comparison.as_command(config))[2:])
+    assert (again.epochs, again.seeds, again.config) == (3, 10, None)
 
 
 def grid(folder, *flags):
