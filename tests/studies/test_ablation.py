@@ -65,7 +65,7 @@ def test_every_arm_builds_and_matched_ones_have_the_parameters(backbone):
 
 
 def test_backbones_are_those_of_the_package():
-    assert tuple(models.BACKBONES) == ablation.BACKBONES
+    assert tuple(models.HAMUR) == ablation.BACKBONES
 
 
 def fake_run(monkeypatch, trained):
