@@ -293,7 +293,8 @@ def check_field(field: dataclasses.Field, plain: type, value) -> None:
         if not isinstance(value, kind) or (isinstance(value, bool) and plain is not bool):
             raise ValueError(f"{name} must be {expected}, got {reprlib.repr(value)}.")
     if meta["choices"] is not None and value not in meta["choices"]:
-        raise ValueError(f"{name} is {value!r}; known are {', '.join(meta['choices'])}.")
+        known = ", ".join(meta["choices"])
+        raise ValueError(f"{name} is {reprlib.repr(value)}; known are {known}.")
     if meta["at_least"] is not None and not value >= meta["at_least"]:
         raise ValueError(f"{name} must be at least {meta['at_least']}, got {value}.")
     if meta["above"] is not None and not value > meta["above"]:

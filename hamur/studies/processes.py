@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -121,6 +122,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: for the parent, which ends us
     if own:
         os.sched_setaffinity(0, own)
+    tqdm.set_lock(threading.RLock())  # not tqdm's semaphore: of a killed run Python tells its loss
     with output.open("w", encoding="utf-8") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)

@@ -42,12 +42,12 @@ def test_more_runs_at_once_than_cores_are_refused():
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_does_not_outlive_the_command(number, tmp_path):
     command = [sys.executable, "-m", "tests.support.processes", str(tmp_path)]
-    parent = subprocess.Popen(command)
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     beat = tmp_path / "pid"
     await_true(lambda: beat.exists() and beat.read_text())
     child = int(beat.read_text())
     parent.send_signal(number)
-    parent.wait(timeout=30)
+    assert parent.communicate(timeout=30)[1] == ""  # such as of a semaphore that is lost
     await_true(lambda: not running(child))
 
 

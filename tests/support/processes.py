@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+from tqdm import tqdm
+
 from hamur.studies import processes
 
 
@@ -18,6 +20,7 @@ def act(words: str) -> int:
     if kind == "cores":
         print(sorted(os.sched_getaffinity(0)))
         return 0
+    tqdm.get_lock()  # as a training does
     while True:
         Path(rest).write_text(str(os.getpid()))
         time.sleep(0.01)
