@@ -122,8 +122,8 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
         table = pq.read_table(path, columns=list(names))
         return {name: table[name].to_numpy() for name in names}
     except (pa.ArrowException, OSError, KeyError):
-        remedy = "remove the folder of this run, and train it again"
-        raise DataFormatError("no table of predictions", file=path, remedy=remedy) from None
+        problem = "no table of predictions"
+        raise DataFormatError(problem, file=path, remedy=results.TRAIN_AGAIN) from None
 
 
 def gains(

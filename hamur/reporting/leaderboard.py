@@ -17,10 +17,10 @@ from hamur.errors import DataFormatError
 from hamur.files import write_history, write_text
 from hamur.metrics import diagnosis
 from hamur.reporting.compare import Comparison, compare, figures, holm, spread
+from hamur.reporting.results import TRAIN_AGAIN
 from hamur.reporting.tables import UNDEFINED, markdown_table, number_text
 
 ALPHA = 0.05  # that any model of a figure gets a wrong verdict
-REMEDY = "choose another --save_dir, or remove the folder of this run"
 Runs = Mapping[int, Mapping]  # seed -> metrics.json
 
 
@@ -131,7 +131,7 @@ def seconds_to_best(history: Path, best_epoch: int) -> float:
             rows = [row for row in csv.DictReader(file) if row["seconds"]]
         return sum(float(row["seconds"]) for row in rows if int(row["epoch"]) <= best_epoch)
     except (ValueError, KeyError, csv.Error):
-        raise DataFormatError("no table of epochs", file=history, remedy=REMEDY) from None
+        raise DataFormatError("no table of epochs", file=history, remedy=TRAIN_AGAIN) from None
 
 
 def write(folder: Path, board: Sequence[Entry], baseline: str, domains: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from hamur.data.schema import thaw
 from hamur.files import replacing
 
 PACKAGES = ("mindspore", "numpy", "hamur")
+TRAIN_AGAIN = "remove the folder of this run, and train it again"  # of files that are damaged
 PREDICTIONS = {"test": "predictions.parquet", "valid": "valid_predictions.parquet"}
 FINGERPRINT_ROWS = 1_000_000
 FINGERPRINT_LISTS = 20_000  # rows whose lists are read: they are long

@@ -20,7 +20,6 @@ from hamur.config import comma_separated, hidden, model_flag, run_flag, shared, 
 from hamur.errors import DataFileNotFoundError, DataFormatError
 from hamur.files import locked, misfit, read_json
 from hamur.models import RANKING
-from hamur.reporting.leaderboard import REMEDY
 from hamur.same_run import difference, finished, read_config
 from hamur.studies import processes
 
@@ -28,6 +27,7 @@ SCRIPT = "compare_models"
 BASELINE = "domain_feature"
 NAME = re.compile(r"(\w+?)(\+adapter)?(?:@(\w+))?")
 LOADERS = {"ml-1m": "load_movielens", "ali-ccp": "load_ali_ccp", "aliexpress": "load_aliexpress"}
+REMEDY = "choose another --save_dir, or remove the folder of this run"
 HINT = "the same command continues, and trains only what is missing"
 # Flags that change no run: the command of the report leaves them out.
 ASIDE = ("jobs", "save_dir", "quiet", "debug", "verify", "device", "config")

@@ -185,5 +185,5 @@ def test_seconds_to_the_best_epoch_are_those_of_the_epochs_until_then(tmp_path):
     assert leaderboard.seconds_to_best(path, 2) == 3.5
     for damaged in (b"epoch,seconds\n1,abc\n", b"epoch,auc\n1,0.6\n", b"\x9d\xff\n1\n", b"\0\n1"):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"history\.csv: no table of epochs\. Remedy: choose"):
+        with pytest.raises(ValueError, match=r"history\.csv: no table of epochs\. Remedy: remove"):
             leaderboard.seconds_to_best(path, 2)
