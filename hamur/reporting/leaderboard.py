@@ -9,7 +9,7 @@ import csv
 import html
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,37 +66,43 @@ def make_board(entries: Sequence[Entry], baseline: str) -> list[Entry]:
     runs = [run["test"]["domains"] for entry in entries for run in entry.runs.values()]
     domains = [item for run in runs for item in run.items()]
     few = {d for d, each in domains if diagnosis.too_few(each["positives"], each["rows"])}
-    found = {entry.name: {} for entry in entries}
+    families: dict[str, dict] = {}  # a figure of all rows, or that of every domain together
     for figure in names:
-        if figure.partition("_domain_")[2] in few:
-            continue
-        others = {e.name: e.values(figure) for e in entries if e is not own}
-        for name, difference in corrected(own.values(figure), others).items():
+        head, of_domain, d = figure.partition("_domain_")
+        if d not in few:
+            others = {
+                e.name: (own.values(figure), e.values(figure)) for e in entries if e is not own
+            }
+            family = families.setdefault(head + of_domain, {})
+            family |= {(name, figure): pair for name, pair in others.items()}
+    found = {entry.name: {} for entry in entries}
+    for pairs in families.values():
+        for (name, figure), difference in corrected(pairs).items():
             found[name][figure] = difference
     board = [Entry(e.name, e.runs, e.seconds_to_best, e.failures, found[e.name]) for e in entries]
     return sorted(board, key=lambda e: (-(_mean(e.values("auc", "valid").values()) or 0), e.name))
 
 
 def corrected(
-    baseline: Mapping[int, float], candidates: Mapping[str, Mapping[int, float]]
-) -> dict[str, Comparison]:
-    """Each candidate against the baseline, paired by seed, with p-values by Holm's rule and
+    pairs: Mapping[Hashable, tuple[Mapping[int, float], Mapping[int, float]]],
+) -> dict[Hashable, Comparison]:
+    """Each candidate against its baseline, paired by seed, with p-values by Holm's rule and
     intervals that agree with them.
 
-    The candidates are one family of n tests.  Holm tests the i-th smallest p-value at
+    pairs: (baseline, candidate), one family of n tests.  Holm tests the i-th smallest p-value at
     a_i = ALPHA / (n - i + 1) and stops at the first one that is not below; the interval of a
     candidate has the confidence 1 - a_i of its own test, and that of the first not rejected where
     the rule stopped before.  So an interval leaves 0 out exactly where the corrected p-value is
     below ALPHA, and `Comparison.verdict` is the corrected one.  Every interval covers its
     difference with at least 95 %, but all together are no simultaneous region.
     """
-    plain = {name: compare(baseline, values) for name, values in candidates.items()}
+    plain = {name: compare(*pair) for name, pair in pairs.items()}
     tested = sorted((n for n, each in plain.items() if each.count > 1), key=lambda n: plain[n].p)
     adjusted = holm([plain[name].p for name in tested])
     rejected = sum(value < ALPHA for value in adjusted)
     for rank, name in enumerate(tested):
         confidence = 1 - ALPHA / (len(tested) - min(rank, rejected))
-        wide = compare(baseline, candidates[name], confidence)
+        wide = compare(*pairs[name], confidence)
         plain[name] = wide._replace(p=float(adjusted[rank]))
     return plain
 

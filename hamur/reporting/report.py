@@ -24,7 +24,7 @@ READING = (
     "A difference is the mean over common seeds of model minus baseline, paired by seed. Its "
     "interval is Student's, at the level at which Holm's correction over the compared models "
     "tests it: it leaves 0 out exactly where the corrected p-value is below 0.05. Each figure "
-    "(AUC, log loss, those of a domain) is a family of its own.",
+    "(AUC, log loss) of all rows is a family of its own, and that of all domains together is one.",
     "above, below: the interval leaves 0 out. within noise: it holds 0, so these runs do not tell "
     "the two apart; that does not show that they are equal. Of log loss, below is better.",
     f"A domain has no verdict below {diagnosis.FEWEST} positive or negative test rows.",

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from hamur.commands.own_table import RankingTable, load_own, published_loader, table_flag
 from hamur.commands.ranking import load_splits, run_ranking
 from hamur.commands.script import command, from_flags, select_device, told_fields
-from hamur.config import comma_separated, hidden, model_flag, run_flag, shared, training_flag
+from hamur.config import hidden, model_flag, run_flag, shared, training_flag
 from hamur.errors import DataFileNotFoundError, DataFormatError
 from hamur.files import locked, misfit, read_json
 from hamur.models import RANKING
@@ -64,6 +64,14 @@ class GridRun(RankingTable):
         return partial(loader, labels=("click",)) if self.dataset == "aliexpress" else loader
 
 
+def names_in(text: str) -> tuple[str, ...]:
+    """The models in a,b,c.  Raises ValueError: an empty name, as of a variable that is not set."""
+    names = tuple(text.split(","))
+    if not all(names):
+        raise ValueError(f"an empty name in {text!r}")
+    return names
+
+
 @dataclass(frozen=True)
 class ComparisonConfig(GridRun):
     """Options of the comparison, and those that every run of it takes.
@@ -75,7 +83,7 @@ class ComparisonConfig(GridRun):
         (),
         "what to compare, comma separated: names, name+adapter, name@other for one that is widened "
         f"to the parameters of the other; of {', '.join(RANKING)}",
-        parse=comma_separated,
+        parse=names_in,
         default_text="all of these",
     )
     baseline: str = model_flag(BASELINE, "what the others are compared with; it is trained too")

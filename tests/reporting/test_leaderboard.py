@@ -41,12 +41,16 @@ def seeds(values):
     return dict(enumerate(values))
 
 
+def against(baseline, candidates):
+    return {name: (baseline, values) for name, values in candidates.items()}
+
+
 def test_verdicts_are_those_of_holm_and_intervals_agree_with_them():
     """Four models.  By hand, p from t = mean / (std / 2) with 3 degrees of freedom: the differences
     d + 0.001 and d - 0.001, twice each, have std 0.001 sqrt(4 / 3)."""
     shifts = {"best": 0.01, "worst": -0.008, "second": 0.0022, "third": 0.0021}
     values = {name: seeds(shifted(by)) for name, by in shifts.items()}
-    found = corrected(seeds(BASE), values)
+    found = corrected(against(seeds(BASE), values))
     error = 0.001 * (4 / 3) ** 0.5 / 2
     p = {name: 2 * stats.t.sf(abs(by) / error, 3) for name, by in shifts.items()}
     assert p["third"] < 0.05  # significant alone, not as one of four:
@@ -70,19 +74,30 @@ def test_an_interval_leaves_0_out_exactly_where_the_corrected_test_rejects(seed)
     random = np.random.default_rng(seed)
     base = random.normal(size=5)
     values = {n: base + random.normal(random.normal() * 3, 1, size=5) for n in range(6)}
-    found = corrected(seeds(base), {name: seeds(each) for name, each in values.items()})
+    found = corrected(against(seeds(base), {name: seeds(each) for name, each in values.items()}))
     for each in found.values():
         assert (each.verdict == "within noise") == (each.p >= leaderboard.ALPHA)
 
 
 def test_a_model_equal_to_the_baseline_is_within_noise_and_one_seed_has_no_interval():
-    assert corrected(seeds(BASE), {"same": seeds(BASE)})["same"].verdict == "within noise"
-    one = corrected({1: 0.7}, {"a": {1: 0.8}, "b": {2: 0.8}})
+    assert corrected(against(seeds(BASE), {"same": seeds(BASE)}))["same"].verdict == "within noise"
+    one = corrected(against({1: 0.7}, {"a": {1: 0.8}, "b": {2: 0.8}}))
     assert [each.verdict for each in one.values()] == ["one seed, no interval", "no common seed"]
 
 
 def board(*others, base=BASE):
     return make_board([entry("domain_feature", *base), *others], "domain_feature")
+
+
+def test_the_domains_of_a_figure_are_one_family():
+    others = [entry("a", *shifted(0.01)), entry("b", *shifted(0.0))]
+    entries = [entry("domain_feature", *BASE), *others]
+    for each in entries:
+        for metrics in each.runs.values():
+            metrics["test"]["domains"]["1"] = metrics["test"]["domains"]["0"]
+    found = next(e for e in make_board(entries, "domain_feature") if e.name == "a").against
+    assert found["auc_domain_0"].p == found["auc_domain_1"].p > 0  # 4 p and 3 p, in order
+    assert found["auc_domain_0"].p == pytest.approx(2 * found["auc"].p)  # 4 tests against 2
 
 
 @pytest.mark.parametrize("positives, judged", [(9, False), (10, True), (40, True), (41, False)])

@@ -187,6 +187,7 @@ def test_runs_of_other_data_are_refused(compare, trained, monkeypatch):
         (["--models", "mlp+adp"], ["'mlp+adp' of --models"]),
         (["--models", "mlp@nothing"], ["'mlp@nothing'"]),
         (["--models", "mlp,mlp"], ["--models names a model twice"]),
+        (["--models", ""], ["--models: an empty name in ''"]),
         (["--baseline", "plain"], ["'plain' of --models or --baseline is no model"]),
         (["--models", "single_domain", "--preset", "official"], ["--preset official", "use paper"]),
         (["--model_name", "mlp"], ["no flag --model_name; did you mean --models?"]),
