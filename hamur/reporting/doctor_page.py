@@ -54,8 +54,11 @@ def _gains(content: dict) -> page.Html:
         verdicts = [row[d]["auc"]["verdict"] for row in models.values() if "auc" in row[d]]
         counts = f"; {verdicts.count(doctor.GAINS)} of {len(verdicts)} models gain, "
         counts += f"{verdicts.count(doctor.PAYS)} pay."
-        verdict = page.coloured(cell["auc"]["verdict"], KINDS.get(cell["auc"]["verdict"]))
-        texts.append(page.joined(verdict, f"with {joint}, AUC {_interval(cell['auc'])}{counts}"))
+        auc = cell["auc"]
+        verdict = page.coloured(auc["verdict"], KINDS.get(auc["verdict"]))
+        # Beside 'within noise' an interval that is not corrected would say otherwise.
+        change = _interval(auc) if telling[d] else f"{auc['difference']:+.4f}"
+        texts.append(page.joined(verdict, f"with {joint}, AUC {change}{counts}"))
     parts = [_per_domain(domains, texts, telling), page.paragraph(_noise(gains), "note")]
     for figure, heading in HEADINGS.items():
         rows = [[name, *(_gain(cell, figure) for cell in row)] for name, row in models.items()]
