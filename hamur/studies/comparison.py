@@ -20,7 +20,7 @@ from hamur.config import hidden, model_flag, run_flag, shared, training_flag
 from hamur.errors import DataFileNotFoundError, DataFormatError
 from hamur.files import locked, misfit, read_json
 from hamur.models import RANKING
-from hamur.same_run import difference, finished, read_config
+from hamur.same_run import difference, finished, read_config, refuse_workers
 from hamur.studies import processes
 
 SCRIPT = "compare_models"
@@ -162,6 +162,9 @@ def run_comparison(config: ComparisonConfig, train: Callable | None = None) -> N
     """
     from hamur.reporting import results
 
+    refuse_workers()
+    if config.device != "cpu":  # which always is there; a look at it takes seconds
+        select_device(config.device)  # of each run, whose errors would be told as often
     folder = Path(config.save_dir)
     with locked(folder):
         splits, schema = load_splits(config, config.loader())
