@@ -93,7 +93,7 @@ def run(config: CrossDomainConfig, script: str) -> None:
 
 def search_options(config: CrossDomainConfig, pair, harmful, script: str) -> dict:
     """The search of --search, of an unresolved configuration; returns best.json."""
-    from hamur.studies.search import CROSS_DOMAIN, search
+    from hamur.commands.search import CROSS_DOMAIN, search
 
     def run_trial(trial: CrossDomainConfig, hook):
         place = Place(Path(trial.save_dir), Path(trial.save_dir))

@@ -128,7 +128,7 @@ def search_options(problem: Problem, script: str) -> dict:
 
     Raises:  ValueError: --select_on test.
     """
-    from hamur.studies.search import MULTI_TASK, search
+    from hamur.commands.search import MULTI_TASK, search
 
     config, splits = problem.config, problem.splits
     if config.select_on == "test":

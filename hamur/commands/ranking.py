@@ -260,7 +260,7 @@ def train(config: RankingConfig, splits, schema, script: str, *after_epoch: Call
 
 def search_options(config: RankingConfig, splits, schema, script: str) -> dict:
     """The search of --search; returns best.json."""
-    from hamur.studies.search import RANKING, search
+    from hamur.commands.search import RANKING, search
 
     def run(trial: RankingConfig, hook: Callable):
         return train(trial.resolved(script, len(splits.train)), splits, schema, script, hook)[1]

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from hamur.commands import processes
 from hamur.commands.own_table import RankingTable, load_own, published_loader, table_flag
 from hamur.commands.ranking import load_splits, run_ranking
 from hamur.commands.script import command, from_flags, select_device, told_fields
@@ -21,7 +22,6 @@ from hamur.errors import DataFileNotFoundError, DataFormatError
 from hamur.files import locked, misfit, read_json
 from hamur.models import RANKING
 from hamur.same_run import difference, finished, read_config, refuse_workers
-from hamur.studies import processes
 
 SCRIPT = "compare_models"
 BASELINE = "domain_feature"

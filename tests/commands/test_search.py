@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from hamur.commands import search as module
 from hamur.commands.cross_domain import main as cross_domain
 from hamur.commands.cross_domain_config import CrossDomainConfig
 from hamur.commands.multi_task_config import TaskConfig, TaskOptions
 from hamur.commands.own_table import RankingTable, TaskTable, family_of
 from hamur.commands.ranking import RankingConfig
 from hamur.commands.script import from_flags
+from hamur.commands.search import CROSS_DOMAIN, MULTI_TASK, RANKING, search
 from hamur.config import check_field, plain_type
 from hamur.reporting.track import Track
-from hamur.studies import search as module
-from hamur.studies.search import CROSS_DOMAIN, MULTI_TASK, RANKING, search
 from hamur.training.divergence import DivergenceError
 from hamur.training.trainer import Run
 from tests.support.commands import assert_refused

@@ -1,4 +1,4 @@
-"""What the processes of `hamur.studies.processes` do in its tests; imports nothing large."""
+"""What the processes of `hamur.commands.processes` do in its tests; imports nothing large."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hamur.studies import processes
+from hamur.commands import processes
 
 
 def act(words: str) -> int:

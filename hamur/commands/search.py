@@ -28,13 +28,13 @@ from pathlib import Path
 
 import numpy as np
 
+from hamur.commands.processes import end_with
 from hamur.commands.script import release
+from hamur.commands.search_outcome import BEST, COMPLETE, TRIALS, table, told, write_outcome
 from hamur.config import choose_batch_size
 from hamur.files import locked, read_json, write_json
 from hamur.reporting.results import fingerprint
 from hamur.same_run import CHANGEABLE_WHEN_FINISHED, difference
-from hamur.studies.processes import end_with
-from hamur.studies.search_outcome import BEST, COMPLETE, TRIALS, table, told, write_outcome
 
 # One space for all models of a family.  A pair is a range on a logarithmic scale, a list its
 # values; batch sizes are lowered as those of a run, see `choose_batch_size`.

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from hamur.studies import processes
-from hamur.studies.processes import Task, seconds_left
+from hamur.commands import processes
+from hamur.commands.processes import Task, seconds_left
 from tests.support.processes import act, tasks
 
 
