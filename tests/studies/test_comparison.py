@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from hamur.commands import processes
 from hamur.commands.script import from_flags, told_fields
 from hamur.files import write_history, write_json
 from hamur.models import RANKING
 from hamur.reporting.results import PREDICTIONS
-from hamur.studies import comparison, processes
+from hamur.studies import comparison
 from hamur.studies.comparison import ComparisonConfig, RunsFailed, run_comparison
 from tests.support.commands import assert_refused
 
