@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from hamur.reporting.page import VERDICTS, Html, escape
 
-Point = tuple[float, float]
 HEIGHT, SIDE, MARGIN = 26, 240, 40  # pixels: of a strip, of a panel, around a panel
 
 
