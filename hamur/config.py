@@ -158,6 +158,12 @@ class RunOptions:
     def __post_init__(self):
         check_fields(self)
 
+    def changed(self, **options):
+        """A copy with these options, of which `given` says what that of the original says."""
+        copy = dataclasses.replace(self, **options)
+        object.__setattr__(copy, "given", self.given)
+        return copy
+
 
 @dataclass(frozen=True)
 class CommonOptions(RunOptions):

@@ -72,18 +72,21 @@ def run(config: CrossDomainConfig, script: str) -> None:
 
     as_given, config = config, config.resolved()
     runs = plan(config)
-    if config.search and (config.arms or config.seeds or config.record or config.exp_name):
-        raise ValueError("--search is of one model; leave --arms, --seeds and --record out.")
+    study = bool(config.arms or config.seeds)
+    if config.search and (config.record or config.exp_name):
+        raise ValueError("--search has a tree of its own; leave --record and --exp_name out.")
     select_device(config.device)
     pair, harmful = load(config)
     check_classes(pair, tables=bool(config.source_table))
-    if config.search:
+    if config.search and not study:
         search_options(as_given, pair, harmful, script)
         return
     place = place_of(config, script, config.dataname or pair.target_schema.name)
-    if not (config.arms or config.seeds):
+    if not study:
         run_one(config, pair, harmful, place, script)
         return
+    if config.search:
+        runs = tuned(runs, as_given, pair, harmful, place, script)
     content = [
         run_one(each, pair, harmful, place.within(f"{each.arm}-{each.seed}"), script, in_study=True)
         for each in runs
@@ -91,18 +94,38 @@ def run(config: CrossDomainConfig, script: str) -> None:
     write_comparison(place.folder, content)
 
 
+def tuned(runs: Sequence, config, pair, harmful, place: Place, script: str) -> list:
+    """The runs of a study with the options of a search for each arm, in searches/<arm>.
+
+    config: the unresolved one.  All searches come first: a process that has compiled must not fork.
+    """
+    best = {}
+    for arm in dict.fromkeys(each.arm for each in runs):
+        folder = str(place.folder / "searches" / arm)
+        own = dict(arm=arm, model_name=VARIANTS[arm].model, arms=None, seeds=None, save_dir=folder)
+        outcome = search_options(config.changed(**own), pair, harmful, script)
+        best[arm] = {name: outcome["options"][name] for name in outcome["space"]}
+    return [dataclasses.replace(each, search=0, **best[each.arm]) for each in runs]
+
+
 def search_options(config: CrossDomainConfig, pair, harmful, script: str) -> dict:
     """The search of --search, of an unresolved configuration; returns best.json."""
     from hamur.commands.search import CROSS_DOMAIN, search
+
+    resolved = config.resolved()
+    without = () if VARIANTS[resolved.arm].learns or resolved.arm == "annealed" else ("hplr",)
+    if resolved.arm == "conet_s":
+        without += ("prior_weight",)
+    space = {name: values for name, values in CROSS_DOMAIN.items() if name not in without}
 
     def run_trial(trial: CrossDomainConfig, hook):
         place = Place(Path(trial.save_dir), Path(trial.save_dir))
         parts = prepare(trial.resolved(), pair, harmful, place, script)
         return train(*parts, place, hook)[0]
 
-    model = config.resolved().model_name
-    named = dict(script=script, model=model, criterion=config.criterion, splits=pair.target)
-    return search(config, CROSS_DOMAIN, run_trial, **named)
+    model, criterion = resolved.model_name, config.criterion
+    named = dict(script=script, model=model, criterion=criterion, splits=pair.target)
+    return search(config, space, run_trial, **named)
 
 
 def plan(config: CrossDomainConfig) -> list[CrossDomainConfig]:
@@ -218,9 +241,7 @@ def make_trainer(
     )
     settings = trainer_options(config, *after_epoch)
     settings |= dict(patience=config.patience or None, save_dir=files)
-    return cross_domain_trainer(
-        rows, options, config.tuning["embedding_decay"], evaluation, **settings
-    )
+    return cross_domain_trainer(rows, options, evaluation=evaluation, **settings)
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ MULTI_TASK = dict(
 )
 CROSS_DOMAIN = dict(
     learning_rate=(5e-4, 5e-2),
+    embedding_decay=(1e-2, 1.0),
     prior_weight=(0.1, 10.0),
     hplr=(1e-3, 1e-1),
     batch_size=[32, 64, 128, 256],

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hamur.commands import cross_domain as study_module
 from hamur.commands import search as module
 from hamur.commands.cross_domain import main as cross_domain
 from hamur.commands.cross_domain_config import CrossDomainConfig
@@ -213,10 +214,33 @@ def test_what_is_not_installed_is_told_with_the_remedy(monkeypatch, capsys):
         assert_refused(capsys, words, from_flags, RankingConfig, flags)
 
 
-def test_a_search_is_of_one_model(capsys, tmp_path, monkeypatch):
+def test_every_arm_of_a_study_trains_with_the_outcome_of_its_own_search(monkeypatch, tmp_path):
+    spaces, runs = {}, []
+
+    def found(config, space, run, **named):
+        spaces[Path(config.save_dir).name] = set(space)
+        given = dict(learning_rate=0.001 * len(spaces), hplr=0.5, prior_weight=0.25)
+        return {"options": vars(config) | given, "space": space}
+
+    monkeypatch.setattr(module, "search", found)
+    monkeypatch.setattr(study_module, "run_one", lambda config, *_, **__: runs.append(config))
+    monkeypatch.setattr("hamur.reporting.compare.write_comparison", lambda *_: None)
+    arms = "conet_s,uniform,annealed,perceptron"
+    flags = ["--search", "2", "--arms", arms, "--seeds", "0,1", "--save_dir", str(tmp_path)]
+    assert cross_domain("x.py", "", flags) == 0
+    common = {"learning_rate", "embedding_decay", "prior_weight", "hplr"}
+    assert spaces["perceptron"] == spaces["annealed"] == common | {"batch_size"}
+    assert spaces["uniform"] == common - {"hplr"} | {"batch_size"}
+    assert spaces["conet_s"] == {"learning_rate", "embedding_decay", "batch_size"}
+    assert [run.learning_rate for run in runs] == 2 * [0.001, 0.002, 0.003, 0.004]
+    assert [run.prior_weight for run in runs] == 2 * [1.0, 0.25, 0.25, 0.25]
+    assert {run.search for run in runs} == {0}
+
+
+def test_the_tree_of_the_public_code_has_no_place_for_a_search(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["--search is of one model; leave --arms, --seeds and --record out"]
-    assert_refused(capsys, words, cross_domain, "x.py", "", ["--search", "2", "--seeds", "0,1"])
+    words = ["--search has a tree of its own; leave --record and --exp_name out"]
+    assert_refused(capsys, words, cross_domain, "x.py", "", ["--search", "2", "--exp_name", "a"])
 
 
 def events(folder) -> list[tuple]:

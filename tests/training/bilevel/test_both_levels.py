@@ -43,7 +43,7 @@ def test_the_decay_of_embeddings_shrinks_the_table_and_nothing_else(pair):
     """By its share of an epoch in every step, rows outside the batch too; the gradient is that of
     the weights before."""
     plain, decayed = (
-        Levels(pair, model_name="conet", tuning=dict(embedding_decay=decay)) for decay in (0.0, 0.5)
+        Levels(pair, model_name="conet", embedding_decay=decay) for decay in (0.0, 0.5)
     )
     before = snapshot(plain.model)["table"]
     expected, found = plain.train(1), decayed.train(1)
