@@ -262,13 +262,16 @@ def search_options(config: RankingConfig, splits, schema, script: str) -> dict:
     """The search of --search; returns best.json."""
     from hamur.commands.search import RANKING, search
 
-    def run(trial: RankingConfig, hook: Callable):
-        return train(trial.resolved(script, len(splits.train)), splits, schema, script, hook)[1]
-
+    run = partial(run_of_trial, splits, schema, script)
     lazy = config.embeddings == "lazy"  # which has no decay
     space = {k: v for k, v in RANKING.items() if not (lazy and k == "embedding_decay")}
     named = dict(script=script, model=config.name, criterion=config.criterion, splits=splits)
     return search(config, space, run, **named)
+
+
+def run_of_trial(splits, schema, script: str, trial: RankingConfig, hook: Callable):
+    """The Run of a trial of a search."""
+    return train(trial.resolved(script, len(splits.train)), splits, schema, script, hook)[1]
 
 
 def build_model(config: RankingConfig, schema):

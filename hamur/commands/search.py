@@ -93,18 +93,15 @@ def search(
         records, outcome = [], None
         while True:
             number = len(records)
-            record = recorded(folder, number)
+            place = folder / "trials" / str(number)
+            record = recorded(place)
             if record is None or record["state"] == RUNNING:
                 if number >= config.search:
                     break
-                place = folder / "trials" / str(number)
                 study = study_of(records, space, config.seed)
                 trial = begin_trial(study, space, record, place)
                 say(f"\ntrial {number} of {config.search}: {told(trial.params)}")
-                own = dict(save_dir=str(place), resume=True, overwrite=False, search=0)
-                options = dataclasses.replace(config, **trial.params, **own)
-                in_child(partial(train, options, trial, run), number)
-                record = recorded(folder, number)
+                record = train_trial(config, trial, run, place)
                 say(f"trial {number}: {record['state']}")
             records.append(record)
             outcome = write_outcome(config, folder, records, space, script, model, criterion)
@@ -140,9 +137,9 @@ def begin(config, folder: Path, space: Mapping, splits) -> None:
     write_json(path, description)
 
 
-def recorded(folder: Path, number: int) -> dict | None:
+def recorded(place: Path) -> dict | None:
     """The trial.json of a trial, None before its beginning."""
-    path = folder / "trials" / str(number) / TRIAL
+    path = place / TRIAL
     return read_json(path, _FORM, "remove the folder of the file") if path.exists() else None
 
 
@@ -201,6 +198,14 @@ def begin_trial(study, space: Mapping, record: Mapping | None, place: Path):
     return trial
 
 
+def train_trial(config, trial, run: Callable, place: Path) -> dict:
+    """Train a trial of the search in its folder and a process of its own; its record."""
+    own = dict(save_dir=str(place), resume=True, overwrite=False, search=0)
+    options = dataclasses.replace(config, **trial.params, **own)
+    in_child(partial(train, options, trial, run), place.name)
+    return recorded(place)
+
+
 def train(config, trial, run: Callable) -> None:
     """Train a trial to its end; its record."""
     from optuna import TrialPruned
@@ -231,7 +236,7 @@ def train(config, trial, run: Callable) -> None:
     shutil.rmtree(place / "last", ignore_errors=True)  # moments: twice as large as the weights
 
 
-def in_child(work: Callable[[], None], number: int) -> None:
+def in_child(work: Callable[[], None], name: str) -> None:
     """Do the work of a trial in a forked process, which ends with this one.
 
     Raises:  ValueError: what the work raised, or that the process was ended.
@@ -248,7 +253,7 @@ def in_child(work: Callable[[], None], number: int) -> None:
         raise ValueError(receiver.recv())
     if child.exitcode:
         raise ValueError(
-            f"the process of trial {number} ended with {child.exitcode}; the same command "
+            f"the process of trial {name} ended with {child.exitcode}; the same command "
             "continues the search."
         )
 

@@ -5,128 +5,26 @@ read, unfinished ones continue, so the same command given again ends with the sa
 """
 
 import dataclasses
-import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from hamur.commands import processes
-from hamur.commands.own_table import RankingTable, load_own, published_loader, table_flag
 from hamur.commands.ranking import load_splits, run_ranking
-from hamur.commands.script import command, from_flags, select_device, told_fields
-from hamur.config import hidden, model_flag, run_flag, shared, training_flag
+from hamur.commands.script import command, from_flags, select_device
 from hamur.errors import DataFileNotFoundError, DataFormatError
 from hamur.files import locked, misfit, read_json
-from hamur.models import RANKING
 from hamur.same_run import difference, finished, read_config, refuse_workers
+from hamur.studies import tuning
+from hamur.studies.comparison_config import REMEDY, SCRIPT, ComparisonConfig, GridRun, as_command
 
-SCRIPT = "compare_models"
-BASELINE = "domain_feature"
-NAME = re.compile(r"(\w+?)(\+adapter)?(?:@(\w+))?")
-LOADERS = {"ml-1m": "load_movielens", "ali-ccp": "load_ali_ccp", "aliexpress": "load_aliexpress"}
-REMEDY = "choose another --save_dir, or remove the folder of this run"
 HINT = "the same command continues, and trains only what is missing"
-# Flags that change no run: the command of the report leaves them out.
-ASIDE = ("jobs", "save_dir", "quiet", "debug", "verify", "device", "config")
 # What is read of a run's metrics.json and config.json.
 _FIGURES = {"auc": (float, type(None)), "logloss": (float, type(None))}
 _REPORT = _FIGURES | {"domains": {str: _FIGURES}}
 _RESULT = {"train": {"seconds": float, "best_epoch": int}, "valid": _REPORT, "test": _REPORT}
 _TOLD = {"versions": {str: (str, type(None))}, "git_commit": (str, type(None))}
-
-
-@dataclass(frozen=True)
-class GridRun(RankingTable):
-    """One run: a table, a published data set, or its sample."""
-
-    dataset: str | None = table_flag(
-        None,
-        "a published data set; without --dataset_path its bundled generated sample",
-        choices=LOADERS,
-        default_text="recognised by the files",
-    )
-    dataset_path: str | None = dataclasses.field(
-        default=None,
-        metadata=RankingTable.__dataclass_fields__["dataset_path"].metadata
-        | dict(default_text="the sample of --dataset, or of ml-1m"),
-    )
-
-    def loader(self) -> Callable:
-        """path -> (Splits, Schema)."""
-        from hamur import data
-
-        if self.dataset is None and self.dataset_path is not None:
-            return published_loader(self) or partial(load_own, self)
-        loader = getattr(data, LOADERS[self.dataset or "ml-1m"])
-        return partial(loader, labels=("click",)) if self.dataset == "aliexpress" else loader
-
-
-def names_in(text: str) -> tuple[str, ...]:
-    """The models in a,b,c.  Raises ValueError: an empty name, as of a variable that is not set."""
-    names = tuple(text.split(","))
-    if not all(names):
-        raise ValueError(f"an empty name in {text!r}")
-    return names
-
-
-@dataclass(frozen=True)
-class ComparisonConfig(GridRun):
-    """Options of the comparison, and those that every run of it takes.
-
-    Raises:  ValueError: an unknown model, one that is named twice, or another wrong option.
-    """
-
-    models: tuple[str, ...] = model_flag(
-        (),
-        "what to compare, comma separated: names, name+adapter, name@other for one that is widened "
-        f"to the parameters of the other; of {', '.join(RANKING)}",
-        parse=names_in,
-        default_text="all of these",
-    )
-    baseline: str = model_flag(BASELINE, "what the others are compared with; it is trained too")
-    seeds: int = training_flag(10, "runs of each model: --seed, --seed + 1, ...", at_least=1)
-    seed: int = shared("seed", help="the first of the seeds; never that of the split")
-    jobs: int = run_flag(1, "runs at a time, each with its own share of the cores", at_least=1)
-    save_dir: str = shared("save_dir", f"runs/{SCRIPT}", default_text=None)
-    model_name: str = hidden(GridRun, "model_name")
-    adapter: bool = hidden(GridRun, "adapter")
-    match_parameters: str | None = hidden(GridRun, "match_parameters")
-    init_seed: int | None = hidden(GridRun, "init_seed")
-    resume: bool = hidden(GridRun, "resume")
-    overwrite: bool = hidden(GridRun, "overwrite")
-    save_predictions: bool = hidden(GridRun, "save_predictions")
-    plot: bool = hidden(GridRun, "plot")
-    search: int = hidden(GridRun, "search")
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in self.names:
-            self.run(name, self.seed)  # refuses a wrong name, and options that a model has not
-        if len(set(self.names)) < len(self.names):
-            raise ValueError("--models names a model twice; leave one out.")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of all models, the baseline included."""
-        names = self.models or tuple(RANKING)
-        return names if self.baseline in names else (*names, self.baseline)
-
-    def run(self, name: str, seed: int) -> GridRun:
-        """The configuration of one run."""
-        parts = NAME.fullmatch(name)
-        if parts is None or not {parts[1], parts[3] or parts[1]} <= set(RANKING):
-            raise ValueError(
-                f"{name!r} of --models or --baseline is no model; write NAME, NAME+adapter or "
-                f"NAME@OTHER with names of {', '.join(RANKING)}."
-            )
-        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(GridRun)}
-        options |= dict(model_name=parts[1], adapter=parts[2] is not None)
-        options |= dict(match_parameters=parts[3], seed=seed, resume=True, save_predictions=True)
-        options |= dict(save_dir=str(Path(self.save_dir) / "runs" / f"{name}-{seed}"), quiet=False)
-        return GridRun(**options)
 
 
 class Place(NamedTuple):
@@ -154,8 +52,8 @@ def main(script: str, description: str, argv: Sequence[str] | None = None) -> in
 
 
 def run_comparison(config: ComparisonConfig, train: Callable | None = None) -> None:
-    """Train what is missing, examine the domains (doctor.json), and write leaderboard.{csv,md},
-    costs.csv and report.html.
+    """Search and train what is missing, examine the domains (doctor.json), and write
+    leaderboard.{csv,md}, costs.csv, report.html and, of searches, tuning.csv.
 
     train: what a process does with the configuration of a run; returns its exit code.
     Raises:  ValueError: a run on disk is of other data or options, nothing was trained; RunsFailed.
@@ -169,17 +67,26 @@ def run_comparison(config: ComparisonConfig, train: Callable | None = None) -> N
     with locked(folder):
         splits, schema = load_splits(config, config.loader())
         data = {"fingerprint": results.fingerprint(splits)}
+        tuned, untuned = {}, {}
+        if config.search:
+            tuned, untuned = tuning.tune(config, splits, data["fingerprint"])
         places = [
-            Place(name, seed, config.run(name, seed))
+            Place(name, seed, config.run(name, seed, **tuned.get(name, {}).get("options", {})))
             for seed in range(config.seed, config.seed + config.seeds)
             for name in config.names
         ]
-        done = {place: earlier(place, len(splits.train), data) for place in places}
-        failed = train_missing(config, done, train or train_one)
+        done = {
+            place: earlier(place, len(splits.train), data)
+            for place in places
+            if place.name not in untuned
+        }
+        failed = {f"{p.name}-{p.seed}": untuned[p.name] for p in places if p.name in untuned}
+        failed |= train_missing(config, done, train or train_one)
         board, about = read_board(config, places, failed, splits, schema)
-        write_outcome(folder, board, about)
-        domains = examine_domains(config, places, failed, splits, schema)
-        write_report(folder, board, about, domains)
+        sections = [tuning.section(config, tuned)] if config.search else []
+        write_outcome(folder, board, about, sections)
+        sections += examine_domains(config, places, failed, splits, schema)
+        write_report(folder, board, about, sections)
     if failed:
         names = ", ".join(failed)
         raise RunsFailed(
@@ -271,6 +178,7 @@ def read_board(
             f"Data: {schema.name}, {source}; domains: {schema.num_domains}",
             f"Preset {config.preset}, at most {config.epochs} epochs, the epoch chosen by the "
             f"validation {config.criterion}",
+            *([tuning.fact(config)] if config.search else []),
         ],
         data=tables.data_rows(splits, schema),
         command=as_command(config),
@@ -279,12 +187,12 @@ def read_board(
     return leaderboard.make_board(list(entries.values()), config.baseline), about
 
 
-def write_outcome(folder: Path, board: Sequence, about) -> None:
+def write_outcome(folder: Path, board: Sequence, about, sections: Sequence) -> None:
     """The leaderboard, which is printed, and the report without the examination of the domains."""
     from hamur.reporting import leaderboard, tables
 
     leaderboard.write(folder, board, about.baseline, about.domains)
-    write_report(folder, board, about)
+    write_report(folder, board, about, sections)
     header, rows = leaderboard.summary(board, about.baseline)
     print(tables.text_table(header[:8], [row[:8] for row in rows], left=2))
     for line in leaderboard.failures(board):
@@ -292,7 +200,7 @@ def write_outcome(folder: Path, board: Sequence, about) -> None:
     print(f"\n{leaderboard.answer(board, about.baseline)}\nreport in {folder / 'report.html'}")
 
 
-def write_report(folder: Path, board: Sequence, about, further: Sequence = ()) -> None:
+def write_report(folder: Path, board: Sequence, about, further: Sequence) -> None:
     """report.html; further: sections of other examinations."""
     from hamur.files import write_text
     from hamur.reporting import report
@@ -317,18 +225,3 @@ def examine_domains(
             runs.setdefault(place.name, {})[place.seed] = place.folder
     path = Path(config.save_dir) / "doctor.json"
     return doctor_page.sections(doctor.load_or_examine(path, runs, splits, schema, scores))
-
-
-def as_command(config: ComparisonConfig) -> str:
-    """The command that makes the same leaderboard elsewhere: every flag that has not its default,
-    but those that change no run."""
-    words = ["python", f"examples/{SCRIPT}.py"]
-    for field in told_fields(type(config)):
-        value = getattr(config, field.name)
-        if value == field.default or field.name in ASIDE:
-            continue
-        text = ",".join(value) if isinstance(value, tuple) else str(value)
-        if isinstance(value, bool):
-            text = str(int(value))
-        words += [f"--{field.name}", text]
-    return shlex.join(words)
