@@ -6,6 +6,8 @@
       the real data, with all models: hours
   python examples/compare_models.py --table clicks.csv --label click --domain country
       a table of your own, described by the flags of run_own_table.py
+  python examples/compare_models.py --models mlp,mlp_adp --search 20 --search_rows 2000 --seeds 5
+      each model with options of its own, from a search of 20 trials on validation rows
 
 A model is a name of --model_name of the other scripts; star+adapter has HAMUR's adapter cells, and
 mlp@mlp_adp is widened to the parameters of mlp_adp.  leaderboard.csv, leaderboard.md, costs.csv and

@@ -13,69 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from hamur.commands import processes
 from hamur.commands.script import from_flags, told_fields
-from hamur.files import write_history, write_json
 from hamur.models import RANKING
-from hamur.reporting.results import PREDICTIONS
-from hamur.studies import comparison
-from hamur.studies.comparison import ComparisonConfig, RunsFailed, run_comparison
+from hamur.studies import comparison, comparison_config
+from hamur.studies.comparison import RunsFailed
+from hamur.studies.comparison_config import ComparisonConfig
+from tests.studies.conftest import MODELS, fake
 from tests.support.commands import assert_refused
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "compare_models.py"
-MODELS = ("mlp", "mlp_adp+adapter@dcn_md")
 OUTCOME = ("leaderboard.csv", "leaderboard.md")
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """Runs in this process, in the place of processes, and the names of those that were begun."""
-    begun = []
-
-    def run(tasks, function, at_once, known=None, quiet=False):
-        failed = {}
-        for task in tasks:
-            begun.append(task.name)
-            if code := function(task.argument):
-                failed[task.name] = processes.Failure(code, "nan")
-        return failed
-
-    monkeypatch.setattr(processes, "run", run)
-    return begun
-
-
-def fake(config, fingerprint="f"):
-    """What a run leaves on disk: its AUC is told by model and seed; seconds are never the same."""
-    auc = 0.7 + 0.01 * (config.seed - 2022) ** 2 + 0.001 * len(config.name)
-    entry = {"auc": auc, "logloss": 0.6}
-    size = {"rows": 50, "positives": 20}
-    report = entry | {"macro_auc": auc, "worst_auc": auc, "domains": {"0": entry | size}}
-    train = {"epochs": 2, "best_epoch": 1, "seconds": time.perf_counter(), "parameters": 9}
-    options = dataclasses.asdict(config.resolved(comparison.SCRIPT, 6400))
-    description = {"options": options, "data": {"fingerprint": fingerprint}}
-    description |= {"versions": {"mindspore": "2.10"}, "git_commit": None}
-    folder = Path(config.save_dir)
-    write_json(folder / "config.json", description)
-    write_history(folder / "history.csv", [{"epoch": 1, "seconds": train["seconds"]}])
-    for name in PREDICTIONS.values():
-        (folder / name).touch()
-    write_json(folder / "metrics.json", {"test": report, "valid": report, "train": train}, True)
-    return 0
-
-
-@pytest.fixture
-def compare(monkeypatch, tmp_path):
-    """Runs the comparison in a folder with a fake training."""
-    monkeypatch.setattr("hamur.reporting.results.fingerprint", lambda splits: "f")
-    monkeypatch.setattr(comparison, "examine_domains", lambda *_: [])  # there are no models
-
-    def compare(train=fake, folder="grid", **options):
-        options = dict(models=MODELS, seeds=2, quiet=True) | options
-        config = ComparisonConfig(save_dir=str(tmp_path / folder), **options)
-        run_comparison(config, train)
-        return tmp_path / folder
-
-    return compare
 
 
 def outcome(folder, names=OUTCOME):
@@ -192,7 +139,8 @@ def test_runs_of_other_data_are_refused(compare, trained, monkeypatch):
         (["--baseline", "plain"], ["'plain' of --models or --baseline is no model"]),
         (["--models", "single_domain", "--preset", "official"], ["--preset official", "use paper"]),
         (["--model_name", "mlp"], ["no flag --model_name; did you mean --models?"]),
-        (["--search", "3"], ["no flag --search; --help lists all"]),
+        (["--search_rows", "9"], ["--search_rows is of the trials of --search; give that too."]),
+        (["--search", "1", "--search_rows", "6401"], ["--search_rows is 6401, but there are 6400"]),
         (["--plot"], ["no flag --plot"]),
         (["--jobs", "4096"], ["--jobs is 4096, but there are", "cores"]),
         (["--dataset", "ml-2m"], ["--dataset is 'ml-2m'; known are ml-1m, ali-ccp"]),
@@ -222,19 +170,19 @@ def test_the_command_of_the_report_is_the_same_comparison():
     flags = "--models mlp,star+adapter --seeds 3 --epochs 2 --split time --no-verify --jobs 2"
     flags = [*flags.replace("star", "dcn_md").split(), "--label", "rating>3,a b", "--quiet"]
     config = from_flags(ComparisonConfig, flags)
-    command = shlex.split(comparison.as_command(config))
+    command = shlex.split(comparison_config.as_command(config))
     assert command[:2] == ["python", "examples/compare_models.py"]
     assert "--jobs" not in command and "--save_dir" not in command
     again = from_flags(ComparisonConfig, command[2:])
     for field in told_fields(ComparisonConfig):
         same = getattr(again, field.name) == getattr(config, field.name)
-        assert same or field.name in comparison.ASIDE
+        assert same or field.name in comparison_config.ASIDE
 
 
 def test_the_command_of_the_report_tells_what_a_file_of_options_said(tmp_path):
     (path := tmp_path / "options.json").write_text('{"epochs": 3, "seeds": 2}')
     config = from_flags(ComparisonConfig, ["--config", str(path), "--seeds", "10"])  # the default
-    again = from_flags(ComparisonConfig, shlex.split(comparison.as_command(config))[2:])
+    again = from_flags(ComparisonConfig, shlex.split(comparison_config.as_command(config))[2:])
     assert (again.epochs, again.seeds, again.config) == (3, 10, None)
 
 
