@@ -32,6 +32,7 @@ from hamur.files import write_json
 from hamur.metrics import fronts
 from hamur.metrics.exact_front import exact_front
 from hamur.reporting import front, results, tables
+from hamur.same_run import load_or_train
 from hamur.training.preference.samplers import evaluation_preferences, official_preferences
 
 NETWORK_FLAGS = (
@@ -335,20 +336,28 @@ def compared_fronts(problem: Problem, preferences, alone: bool) -> dict:
 
     posthoc: the shared score that the probabilities of an mmoe imply; reference: one model per
     preference; exact: the best that any shared score reaches on generated rows, in expectation.
+    What is trained for it is kept in compared/, so that a run that is resumed does not repeat it.
     """
     config = problem.config
+    about = {"options": dataclasses.asdict(config)}
+    about["data"] = {"fingerprint": results.fingerprint(problem.splits)}
+
+    def kept(name: str, figures: Callable) -> list[dict]:
+        folder = Path(config.save_dir) / "compared" / name
+        return load_or_train(folder, about, lambda: {"entries": figures()}, replace=True)["entries"]
+
     entries = {"posthoc": [], "reference": [], "exact": []}
     if alone:
         return entries
     if config.posthoc and len(problem.schema.labels) == 2:
         if not config.quiet:
             print("\nmmoe, which the front is compared with (--no-posthoc trains none):")
-        logits = train_per_task(problem)[:, 0]
-        logits = front.posthoc_logits(logits, preferences, problem.offsets, problem.entropy)
-        entries["posthoc"] = problem.entries(preferences, logits)
+        entries["posthoc"] = kept("posthoc", lambda: posthoc_entries(problem, preferences))
     if config.reference_front:
-        for point in evaluation_preferences(len(problem.schema.labels), config.reference_front):
-            entries["reference"] += problem.entries(point[None], train_fixed(problem, point))
+        points = evaluation_preferences(len(problem.schema.labels), config.reference_front)
+        for number, point in enumerate(points):
+            figures = partial(reference_entries, problem, point)
+            entries["reference"] += kept(f"reference-{number}", figures)
     if problem.truth is not None and config.head == "shared_score":
         entries["exact"] = exact_entries(problem, preferences)
     return entries
@@ -364,19 +373,23 @@ def train_compared(problem: Problem, fixed: tuple | None = None, **changes) -> n
     return logits_of(model, problem.splits.test, fixed and np.array([fixed]))
 
 
-def train_fixed(problem: Problem, preference: np.ndarray) -> np.ndarray:
-    """A model of the same network, seed and budget that only sees one preference."""
+def reference_entries(problem: Problem, preference: np.ndarray) -> list[dict]:
+    """Figures of a model of the same network, seed and budget that only sees one preference."""
     if problem.config.preset == OFFICIAL:  # its loss cannot hold a fixed preference still
         raise ValueError("--reference_front is for --preset pareto.")
     changes = dict(scalarisation="linear", loss_norm="entropy", ideal=None)
-    return train_compared(problem, tuple(float(r) for r in preference), **changes)
+    logits = train_compared(problem, tuple(float(r) for r in preference), **changes)
+    return problem.entries(preference[None], logits)
 
 
-def train_per_task(problem: Problem) -> np.ndarray:
-    """An mmoe of the same sizes and budget, its weights not averaged: that is its own default, and
-    an average changes so slowly that no epoch would ever count as worse and stop it early."""
+def posthoc_entries(problem: Problem, preferences) -> list[dict]:
+    """Figures of the shared score that the probabilities of an mmoe imply, of the same sizes and
+    budget, its weights not averaged: that is its own default, and an average changes so slowly that
+    no epoch would ever count as worse and stop it early."""
     changes = dict.fromkeys(PREFERENCE_FLAGS) | dict(model_name="mmoe", preset="pareto")
-    return train_compared(problem, averaging=0.0, **changes)
+    logits = train_compared(problem, averaging=0.0, **changes)[:, 0]
+    logits = front.posthoc_logits(logits, preferences, problem.offsets, problem.entropy)
+    return problem.entries(preferences, logits)
 
 
 def exact_entries(problem: Problem, preferences) -> list[dict]:

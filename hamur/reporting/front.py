@@ -57,15 +57,12 @@ def posthoc_logits(logits, preferences, offsets, entropy) -> np.ndarray:
 
 
 def bootstrap(preferences, logits, table, entropy, resamples, seed) -> dict:
-    """95 % intervals over resampled search pages of hypervolume, spans and AUC, and whether every
-    span is below twice its standard error ("front_degenerate").
-
-    Raises:  ValueError: rows without groups.
-    """
-    if table.group is None:
-        raise ValueError("`resamples` draws search pages again, but these rows have no group.")
+    """95 % intervals over resampled groups (search pages; rows where there is no group) of
+    hypervolume, spans and AUC, and whether every span is below twice its standard error
+    ("front_degenerate")."""
     rng = np.random.default_rng(seed)
-    _, page = np.unique(table.group, return_inverse=True)
+    group = np.arange(len(table)) if table.group is None else table.group
+    _, page = np.unique(group, return_inverse=True)
     order = np.argsort(page, kind="stable")
     starts = np.append(0, np.cumsum(np.bincount(page)))
     volumes, spans, aucs = [], [], []

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hamur.commands import multi_task
 from hamur.commands.multi_task import main
 from hamur.data import load_aliexpress
 from hamur.data.synthetic.aliexpress import make_aliexpress
@@ -96,7 +97,7 @@ def test_every_model_trains_on_the_sample(model, preset, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_front_beside_the_ones_it_is_held_against(tmp_path, capsys):
+def test_a_front_beside_the_ones_it_is_held_against(tmp_path, capsys, monkeypatch):
     flags = ["--model_name", "pomoe", "--dataset_name", "Synthetic", "--synthetic_rows", "2000"]
     flags += ["--head", "shared_score", "--expert_num", "2", "--eval_preferences", "5"]
     flags += ["--embed_dim", "4", "--epoch", "1", "--reference_front", "2", "--bootstrap", "5"]
@@ -117,6 +118,13 @@ def test_a_front_beside_the_ones_it_is_held_against(tmp_path, capsys):
         *("source", "r_1", "r_2"),
         *(f"{m}_{t}" for m in ("auc", "logloss", "ne", "gauc") for t in ("click", "conversion")),
     }
+    # A run that is lost after them does not train them again.
+    monkeypatch.setattr(multi_task, "train_compared", None)
+    (tmp_path / "metrics.json").unlink()
+    assert run(*flags, "--quiet", "--resume", "--save_dir", str(tmp_path)) == 0
+    assert [read(tmp_path)[s] for s in ("posthoc", "reference")] == [
+        content[s] for s in ("posthoc", "reference")
+    ]
 
 
 @pytest.mark.slow

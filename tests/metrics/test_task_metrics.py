@@ -84,8 +84,11 @@ def test_bootstrap_brackets_the_figure_and_sees_a_degenerate_front():
         preferences, np.repeat(logits[:, :1], 3, axis=1), table, entropy, 5, seed=1
     )
     assert same["span_ne"] == [[0.0, 0.0], [0.0, 0.0]] and same["front_degenerate"] is True
-    with pytest.raises(ValueError, match="no group"):
-        front.bootstrap(preferences, logits, table_of(labels, None), entropy, 2, 1)
+    alone = (table_of(labels, each) for each in (None, np.arange(len(labels))))
+    ungrouped, each_its_own = (
+        front.bootstrap(preferences, logits, table, entropy, 5, seed=1) for table in alone
+    )
+    assert ungrouped == each_its_own and ungrouped["span_ne"] != found["span_ne"]
 
 
 def test_front_files_hold_every_source(tmp_path):
