@@ -4,11 +4,15 @@
       generated rows whose two domains disagree about every item
   python examples/run_ablation.py --dataset_path path/to/ml-1m --backbone dcn_md --batch_size 4096
       the real MovieLens-1M: hours on a few cores
+  python examples/run_ablation.py --dataset_path path/to/ml-1m --backbone dcn_md --preset best \\
+      --batch_size 2048 --epochs 12 --patience 3
+      forms of the adapter in preset best, each against the plain backbone
 
 The arms are the plain backbone, its parameter-matched control, the adapter model as in the public
 code and as in the paper, both with every single difference changed to the other form, and smaller
-instance matrices.  ablation.md, .csv and .json are written to --save_dir; started again with the
-same --save_dir, the script trains only the arms that are missing there.
+instance matrices; with --preset best, other sizes, places and starts of that preset's cells.
+ablation.md, .csv and .json are written to --save_dir; started again with the same --save_dir, the
+script trains only the arms that are missing there.
 """
 
 import sys

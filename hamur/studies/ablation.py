@@ -6,6 +6,9 @@
     paper with X of official  the same row changed back, for every row
     ... with K = 8, 16        a smaller instance matrix than the published K of the arm itself
 
+With --preset best the arms are forms of the adapter that the switches of that preset express, each
+against the plain backbone, at the preset's L2 of the embeddings and average of the weights.
+
 Every arm trains with the same options and seeds; an arm whose result is on disk is not run again.
 """
 
@@ -17,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from hamur.commands.ranking import evaluation_batch
+from hamur.commands.ranking import TUNED, evaluation_batch
 from hamur.commands.script import select_device, stop_if_interrupted
 from hamur.config import data_flag, model_flag, shared
 from hamur.files import write_history, write_json, write_text
@@ -43,6 +46,18 @@ ROWS = (
     ("batches",),
 )
 RANKS = (8, 16)
+# Of preset best.
+FORMS = {
+    "K = 4": dict(rank=4),
+    "K = 8": dict(rank=8),
+    "K = 32": dict(rank=32),
+    "M = 8": dict(bottleneck_dim=8),
+    "M = 64": dict(bottleneck_dim=64),
+    "gamma_init = 0": dict(gamma_init=0.0),
+    "cells behind both layers": dict(adapter_layers=(1, 2)),
+    "side = shared": dict(side="shared"),
+    "instance_head = bn_relu": dict(instance_head="bn_relu"),
+}
 PRESETS = ("paper", "official")
 BACKBONES = ("mlp", "dcn_md", "wd_md")
 
@@ -60,6 +75,12 @@ class AblationConfig(StudyOptions):
         default_text="generated rows whose two domains disagree about every item",
     )
     rows: int = data_flag(8_000, "rows to generate without --dataset_path", at_least=200)
+    preset: str | None = model_flag(
+        None,
+        "best: forms of the adapter, at the L2 and averaging of that preset",
+        default_text="the differences of paper and official",
+        choices=("best",),
+    )
     backbone: str = model_flag("mlp", "the network that gets the adapter cells", choices=BACKBONES)
     arms: str | None = model_flag(
         None, "only arms whose name this regular expression matches", default_text="all"
@@ -107,6 +128,26 @@ def make_arms() -> list[Arm]:
     return arms
 
 
+def make_forms(backbone: str) -> list[Arm]:
+    """The arms of preset best, references before what is compared with them."""
+    from hamur.layers.adapter_config import AdapterConfig
+
+    best, plain = AdapterConfig.best(), "plain"
+    other = "shared" if backbone == "mlp" else "domain"
+    towers = AdapterConfig.best(backbone=other)
+    plain_towers = f"plain, backbone = {other}"
+    arms = [
+        Arm(plain, False, best, None),
+        Arm("plain, matched", False, best, plain, matched=True),
+        Arm("best", True, best, plain),
+    ]
+    for name, changes in FORMS.items():
+        arms.append(Arm(f"best with {name}", True, AdapterConfig.best(**changes), plain))
+    arms.append(Arm(plain_towers, False, towers, plain))
+    arms.append(Arm(f"best with backbone = {other}", True, towers, plain_towers))
+    return arms
+
+
 def main(load: Callable, script: str, description: str, argv: Sequence[str] | None = None) -> int:
     """Run the script: flags, then `run_study`."""
     return run_script(AblationConfig, lambda c: run_study(c, load), script, description, argv)
@@ -121,7 +162,8 @@ def run_study(config: AblationConfig, load: Callable) -> list[dict]:
     select_device(config.device)
     splits, schema = load_data(config, load)
     folder = Path(config.save_dir)
-    arms = [arm for arm in make_arms() if re.search(config.arms or "", arm.name)]
+    every = make_forms(config.backbone) if config.preset == "best" else make_arms()
+    arms = [arm for arm in every if re.search(config.arms or "", arm.name)]
     if not arms:
         raise ValueError(f"--arms {config.arms!r} matches none of the arms.")
     about = {"options": config.fixed(), "versions": results.versions()}
@@ -160,6 +202,7 @@ def run_arm(arm: Arm, config: AblationConfig, splits, schema, seed: int) -> dict
 
     model = build(arm, config.backbone, schema, seed)
     batch_size = partial(evaluation_batch, model, config.batch_size)
+    recipe = ("embedding_decay", "averaging") if config.preset == "best" else ()
     trainer = training.Trainer(
         training.supervised_step,
         epochs=config.epochs,
@@ -170,6 +213,7 @@ def run_arm(arm: Arm, config: AblationConfig, splits, schema, seed: int) -> dict
         patience=config.patience,
         evaluation=partial(training.RankingEvaluation, batch_size=batch_size(splits.valid)),
         quiet=True,
+        **{name: TUNED[name] for name in recipe},
     )
     run = trainer.fit(model, splits.train, splits.valid)
     stop_if_interrupted(run)  # half an arm is no result

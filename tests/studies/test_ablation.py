@@ -13,7 +13,7 @@ from hamur.data import load_movielens
 from hamur.data.synthetic.conflict import make_conflict
 from hamur.layers import AdapterConfig
 from hamur.studies import ablation
-from hamur.studies.ablation import ROWS, AblationConfig, make_arms, run_study
+from hamur.studies.ablation import FORMS, ROWS, AblationConfig, make_arms, make_forms, run_study
 from tests.support.commands import assert_refused
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "run_ablation.py"
@@ -48,6 +48,50 @@ def test_each_arm_changes_one_row_of_its_reference():
     names = list(arms)
     for arm in arms.values():  # what an arm is compared with stands above it
         assert arm.reference is None or names.index(arm.reference) < names.index(arm.name)
+
+
+@pytest.mark.parametrize("backbone", ablation.BACKBONES)
+def test_each_form_changes_preset_best_and_stands_below_its_plain_arm(backbone):
+    arms = {arm.name: arm for arm in make_forms(backbone)}
+    assert len(arms) == len(make_forms(backbone)) == 3 + len(FORMS) + 2
+    for name, changes in FORMS.items():
+        arm = arms[f"best with {name}"]
+        assert arm.adapter and arm.reference == "plain"
+        assert arm.config == AdapterConfig.best(**changes) != arms["best"].config
+    plain_towers, adapted = list(arms.values())[-2:]
+    assert adapted.reference == plain_towers.name and plain_towers.config == adapted.config
+    schema = make_conflict(400)[1]
+    sizes = [
+        models.parameter_counts(ablation.build(arm, backbone, schema, seed=1))["parameters"]
+        for arm in (arms["plain"], plain_towers, adapted)
+    ]
+    assert len(set(sizes)) == 3  # the other backbone is another network
+    names = list(arms)
+    for arm in arms.values():
+        assert arm.reference is None or names.index(arm.reference) < names.index(arm.name)
+
+
+@pytest.mark.parametrize("preset", [None, "best"])
+def test_an_arm_trains_as_its_preset_does(preset, monkeypatch):
+    from hamur import training
+
+    class Stop(Exception):
+        pass
+
+    given = {}
+
+    def record(*_, **options):
+        given.update(options)
+        raise Stop
+
+    monkeypatch.setattr(training, "Trainer", record)
+    config = AblationConfig(**SMALL, preset=preset)
+    splits, schema = ablation.load_data(config, load_movielens)
+    with pytest.raises(Stop):
+        ablation.run_arm(make_forms("mlp")[0], config, splits, schema, 1)
+    recipe = {name: given.get(name) for name in ("embedding_decay", "averaging")}
+    tuned = dict(embedding_decay=1e-3, averaging=0.998)
+    assert recipe == (tuned if preset else dict.fromkeys(tuned))
 
 
 @pytest.mark.parametrize("backbone", ablation.BACKBONES)
@@ -119,6 +163,7 @@ def test_another_study_in_the_same_folder_is_refused(tmp_path, monkeypatch):
     ("flags", "text"),
     [
         (["--backbone", "deepfm"], "known are mlp, dcn_md, wd_md"),
+        (["--preset", "paper"], "--preset is 'paper'"),
         (["--arms", "nothing"], "matches none of the arms"),
         (["--arms", "("], "is no regular expression"),
         (["--dataset_path", "no/such/folder"], "no/such/folder"),
@@ -152,8 +197,9 @@ def test_the_script_trains_arms_on_the_conflict_data(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:norm_inference")
-def test_the_whole_study_completes_on_the_conflict_data(tmp_path):
-    config = AblationConfig(**{**SMALL, "rows": 1_000}, save_dir=str(tmp_path))
-    rows = run_study(config, load_movielens)
-    assert len(rows) == len(make_arms())
+@pytest.mark.parametrize(("preset", "arms"), [(None, make_arms()), ("best", make_forms("mlp"))])
+def test_the_whole_study_completes_on_the_conflict_data(preset, arms, tmp_path):
+    options = {**SMALL, "rows": 1_000, "preset": preset}
+    rows = run_study(AblationConfig(**options, save_dir=str(tmp_path)), load_movielens)
+    assert [row["arm"] for row in rows] == [arm.name for arm in arms]
     assert all(row["auc"] is not None for row in rows)
