@@ -141,6 +141,13 @@ class CrossDomainConfig(RunOptions):
         None,
         "truth.npz of a generated pair, for the report and --arm oracle; never used in training",
     )
+    exchange_source: float = data_flag(
+        0.0,
+        "share of the users who get the source behaviours of another such user: harm on purpose, "
+        "whose discovery the report tells as with --truth",
+        at_least=0,
+        below=1,
+    )
     source_pool: str | None = data_flag(
         None,
         "source behaviours that may accompany a row: earlier than it, or than the user's "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hamur.data.cross_domain.dataset import USER
 from hamur.errors import DataError, DataFormatError, DataValueError
 from hamur.files import read_numpy
 
@@ -28,10 +29,19 @@ def load(config):
         pair = _load_movielens(config, flags, seeded)
     else:
         pair = _load_amazon(config, rules)
+    harmed = None
+    if config.exchange_source:
+        from hamur.data.cross_domain.exchange import exchange_users
+
+        if config.truth:
+            raise ValueError("--exchange_source plants harm, --truth names harm that is there.")
+        pair, harmed = exchange_users(pair, config.exchange_source, config.split_seed)
     if config.train_negatives:
         from hamur.data.cross_domain.implicit import with_negatives
 
         pair = with_negatives(pair, config.train_negatives, config.split_seed)
+    if harmed is not None:
+        return pair, harmed[pair.source.sparse[:, USER]]
     return pair, read_truth(config.truth, pair)
 
 
