@@ -5,7 +5,8 @@ The folder of a search, `searches/<model>`, holds, beside what `hamur.commands.s
 
     tuning.json      what is searched, and in the end what was chosen
     final/<name>/    a training on all training rows without pruning: of the preset's options, and,
-                     if trials had fewer rows, of the two best trials; with trial.json as a trial
+                     if trials had fewer rows, of the two best trials, their decays scaled to all
+                     rows; with trial.json as a trial
 
 Of these and, if its rows were all rows, the best trial, that with the best figure on validation is
 chosen, the preset's options where they are as good.
@@ -150,7 +151,7 @@ def run_search(search: Search) -> None:
     rows, run = len(splits.train), partial(run_of_trial, splits, schema, SCRIPT)
     options, records = {"preset": resolved(config, {}, rows)}, {}
     for name in best[: 1 if search.rows is None else AT_FULL_SIZE]:
-        options[name] = resolved(config, done[name]["options"], rows)
+        options[name] = resolved(config, done[name]["options"], rows, len(fewer.train) / rows)
         if search.rows is None:
             records[name] = done[name]
     full_size = [name for name in options if name not in records]
@@ -182,10 +183,18 @@ def sample(table, rows: int, seed: int):
     return table.take(np.sort(drawn))
 
 
-def resolved(config: GridRun, options: Mapping, rows: int) -> dict:
-    """The options of the space as a run with these, on so many training rows, has them."""
+def resolved(config: GridRun, options: Mapping, rows: int, share: float = 1.0) -> dict:
+    """The options of the space as a run with these, on so many training rows, has them.
+
+    share: of these rows, which the options are from.  Decays are multiplied by it: L2 is added to a
+    mean over rows, so what it says of the weights beforehand counts as so many rows; with four
+    times the rows a fourth of it says the same.
+    """
+    options = dict(options)
+    for name in {"weight_decay", "embedding_decay"} & set(options):
+        options[name] *= share
     if "batch_size" in options:  # that of fewer rows may leave a single one of all
-        options = {**options, "batch_size": without_single_row(options["batch_size"], rows)}
+        options["batch_size"] = without_single_row(options["batch_size"], rows)
     run = dataclasses.replace(config, **options).resolved(SCRIPT, rows)
     return {name: getattr(run, name) for name in RANKING}
 

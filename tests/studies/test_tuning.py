@@ -77,7 +77,12 @@ def test_runs_take_what_is_best_on_all_rows(compare, trained, trainings):
         trials = records(folder, name, "trials").items()
         rates = {number: trial["options"]["learning_rate"] for number, trial in trials}
         second, best = sorted(rates, key=rates.get)[-2:]  # on few rows
-        assert set(records(folder, name, "final")) == {"preset", second, best}
+        final = records(folder, name, "final")
+        assert set(final) == {"preset", second, best}
+        few, full = dict(trials)[second]["options"], final[second]["options"]
+        assert full["learning_rate"] == few["learning_rate"]
+        for decay in ("weight_decay", "embedding_decay"):  # a prior of a mean over the rows
+            assert full[decay] == few[decay] * (FEW / ALL)
         row = chosen(folder)[name]
         assert (row["trials"], row["full_size"], row["chosen"]) == ("4", "3", f"trial {second}")
         for path in folder.glob(f"runs/{name}-*/config.json"):
