@@ -10,10 +10,10 @@ from hamur.data.schema import thaw
 
 
 def exchange_users(
-    pair: CrossDomainData, share: float, seed: int
+    pair: CrossDomainData, exchange_source: float, seed: int
 ) -> tuple[CrossDomainData, np.ndarray]:
-    """The pair in which a share of the users have the source behaviours of another such user, and
-    (U,) bool, the users by id who do.
+    """The pair in which this share of the users have the source behaviours of another such user,
+    and (U,) bool, the users by id who do.
 
     Users and times of the source rows stay, so that pools and the lengths of histories do; row k of
     a user's n rows takes item, category and label of row floor(k m / n) of the other's m.  Every
@@ -26,11 +26,11 @@ def exchange_users(
     count = np.diff(first)
     known = np.flatnonzero(count)
     rng = np.random.Generator(np.random.PCG64([seed, 1]))
-    chosen = rng.permutation(known)[: round(share * len(known))]
+    chosen = rng.permutation(known)[: round(exchange_source * len(known))]
     if len(chosen) < 2:
         raise ValueError(
-            f"--exchange_source {share} of {len(known)} users with source behaviours is "
-            f"{len(chosen)}; two are needed."
+            f"`exchange_source={exchange_source}` of {len(known)} users with source behaviours "
+            f"is {len(chosen)}; two are needed. Use a larger one."
         )
     donor = np.arange(len(count))
     donor[chosen] = np.roll(chosen, 1)
