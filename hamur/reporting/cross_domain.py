@@ -104,7 +104,7 @@ def report_weights(folder: Path, columns: Mapping, title: str, say: Callable) ->
             number_text(summary["planted"][f"auc_{n}"], 3) for n in ("weight", "influence")
         )
         say(
-            f"clean against harmful (synthetic, planted by category): AUC of the weight {weight}, "
+            f"clean against harmful (planted): AUC of the weight {weight}, "
             f"of the influence {influence}"
         )
     return summary
