@@ -16,7 +16,7 @@ CHANGEABLE_ON_RESUME += ("search", "track")
 CHANGEABLE_WHEN_FINISHED = tuple(n for n in CHANGEABLE_ON_RESUME if n not in ("epochs", "patience"))
 # What older runs, whose config.json lacks these options, were trained with.
 FORMERLY = {"max_bad_fraction": 0.05, "allow_leakage": [], "criterion": "auc"}
-FORMERLY["embedding_decay"] = 0.0  # of the cross-domain scripts
+FORMERLY |= {"embedding_decay": 0.0, "exchange_source": 0.0}  # of the cross-domain scripts
 
 
 def difference(

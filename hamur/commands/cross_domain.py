@@ -435,5 +435,5 @@ def title_of(config, pair) -> str:
     if config.truth or not (config.dataset_path or config.source_table):
         data += ", synthetic"
     if config.exchange_source:
-        data += f", {config.exchange_source:.0%} of the source exchanged"
+        data += f", source of {config.exchange_source:.0%} of the users exchanged"
     return f"{config.model_name}, arm {config.arm}, on {data}, seed {config.seed}"

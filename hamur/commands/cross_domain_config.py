@@ -189,7 +189,7 @@ class CrossDomainConfig(RunOptions):
         None,
         "what the upper level learns: uniform nothing; annealed nothing, the weight decays as the "
         "official decay makes it; scalar one number; item a weight per item; perceptron all; "
-        "oracle nothing, harmful rows of --truth weigh 0",
+        "oracle nothing, harmful rows of --truth or --exchange_source weigh 0",
         choices=VARIANTS,
         default_text="by the model",
     )

@@ -2,6 +2,7 @@
 front is compared with."""
 
 import dataclasses
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -339,12 +340,16 @@ def compared_fronts(problem: Problem, preferences, alone: bool) -> dict:
     What is trained for it is kept in compared/, so that a run that is resumed does not repeat it.
     """
     config = problem.config
+    folder = Path(config.save_dir) / "compared"
+    if not config.resume:
+        shutil.rmtree(folder, ignore_errors=True)
     about = {"options": dataclasses.asdict(config)}
     about["data"] = {"fingerprint": results.fingerprint(problem.splits)}
 
     def kept(name: str, figures: Callable) -> list[dict]:
-        folder = Path(config.save_dir) / "compared" / name
-        return load_or_train(folder, about, lambda: {"entries": figures()}, replace=True)["entries"]
+        return load_or_train(folder / name, about, lambda: {"entries": figures()}, replace=True)[
+            "entries"
+        ]
 
     entries = {"posthoc": [], "reference": [], "exact": []}
     if alone:

@@ -166,7 +166,9 @@ class TaskOptions(RunOptions):
         True, "compare with the front computed from a per-task model without a hyper-network"
     )
     bootstrap: int = front_flag(
-        0, "resamples of search pages for intervals of the front's measures", at_least=0
+        0,
+        "resamples of search pages, or of rows, for intervals of the front's measures",
+        at_least=0,
     )
     epochs: int = shared("epochs", 50)
     patience: int = shared("patience", 2)

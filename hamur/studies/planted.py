@@ -29,8 +29,7 @@ OFFICIAL_RATE = 1e-2
 STUCK_LOSS, STUCK_EPOCH, OTHER_SEED = 0.69, 8, 100
 DEFAULTS = dict(
     arms=ALL_ARMS, seeds="0,1,2", source_pool="before_valid", interval=10, meta_batchsize=512,
-    upper_batchsize=2048, epochs=16, patience=0, hplr=0.03,
-    embedding_decay=0.3,
+    upper_batchsize=2048, epochs=16, patience=0, hplr=0.03, embedding_decay=0.3,
 )  # fmt: skip
 # Chosen on pairs 10 to 15, as the decay: without them the tables overfit, and phi learns from noise
 # at first.
@@ -71,6 +70,9 @@ def main(script: str, description: str, argv: Sequence[str] | None = None) -> in
 
 def study(config: PlantedConfig, script: str) -> None:
     """All arms on every pair, and the table that compares them."""
+    for name in ("exchange_source", "search"):
+        if getattr(config, name):
+            raise ValueError(f"--{name}: the study plants harm and has options of its own.")
     config = config.resolved()
     runs = cross_domain.plan(config)
     pairs = [None] if config.pairs is None else cross_domain.seed_list("--pairs", config.pairs)

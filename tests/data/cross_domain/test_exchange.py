@@ -6,6 +6,7 @@ import pytest
 from hamur.commands.cross_domain import main
 from hamur.data.cross_domain.dataset import USER
 from hamur.data.cross_domain.exchange import exchange_users
+from hamur.studies import planted
 from tests.support.commands import assert_refused
 from tests.support.pairs import random_pair
 
@@ -49,3 +50,6 @@ def test_what_cannot_be_exchanged_is_refused(capsys):
     flags = ["--exchange_source", "0.5", "--truth", "t.npz"]
     words = ["--exchange_source plants harm, --truth names harm that is there"]
     assert_refused(capsys, words, main, "x.py", "", flags)
+    for flag in ("--exchange_source", "--search"):  # which the study would pass over
+        flags, words = [flag, "0.5" if flag == "--exchange_source" else "5"], [flag]
+        assert_refused(capsys, words, planted.main, "x.py", "", flags)
