@@ -126,6 +126,9 @@ class RunOptions:
         "folder of the results, created if missing",
         default_text="runs/<script>/<model>-<seed>",
     )
+    checkpoint_minutes: float = run_flag(
+        5.0, "time between two states that --resume goes on from, within an epoch", at_least=0
+    )
     overwrite: bool = run_flag(
         False, "replace an unfinished run, or one of other data or options, in --save_dir"
     )

@@ -11,7 +11,7 @@ from hamur.files import locked, read_json, write_json
 CHANGEABLE_ON_RESUME = ("dataset_path", "max_line_mib", "time_unit", "verify", "epochs", "patience")
 CHANGEABLE_ON_RESUME += ("resume", "device", "save_dir", "save_predictions", "plot", "quiet")
 CHANGEABLE_ON_RESUME += ("debug", "overwrite", "export", "config", "record", "exp_name")
-CHANGEABLE_ON_RESUME += ("search", "track")
+CHANGEABLE_ON_RESUME += ("search", "track", "checkpoint_minutes")
 # A resumed run may be longer; a finished one of another length is another one.
 CHANGEABLE_WHEN_FINISHED = tuple(n for n in CHANGEABLE_ON_RESUME if n not in ("epochs", "patience"))
 # What older runs, whose config.json lacks these options, were trained with.

@@ -212,7 +212,7 @@ def command(
     script: str,
     config,
     work: Callable[[], object],
-    resume_hint: str = "--resume continues from the last epoch",
+    resume_hint: str = "--resume continues where it stopped",
     compiles: bool = True,
 ) -> int:
     """Call work(), and turn its errors into one line on stderr; returns the exit code: 0 when

@@ -158,7 +158,7 @@ def study_plot(path: Path, content: dict) -> None:
     size = (4.4 * len(seeds) + 0.8, 4.2 * len(pairs))
     with picture(path, size, "", len(pairs), len(seeds)) as (figure, axes):
         for row, pair in zip(axes, pairs):
-            first = content["options"]["first_seed"]
+            first = content["options"]["seed"]
             for seed, (axis, entry) in enumerate(zip(row, seeds), first):
                 shown = _study_panel(axis, entry, pair)
                 axis.set_title(f"synthetic data, seed {seed}")

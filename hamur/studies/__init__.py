@@ -13,7 +13,7 @@ from hamur.commands.script import command, from_flags
 from hamur.config import check_fields, shared, training_flag
 
 # Options that change no result of a single training.
-CHANGEABLE = ("arms", "seeds", "first_seed", "dataset_path", "device", "save_dir", "quiet", "debug")
+CHANGEABLE = ("arms", "seeds", "seed", "dataset_path", "device", "save_dir", "quiet", "debug")
 
 
 @dataclass(frozen=True)

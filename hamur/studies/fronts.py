@@ -43,8 +43,8 @@ class StudyConfig(StudyOptions):
     arms: str = model_flag(
         ",".join(ARMS), f"of {', '.join((*STEERED, *ARMS[2:]))}, comma separated"
     )
-    first_seed: int = training_flag(
-        3, "the first seed; the defaults of the model were chosen on 0 to 2", at_least=0
+    seed: int = shared(
+        "seed", 3, help="the first of the seeds; the defaults of the model were chosen on 0 to 2"
     )
     epochs: int = shared("epochs", 16, help="maximum number of passes over the training rows")
     patience: int = shared("patience", 16)
@@ -93,7 +93,7 @@ def run_study(config: StudyConfig) -> dict:
     select_device(config.device)
     folder, name = Path(config.save_dir), f"study-tasks{config.task_num}"
     content = {"options": dict(vars(config)), "seeds": []}
-    for seed in range(config.first_seed, config.first_seed + config.seeds):
+    for seed in range(config.seed, config.seed + config.seeds):
         study = SeedStudy(config, seed, folder / f"tasks{config.task_num}-seed{seed}")
         content["seeds"].append(study.run())
     header, rows = summary(content, config.task_num)

@@ -15,10 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from hamur.errors import DataFormatError
-from hamur.files import read_json, replacing, write_json
+from hamur.files import misfit, read_json, replacing, write_json
 
 STATE, PROGRESS = "state-{}.safetensors", "progress.json"
 _FORM = {"epoch": int, "state": str, "averages": bool, "course": dict, "run": dict}
+_BEGUN = {"batch": 0, "seconds": 0.0}  # of a next epoch that had begun; older states lack them
 _BEGIN = "remove the folder of the file, and train from the beginning, without `resume`"
 _DIGEST = "sha256"  # in the metadata of a file, of its arrays
 
@@ -161,11 +162,14 @@ def _check_finite(path: Path, arrays: Mapping[str, np.ndarray], remedy: str) -> 
 def save_state(folder, parts, progress):
     """All that resuming needs: parts {part: {name: array}} and the JSON-able progress.
 
-    The files carry the epoch in their names and progress.json, written last, names them; whatever
-    moment a run is killed at, progress.json points to a complete state.
+    progress: "epoch", the number of finished ones, and of a next one that has begun "batch", the
+    number of its batches that are done, and "seconds", what they took.
+
+    The files carry both numbers in their names and progress.json, written last, names them;
+    whatever moment a run is killed at, progress.json points to a complete state.
     """
-    folder = Path(folder)
-    name = STATE.format(progress["epoch"])
+    folder, progress = Path(folder), _BEGUN | progress
+    name = _state_name(progress)
     arrays = {
         f"{part}/{key}": array for part, values in parts.items() for key, array in values.items()
     }
@@ -184,10 +188,12 @@ def load_state(folder):
     folder = Path(folder)
     if not (folder / PROGRESS).exists():
         return None
-    progress = read_json(folder / PROGRESS, _FORM, _BEGIN)
-    path = folder / STATE.format(progress["epoch"])
-    if progress["state"] != path.name or not path.is_file():
+    progress = _BEGUN | read_json(folder / PROGRESS, _FORM, _BEGIN)
+    path = folder / _state_name(progress)
+    problem = misfit(progress, {name: type(value) for name, value in _BEGUN.items()})
+    if problem is None and (progress["state"] != path.name or not path.is_file()):
         problem = f"the state of epoch {progress['epoch']} is not here"
+    if problem is not None:
         raise DataFormatError(problem, file=folder / PROGRESS, remedy=_BEGIN)
     arrays, digest = _load(path, _BEGIN)
     if progress.get("state_sha256", digest) != digest:  # older ones lack it
@@ -199,4 +205,10 @@ def load_state(folder):
     for name, array in arrays.items():
         part, _, key = name.partition("/")
         parts.setdefault(part, {})[key] = array
-    return parts, {name: progress[name] for name in _FORM if name != "state"}
+    return parts, {name: progress[name] for name in (*_FORM, *_BEGUN) if name != "state"}
+
+
+def _state_name(progress: Mapping) -> str:
+    """The file of the state after an epoch, or after a batch of the next one."""
+    batch = f"-{progress['batch']}" if progress["batch"] else ""
+    return STATE.format(f"{progress['epoch']}{batch}")

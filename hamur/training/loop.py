@@ -3,7 +3,8 @@
 import logging
 import math
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
 
 import numpy as np
 from tqdm import tqdm
@@ -30,6 +31,15 @@ UNDEFINED = -1.0  # criterion of an epoch that has none: only the first such one
 logger = logging.getLogger(__name__)
 
 
+@dataclass
+class Begun:
+    """What is done of an epoch: its first batches, the losses of their steps, the seconds."""
+
+    batches: int = 0
+    losses: list = field(default_factory=list)
+    seconds: float = 0.0
+
+
 class TrainingLoop:
     """The training of one model; ``run`` is an empty Run, after ``load`` the interrupted one's;
     ``check_signals()`` is called before each step and may raise.
@@ -37,7 +47,7 @@ class TrainingLoop:
     The step is a function (batch, learning rate, number of the step) -> loss, or None where it
     updates every second batch.  It may have ``state()``, what resuming needs of it (parameters, or
     an object with ``arrays()`` and ``load(arrays)``); ``counters()``, columns of an epoch's row in
-    history.csv; ``records()``, rows before it.
+    history.csv; ``records()``, rows before it.  All three may be asked for between any two steps.
     Raises:  ValueError: data that cannot be trained or validated on; DivergenceError: values
         of an epoch are not finite.
     """
@@ -74,6 +84,7 @@ class TrainingLoop:
         self.average = WeightAverage(model, trainer.averaging) if trainer.averaging else None
         self.averages = False  # whether the average has started
         self.best_weights = None
+        self.begun = Begun()
 
     def finished(self):
         run, patience = self.run, self.trainer.patience
@@ -83,9 +94,10 @@ class TrainingLoop:
     def epoch(self):
         """Train one epoch, validate, and keep the weights if they are the best so far."""
         run, number = self.run, self.run.epochs + 1
-        start = time.perf_counter()
+        start = time.perf_counter() - self.begun.seconds
         try:
             loss = self.train_epoch(number)
+            self.begun = Begun()
             seconds = time.perf_counter() - start
             if self.average is not None and not self.averages:
                 self.average.restart()
@@ -156,12 +168,15 @@ class TrainingLoop:
         self.run.lowest_loss = None
 
     def train_epoch(self, number):
-        """All steps of an epoch; returns the mean of their losses."""
-        trainer, steps = self.trainer, self.batches.steps
+        """All steps of an epoch, or those left of one that has begun; the mean of their losses."""
+        trainer, begun = self.trainer, self.begun
+        losses = begun.losses
         self.model.set_train()  # the last validation left it in evaluation
-        losses = []
+        minutes, saved = trainer.checkpoint_minutes, time.perf_counter()
+        start = saved - begun.seconds
         bar = tqdm(
             total=self.train_rows,
+            initial=min(begun.batches * self.batches.batch_rows, self.train_rows),
             desc=f"epoch {number}",
             unit="row",
             unit_scale=True,
@@ -170,9 +185,22 @@ class TrainingLoop:
             mininterval=0.5,
         )
         with bar:
-            for index, batch in enumerate(self.batches.epoch(number)):
-                self.check_signals()
-                done = (number - 1) * steps + index
+            rest = islice(self.batches.epoch(number), begun.batches, None)
+            for index, batch in enumerate(rest, start=begun.batches):
+                now, stop = time.perf_counter(), None
+                try:
+                    self.check_signals()
+                except KeyboardInterrupt as error:
+                    stop = error
+                due = stop or (minutes is not None and now - saved >= 60 * minutes)
+                if due and index and self.files is not None:
+                    begun.batches, begun.seconds = index, now - start
+                    self.run.history += self.from_step("records", [])
+                    self.save_state()
+                    saved = time.perf_counter()
+                if stop:
+                    raise stop
+                done = (number - 1) * self.batches.steps + index
                 loss = self.step(batch, trainer.learning_rate, done)
                 if loss is not None:  # some schemes update every second batch
                     losses.append(loss)
@@ -180,11 +208,11 @@ class TrainingLoop:
                     self.average()
                 bar.update(min(self.batches.batch_rows, self.train_rows - bar.n))
                 if index % 50 == 49 and losses:
-                    last = float(losses[-1].asnumpy())
+                    last = float(losses[-1])
                     bar.set_postfix(loss=f"{last:.4f}")
                     if not math.isfinite(last):
                         break
-        values = np.array([float(loss.asnumpy()) for loss in losses])
+        values = np.array([float(loss) for loss in losses])
         step = int(np.argmin(np.append(np.isfinite(values), False)))
         require_finite("the loss is", values, f"in step {step}")
         return float(values.mean())
@@ -225,11 +253,20 @@ class TrainingLoop:
         if self.run.best_epoch == self.run.epochs:
             save_weights(self.files.weights, self.best_weights)
         write_history(self.files.history, self.run.history)
+        self.save_state()
+
+    def save_state(self):
+        """All that resuming needs, after an epoch or some batches of the next one."""
+        begun, run = self.begun, asdict(self.run)
         arrays = {name: snapshot(part) for name, part in self.parts().items()}
-        arrays["best"] = self.best_weights
-        progress = {"epoch": self.run.epochs, "averages": self.averages}
-        progress |= {"course": self.signature(), "run": asdict(self.run)}
-        save_state(self.files.last, arrays, progress)
+        if self.best_weights is not None:
+            arrays["best"] = self.best_weights
+        begun.losses[:] = map(float, begun.losses)
+        arrays["epoch"] = {"losses": np.array(begun.losses, np.float32)}
+        progress = {"epoch": self.run.epochs, "batch": begun.batches, "seconds": begun.seconds}
+        progress |= {"averages": self.averages, "course": self.signature()}
+        run = {name: value for name, value in run.items() if value != -math.inf}  # no JSON
+        save_state(self.files.last, arrays, progress | {"run": run})
 
     def start(self):
         """Remove an earlier run in the same folder."""
@@ -257,16 +294,19 @@ class TrainingLoop:
                 f"cannot resume {folder.parent}: {problem or 'another version made it'}."
             )
         self.averages = progress["averages"]
-        parts = {**self.parts(), "best": self.model}
+        losses = arrays.pop("epoch", {}).get("losses", [])  # older states lack them
+        self.begun = Begun(progress["batch"], list(losses), progress["seconds"])
+        parts = self.parts() | ({"best": self.model} if progress["epoch"] else {})
         for name, part in parts.items():  # all are judged before any is written
             check_fits(part, arrays.setdefault(name, {}), f"{folder} ({name})")  # may be empty
-        self.best_weights = arrays["best"]
+        self.best_weights = arrays.get("best")
         self.run = type(self.run)(**progress["run"])
         for name, part in self.parts().items():
             restore(part, arrays[name], f"{folder} ({name})")
         # They may be missing or damaged, and no further epoch need write them.
-        save_weights(self.files.weights, self.best_weights)
-        write_history(self.files.history, self.run.history)
+        if self.best_weights is not None:
+            save_weights(self.files.weights, self.best_weights)
+            write_history(self.files.history, self.run.history)
 
     def close(self):
         """Leave the best weights in the model; returns the Run.

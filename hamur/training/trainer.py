@@ -62,6 +62,8 @@ class Trainer:
     save_dir:  folder for model.safetensors, history.csv and last/, or their places as RunFiles,
         where an earlier run is removed at the start; resume: go on from its last/ instead, or begin
         where there is none.
+    checkpoint_minutes:  a state is also written within an epoch, before the next step once so much
+        time has passed since the last one, and when a signal ends the training; None = only then.
     after_epoch:  functions of the Run, called once an epoch's state is on disk, and at the start
         with that of a resumed run.  What they raise ends the training.
     Raises:  ValueError: an option out of range; on ``fit``, data that cannot be trained or
@@ -86,6 +88,7 @@ class Trainer:
     batches: Callable = table_batches
     save_dir: str | RunFiles | None = None
     resume: bool = False
+    checkpoint_minutes: float | None = 5.0
     after_epoch: tuple[Callable, ...] = ()
     quiet: bool = False
 
@@ -98,7 +101,7 @@ class Trainer:
                     f"Trainer.{name} is {getattr(self, name)!r}; valid values are {names}."
                 )
         least = {"epochs": 1, "batch_size": 1, "patience": 1}
-        least |= {"weight_decay": 0, "embedding_decay": 0}
+        least |= {"weight_decay": 0, "embedding_decay": 0, "checkpoint_minutes": 0}
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and not bound <= value < math.inf:
@@ -120,8 +123,9 @@ class Trainer:
     def fit(self, model, train, valid):
         """Train on one table, choose on the other; returns a Run.
 
-        Ctrl-C, and SIGTERM, end the training at its next step as early stopping does, a second one
-        at once; before the end of the first epoch they are a KeyboardInterrupt.  In another thread
+        Ctrl-C, and SIGTERM, end the training before its next step as early stopping does, a second
+        one at once; before the end of the first epoch they are a KeyboardInterrupt.  A run with a
+        save_dir resumes at that step.  In another thread
         than Python's first, signals stay the program's own affair.
         """
         refuse_workers()

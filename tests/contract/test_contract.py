@@ -25,7 +25,7 @@ from tests.conftest import make_tiny_schema, make_tiny_splits
 from tests.support import pairs
 from tests.support.runs import assert_equal_arrays
 
-EPOCHS, BATCH_SIZE = 2, 150
+EPOCHS, BATCH_SIZE, KILLED = 2, 150, (0, 3)
 TIMES = {"seconds", "rows_per_second"}
 
 
@@ -124,15 +124,17 @@ def once(make):
     return again
 
 
-def copying(step, number, folder, copy):
-    """The step, but before step `number` the folder is copied: what a kill leaves on disk."""
+def copying(step, folder, copies):
+    """The step, but before some steps the folder is copied: what a kill leaves on disk.
+
+    copies: {number of the step: the copy}."""
 
     def make(*arguments):
         inner = step(*arguments)
 
         def watched(batch, rate, count):
-            if count == number and not copy.exists():
-                shutil.copytree(folder, copy)
+            if count in copies and not copies[count].exists():
+                shutil.copytree(folder, copies[count])
             return inner(batch, rate, count)
 
         for name in ("state", "counters"):
@@ -157,14 +159,15 @@ def timeless(run):
 
 
 class Trained:
-    """A model after two epochs, and its training continued in a copy of the folder that was taken
-    in the second one."""
+    """A model after two epochs with a state before every step, and copies of its folder: `killed`
+    {batches of the second epoch that were done: copy}."""
 
     def __init__(self, case, folder, patch):
         self.case, self.model = case, case.make(seed=5)
-        self.whole, self.killed = folder / "whole", folder / "killed"
+        self.whole, self.killed = folder / "whole", {n: folder / f"killed-{n}" for n in KILLED}
         steps = -(-len(case.train) // case.options.get("batch_size", BATCH_SIZE))
-        self.step = copying(case.options["step"], steps + 1, self.whole, self.killed)
+        copies = {steps + n: copy for n, copy in self.killed.items()}
+        self.step = copying(case.options["step"], self.whole, copies)
         if case.shared:
             self.step = once(self.step)
             patch.setattr(loop, "Adam", once(loop.Adam))
@@ -185,7 +188,7 @@ class Trained:
 
     def fit(self, folder, **changes):
         options = dict(epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=1e-2, quiet=True)
-        options |= self.case.options | dict(step=self.step) | changes
+        options |= self.case.options | dict(step=self.step, checkpoint_minutes=0) | changes
         trainer = training.Trainer(save_dir=str(folder), **options)
         return trainer.fit(self.model, self.case.train, self.case.valid)
 
@@ -197,14 +200,18 @@ def trained(request, tmp_path_factory):
         yield Trained(family(name), tmp_path_factory.mktemp(name), patch)
 
 
-def test_a_killed_run_resumes_to_the_same_bits(trained):
-    assert load_state(trained.killed / "last")[1]["epoch"] == 1
+@pytest.mark.parametrize("batches", KILLED)
+def test_a_killed_run_resumes_to_the_same_bits(trained, batches):
+    """Between two epochs, and at a batch."""
+    folder = trained.killed[batches]
+    progress = load_state(folder / "last")[1]
+    assert (progress["epoch"], progress["batch"]) == (1, batches)
     trained.forget()
-    continued = trained.fit(trained.killed, resume=True)
+    continued = trained.fit(folder, resume=True)
     assert timeless(continued) == timeless(trained.run)
     assert (continued.best_epoch, continued.best) == (trained.run.best_epoch, trained.run.best)
     assert_equal_arrays(snapshot(trained.model), trained.weights)
-    states = [load_state(folder / "last")[0] for folder in (trained.whole, trained.killed)]
+    states = [load_state(folder / "last")[0] for folder in (trained.whole, folder)]
     assert states[0].keys() == states[1].keys()
     for part, arrays in states[0].items():
         assert_equal_arrays(states[1][part], arrays)

@@ -156,7 +156,7 @@ def test_panels_of_the_front_study_name_the_seeds_that_ran(tmp_path, monkeypatch
     points = [[0.9, 0.8], [0.8, 0.9]]
     entry = {"exact": points, "reference": points, "posthoc": points, "arms": {"linear": points}}
     entry["preferences"] = [[0.0, 1.0], [1.0, 0.0]]
-    content = {"options": {"task_num": 2, "first_seed": 3}, "seeds": [entry, entry]}
+    content = {"options": {"task_num": 2, "seed": 3}, "seeds": [entry, entry]}
     plots.study_plot(tmp_path / "study.png", content)
     axes = shown[0].axes[:2]
     assert [axis.get_title() for axis in axes] == [f"synthetic data, seed {n}" for n in (3, 4)]

@@ -104,7 +104,7 @@ def studied(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
 
     def study(tasks, seed, *arms):
-        argv = ["--task_num", str(tasks), "--seeds", "1", "--first_seed", str(seed), "--quiet"]
+        argv = ["--task_num", str(tasks), "--seeds", "1", "--seed", str(seed), "--quiet"]
         argv += ["--arms", ",".join(("per_task", *arms)), "--save_dir", str(folder)]
         assert front_study.main("study", "doc", argv) == 0
         return json.loads((folder / f"study-tasks{tasks}.json").read_text())["seeds"][0]

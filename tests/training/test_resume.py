@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from hamur.training import loop
 from hamur.training.checkpoint import snapshot
 from tests.support.runs import Drift, assert_equal_arrays, make_model, make_trainer
 
@@ -22,6 +24,64 @@ def test_ctrl_c_in_the_first_epoch_ends_the_program(tiny_schema, tiny_splits, tm
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(model, *tiny_splits[:2])
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def signalling(step, at, number=signal.SIGTERM):
+    """The training scheme, whose process gets a signal in a step."""
+
+    def make(*arguments):
+        inner = step(*arguments)
+
+        def signalled(batch, rate, done):
+            if done == at:
+                os.kill(os.getpid(), number)
+            return inner(batch, rate, done)
+
+        return signalled
+
+    return make
+
+
+@uncompiled
+@pytest.mark.parametrize("at", [3, STEPS + 3])
+def test_a_signal_leaves_a_state_that_resumes_at_that_step(at, tiny_schema, tiny_splits, tmp_path):
+    """In the first epoch too, of which no result is left."""
+    expected, whole = make_model("mlp", tiny_schema), tmp_path / "whole"
+    run = make_trainer(Drift(), epochs=3, save_dir=str(whole)).fit(expected, *tiny_splits[:2])
+    first, second, folder = Drift(), Drift(), tmp_path / "parts"
+    model = make_model("mlp", tiny_schema)
+    trainer = make_trainer(signalling(first, at), epochs=3, save_dir=str(folder))
+    if at < STEPS:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(model, *tiny_splits[:2])
+        assert [path.name for path in folder.iterdir()] == ["last"]
+    else:
+        assert trainer.fit(model, *tiny_splits[:2]).interrupted
+    (state,) = folder.glob("last/state-*")
+    assert state.name == f"state-{at // STEPS}-{at % STEPS + 1}.safetensors"
+    again = make_trainer(second, epochs=3, save_dir=str(folder), resume=True)
+    resumed = again.fit(make_model("mlp", tiny_schema), *tiny_splits[:2])
+    assert first.numbers + second.numbers == list(range(3 * STEPS))
+    assert [row["loss"] for row in resumed.history] == [row["loss"] for row in run.history]
+    for name in ("model.safetensors", "last/state-3.safetensors"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+@uncompiled
+def test_states_within_an_epoch_are_written_by_the_clock(
+    tiny_schema, tiny_splits, tmp_path, monkeypatch
+):
+    times, written = iter(range(10**6)), []
+    clock = SimpleNamespace(perf_counter=lambda: float(next(times)))
+    monkeypatch.setattr(loop, "time", clock)  # every look at it takes a second
+    save = loop.save_state
+    monkeypatch.setattr(loop, "save_state", lambda *a: (written.append(a[2]["batch"]), save(*a)))
+    for minutes, expected in ((None, [0]), (0, [*range(1, STEPS), 0]), (4 / 60, [3, 7, 0])):
+        options = dict(checkpoint_minutes=minutes, save_dir=str(tmp_path))
+        model = make_model("mlp", tiny_schema)
+        make_trainer(Drift(), **options).fit(model, *tiny_splits[:2])
+        assert written == expected, minutes
+        written.clear()
 
 
 @uncompiled
@@ -42,27 +102,15 @@ def test_a_signal_ends_fit_at_the_next_step(number, tiny_schema, tiny_splits):
     def handler(*_):
         raise AssertionError("fit has its own")
 
-    before, step, seen = signal.signal(number, handler), Drift(), []
-
-    def stopping(*arguments):
-        inner = step(*arguments)
-
-        def signalled(batch, rate, done):
-            if done == STEPS + 3:
-                os.kill(os.getpid(), number)
-                seen.append(done)
-            return inner(batch, rate, done)
-
-        return signalled
-
+    before, step, at = signal.signal(number, handler), Drift(), STEPS + 3
     model = make_model("mlp", tiny_schema)
     try:
-        run = make_trainer(stopping, epochs=3).fit(model, *tiny_splits[:2])
+        run = make_trainer(signalling(step, at, number), epochs=3).fit(model, *tiny_splits[:2])
         assert signal.getsignal(number) is handler
     finally:
         signal.signal(number, before)
     assert run.interrupted and (run.epochs, run.best_epoch) == (1, 1)
-    assert seen == step.numbers[-1:] == [STEPS + 3]  # the step was ended
+    assert step.numbers[-1] == at  # the step was ended
 
 
 @uncompiled

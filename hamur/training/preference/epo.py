@@ -13,7 +13,7 @@ and afterwards they descend together: max 1 . C alpha, C alpha >= 0, alpha . w >
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Tensor, nn, ops
 from scipy.optimize import linprog
 
 from hamur.training.divergence import require_finite
@@ -132,14 +132,12 @@ class EpoRule:
     def __init__(self, model, entropy, number):
         self.cell = GramMatrix(model)
         self.model, self.entropy, self.infeasible = model, entropy, 0
-        # A parameter, so that a resumed run goes on from it; 0 = not yet seen.
         shape = (number, model.num_tasks, model.num_tasks)
-        start = Tensor(np.zeros(shape, np.float32))
-        self.grams = Parameter(start, name="grams", requires_grad=False)
+        self.grams = np.zeros(shape, np.float32)  # 0 = not yet seen
 
     def update_gram(self, batch, preferences, number):
         """Compute the matrices on this batch, every tenth step."""
-        if number % EVERY and self.grams.asnumpy().any():
+        if number % EVERY and self.grams.any():
             return
         self.model.set_train(False)  # running statistics must not move here
         columns = tensors(batch, *COLUMNS)
@@ -147,12 +145,12 @@ class EpoRule:
         self.model.set_train(True)
         require_finite("the gradients of the tasks are", grams, f"before step {number}")
         grams = np.array(grams) / np.outer(self.entropy, self.entropy)
-        self.grams.set_data(Tensor(grams.astype(np.float32)))
+        self.grams = grams.astype(np.float32)
 
     def weights(self, losses, preferences, ranges):
         """Coefficients (R, T) of the losses (R, T), from the gradients' last inner products; counts
         linear programs without a solution."""
-        grams = self.grams.asnumpy().astype(np.float64)
+        grams = self.grams.astype(np.float64)
         weights, failed = epo_weights(grams, losses, preferences, ranges)
         self.infeasible += failed
         return weights

@@ -7,6 +7,8 @@ and one update of all parameters, Z included, with the gradient of outer through
 over tasks.  Nothing adapted is kept: evaluation always uses Z.
 """
 
+from types import SimpleNamespace
+
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
@@ -110,6 +112,21 @@ class MetaStep:
 
     def counters(self):
         return {"dropped_batches": int(self.dropped)}
+
+    def state(self):
+        """What a resumed run needs besides the model and the optimiser."""
+        return self
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The batch that waits for its partner, and the count."""
+        held = {} if self.held is None else {name: getattr(self.held, name) for name in COLUMNS}
+        return held | {"dropped": np.array(int(self.dropped))}
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Go on from what `arrays` gave."""
+        columns = dict(arrays)
+        self.dropped = int(columns.pop("dropped"))
+        self.held = SimpleNamespace(**columns) if columns else None
 
 
 meta_step = MetaStep

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, ops
+from mindspore import Tensor
 
 from hamur.metrics import fronts
 from hamur.training.divergence import require_finite
@@ -66,9 +66,7 @@ class PreferenceStep:
         self.entropy = np.asarray(options.entropy, np.float64)
         if options.loss_norm == "none" or not model.takes_preferences:
             self.entropy = np.ones(tasks)
-        # Parameters, so that a resumed run goes on from them; 0 = not yet seen.
-        start = Tensor(np.zeros((number, tasks), np.float32))
-        self.smoothed = Parameter(start, name="smoothed_losses", requires_grad=False)
+        self.smoothed = np.zeros((number, tasks), np.float32)  # 0 = not yet seen
         self.last = None
         self.epo = None
         if options.scalarisation == "epo" and model.takes_preferences:
@@ -83,15 +81,39 @@ class PreferenceStep:
         self.options, self.last = options, None
         self.sampler = options.make_sampler(self.seed)
         self.optimizer.restart()
-        self.smoothed.set_data(ops.zeros_like(self.smoothed))
+        self.smoothed = np.zeros_like(self.smoothed)
 
     def counters(self):
         return {} if self.epo is None else {"infeasible": self.epo.infeasible}
 
     def state(self):
         """What a resumed run needs besides the model and the optimiser."""
-        self.update_smoothed_losses()
-        return [self.smoothed] + ([] if self.epo is None else [self.epo.grams])
+        return self
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What moves: the losses of the last step are smoothed only in the next one."""
+        arrays = {"smoothed_losses": self.smoothed}
+        if self.last is not None:
+            losses, preferences = self.last
+            arrays |= {"last_losses": losses.asnumpy(), "last_preferences": preferences}
+        if self.epo is not None:
+            arrays |= {"grams": self.epo.grams, "infeasible": np.array(self.epo.infeasible)}
+        return arrays
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Go on from what `arrays` gave.  Raises ValueError: they are of other preferences."""
+        had = arrays["smoothed_losses"]
+        if had.shape != self.smoothed.shape:
+            raise ValueError(
+                f"the state to resume smooths losses {had.shape}, this step {self.smoothed.shape} "
+                "(preferences, tasks)."
+            )
+        self.smoothed, self.last = had.copy(), None
+        if "last_losses" in arrays:
+            self.last = Tensor(arrays["last_losses"]), arrays["last_preferences"]
+        if self.epo is not None:
+            self.epo.grams = arrays["grams"].copy()
+            self.epo.infeasible = int(arrays.get("infeasible", 0))  # older states lack it
 
     def __call__(self, batch, learning_rate, number):
         if self.epo is not None:
@@ -133,7 +155,7 @@ class PreferenceStep:
 
     def non_linear(self, name, preferences):
         """Weights from the smoothed losses of each preference's slot; linear until one was seen."""
-        smoothed = self.smoothed.asnumpy().astype(np.float64)
+        smoothed = self.smoothed.astype(np.float64)
         slots = self.sampler.slots(preferences)
         seen = smoothed[slots]
         unseen = (seen == 0).any(axis=1)
@@ -163,14 +185,13 @@ class PreferenceStep:
             return
         losses, preferences = self.last
         self.last = None
-        smoothed = self.smoothed.asnumpy().copy()
+        smoothed = self.smoothed
         normal = losses.asnumpy() / self.entropy
         require_finite("the losses of the tasks are", normal, "in a step")
         slots = self.sampler.slots(preferences)
         for slot in np.unique(slots):
             new, old = normal[slots == slot].mean(axis=0), smoothed[slot]
             smoothed[slot] = np.where(old == 0, new, SMOOTHING * old + (1.0 - SMOOTHING) * new)
-        self.smoothed.set_data(Tensor(smoothed.astype(np.float32)))
 
 
 class RepeatedStep:
