@@ -4,6 +4,8 @@ Needs NumPy, pandas and pyarrow only: a server of an exported graph has no MindS
 """
 
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -256,6 +258,13 @@ class Encoders:
         lists = raw.encode(vocabulary, schema.split.get("fit_on", "train") == "train")
         _count(report.unknown, spec.name, lists.unknown(slice(None)))
         return lists
+
+    def digest(self) -> str:
+        """SHA-256 of all that turns raw rows into inputs."""
+        content = [json.dumps(self.to_json(), sort_keys=True)]
+        for name, known in sorted(self.vocabularies.items()):
+            content.append(json.dumps([name, known.first_id, np.asarray(known.values).tolist()]))
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
     def of(self, schema: Schema) -> "Encoders":
         """These, of the fields that the schema has."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from hamur.commands.continuing import TRAIN_ONLY, earlier_schema
 from hamur.commands.multi_task_config import TaskOptions
 from hamur.commands.options_file import options_in
 from hamur.commands.ranking import RankingConfig, load_splits, run_ranking
@@ -92,6 +93,26 @@ class TableOptions:
         None, "domains of fewer training rows become one; 0 = none", at_least=0, default_text="100"
     )
     in_memory_rows: int = table_flag(5_000_000, "larger tables are collected on disk", at_least=0)
+    init_from: str | None = table_flag(
+        None,
+        "the folder of a run that this one continues on another table: with its options, columns, "
+        "scalers and weights; known values keep their ids, and new ones follow",
+    )
+    add_domain: tuple[str, ...] = names_flag(
+        "with --init_from: values of the column of domains that the earlier run did not have"
+    )
+    like: str | None = table_flag(
+        None, "the domain that new ones begin as", default_text="the mean of all"
+    )
+    train_only: str = table_flag(
+        "all",
+        "domain: what is of the added domains alone, on their rows, so that the scores of the "
+        "others stay the same to the bit; adapter: of that only what is in adapter cells",
+        choices=TRAIN_ONLY,
+    )
+    fresh_ids: bool = table_flag(
+        False, "new ids begin as in a new run, not as the mean of their field"
+    )
     model_name: str = model_flag(
         MODEL, "the network; further flags are those of its family", choices=RANKING | MULTI_TASK
     )
@@ -119,9 +140,10 @@ def family_of(argv: Sequence[str]) -> type:
     number of labels: a model of several domains where --label names one.  What no flag says is
     read from the file of --config."""
     path, name, labels = (_word(argv, flag) for flag in ("config", "model_name", "label"))
-    if path is not None:
+    earlier = _word(argv, "init_from")
+    for file in filter(None, (path, earlier and Path(earlier) / "config.json")):
         with contextlib.suppress(ValueError, OSError):  # `from_flags` tells them
-            options = options_in(path)
+            options = options_in(file)
             name, labels = name or options.get("model_name"), labels or options.get("label")
     labels = labels if isinstance(labels, list) else comma_separated(str(labels or ""))
     name = str(name)  # of another kind in the file, which `from_flags` refuses
@@ -150,7 +172,7 @@ def published_loader(config: RankingTable | TaskTable) -> Callable | None:
     says anything else."""
     from hamur.data import detect
 
-    said = (getattr(config, name) for name in (*DESCRIBES, *OTHERS))
+    said = (getattr(config, name) for name in (*DESCRIBES, *OTHERS, "init_from"))
     if any(each not in (None, ()) for each in said) or "," in config.dataset_path:
         return None
     return detect.loader_of(Path(config.dataset_path).expanduser())
@@ -194,8 +216,26 @@ def load_own(
             )
         if config.fit_on != "train":
             raise ValueError("--fit_on all does not apply to an own table.")
+    if config.init_from is None and (config.add_domain or config.like or config.fresh_ids):
+        raise ValueError("--add_domain, --like and --fresh_ids are of a run with --init_from.")
+    if config.train_only != "all" and not config.add_domain:
+        raise ValueError(f"--train_only {config.train_only} is of a run with --add_domain.")
     say = (lambda *_: None) if config.quiet else print
     files = frames.files_of(path.split(","))
+    form = dict(
+        split=split,
+        valid=config.valid_table and config.valid_table.split(","),
+        test=config.test_table and config.test_table.split(","),
+        header=config.header or None,
+        separator=config.sep and config.sep.replace("\\t", "\t"),
+        encoding=config.encoding,
+        in_memory_rows=config.in_memory_rows,
+        **{name: getattr(config, name) for name in COMMON},
+    )
+    if config.init_from is not None:
+        earlier = earlier_schema(config.init_from)
+        about = dict(earlier=earlier, add_domain=config.add_domain, name=earlier.name)
+        return own_table.load_table(files, **form, **about)
     join = [_join(text) for text in config.join]
     described = own_table.describe(config.columns, files, join)
     if described.name:
@@ -216,18 +256,12 @@ def load_own(
         label=config.label or None,
         domain=_domain(config.domain),
         join=join,
-        split=split,
         dense={name: transform or "minmax" for name, _, transform in dense},
         multi=[MultiColumn(name, separator=mark or "|") for name, _, mark in lists],
-        valid=config.valid_table and config.valid_table.split(","),
-        test=config.test_table and config.test_table.split(","),
-        header=config.header or None,
-        separator=config.sep and config.sep.replace("\\t", "\t"),
         name=described.name or files[0].name.partition(".")[0] or own_table.NAME,
-        encoding=config.encoding,
-        in_memory_rows=config.in_memory_rows,
         tell=tell,
-        **{name: getattr(config, name) for name in (*COMMON, *DESCRIBES)},
+        **form,
+        **{name: getattr(config, name) for name in DESCRIBES},
     )
     for file, rows in schema.split["without_partner"].items():
         if rows:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from hamur.commands.continuing import begin, limited
 from hamur.commands.script import (
     command,
     from_flags,
@@ -252,9 +253,8 @@ def train(config: RankingConfig, splits, schema, script: str, *after_epoch: Call
     counts = open_run(config, description, model, (lambda *_: None) if config.quiet else print)
     batch_size = evaluation_batch(model, config.batch_size, splits.valid)
     evaluation = partial(training.RankingEvaluation, batch_size=batch_size)
-    trainer = make_trainer(
-        config, training.supervised_step, after_epoch=after_epoch, evaluation=evaluation
-    )
+    splits, step = limited(config, model, splits, training.supervised_step)
+    trainer = make_trainer(config, step, after_epoch=after_epoch, evaluation=evaluation)
     return model, trainer.fit(model, splits.train, splits.valid), counts
 
 
@@ -284,10 +284,14 @@ def build_model(config: RankingConfig, schema):
     construct = partial(models.RANKING[config.model_name], adapter=config.adapter)
     options = dict(preset=config.preset, seed=config.init_seed)
     if config.match_parameters is None:
-        return construct(schema, **options)
-    other = models.RANKING[config.match_parameters](schema, **options)
-    target = models.parameter_counts(other)["parameters"]
-    return models.match_parameters(construct, schema, target, **options)
+        model = construct(schema, **options)
+    else:
+        other = models.RANKING[config.match_parameters](schema, **options)
+        target = models.parameter_counts(other)["parameters"]
+        model = models.match_parameters(construct, schema, target, **options)
+    if getattr(config, "init_from", None) is not None:
+        begin(model, config)
+    return model
 
 
 def evaluation_batch(model, batch_size: int, table) -> int | None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hamur import interrupts
+from hamur.commands import continuing
 from hamur.commands.options_file import read_options
 from hamur.config import RunOptions, check_extras, parse_device, plain_type
 from hamur.files import locked, write_json
@@ -67,6 +68,10 @@ def from_flags(
         parser.error(_unknown(unknown[0], names))
     given = {name: value for name, value in vars(values).items() if value is not _NOT_GIVEN}
     try:
+        if given.get("init_from") is not None:
+            had = continuing.inherited(given["init_from"], config_class)
+            continuing.check_unchanged(given["init_from"], given, had)
+            given = had | given
         if given.get("config") is not None:
             given = read_options(given["config"], config_class) | given
         config = config_class(**(defaults | given))

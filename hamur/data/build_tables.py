@@ -28,7 +28,7 @@ class Encoding:
     """How values become ids; see `encode.fit_vocabulary` and `encode.fit_scaler`.
 
     transforms: of dense columns, where they are not minmax; leakage_limit, refuse_equal: see
-    `leakage.check_features`.
+    `leakage.check_features`; earlier: the Encoders of an earlier table, whose ids and scalers stay.
     """
 
     fit_on: str = "train"
@@ -40,6 +40,7 @@ class Encoding:
     transforms: dict[str, str] = field(default_factory=dict)
     leakage_limit: float = leakage.LIMIT
     refuse_equal: bool = False
+    earlier: object | None = None
 
 
 def build(
@@ -117,11 +118,13 @@ class _Fit:
 def _fit(raw: RawColumns, train: np.ndarray, encoding: Encoding) -> _Fit:
     vocabularies, multi_valued = {}, {}
     for name, column in raw.sparse.items():
-        vocabularies[name] = _vocabulary(column, train, encoding)
+        vocabularies[name] = _vocabulary(name, column, train, encoding)
     for name, column in raw.multi.items():
         entries = spans(column.offsets, column.rows[train])[0]
-        vocabularies[name] = _vocabulary(column.codes, entries, encoding)
+        vocabularies[name] = _vocabulary(name, column.codes, entries, encoding)
         multi_valued[name] = column.encode(vocabularies[name], encoding.fit_on == "train")
+    if encoding.earlier is not None:
+        return _Fit(vocabularies, dict(encoding.earlier.scalers), multi_valued)
     scalers = {
         name: encode.fit_scaler(
             column,
@@ -136,7 +139,10 @@ def _fit(raw: RawColumns, train: np.ndarray, encoding: Encoding) -> _Fit:
     return _Fit(vocabularies, scalers, multi_valued)
 
 
-def _vocabulary(column: Codes, train: np.ndarray, encoding: Encoding) -> Vocabulary:
+def _vocabulary(name: str, column: Codes, train: np.ndarray, encoding: Encoding) -> Vocabulary:
+    if encoding.earlier is not None:
+        known = encoding.earlier.vocabularies[name].values
+        return encode.grow_vocabulary(column, train, known, encoding.min_count)
     if encoding.identity:
         return encode.identity_vocabulary(column, train)
     return encode.fit_vocabulary(column, train, encoding.order, encoding.min_count, encoding.fit_on)
@@ -208,10 +214,11 @@ def _unknown(tables: Splits, raw: RawColumns) -> dict[str, list[int]]:
 
 
 def check_classes(
-    tables: Splits, schema: Schema, require_all_domains: bool = False
+    tables: Splits, schema: Schema, require_all_domains: bool = False, trained: int = 0
 ) -> tuple[Splits, Schema]:
     """The tables and their schema, if every domain and class of the first label is there.
 
+    trained: the number of first domains that an earlier table has rows of.
     Warns:   MissingDomainWarning: a domain without training rows; SingleClassWarning: a domain
         of one class in a split, whose AUC is undefined.
     Raises:  DataValueError: the training split has one class only; EmptySplitError: a domain
@@ -225,7 +232,7 @@ def check_classes(
             positives += np.bincount(domain, label, schema.num_domains).astype(np.int64)
         table.release()
         if part == "train":
-            _check_training(rows, positives, schema, require_all_domains)
+            _check_training(rows, positives, schema, require_all_domains, trained)
         for d in np.flatnonzero((rows > 0) & ((positives == 0) | (positives == rows))):
             warnings.warn(
                 f"domain {d} ({schema.domain_names[d]}) has one class only in {part}: "
@@ -237,7 +244,11 @@ def check_classes(
 
 
 def _check_training(
-    rows: np.ndarray, positives: np.ndarray, schema: Schema, require_all_domains: bool
+    rows: np.ndarray,
+    positives: np.ndarray,
+    schema: Schema,
+    require_all_domains: bool,
+    trained: int,
 ) -> None:
     if positives.sum() in (0, rows.sum()):
         raise DataValueError(
@@ -247,7 +258,7 @@ def _check_training(
             expected="both classes",
             remedy="use more rows or another split",
         )
-    if (rows > 0).all():
+    if (rows[trained:] > 0).all():
         return
     text = f"training rows per domain are {rows.tolist()}"
     if require_all_domains:

@@ -118,6 +118,22 @@ def fit_vocabulary(
     return Vocabulary(ids, column.values[frequent], max(1, first_id + len(frequent)))
 
 
+def grow_vocabulary(
+    column: Codes, train: np.ndarray, known: np.ndarray, min_count: int = 1
+) -> Vocabulary:
+    """The vocabulary of an earlier table, continued: its values keep their ids 1..n, and those that
+    are new and occur in at least `min_count` training rows follow, ascending.
+
+    known: (n,) values in the order of their ids.
+    """
+    found = fit_vocabulary(column, train, min_count=min_count).values
+    known = np.asarray(known).astype(found.dtype.type)  # text, or whole numbers
+    values = np.concatenate((known, found[~np.isin(found, known)]))
+    places = pd.Index(values).get_indexer(pd.Index(column.values))
+    ids = np.append(places + 1, UNKNOWN).astype(np.int32)  # of no value: -1 + 1
+    return Vocabulary(ids, values, len(values) + 1)
+
+
 def identity_vocabulary(column: Codes, train: np.ndarray) -> Vocabulary:
     """Whole numbers that are ids already: kept up to the training maximum, above it unknown.
 

@@ -8,6 +8,7 @@ from hamur.data.columns import Columns, JoinRule, MultiColumn
 from hamur.data.domains import Domain
 from hamur.data.encode import TRANSFORMS
 from hamur.data.label_rules import label_name, parse_label
+from hamur.data.schema import Schema
 from hamur.data.splits import Split
 from hamur.data.text.cells import DTYPES, NAMES
 from hamur.data.text.rows import plain_text
@@ -99,6 +100,47 @@ def with_roles(
         transforms=transforms | (dict(dense) if isinstance(dense, Mapping) else {}),
         **{name: value for name, value in single.items() if value is not None},
     )
+
+
+def continued(schema: Schema, new_domains: Sequence[str] = ()) -> Columns:
+    """The complete description of a table that continues one of this schema: the same columns,
+    lengths of lists and domains, and `new_domains` after them, each a value of the domain's column.
+
+    Raises:  ValueError: the schema does not say how raw rows are read, numbers its ids from 0 (as
+        `fit_on="all"`), or cannot have another domain.
+    """
+    if schema.encoders is None or schema.split.get("fit_on", "train") != "train":
+        raise ValueError(
+            "a table continues one whose vocabularies were fitted on its training rows and are "
+            "known; train the earlier run again, with `fit_on=train`."
+        )
+    columns, lengths = schema.encoders.columns, {spec.name: spec.max_len for spec in schema.multi}
+    multi = [replace(m, max_len=lengths.get(m.name, m.max_len)) for m in columns.multi]
+    domain = columns.domain
+    if domain is not None:
+        domain = replace(domain, remedy="add its domain by `add_domain`, or correct the cell")
+    if new_domains:
+        if domain is None or domain.bins:
+            raise ValueError(
+                "`add_domain` names a value of the column of domains, which "
+                + ("has bins." if domain else "the earlier table had none of.")
+            )
+        text = columns.kinds[domain.column] in NAMES
+        groups = dict(domain.groups)
+        for name in new_domains:
+            if name in groups:
+                raise ValueError(f"`add_domain={name}`: the earlier run has this domain.")
+            try:
+                groups[name] = (name if text else float(name),)
+            except ValueError:
+                raise ValueError(
+                    f"`add_domain={name}`: column {domain.column!r} holds numbers."
+                ) from None
+        domain = replace(domain, groups=groups)
+    split = columns.split
+    if split is not None and split.rule == "files":
+        split = None
+    return replace(columns, multi=tuple(multi), domain=domain, min_domain_rows=0, split=split)
 
 
 def used(columns: Columns) -> list[str]:

@@ -23,6 +23,7 @@ from hamur.data.table import Splits
 from hamur.data.table_rows import Join
 from hamur.data.table_source import TableSource, read_tables
 from hamur.data.text.bad_rows import MAX_LINE_MIB, BadRows, Policy
+from hamur.encoders import Encoders
 from hamur.errors import DataValueError
 
 NAME = "own-table"
@@ -59,6 +60,8 @@ def load_table(
     require_all_domains: bool = False,
     cache_dir: str | Path | None = None,
     tell: Callable[[list[infer.Inferred]], None] | None = None,
+    earlier: Schema | None = None,
+    add_domain: Sequence[str] = (),
 ) -> tuple[Splits, Schema]:
     """The three splits and the schema of a table; `schema.encoders` turns raw rows into its
     columns, and has the complete description as `schema.encoders.columns`.
@@ -79,6 +82,9 @@ def load_table(
     in_memory_rows: larger tables are collected on disk.
     allow_leakage: columns that may say the label.
     tell: called with what the columns are, when some of them were inferred.
+    earlier: the schema, with encoders, of a table that this one continues: columns, scalers and
+        domains stay, known values keep their ids and new ones follow; no other argument describes
+        columns then.  add_domain: further domains, by their value, after the earlier ones.
     The others are those of `load_movielens`.  Files are cached, what is in memory is not.
     Raises:  DataError, of the kind that `hamur.errors` names; ValueError: an option.
     """
@@ -95,15 +101,19 @@ def load_table(
         columns = own_columns.with_roles(columns, sparse, dense, multi, ignore, **single)
         return own_columns.changed(columns, label, domain, join, split, split_seed)
 
+    if earlier is not None:
+        columns = own_columns.continued(earlier, add_domain)
     described = describe(columns, parts[0], join)
     form = Form(None if header is None else tuple(header), separator, encoding)
     policy = Policy(on_bad_rows, max_bad_fraction, max_line_mib)
     job = _Job(
-        name, described, said, parts, form, policy, tuple(allow_leakage), in_memory_rows, tell
-    )
+        name, described, said, parts, form, policy, tuple(allow_leakage), in_memory_rows, tell,
+        earlier and earlier.encoders,
+    )  # fmt: skip
     in_files = all(isinstance(each, Path) for each in chain(*parts))
     loaded = load_tables(job, cache_dir, _Job.read) if in_files else job.read({})[:2]
-    return build_tables.check_classes(*loaded, require_all_domains)
+    trained = 0 if earlier is None else earlier.num_domains
+    return build_tables.check_classes(*loaded, require_all_domains, trained)
 
 
 def describe(
@@ -146,6 +156,7 @@ class _Job:
     allow_leakage: tuple[str, ...]
     in_memory_rows: int
     tell: Callable[[list[infer.Inferred]], None] | None = None
+    earlier: Encoders | None = None
 
     @cached_property
     def columns(self) -> Columns:
@@ -179,6 +190,7 @@ class _Job:
     def key(self) -> dict:
         options = {"columns": self.columns.to_json(), "allow_leakage": list(self.allow_leakage)}
         options |= dataclasses.asdict(self.policy) | dataclasses.asdict(self.form)
+        options |= {"earlier": self.earlier and self.earlier.digest()}
         return options | {"parts": [len(p) for p in self.parts], "known": self.description.name}
 
     def read(
@@ -217,6 +229,7 @@ class _Job:
                 transforms=columns.transforms,
                 leakage_limit=LEAKAGE_LIMIT,
                 refuse_equal=True,
+                earlier=self.earlier,
             ),
             self.policy,
             joins=[join_of(*each, columns) for each in zip(joined_inputs, rules)],

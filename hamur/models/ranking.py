@@ -39,6 +39,7 @@ class RankingModel(nn.Cell):
     towers_per_domain = False  # published form: one network for all domains
     hyper_repeats = True  # the public code calls the hyper-network once per domain
     in_public_code = True  # has a preset "official"
+    still = ()
 
     def __init__(self, schema, sizes, config, seed):
         super().__init__()
@@ -89,6 +90,13 @@ class RankingModel(nn.Cell):
         dims, towers = self.sizes.hidden_dims, self.num_towers
         self.tower = TowerMLP(rng, in_dim, dims, towers, self.sizes.dropout, self.norm, dense)
         self.output = dense(rng, dims[-1] + extra_dim, 1, towers)
+
+    def set_train(self, mode=True):
+        """For training or not; `still` cells, norms that are not to move, are never for it."""
+        super().set_train(mode)
+        for cell in self.still:
+            cell.set_train(False)
+        return self
 
     @property
     def batches(self):

@@ -1,5 +1,6 @@
 """Vocabularies, scalers and splits."""
 
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,14 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from hamur.data import splits
-from hamur.data.encode import Scaler, factorise, fit_scaler, fit_vocabulary, identity_vocabulary
+from hamur.data.encode import (
+    Scaler,
+    factorise,
+    fit_scaler,
+    fit_vocabulary,
+    grow_vocabulary,
+    identity_vocabulary,
+)
 from hamur.errors import DataValueError, EmptySplitError
 
 columns = st.lists(st.integers(0, 12), min_size=1, max_size=60)
@@ -164,3 +172,25 @@ def test_constant_columns_and_clipped_cells_are_reported():
     assert schema.split["constant"] == ("flat",)
     assert dict(schema.split["clipped"]) == {"price": (0, 2, 0), "flat": (0, 0, 0)}
     assert tables.valid.dense.tolist() == [[1.0, 0.0], [0.0, 0.0]]
+
+
+@settings(deadline=None)
+@given(
+    known=st.lists(st.integers(0, 12), unique=True),
+    values=columns,
+    text=st.booleans(),
+    least=st.integers(1, 3),
+)
+def test_a_continued_vocabulary_keeps_its_ids_and_adds_the_frequent_new_values(
+    known, values, text, least
+):
+    """known in any order: that of an earlier table's ids, which may have grown before."""
+    if text:
+        known, values = [f"v{n}" for n in known], [f"v{n}" for n in values]
+    column = factorise(pd.Categorical(values) if text else np.array(values))
+    grown = grow_vocabulary(column, np.arange(len(values)), np.array(known, object), least)
+    counts = Counter(values)
+    new = sorted(value for value in counts if value not in known and counts[value] >= least)
+    assert grown.values.tolist() == known + new and grown.size == len(grown.values) + 1
+    place = {value: number for number, value in enumerate(known + new, start=1)}
+    assert grown.encode(column).tolist() == [place.get(value, 0) for value in values]

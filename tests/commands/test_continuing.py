@@ -1,0 +1,71 @@
+"""--init_from: a run goes on with what an earlier one learned, on another table."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hamur
+from hamur.commands import own_table
+from tests.data.test_continued import LABELS, later
+from tests.data.test_own_table import impressions
+from tests.support.commands import assert_refused, exit_code
+
+pytestmark = pytest.mark.filterwarnings("ignore::hamur.errors.SingleClassWarning")
+SCRIPT = "run_own_table.py", "a script"
+FIRST = ["--label", "click", "--domain", "scene", "--ignore", "purchase", "--multi", "tags"]
+FIRST += ["--time", "day", "--min_domain_rows", "20", "--model_name", "mlp_adp"]
+FIRST += ["--preset", "paper", "--batch_size", "64"]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """The folder of a run on the first table, beside the files of both."""
+    here = tmp_path_factory.mktemp("continuing")
+    frame = impressions().drop(columns="")
+    frame.to_csv(here / "day1.csv", index=False)
+    later(impressions(seed=8)).drop(columns="").to_csv(here / "day2.csv", index=False)
+    flags = ["--table", str(here / "day1.csv"), "--save_dir", str(here / "run1"), *FIRST]
+    assert exit_code(own_table.main, *SCRIPT, [*flags, "--epochs", "1", "--quiet"]) == 0
+    return here / "run1"
+
+
+def test_a_domain_is_added_and_the_others_keep_their_scores(first, capsys):
+    beside = first.parent
+    flags = ["--table", str(beside / "day2.csv"), "--init_from", str(first), "--epochs", "2"]
+    flags += ["--add_domain", "pos", "--train_only", "domain", "--save_dir", str(beside / "run2")]
+    assert exit_code(own_table.main, *SCRIPT, flags) == 0
+    assert "pos" in capsys.readouterr().out
+    had, has = (json.loads((beside / f"run{n}/config.json").read_text()) for n in (1, 2))
+    taken = ("label", "domain", "model_name", "preset", "batch_size", "ignore", "time")
+    assert [has["options"][n] for n in taken] == [had["options"][n] for n in taken]
+    rows = pd.read_csv(beside / "day1.csv").drop(columns=LABELS)
+    scores = [hamur.load(beside / f"run{n}").predict(rows) for n in (1, 2)]
+    np.testing.assert_array_equal(*scores)
+    new = pd.read_csv(beside / "day2.csv").drop(columns=LABELS)
+    new = new[new["scene"] == "pos"]
+    assert np.ptp(hamur.load(beside / "run2").predict(new)) > 0
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--add_domain", "home"], ["--add_domain home: the earlier run has this domain"]),
+        (["--label", "purchase"], ["--label is that of", "without --init_from"]),
+        (["--model_name", "mlp"], ["--model_name is that of", "leave it out"]),
+        (["--train_only", "domain"], ["--train_only domain is of a run with --add_domain"]),
+        (["--add_domain", "pos", "--like", "Mars"], ["--like Mars: known are home"]),
+        (["--init_from", "nowhere"], ["nowhere/config.json: No such file"]),
+    ],
+    ids=lambda each: " ".join(each[:2]),
+)
+def test_wrong_usage_is_one_line(flags, words, first, tmp_path, capsys):
+    known = ["--table", str(first.parent / "day2.csv"), "--init_from", str(first)]
+    argv = [*known, "--save_dir", str(tmp_path), "--quiet", *flags]
+    assert_refused(capsys, words, own_table.main, *SCRIPT, argv)
+
+
+def test_flags_of_a_continuing_run_need_the_earlier_one(first, capsys):
+    argv = ["--table", str(first.parent / "day2.csv"), "--add_domain", "pos", *FIRST]
+    assert_refused(capsys, ["are of a run with --init_from"], own_table.main, *SCRIPT, argv)
