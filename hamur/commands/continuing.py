@@ -9,6 +9,7 @@ import numpy as np
 from hamur import model_folder
 from hamur.commands.options_file import read_options
 from hamur.data.schema import Schema
+from hamur.reporting.tables import number_text
 
 # What a continuing run does not take over: flags of one table, or of one call.
 OF_ONE_TABLE = ("dataset_path", "valid_table", "test_table", "init_from", "add_domain", "like")
@@ -56,6 +57,30 @@ def begin(model, config) -> None:
 
     earlier = earlier_schema(config.init_from)
     restore(model, continued(_weights(config), earlier, model, config.like, config.fresh_ids))
+
+
+def first_look(config, model, splits, batch_size: Callable) -> list[dict]:
+    """What history.csv begins with: the prequential AUC and log loss of all new rows, which are
+    scored before any of them is trained on; nothing of a run that continues none.
+
+    batch_size: of a table, to score it.
+    """
+    if getattr(config, "init_from", None) is None:
+        return []
+    from hamur import metrics, training
+
+    tables = [table for table in splits if len(table)]
+    scores = [training.predict_split(model, table, batch_size(table)) for table in tables]
+    labels = np.concatenate([table.labels[:, 0] for table in tables])
+    domain = np.concatenate([table.domain for table in tables])
+    report = metrics.by_group(labels, np.concatenate(scores), domain, model.num_domains)
+    figures = {"auc": report["auc"], "logloss": report["logloss"]}
+    figures |= {f"auc_domain_{d}": each["auc"] for d, each in report["domains"].items()}
+    row = {f"prequential_{name}": value for name, value in figures.items()}
+    if not config.quiet:
+        auc, loss = map(number_text, (report["auc"], report["logloss"]))
+        print(f"before training, all {len(labels):,} rows: auc {auc}  logloss {loss}")
+    return [{"kind": "prequential", "epoch": 0} | row]
 
 
 def limited(config, model, splits, step: Callable) -> tuple:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hamur.commands.continuing import begin, limited
+from hamur.commands.continuing import begin, first_look, limited
 from hamur.commands.script import (
     command,
     from_flags,
@@ -251,11 +251,12 @@ def train(config: RankingConfig, splits, schema, script: str, *after_epoch: Call
     model = build_model(config, schema)
     description = results.run_description(config, model.config, script, splits, schema)
     counts = open_run(config, description, model, (lambda *_: None) if config.quiet else print)
-    batch_size = evaluation_batch(model, config.batch_size, splits.valid)
-    evaluation = partial(training.RankingEvaluation, batch_size=batch_size)
+    batch_size = partial(evaluation_batch, model, config.batch_size)
+    history = first_look(config, model, splits, batch_size)
+    evaluation = partial(training.RankingEvaluation, batch_size=batch_size(splits.valid))
     splits, step = limited(config, model, splits, training.supervised_step)
     trainer = make_trainer(config, step, after_epoch=after_epoch, evaluation=evaluation)
-    return model, trainer.fit(model, splits.train, splits.valid), counts
+    return model, trainer.fit(model, splits.train, splits.valid, history), counts
 
 
 def search_options(config: RankingConfig, splits, schema, script: str) -> dict:

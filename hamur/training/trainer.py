@@ -120,8 +120,10 @@ class Trainer:
         if self.resume and self.save_dir is None:
             raise ValueError("Trainer.resume needs the `save_dir` of the interrupted run.")
 
-    def fit(self, model, train, valid):
+    def fit(self, model, train, valid, history=()):
         """Train on one table, choose on the other; returns a Run.
+
+        history: what its `history` begins with.
 
         Ctrl-C, and SIGTERM, end the training before its next step as early stopping does, a second
         one at once; before the end of the first epoch they are a KeyboardInterrupt.  A run with a
@@ -132,7 +134,8 @@ class Trainer:
         place = None if self.save_dir is None else RunFiles.of(self.save_dir).weights.parent
         lock = nullcontext() if place is None else locked(place)
         with graph_mode(), lock, ending_loop() as check_signals:
-            loop = TrainingLoop(self, model, train, valid, Run(), check_signals)
+            run = Run(history=list(history))
+            loop = TrainingLoop(self, model, train, valid, run, check_signals)
             loop.load() if self.resume else loop.start()
             loop.tell()
             try:

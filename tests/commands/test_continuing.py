@@ -1,13 +1,20 @@
 """--init_from: a run goes on with what an earlier one learned, on another table."""
 
+import csv
 import json
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 import hamur
+from hamur import models, training
 from hamur.commands import own_table
+from hamur.commands.continuing import begin, earlier_schema
+from hamur.data import load_table
 from tests.data.test_continued import LABELS, later
 from tests.data.test_own_table import impressions
 from tests.support.commands import assert_refused, exit_code
@@ -36,7 +43,21 @@ def test_a_domain_is_added_and_the_others_keep_their_scores(first, capsys):
     flags = ["--table", str(beside / "day2.csv"), "--init_from", str(first), "--epochs", "2"]
     flags += ["--add_domain", "pos", "--train_only", "domain", "--save_dir", str(beside / "run2")]
     assert exit_code(own_table.main, *SCRIPT, flags) == 0
-    assert "pos" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "\npos " in told
+    (line,) = re.findall(r"before training, all 600 rows: auc (\S+)  logloss (\S+)", told)
+    with (beside / "run2/history.csv").open(newline="") as file:
+        row, *epochs = csv.DictReader(file)
+    assert (row["kind"], len(epochs)) == ("prequential", 2)
+    assert line == tuple(f"{float(row[f'prequential_{n}']):.4f}" for n in ("auc", "logloss"))
+    options = SimpleNamespace(init_from=str(first), like=None, fresh_ids=False)
+    about = dict(earlier=earlier_schema(first), add_domain=["pos"])
+    splits, schema = load_table(beside / "day2.csv", **about)
+    model = models.RANKING["mlp_adp"](schema, preset="paper")
+    begin(model, options)
+    untrained = np.concatenate([training.predict(model, table) for table in splits])
+    labels = np.concatenate([table.labels[:, 0] for table in splits])
+    assert float(row["prequential_auc"]) == pytest.approx(roc_auc_score(labels, untrained))
     had, has = (json.loads((beside / f"run{n}/config.json").read_text()) for n in (1, 2))
     taken = ("label", "domain", "model_name", "preset", "batch_size", "ignore", "time")
     assert [has["options"][n] for n in taken] == [had["options"][n] for n in taken]
