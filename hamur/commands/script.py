@@ -136,7 +136,7 @@ class _Parser(argparse.ArgumentParser):
     """Errors are one line, without the usage text: --help is one call away."""
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")  # paths may have lines
 
 
 def _reader(field: dataclasses.Field, plain: type) -> Callable:

@@ -140,7 +140,7 @@ def test_a_signal_ends_a_script_with_the_best_epoch_on_disk(number, folder):
     assert process.returncode == 128 + number, error
     assert error.splitlines() == [
         f"{script.name}: {number.name}; a second signal ends it at once",
-        f"{script.name}: interrupted; --resume continues from the last epoch",
+        f"{script.name}: interrupted; --resume continues where it stopped",
     ]
     content = read(folder / "here" / "metrics.json")
     assert content["train"]["interrupted"] and content["train"]["best_epoch"] >= 1
