@@ -13,7 +13,7 @@ from hamur.reporting.tables import number_text
 
 # What a continuing run does not take over: flags of one table, or of one call.
 OF_ONE_TABLE = ("dataset_path", "valid_table", "test_table", "init_from", "add_domain", "like")
-OF_ONE_TABLE += ("train_only", "fresh_ids")
+OF_ONE_TABLE += ("train_only", "fresh_ids", "replay")
 TRAIN_ONLY = ("all", "domain", "adapter")
 # What the earlier run says of the columns, for good.
 OF_COLUMNS = ("label", "domain", "join", "columns", "sparse", "dense", "multi", "ignore")

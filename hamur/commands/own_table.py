@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from hamur.commands.continuing import TRAIN_ONLY, earlier_schema
 from hamur.commands.multi_task_config import TaskOptions
-from hamur.commands.options_file import options_in
+from hamur.commands.options_file import options_in, read_options
 from hamur.commands.ranking import RankingConfig, load_splits, run_ranking
 from hamur.commands.script import command, from_flags
 from hamur.config import REQUIRED, comma_separated, flag, model_flag, shared
 from hamur.data.columns import JoinRule, MultiColumn
 from hamur.data.domains import Domain
+from hamur.data.schema import Schema
+from hamur.data.table import Table
 from hamur.models import MULTI_TASK, RANKING
 
 MODEL = "mlp_adp"
@@ -103,6 +107,11 @@ class TableOptions:
     )
     like: str | None = table_flag(
         None, "the domain that new ones begin as", default_text="the mean of all"
+    )
+    replay: float = table_flag(
+        0.0,
+        "with --init_from: share of the training rows of the earlier run that are trained on again",
+        at_least=0,
     )
     train_only: str = table_flag(
         "all",
@@ -218,6 +227,8 @@ def load_own(
             raise ValueError("--fit_on all does not apply to an own table.")
     if config.init_from is None and (config.add_domain or config.like or config.fresh_ids):
         raise ValueError("--add_domain, --like and --fresh_ids are of a run with --init_from.")
+    if config.replay and (config.init_from is None or config.replay > 1):
+        raise ValueError(f"--replay {config.replay:g} is a share up to 1, with --init_from.")
     if config.train_only != "all" and not config.add_domain:
         raise ValueError(f"--train_only {config.train_only} is of a run with --add_domain.")
     say = (lambda *_: None) if config.quiet else print
@@ -235,7 +246,12 @@ def load_own(
     if config.init_from is not None:
         earlier = earlier_schema(config.init_from)
         about = dict(earlier=earlier, add_domain=config.add_domain, name=earlier.name)
-        return own_table.load_table(files, **form, **about)
+        splits, schema = own_table.load_table(files, **form, **about)
+        if config.replay:
+            more = _replayed(config, earlier)
+            say(f"{len(more):,} training rows of {config.init_from} join those of {path}\n")
+            splits = splits._replace(train=splits.train.followed_by(more))
+        return splits, schema
     join = [_join(text) for text in config.join]
     described = own_table.describe(config.columns, files, join)
     if described.name:
@@ -267,6 +283,24 @@ def load_own(
         if rows:
             say(f"{file}: {rows:,} rows of the table have no partner here, so missing cells")
     return splits, schema
+
+
+def _replayed(config: RankingTable | TaskTable, earlier: Schema) -> Table:
+    """The share --replay of the training rows of the run that is continued, drawn by --seed.
+
+    Raises:  DataError: its table is gone; ValueError: the table has changed since.
+    """
+    options = read_options(Path(config.init_from) / "config.json", type(config))
+    had = type(config)(**(options | dict(quiet=True)))
+    splits, schema = load_splits(had, published_loader(had) or partial(load_own, had))
+    if schema != earlier:
+        raise ValueError(
+            f"--replay: {had.dataset_path} is no longer the table that {config.init_from} was "
+            "trained on; restore it, or leave --replay out."
+        )
+    rows = round(config.replay * len(splits.train))
+    drawn = np.random.default_rng(config.seed).choice(len(splits.train), rows, replace=False)
+    return splits.train.take(np.sort(drawn))
 
 
 def _join(text: str) -> JoinRule:

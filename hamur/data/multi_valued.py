@@ -51,6 +51,16 @@ class MultiValued:
         ids, values = self.ids.take(positions), self.values.take(positions)
         return dataclasses.replace(self, ids=ids, values=values, offsets=offsets, rows=None)
 
+    def followed_by(self, other: "MultiValued") -> "MultiValued":
+        """The lists of both, in memory."""
+        first, second = self.take(np.arange(len(self))), other.take(np.arange(len(other)))
+        offsets = np.concatenate((first.offsets, second.offsets[1:] + first.offsets[-1]))
+        ids, values = (
+            np.concatenate((getattr(first, name), getattr(second, name)))
+            for name in ("ids", "values")
+        )
+        return dataclasses.replace(first, ids=ids, values=values, offsets=offsets)
+
     def pad(self, index: np.ndarray, ids: np.ndarray, weights: np.ndarray) -> None:
         """Writes the lists of these rows into ids and weights, (len(index), max_len) zeros."""
         positions, offsets = self._spans(index)

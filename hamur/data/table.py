@@ -76,6 +76,14 @@ class Table:
             self, **rows, multi_valued=tuple(c.take(index) for c in self.multi_valued)
         )
 
+    def followed_by(self, other: "Table") -> "Table":
+        """The rows of both, in memory, in the columns that a model is trained on: without group,
+        time, row id and weight."""
+        names = ("sparse", "dense", "labels", "domain")
+        columns = {n: np.concatenate((getattr(self, n), getattr(other, n))) for n in names}
+        lists = [a.followed_by(b) for a, b in zip(self.multi_valued, other.multi_valued)]
+        return Table(**columns, multi_valued=tuple(lists))
+
     def validate(self, schema: Schema) -> "Table":
         """This table, if it fits the schema.
 

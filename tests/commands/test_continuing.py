@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,8 @@ import hamur
 from hamur import models, training
 from hamur.commands import own_table
 from hamur.commands.continuing import begin, earlier_schema
+from hamur.commands.ranking import load_splits
+from hamur.commands.script import from_flags
 from hamur.data import load_table
 from tests.data.test_continued import LABELS, later
 from tests.data.test_own_table import impressions
@@ -77,6 +80,7 @@ def test_a_domain_is_added_and_the_others_keep_their_scores(first, capsys):
         (["--model_name", "mlp"], ["--model_name is that of", "leave it out"]),
         (["--train_only", "domain"], ["--train_only domain is of a run with --add_domain"]),
         (["--add_domain", "pos", "--like", "Mars"], ["--like Mars: known are home"]),
+        (["--replay", "2"], ["--replay 2 is a share up to 1"]),
         (["--init_from", "nowhere"], ["nowhere/config.json: No such file"]),
     ],
     ids=lambda each: " ".join(each[:2]),
@@ -90,3 +94,28 @@ def test_wrong_usage_is_one_line(flags, words, first, tmp_path, capsys):
 def test_flags_of_a_continuing_run_need_the_earlier_one(first, capsys):
     argv = ["--table", str(first.parent / "day2.csv"), "--add_domain", "pos", *FIRST]
     assert_refused(capsys, ["are of a run with --init_from"], own_table.main, *SCRIPT, argv)
+
+
+def test_rows_of_the_earlier_run_are_replayed(first, tmp_path, capsys):
+    beside = first.parent
+    flags = ["--table", str(beside / "day2.csv"), "--init_from", str(first), "--epochs", "1"]
+    flags += ["--add_domain", "pos", "--replay", "0.25", "--save_dir", str(tmp_path / "run")]
+    config = from_flags(own_table.RankingTable, flags)
+    splits, schema = load_splits(config, partial(own_table.load_own, config))
+    assert f"120 training rows of {first} join" in capsys.readouterr().out
+    splits.train.validate(schema)
+    config = from_flags(own_table.RankingTable, [*flags, "--replay", "0"])
+    new, _ = load_splits(config, partial(own_table.load_own, config))
+    assert len(splits.train) == len(new.train) + 120
+    for name in ("sparse", "dense", "labels"):
+        both, alone = (getattr(table, name) for table in (splits.train, new.train))
+        np.testing.assert_array_equal(both[: len(alone)], alone)
+    old, _ = load_table(beside / "day1.csv", first / "columns.json")
+    rows = {tuple(row) for row in np.column_stack((old.train.sparse, old.train.dense))}
+    added = np.column_stack((splits.train.sparse, splits.train.dense))[len(new.train) :]
+    assert {tuple(row) for row in added} <= rows
+    lists = [part.multi_valued[0] for part in (splits.train, new.train)]
+    assert [len(each) for each in lists] == [len(splits.train), len(new.train)]
+    (beside / "day1.csv").rename(beside / "away.csv")
+    assert_refused(capsys, ["day1.csv"], own_table.main, *SCRIPT, [*flags, "--quiet"])
+    (beside / "away.csv").rename(beside / "day1.csv")
