@@ -171,6 +171,11 @@ def run_table(config: RankingTable | TaskTable, script: str) -> dict:
     loader = published_loader(config) or partial(load_own, config)
     if isinstance(config, RankingTable):
         return run_ranking(config, loader, script)
+    if config.init_from is not None:
+        raise ValueError(
+            f"--init_from continues models of one label, and {config.model_name} has several; "
+            "train it anew."
+        )
     from hamur.commands.multi_task import run_tasks
 
     return run_tasks(config, partial(_tasks, config, loader), script)

@@ -119,3 +119,13 @@ def test_rows_of_the_earlier_run_are_replayed(first, tmp_path, capsys):
     (beside / "day1.csv").rename(beside / "away.csv")
     assert_refused(capsys, ["day1.csv"], own_table.main, *SCRIPT, [*flags, "--quiet"])
     (beside / "away.csv").rename(beside / "day1.csv")
+
+
+def test_models_of_several_labels_are_not_continued(first, tmp_path, capsys):
+    """They would be trained from nothing, without a word."""
+    (tmp_path / "config.json").write_text(
+        json.dumps({"options": {"model_name": "mmoe", "label": LABELS}})
+    )
+    argv = ["--table", str(first.parent / "day2.csv"), "--init_from", str(tmp_path)]
+    words = ["--init_from continues models of one label, and mmoe has several"]
+    assert_refused(capsys, words, own_table.main, *SCRIPT, argv)
