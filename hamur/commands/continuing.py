@@ -105,9 +105,8 @@ def limited(config, model, splits, step: Callable) -> tuple:
             )
         return table.take(rows)
 
-    return splits._replace(train=added(splits.train), valid=added(splits.valid)), train_only(
-        model, parts
-    )(step)
+    splits = splits._replace(train=added(splits.train), valid=added(splits.valid))
+    return splits, train_only(model, parts)(step)
 
 
 def _weights(config) -> dict[str, np.ndarray]:
