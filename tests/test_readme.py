@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from hamur.models.ranking import build
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+CHINESE = ROOT / "README.zh.md"  # the same: its code runs as README's
 OWN_TABLE = ROOT / "examples/own_data.md"
 FOLDERS = ("", "examples", "data", "hamur", "hamur/models", "tests/benchmarks")
 PAGES = [page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md"))]
@@ -63,12 +65,18 @@ def test_the_tests_that_pages_name_exist():
     assert names <= set(re.findall(r"^def (test_\w+)\(", sources, re.MULTILINE))
 
 
-def test_the_readme_is_short():
-    text = README.read_text()
+def columns(line: str) -> int:
+    """The width of a line in a terminal: Chinese characters and punctuation take two columns."""
+    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in line)
+
+
+@pytest.mark.parametrize("page", [README, CHINESE], ids=lambda page: page.name)
+def test_the_readme_is_short(page):
+    text = page.read_text()
     lines = text.splitlines()
     assert len(lines) <= 200
     assert len(text) <= 14_000
-    assert [line for line in lines if len(line) > 110 and not line.startswith("|")] == []
+    assert [line for line in lines if columns(line) > 110 and not line.startswith("|")] == []
     numbers = re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?", without_code(text))
     assert len(numbers) <= 60
 
