@@ -1,7 +1,6 @@
 """Is this the same run?  Asked before a run is resumed, replaced, or read instead of trained."""
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -37,16 +36,6 @@ def difference(
         if name not in changeable and before != value:
             return f"{prefix}{name} {before}, this one {value}"
     return None
-
-
-def refuse_workers() -> None:
-    """ValueError in one of several processes of `msrun`: each would train everything."""
-    for name in ("MS_WORKER_NUM", "RANK_SIZE"):
-        if (number := os.environ.get(name, "")).isdigit() and int(number) > 1:
-            raise ValueError(
-                f"{name} is {number}, but training in several processes is not supported: start "
-                "it without msrun."
-            )
 
 
 def _fingerprint(description: Mapping) -> str | None:

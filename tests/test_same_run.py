@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hamur.files import write_json
-from hamur.same_run import difference, finished, load_or_train, refuse_workers
+from hamur.same_run import difference, finished, load_or_train
 
 RUN = {"options": {"seed": 1, "epochs": 2, "sizes": (3, 4)}, "data": {"fingerprint": "a"}}
 
@@ -38,15 +38,6 @@ def test_an_interrupted_run_is_not_finished(tmp_path):
     assert finished(tmp_path, RUN) is None
     write_json(tmp_path / "metrics.json", {"train": {"epochs": 1}})
     assert finished(tmp_path, RUN) == {"train": {"epochs": 1}}
-
-
-@pytest.mark.parametrize("name", ["MS_WORKER_NUM", "RANK_SIZE"])
-def test_one_of_several_processes_is_refused(name, monkeypatch):
-    monkeypatch.setenv(name, "1")
-    refuse_workers()
-    monkeypatch.setenv(name, "2")
-    with pytest.raises(ValueError, match=f"{name} is 2, .* start it without msrun"):
-        refuse_workers()
 
 
 def test_a_run_is_trained_once_and_another_one_is_refused(tmp_path):

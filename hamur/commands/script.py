@@ -5,25 +5,28 @@ import argparse
 import contextlib
 import dataclasses
 import difflib
+import io
 import logging
 import os
 import re
 import shlex
 import shutil
 import sys
+import tempfile
+import time
 import traceback
 import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from hamur import interrupts
+from hamur import interrupts, workers
 from hamur.commands import continuing
 from hamur.commands.options_file import read_options
 from hamur.config import RunOptions, check_extras, parse_device, plain_type
 from hamur.files import locked, write_json
 from hamur.reporting import results
-from hamur.same_run import difference, finished, read_config, refuse_workers
+from hamur.same_run import difference, finished, read_config
 
 HEADINGS = ("table", "data", "model", "preferences and front", "training", "lower level")
 HEADINGS += ("upper level", "evaluation", "encoding", "signal", "checks", "run")  # in --help
@@ -36,6 +39,7 @@ RENAMED |= {"countries": "dataset_name", "valid": "valid_table", "test": "test_t
 TAKEN = {IsADirectoryError: "a folder is where a file belongs; move it away, or name another place"}
 TAKEN[FileExistsError] = "a file is where a folder belongs; move it away, or name another place"
 TAKEN[NotADirectoryError] = TAKEN[FileExistsError]
+AFTER_THE_FIRST = 3  # seconds until another worker than the first tells an error
 INTERRUPTED = 130  # of a KeyboardInterrupt that no signal made
 INTERNAL = (Exception,)  # errors that nobody foresaw; tests want them raised
 # What a run writes beside RunFiles, config.json and metrics.json.
@@ -74,15 +78,36 @@ def from_flags(
             given = had | given
         if given.get("config") is not None:
             given = read_options(given["config"], config_class) | given
+        if workers.ROLE in os.environ:
+            given = _of_worker(config_class, given)
         config = config_class(**(defaults | given))
         check_extras(config)
     except OSError as error:
         parser.error(f"{error.filename}: {error.strerror}")
     except ValueError as error:
-        parser.error(str(error))
+        parser.error(as_flags(str(error), config_class))
     if hasattr(config, "given"):
         object.__setattr__(config, "given", frozenset(given))
     return config
+
+
+def _of_worker(config_class: type, given: dict) -> dict:
+    """The options of one of several workers, which is connected to the others: all but the first
+    write to a folder that nobody sees.
+
+    Raises:  ValueError: a command that trains no model.
+    """
+    if not issubclass(config_class, RunOptions):
+        workers.refuse("this command")
+    os.environ.setdefault("GLOG_v", "3")
+    _set_device(given.get("device", "cpu"))
+    if workers.rank() == 0:
+        return given
+    folder = _held.enter_context(tempfile.TemporaryDirectory(prefix="hamur-worker-"))
+    unseen = dict(plot=False, save_predictions=False, track=False, record=None, exp_name=None)
+    names = {field.name for field in told_fields(config_class)}
+    unseen = {name: value for name, value in unseen.items() if name in names}
+    return given | unseen | dict(save_dir=folder, quiet=True)
 
 
 def make_parser(config_class: type, description: str | None, **defaults):
@@ -232,6 +257,10 @@ def command(
         _held.callback(os.environ.update, HAMUR_VERIFY=os.environ.get("HAMUR_VERIFY", "on"))
         os.environ["HAMUR_VERIFY"] = "off"  # of `hamur.data.cache`, also in processes of this one
     name = Path(script).name
+    if workers.rank() > 0:
+        name += f", worker {workers.rank()}"
+        _held.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        warnings.simplefilter("ignore")
     if getattr(config, "search", 0):
         resume_hint = "the same command continues the search"
     interrupted = f"{name}: interrupted; {resume_hint}"
@@ -239,10 +268,15 @@ def command(
     def spelled(text: object) -> str:
         return as_flags(" ".join(str(text).split()), type(config))
 
+    def told(text: str) -> None:
+        if workers.rank() > 0:  # the first one may end for the same reason, and msrun all others
+            time.sleep(AFTER_THE_FIRST)
+        print(text, file=sys.stderr)
+
     long_format = warnings.formatwarning
     warnings.formatwarning = lambda text, *_, **__: f"warning: {spelled(text)}\n"
     to_terminal = logging.StreamHandler()
-    to_terminal.setLevel(logging.WARNING)
+    to_terminal.setLevel(logging.WARNING if workers.rank() == 0 else logging.CRITICAL)
     to_terminal.format = lambda record: f"warning: {spelled(record.getMessage())}"
     logging.getLogger("hamur").addHandler(to_terminal)
     try:
@@ -255,7 +289,7 @@ def command(
             raise
         text = re.sub(r"^\[Errno -?\d+\] ", "", str(error))  # a number of the operating system
         text += f"; {TAKEN[type(error)]}" if type(error) in TAKEN else ""
-        print(f"{name}: error: {spelled(text)}", file=sys.stderr)
+        told(f"{name}: error: {spelled(text)}")
         return getattr(error, "exit_code", 2)
     except INTERNAL as error:
         if config.debug:
@@ -264,7 +298,7 @@ def command(
         text = next(iter(str(error).strip().splitlines()), "no text")
         where = f"{place.filename}:{place.lineno}"
         text = f"{type(error).__name__}: {text} ({where}); --debug shows the traceback"
-        print(f"{name}: internal error: {text}", file=sys.stderr)
+        told(f"{name}: internal error: {text}")
         return 1
     finally:
         release()
@@ -279,11 +313,17 @@ def release() -> None:
 
 
 def select_device(text: str) -> None:
-    """Compile for this device.  ValueError if the installed MindSpore cannot serve it, or in one of
-    several processes that would all train the same."""
+    """Compile for this device.  ValueError if the installed MindSpore cannot serve it."""
     import mindspore as ms
 
-    refuse_workers()
+    if workers.ROLE not in os.environ:  # else it was chosen before they were connected
+        _set_device(text)
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+def _set_device(text: str) -> None:
+    import mindspore as ms
+
     target, card = parse_device(text)
     logging.disable(logging.ERROR)  # MindSpore logs missing libraries at length; we say it below
     try:
@@ -296,7 +336,6 @@ def select_device(text: str) -> None:
         ) from error
     finally:
         logging.disable(logging.NOTSET)
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def check_folder(

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hamur import workers
 from hamur.commands.processes import end_with
 from hamur.commands.script import release
 from hamur.commands.search_outcome import BEST, COMPLETE, TRIALS, table, told, write_outcome
@@ -83,6 +84,7 @@ def search(
     space = {name: values for name, values in space.items() if name not in config.given}
     if not space:
         raise ValueError("--search: every option that it would choose is given; leave one out.")
+    workers.refuse("a search")
     if "batch_size" in space:
         rows = len(splits.train)
         space["batch_size"] = sorted({choose_batch_size(s, rows) for s in space["batch_size"]})

@@ -20,6 +20,7 @@ import numpy as np
 from hamur.data.arrays import blocks
 from hamur.data.multi_valued import padded
 from hamur.data.table import Table
+from hamur.workers import Share
 
 SMALL, WINDOW, BLOCK = 1 << 20, 1 << 18, 1 << 13  # rows
 _FILLER = -1
@@ -38,7 +39,8 @@ class DomainBatches:
         from this table.  With them S is the least number of steps that holds every row.
     num_domains: D, where the table may lack the last domains; a domain without rows has quota 0.
     Attributes: quotas (D,), steps S, batch_rows = sum of the quotas.  batch_rows may exceed
-        batch_size by less than D rows.
+        batch_size by less than D rows.  share: the part of each batch that `epoch` gives, None =
+        the whole.
     Raises:  ValueError: empty table, batch_size < 1, quotas that give a domain of the table no row.
     """
 
@@ -67,6 +69,7 @@ class DomainBatches:
             steps = max(1, int((-(-counts // np.maximum(quotas, 1))).max()))
         self.quotas = tuple(int(quota) for quota in quotas)
         self.steps, self.batch_rows = steps, sum(self.quotas)
+        self.share: Share | None = None
         self._counts = np.append(counts, np.zeros(len(quotas) - len(counts), np.int64))
         self._domain = np.repeat(np.arange(len(quotas), dtype=np.int32), self.quotas)
 
@@ -77,7 +80,8 @@ class DomainBatches:
         int32, weight (R,) float32 and row_id (R,) int64, the position in the table or -1 for a
         filler, with R = batch_rows; of a table with lists also `multi_valued.padded`.
         """
-        return prefetch(gather(self.table, self._plan(number), self._domain))
+        domain = self._domain if self.share is None else self._domain[self.share.order]
+        return prefetch(gather(self.table, self._plan(number), domain, self.share))
 
     def _plan(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For every step positions (R,) and which of them are real rows, (R,) bool."""
@@ -119,10 +123,11 @@ class ShuffledBatches:
         self.table, self.seed, self.shuffle = table, seed, shuffle
         self.steps = _steps(table, batch_size)
         self.batch_rows = min(batch_size, len(table))
+        self.share: Share | None = None
 
     def epoch(self, number: int) -> Iterator[Table]:
         """The batches of one epoch; see DomainBatches.epoch."""
-        return prefetch(gather(self.table, self._plan(number), None))
+        return prefetch(gather(self.table, self._plan(number), None, self.share))
 
     def _plan(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rng = _generator(self.seed, number) if self.shuffle else None
@@ -174,14 +179,20 @@ def prefetch(items: Iterable, depth: int = 2) -> Iterator:
 
 
 def gather(
-    table: Table, plan: Iterable[tuple[np.ndarray, np.ndarray]], domain: np.ndarray | None
+    table: Table,
+    plan: Iterable[tuple[np.ndarray, np.ndarray]],
+    domain: np.ndarray | None,
+    share: Share | None = None,
 ) -> Iterator[Table]:
-    """Batches of (positions, which are real rows), as `DomainBatches.epoch` gives; domain: None, or
-    that of every batch.  One gather per column and step; no work per row in Python."""
+    """Batches of (positions, which are real rows), or this share of them, as `DomainBatches.epoch`
+    gives; domain: None, or that of every batch.  One gather per column and step; no work per row in
+    Python."""
     sparse, dense, labels, domains = map(
         _view, (table.sparse, table.dense, table.labels, table.domain)
     )
     for step, (positions, real) in enumerate(plan, start=1):
+        if share is not None:
+            positions, real = positions[share.order], real[share.order] & share.own
         weight = real.astype(np.float32)
         yield Table(
             sparse=sparse.take(positions, axis=0).astype(np.int32, copy=False),
@@ -190,6 +201,7 @@ def gather(
             domain=domains.take(positions).astype(np.int32) if domain is None else domain,
             row_id=np.where(real, positions, _FILLER).astype(np.int64),
             weight=weight if table.weight is None else weight * table.weight[positions],
+            share=share,
             **padded(table.multi_valued, positions),
         )
         if step % _RELEASE_EVERY == 0:

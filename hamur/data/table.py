@@ -11,6 +11,7 @@ from hamur.data.arrays import ColumnSubset, blocks, release
 from hamur.data.multi_valued import MultiValued
 from hamur.data.schema import Schema
 from hamur.errors import DataValueError
+from hamur.workers import Share
 
 _COLUMNS = ("sparse", "dense", "labels", "domain", "group", "time", "row_id", "weight")
 _COLUMNS += ("multi_ids", "multi_weight")
@@ -28,6 +29,7 @@ class Table:
     weight (N,) float32 or None: 1 for a real row, 0 for a filler;
     multi_valued: the multi-valued fields of the schema.  A batch has them as multi_ids (N, S) int32
     and multi_weight (N, S) float32 instead, see `multi_valued.padded`.
+    share: of a batch, which rows of the whole batch it has, where several workers train.
     Raises:  ValueError: columns of different length, or of the wrong number of axes.
     """
 
@@ -42,6 +44,7 @@ class Table:
     multi_valued: tuple[MultiValued, ...] = ()
     multi_ids: np.ndarray | None = None
     multi_weight: np.ndarray | None = None
+    share: Share | None = None
 
     def __post_init__(self):
         for name, column in self.columns().items():

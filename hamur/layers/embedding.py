@@ -11,6 +11,7 @@ from mindspore import Tensor, nn, ops
 
 from hamur import kernels
 from hamur.kernels.cells import Embed
+from hamur.layers.collectives import GatheredRows
 from hamur.layers.parameters import bias, kernel, table
 from hamur.layers.primitives import matmul
 from hamur.layers.routing import dispatch, fused
@@ -32,6 +33,8 @@ class InstanceEmbedding(nn.Cell):
     lazy: set it before the first step, and the table's gradient is a RowTensor of the rows that a
     training batch reads, (ids (B*(F+S),), values (B*(F+S), E)), in place of a dense one.  It pays
     for tables of millions of rows, see `hamur.training.optimizer.Adam`.
+
+    exchange_rows: set it before the first step of several workers, see `GatheredRows`.
 
     Inputs:  sparse (B, F) int32, ids of field f in 0..vocab_sizes[f]-1; keep: None or a dropout
         mask (B, (F+M)*E); multi_ids (B, S) int32 and multi_weight (B, S) float32, the M lists side
@@ -59,7 +62,8 @@ class InstanceEmbedding(nn.Cell):
         self.membership = Tensor(np.repeat(np.eye(len(lengths), dtype=np.float32), lengths, axis=0))
         self.width = len(vocab_sizes) * embed_dim
         self.dropout = Dropout(dropout)
-        self.lazy = False
+        self.lazy = self.exchange_rows = False
+        self.gathered = GatheredRows()
         self.fused = Embed() if kernels.enabled() else None
         self.lookup = ops.EmbeddingLookup().set_device("CPU")  # the form with a sparse gradient
 
@@ -67,6 +71,8 @@ class InstanceEmbedding(nn.Cell):
         ids = ops.concat((sparse, multi_ids), 1) if self.sections else sparse
         if self.lazy and self.training:
             embedded = self.lookup(self.table, ids + self.offsets, 0)
+        elif self.exchange_rows and self.training:
+            embedded = self.gathered(self.table, ids + self.offsets)
         elif fused(self, layout):
             embedded = self.fused(self.table, ids, self.offsets)
         else:

@@ -82,8 +82,8 @@ class FoldedNormDense(DomainBatchNorm):
         ones = ops.ones_like(row_weight).reshape(-1, 1)
         rows = ops.concat((x, ones), 1)  # (B, in + 1)
         if self.training:
-            center, variance = self.statistics(rows, weight, row_weight.reshape(-1, 1))
-            self.move(center + bias - self.mean, variance, row_weight.sum())
+            center, variance, total = self.statistics(rows, weight, row_weight.reshape(-1, 1))
+            self.move(center + bias - self.mean, variance, ops.stop_gradient(total))
         else:
             center, variance = self.mean - bias, self.variance
         gain = self.gamma * ops.rsqrt(variance + EPSILON)
@@ -91,10 +91,12 @@ class FoldedNormDense(DomainBatchNorm):
         return ops.relu(matmul(rows, folded))
 
     def statistics(self, rows, weight, row_weight):
-        """Mean and biased variance of x W over the real rows, (1, out) each."""
-        moments = matmul_ta(rows, rows * row_weight)
-        moments = moments / ops.maximum(moments[-1:, -1:], ONE)
+        """Mean and biased variance of x W over the real rows, (1, out) each, and their number
+        (1, 1)."""
+        moments = self.all_sum(matmul_ta(rows, rows * row_weight))
+        total = moments[-1:, -1:]
+        moments = moments / ops.maximum(total, ONE)
         mean = moments[-1:, :-1]  # (1, in)
         covariance = moments[:-1, :-1] - matmul_ta(mean, mean)
         variance = (matmul(covariance, weight) * weight).sum(0, keepdims=True)
-        return matmul(mean, weight), ops.maximum(variance, ZERO)
+        return matmul(mean, weight), ops.maximum(variance, ZERO), total

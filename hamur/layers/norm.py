@@ -11,8 +11,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from hamur import kernels
+from hamur import kernels, workers
 from hamur.kernels.cells import Norm
+from hamur.layers.collectives import AllSum
 from hamur.layers.normalise import Normalise
 from hamur.layers.parameters import spared
 from hamur.layers.primitives import matmul, matmul_ta
@@ -49,6 +50,7 @@ class DomainBatchNorm(nn.Cell):
     repeat:  the running statistics move as if the layer had been called that often on the batch.
     centred:  two passes for the variance, for inputs whose mean is far above their spread.
     relu:  apply ReLU to the result.
+    Statistics are those of the rows of all workers (`hamur.workers`).
 
     Inputs:  xs tuple of (rows, width), layout; bias None or the (T, width) bias of the preceding
         product, which costs nothing here.
@@ -77,8 +79,9 @@ class DomainBatchNorm(nn.Cell):
         self.batch_inference = inference == "batch"
         self.step = float(1.0 - (1.0 - MOMENTUM) ** repeat)
         self.centred, self.relu = centred, relu
+        self.all_sum = AllSum()
         self.fused = None
-        if kernels.enabled():
+        if kernels.enabled() and workers.count() == 1:
             self.fused = Norm()
             self.in_training = self.kernel_options(self.min_rows, self.step)
             # At evaluation nothing moves, and no batch has enough rows for statistics of its own.
@@ -151,15 +154,17 @@ class DomainBatchNorm(nn.Cell):
         for member, weight in zip(members, row_weights):
             weighted = weighted + (member * weight,)
             counts = counts + (matmul_ta(member, weight),)
-        counts = ops.stop_gradient(_join(counts))  # (T, 1)
+        own_counts = ops.stop_gradient(_join(counts))  # (T, 1)
+        counts = self.of_workers(own_counts)
         if self.centred:
-            first = self.sums(blocks, weighted) / ops.maximum(counts, ONE)
+            first = self.of_workers(self.sums(blocks, weighted)) / ops.maximum(counts, ONE)
             pieces = zip(blocks, members, _split(first, len(blocks)))
             blocks = tuple([block - matmul(member, row) for block, member, row in pieces])
             bias = bias + first
-        sums = self.sums(blocks, weighted)  # (T, H)
+        own_sums = self.sums(blocks, weighted)  # (T, H)
+        sums = self.of_workers(own_sums)
         squares = tuple([block * block for block in blocks])
-        squares = self.sums(squares, weighted)
+        squares = self.of_workers(self.sums(squares, weighted))
         total = self.over_group(counts)
         enough, few = self.enough_rows(total)
         mean, variance = self.moments(counts, total, sums, squares, ops.stop_gradient(bias))
@@ -184,7 +189,7 @@ class DomainBatchNorm(nn.Cell):
         center, by_spread = ops.stop_gradient(center), ops.stop_gradient(by_spread)
         by_mean = ops.stop_gradient(by_mean)
         fixed = center, by_spread, by_mean
-        inputs = (gain, shift, *fixed, bias, sums, counts, blocks, members, weighted)
+        inputs = (gain, shift, *fixed, bias, own_sums, own_counts, blocks, members, weighted)
         if len(blocks) == 1:
             out = (self.normalise(*inputs),)
         else:
@@ -196,6 +201,10 @@ class DomainBatchNorm(nn.Cell):
     def sums(self, blocks, weighted):
         """Weighted sums over the rows of each tower, (T, H), without gradient."""
         return _join(tuple([matmul_ta(w, ops.stop_gradient(x)) for x, w in zip(blocks, weighted)]))
+
+    def of_workers(self, rows):
+        """The sum over the workers, which train on shares of one batch but score rows apart."""
+        return self.all_sum(rows) if self.training else rows
 
     def moments(self, counts, total, sums, squares, bias):
         """Mean and biased variance by statistics group, (T or 1, H): of x, or of x + bias if

@@ -10,6 +10,7 @@ often as the closed form of the gradient below.
 from mindspore import nn, ops
 from mindspore.ops.operations._grad_ops import ReluGrad
 
+from hamur.layers.collectives import AllSum
 from hamur.layers.primitives import matmul, matmul_ta
 
 
@@ -22,8 +23,8 @@ class Normalise(nn.Cell):
     Inputs, rows of numbers: gain, shift, center (T, H): scale over standard deviation, offset, and
     mean of x; by_spread (T, H): -rstd^2 / n (n - 1 if unbiased); by_mean: -1 / n; both 0 where
     running statistics are used, and both times gain unless pooled; bias, sums (T, H), counts
-    (T, 1): pooled only, see below.  Tuples with one tensor per block: xs (R, H); members
-    (R, T / blocks) 0 or 1; weighted, members times row weight.
+    (T, 1): pooled only, see below, and of this worker's rows alone.  Tuples with one tensor per
+    block: xs (R, H); members (R, T / blocks) 0 or 1; weighted, members times row weight.
 
     With d = dL/d(x gain + shift), u = x - center, and sums over the rows of a statistics group,
 
@@ -37,6 +38,7 @@ class Normalise(nn.Cell):
         super().__init__()
         self.blocks, self.relu, self.pooled = blocks, relu, pooled
         self.relu_grad = ReluGrad()
+        self.all_sum = AllSum()
         self.split = ops.Split(0, blocks)  # the function ops.split fails inside a bprop
 
     def by_block(self, rows):
@@ -66,14 +68,16 @@ class Normalise(nn.Cell):
             sums_dx = sums_dx + (matmul_ta(members[i], d * xs[i]),)
         sum_d = ops.concat(sums_d, 0) if self.blocks > 1 else sums_d[0]  # (T, H)
         sum_dx = ops.concat(sums_dx, 0) if self.blocks > 1 else sums_dx[0]
-        sum_du = sum_dx - center * sum_d
+        # The statistics are those of all workers; scale and shift get their gradients from each.
+        all_d, all_dx = self.all_sum(sum_d), self.all_sum(sum_dx)
+        sum_du = all_dx - center * all_d
         if self.pooled:
             slope = by_spread * (gain * sum_du).sum(0, keepdims=True) + ops.zeros_like(gain)
-            offset = by_mean * (gain * sum_d).sum(0, keepdims=True) - center * slope
+            offset = by_mean * (gain * all_d).sum(0, keepdims=True) - center * slope
             dbias = counts * offset + sums * slope
         else:
             slope = by_spread * sum_du
-            offset = by_mean * sum_d - center * slope
+            offset = by_mean * all_d - center * slope
             dbias = ops.zeros_like(bias)
         gains, slopes, offsets = self.by_block(gain), self.by_block(slope), self.by_block(offset)
         dxs = ()

@@ -242,6 +242,8 @@ def merge_rows(xs, weights, layout):
         return rows, members, weights[0].reshape(-1, 1)
     if len(xs) == 1:
         weight = weights[0].reshape(-1, 1)
+        if layout[KIND] == "sorted":
+            return xs[0], _block_members(layout[QUOTAS]), weight
         return xs[0], ops.ones_like(weight), weight
     counts = tuple([x.shape[0] for x in xs])
     return ops.concat(xs, 0), _block_members(counts), ops.concat(weights, 1).reshape(-1, 1)

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from hamur import workers
 from hamur.commands import processes
 from hamur.commands.ranking import load_splits, run_ranking
 from hamur.commands.script import command, from_flags, select_device
 from hamur.errors import DataFileNotFoundError, DataFormatError
 from hamur.files import locked, misfit, read_json
-from hamur.same_run import difference, finished, read_config, refuse_workers
+from hamur.same_run import difference, finished, read_config
 from hamur.studies import tuning
 from hamur.studies.comparison_config import REMEDY, SCRIPT, ComparisonConfig, GridRun, as_command
 
@@ -60,7 +61,7 @@ def run_comparison(config: ComparisonConfig, train: Callable | None = None) -> N
     """
     from hamur.reporting import results
 
-    refuse_workers()
+    workers.refuse("a comparison")
     if config.device != "cpu":  # which always is there; a look at it takes seconds
         select_device(config.device)  # of each run, whose errors would be told as often
     folder = Path(config.save_dir)

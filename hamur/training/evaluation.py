@@ -11,8 +11,10 @@ import warnings
 import numpy as np
 from scipy.special import logit
 
-from hamur import metrics
+from hamur import metrics, workers
+from hamur.layers import collectives
 from hamur.metrics import fronts
+from hamur.models.prediction import sigmoid
 from hamur.training.divergence import require_finite
 from hamur.training.prediction import predictor_of
 
@@ -33,6 +35,7 @@ class RankingEvaluation:
     def __init__(self, model, table, batch_size=None):
         self.model, self.table = model, table
         self.predictor = predictor_of(model, batch_size)
+        self.own = None if model.batch_statistics else worker_rows(table)
 
     def report(self, probabilities):
         labels, domain = self.table.labels[:, 0], self.table.domain
@@ -45,7 +48,10 @@ class RankingEvaluation:
             raise undefined(criterion, report["reason"])
 
     def __call__(self):
-        return self.report(finite_scores(self.predictor(self.table)))
+        if self.own is None:
+            return self.report(finite_scores(self.predictor(self.table)))
+        logits = collectives.gathered(self.predictor.logits(self.own), len(self.table))
+        return self.report(finite_scores(sigmoid(logits)))
 
     def against_constant(self, report, constant):
         """(log loss, that of the constant predictor), the latter from `constant_losses` (1,)."""
@@ -59,6 +65,11 @@ class RankingEvaluation:
     def line(self, report, run):
         """Its part of the line that is printed for an epoch."""
         return f"valid auc {auc_text(report['auc'], 5)}  logloss {report['logloss']:.5f}"
+
+
+def worker_rows(table):
+    """The rows of a table that this worker scores; None where there is one process."""
+    return None if workers.count() == 1 else table.take(collectives.own_rows(len(table)))
 
 
 def auc_text(auc: float | None, digits: int) -> str:
@@ -97,6 +108,7 @@ class TaskEvaluation:
         self.preferences, self.entropy = preferences, entropy
         self.weights = np.ones(len(entropy)) if weights is None else np.asarray(weights)
         self.predictor = predictor_of(model)
+        self.own = worker_rows(table)
         low, high = table.labels.min(0), table.labels.max(0)
         self.aucs_defined = bool((low == 0).all() and (high == 1).all())
 
@@ -110,7 +122,11 @@ class TaskEvaluation:
             )
 
     def __call__(self):
-        logits = finite_scores(self.predictor.logits(self.table, self.preferences))
+        own = self.table if self.own is None else self.own
+        logits = self.predictor.logits(own, self.preferences)
+        if self.own is not None:
+            logits = collectives.gathered(np.ascontiguousarray(logits), len(self.table))
+        finite_scores(logits)
         labels = self.table.labels
         losses = metrics.normalized_entropy(labels, logits, self.entropy)
         volume = fronts.hypervolume(losses, np.ones(losses.shape[1]))

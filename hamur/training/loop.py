@@ -9,9 +9,10 @@ from itertools import islice
 import numpy as np
 from tqdm import tqdm
 
+from hamur import workers
 from hamur.data.batches import DomainBatches, ShuffledBatches
 from hamur.files import misfit, write_history
-from hamur.layers import InstanceEmbedding
+from hamur.layers import InstanceEmbedding, collectives
 from hamur.same_run import difference
 from hamur.training.averaging import EVERY, WeightAverage
 from hamur.training.checkpoint import (
@@ -55,7 +56,8 @@ class TrainingLoop:
     def __init__(self, trainer, model, train, valid, run, check_signals):
         self.trainer, self.model, self.run = trainer, model, run
         self.check_signals = check_signals
-        self.files = None if trainer.save_dir is None else RunFiles.of(trainer.save_dir)
+        quiet = trainer.save_dir is None or workers.rank() > 0
+        self.files = None if quiet else RunFiles.of(trainer.save_dir)
         self.evaluation = trainer.evaluation(model, valid)
         for name, table in (("training", train), ("validation", valid)):
             if len(table) == 0:
@@ -63,7 +65,12 @@ class TrainingLoop:
             table.validate(model.schema)
         self.evaluation.check(trainer.criterion)
         self.batches = trainer.batches(model, train, trainer.batch_size, trainer.seed)
+        self.quotas = self.batches.quotas
+        self.share = workers.share_of(self.batches.batch_rows, self.quotas)
+        if self.share is not None:
+            self.batches.share, self.quotas = self.share, self.share.quotas
         check_classes(train.labels, model.schema.labels)
+        collectives.share_weights(model)
         self.constant = constant_losses(train.labels, valid.labels)
         self.train_rows = len(train)
         self.build()
@@ -73,18 +80,30 @@ class TrainingLoop:
         trainer, model = self.trainer, self.model
         lazy = trainer.embeddings == "lazy"
         set_lazy(model, lazy)
+        exchange = not lazy and self.exchange_rows()
         self.optimizer = Adam(
             model.parameter_groups(),
             trainer.weight_decay,
             trainer.decay,
             embedding_decay=trainer.embedding_decay,
             lazy=lazy,
+            summed_tables=exchange,
         )
-        self.step = trainer.step(model, self.optimizer, self.batches.quotas, trainer.seed)
+        self.step = trainer.step(model, self.optimizer, self.quotas, trainer.seed)
         self.average = WeightAverage(model, trainer.averaging) if trainer.averaging else None
         self.averages = False  # whether the average has started
         self.best_weights = None
         self.begun = Begun()
+
+    def exchange_rows(self):
+        """Let the workers exchange the rows of the table that they have read, where that is less
+        than the table; returns whether they do."""
+        embedding = getattr(self.model, "embedding", None)
+        if self.share is None or not isinstance(embedding, InstanceEmbedding):
+            return False
+        read = len(self.share.order) * embedding.offsets.shape[1]
+        embedding.exchange_rows = collectives.rows_are_smaller(read, *embedding.table.shape)
+        return embedding.exchange_rows
 
     def finished(self):
         run, patience = self.run, self.trainer.patience
@@ -192,6 +211,8 @@ class TrainingLoop:
                     self.check_signals()
                 except KeyboardInterrupt as error:
                     stop = error
+                if collectives.any_worker(stop is not None):
+                    stop = stop or KeyboardInterrupt()  # another worker was told to stop
                 due = stop or (minutes is not None and now - saved >= 60 * minutes)
                 if due and index and self.files is not None:
                     begun.batches, begun.seconds = index, now - start
@@ -278,8 +299,8 @@ class TrainingLoop:
 
         Raises:  ValueError: a run of other options, another model, preset or D.
         """
-        folder = self.files.last
-        state = load_state(folder)
+        folder = RunFiles.of(self.trainer.save_dir).last
+        state = collectives.from_first(lambda: load_state(folder))
         if state is None:
             self.say(f"nothing to resume in {folder.parent}: the training begins")
             return self.start()
@@ -304,7 +325,7 @@ class TrainingLoop:
         for name, part in self.parts().items():
             restore(part, arrays[name], f"{folder} ({name})")
         # They may be missing or damaged, and no further epoch need write them.
-        if self.best_weights is not None:
+        if self.best_weights is not None and self.files is not None:
             save_weights(self.files.weights, self.best_weights)
             write_history(self.files.history, self.run.history)
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+from hamur import workers
 from hamur.files import locked
 from hamur.interrupts import ending_loop
-from hamur.same_run import refuse_workers
 from hamur.training.checkpoint import RunFiles
 from hamur.training.evaluation import RankingEvaluation
 from hamur.training.loop import TrainingLoop, table_batches
@@ -49,7 +49,8 @@ class Trainer:
     evaluation:  builds what is measured after an epoch from (model, validation table); its
         ``criteria`` are what ``criterion`` may be.
     batches:  builds the training batches from (model, training table, batch_size, seed): an object
-        with ``steps``, ``batch_rows``, ``quotas`` and ``epoch(number)``.
+        with ``steps``, ``batch_rows``, ``quotas`` and ``epoch(number)``; of several workers,
+        ``epoch`` gives the ``share`` that is set.
     criterion:  "auc" (pooled; also rewards knowing which domain clicks more), "macro_auc" or
         "worst_auc", over the domains that have both classes.
     seed:  of shuffling and dropout; initialisation and split have their own.
@@ -66,6 +67,8 @@ class Trainer:
         time has passed since the last one, and when a signal ends the training; None = only then.
     after_epoch:  functions of the Run, called once an epoch's state is on disk, and at the start
         with that of a resumed run.  What they raise ends the training.
+    Among the workers of msrun, `hamur.workers`, the numbers are those of one process; the first one
+    alone writes.
     Raises:  ValueError: an option out of range; on ``fit``, data that cannot be trained or
         validated on, a run to resume that is another one, or another process that writes to
         save_dir; its kind DivergenceError: losses or scores that are not finite, or a model far
@@ -130,10 +133,11 @@ class Trainer:
         save_dir resumes at that step.  In another thread
         than Python's first, signals stay the program's own affair.
         """
-        refuse_workers()
-        place = None if self.save_dir is None else RunFiles.of(self.save_dir).weights.parent
+        place = None
+        if self.save_dir is not None and workers.rank() == 0:
+            place = RunFiles.of(self.save_dir).weights.parent
         lock = nullcontext() if place is None else locked(place)
-        with graph_mode(), lock, ending_loop() as check_signals:
+        with graph_mode(), lock, ending_loop() as check_signals, workers.named_losses():
             run = Run(history=list(history))
             loop = TrainingLoop(self, model, train, valid, run, check_signals)
             loop.load() if self.resume else loop.start()

@@ -25,6 +25,7 @@ from hamur.data.cross_domain.implicit import observed
 from hamur.data.schema import Schema
 from hamur.data.table import Table
 from hamur.errors import EmptySplitError
+from hamur.workers import Share
 
 # Purposes of random streams.
 SHUFFLE, CANDIDATE, UPPER, DEV, HOLD_OUT, EVALUATION, NEGATIVES = range(7)
@@ -125,6 +126,19 @@ class Batch(NamedTuple):
         parts["target_row"] = np.full(size, NONE)
         parts["target_row"][:real] = order[begin : begin + real]
         parts["row_weight"] = parts["row_mask"] / np.float32(real)
+        return Batch(**parts)
+
+    def of(self, share: Share) -> "Batch":
+        """A worker's rows of a whole batch; its fillers have the masks and weights of none."""
+        parts = self._asdict()
+        for name, value in parts.items():
+            if name in _TOWERS and value is not None:
+                parts[name] = np.ascontiguousarray(value[:, share.order])
+            elif name not in (*_TOWERS, "histories"):
+                parts[name] = value[share.order]
+        for name in ("row_mask", "row_weight"):
+            parts[name] = parts[name] * share.own.astype(np.float32)
+        parts["target_row"] = np.where(share.own, parts["target_row"], NONE)
         return Batch(**parts)
 
 
@@ -436,10 +450,12 @@ class CrossDomainBatches:
     def __init__(self, rows: CrossDomainRows, batch_size: int, seed: int, histories: bool):
         self.rows, self.batch_rows, self.seed, self.histories = rows, batch_size, seed, histories
         self.steps = -(-len(rows) // batch_size)
+        self.share: Share | None = None
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Batches of epoch `number`, from 1."""
+        """Batches of epoch `number`, from 1, or this worker's share of each."""
         train = self.rows.train
         order = stream(self.seed, SHUFFLE, number - 1).permutation(len(train))
         source_row = self.rows.draw(train, stream(self.seed, CANDIDATE, number - 1))[order]
-        yield from self.rows.batches(train, order, source_row, self.batch_rows, self.histories)
+        batches = self.rows.batches(train, order, source_row, self.batch_rows, self.histories)
+        yield from batches if self.share is None else (b.of(self.share) for b in batches)

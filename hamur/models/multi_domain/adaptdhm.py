@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from hamur.layers.collectives import AllSum
 from hamur.layers.primitives import matmul, matmul_ta, matmul_tb
 from hamur.layers.routing import combine, dispatch, make_layout
 from hamur.models.multi_domain.star import StarDense
@@ -42,6 +43,7 @@ class Clusters(nn.Cell):
         start = rng.standard_normal((number, width)).astype(np.float32)
         start /= np.linalg.norm(start, axis=1, keepdims=True)
         self.centres = Parameter(Tensor(start), name="centres", requires_grad=False)
+        self.all_sum = AllSum()
         self.across = Tensor(np.ones((1, number), np.float32))
         self.down = Tensor(np.ones((width, 1), np.float32))
 
@@ -56,8 +58,8 @@ class Clusters(nn.Cell):
             weight, centres = matmul(weight, self.across), self.centres
             for _ in range(ROUNDS):
                 shares = ops.softmax(matmul_tb(e, unit(centres)) * length, -1) * weight
-                total = ops.maximum(shares.sum(0).reshape(-1, 1), LEAST)
-                means = matmul_ta(shares * length, e) / total
+                total = ops.maximum(self.all_sum(shares.sum(0)).reshape(-1, 1), LEAST)
+                means = self.all_sum(matmul_ta(shares * length, e)) / total
                 centres = unit(KEPT * centres + (1.0 - KEPT) * means)
             cluster = ops.depend(cluster, ops.assign(self.centres, centres))
         return cluster

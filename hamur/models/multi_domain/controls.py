@@ -4,6 +4,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from hamur.layers import InstanceEmbedding
+from hamur.layers.collectives import AllSum
 from hamur.layers.primitives import matmul, matmul_ta
 from hamur.layers.routing import DOMAIN, dispatch, members
 from hamur.models.mlp import MultiDomainMLP
@@ -43,7 +44,7 @@ class SingleDomain(MultiDomainMLP):
         self.sizes_of_fields = Tensor(np.array(sizes, np.int32).reshape(1, -1))
         widths = [size for size, length in lists for _ in range(length)]
         self.sizes_of_lists = Tensor(np.array(widths, np.int32).reshape(1, -1)) if lists else None
-        self.own_mean = OwnMean()
+        self.own_mean, self.all_sum = OwnMean(), AllSum()
         lists = [(size * copies, length) for size, length in lists]
         sizes = [size * copies for size in sizes]
         return InstanceEmbedding(rng, sizes, embed_dim, std, dropout, lists)
@@ -62,6 +63,7 @@ class SingleDomain(MultiDomainMLP):
             return logits
         weight = context[1].reshape(-1, 1)
         member = members(layout[DOMAIN], self.num_domains)
-        total = ops.maximum(matmul(member, matmul_ta(member, weight)), 1.0)
-        scales = dispatch(ops.stop_gradient(weight.sum() / total), layout)
+        counts = self.all_sum(matmul_ta(member, weight))  # (D, 1)
+        total = ops.maximum(matmul(member, counts), 1.0)
+        scales = dispatch(ops.stop_gradient(counts.sum() / total), layout)
         return tuple([self.own_mean(x, scale) for x, scale in zip(logits, scales)])

@@ -11,8 +11,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from hamur import kernels
+from hamur import kernels, workers
 from hamur.data.cross_domain.collate import Batch, CrossDomainBatches, CrossDomainRows
+from hamur.layers.collectives import AllSum
 from hamur.layers.primitives import cross_entropies
 from hamur.models.conet import conet_logits, embed
 from hamur.training.bilevel.graphs import (
@@ -42,11 +43,11 @@ class LowerLoss(nn.Cell):
 
     def __init__(self, model):
         super().__init__(auto_prefix=False)
-        self.model = model
+        self.model, self.all_sum = model, AllSum()
 
     def construct(self, ids, id_mask, labels, weights):
         losses = cross_entropies(self.model(ids, id_mask), labels) * weights
-        return losses.sum(), losses[-1].sum()
+        return self.all_sum(losses.sum()), self.all_sum(losses[-1].sum())
 
 
 class FusedStep(nn.Cell):
@@ -55,7 +56,8 @@ class FusedStep(nn.Cell):
     def __init__(self, model, optimizer):
         super().__init__(auto_prefix=False)
         self.model, self.optimizer = model, optimizer
-        self.gradients = FusedGradients(model)
+        self.gradients, self.all_sum = FusedGradients(model), AllSum()
+        self.sum = optimizer.gradient_mean(scale=1.0)  # those of this worker's rows alone
         names = [each.name for each in (model.table, model.head_weight, model.head_bias)]
         names += [each.name for each in model.cross]
         self.order = tuple(names.index(each.name) for each in optimizer.parameters)
@@ -70,8 +72,9 @@ class FusedStep(nn.Cell):
         gradients = ()
         for place in self.order:
             gradients = gradients + (found[place],)
-        done = self.optimizer(gradients, learning_rate, terms)
-        return ops.depend(out[0], done), ops.depend(out[1], done)
+        done = self.optimizer(self.sum(gradients), learning_rate, terms)
+        whole, target = self.all_sum(out[0]), self.all_sum(out[1])
+        return ops.depend(whole, done), ops.depend(target, done)
 
 
 class AttachedLoss(nn.Cell):
@@ -137,6 +140,7 @@ class BilevelStep:
                 "`variant='oracle'` needs `harmful`, which is known of generated pairs only."
             )
         if options.learns:
+            workers.refuse("the learning of weights")
             attached = not options.detach_weights
             if not options.skip_self_test and (attached or not options.first_order):
                 self_test()

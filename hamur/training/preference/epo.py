@@ -16,6 +16,8 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from scipy.optimize import linprog
 
+from hamur import workers
+from hamur.layers.collectives import AllSum
 from hamur.training.divergence import require_finite
 from hamur.training.preference.objective import COLUMNS, task_losses
 from hamur.training.supervised import tensors
@@ -96,11 +98,11 @@ class OutputLoss(nn.Cell):
 
     def __init__(self, model):
         super().__init__(auto_prefix=False)
-        self.model = model
+        self.model, self.all_sum = model, AllSum()
 
     def construct(self, outputs, instance, labels, weight, preference, selected):
         logits = self.model.from_outputs(instance, outputs, preference, weight)
-        return (task_losses(logits, labels, weight) * selected).sum()
+        return (task_losses(logits, labels, weight, self.all_sum) * selected).sum()
 
 
 class GramMatrix(nn.Cell):
@@ -130,6 +132,7 @@ class EpoRule:
     """Keeps the Gram matrices of a run's preferences up to date and turns them into weights."""
 
     def __init__(self, model, entropy, number):
+        workers.refuse("`scalarisation='epo'`")
         self.cell = GramMatrix(model)
         self.model, self.entropy, self.infeasible = model, entropy, 0
         shape = (number, model.num_tasks, model.num_tasks)

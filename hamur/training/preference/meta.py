@@ -13,6 +13,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from hamur import workers
+from hamur.layers.collectives import AllSum
 from hamur.training.preference.objective import COLUMNS, task_losses
 from hamur.training.supervised import CompiledStep, draw_masks
 
@@ -27,11 +29,11 @@ class EmbeddingLoss(nn.Cell):
 
     def __init__(self, model):
         super().__init__(auto_prefix=False)
-        self.model = model
+        self.model, self.all_sum = model, AllSum()
 
     def construct(self, task_embedding, outputs, mean_token, labels, weight, keep):
         logits = self.model.from_shared(task_embedding, outputs, mean_token, weight, keep)
-        return task_losses(logits.expand_dims(1), labels, weight).mean()
+        return task_losses(logits.expand_dims(1), labels, weight, self.all_sum).mean()
 
 
 class OuterLoss(nn.Cell):
@@ -82,6 +84,7 @@ class MetaStep:
     """
 
     def __init__(self, model, optimizer, quotas, seed, steps_per_epoch):
+        workers.refuse("the second-order step of metaheac")
         if steps_per_epoch < BATCHES_PER_UPDATE:
             raise ValueError(
                 "metaheac updates once every 2 batches, but an epoch has one; use a smaller "

@@ -119,7 +119,7 @@ class PreferenceStep:
         if self.epo is not None:
             self.epo.update_gram(batch, self.sampler(number, self.options.total_steps), number)
         preferences, coefficients = self.weights(number)
-        keep = draw_masks(self.model.dropouts, len(batch), self.seed, number)
+        keep = draw_masks(self.model.dropouts, len(batch), self.seed, number, share=batch.share)
         generated = ()
         if self.model.takes_preferences:
             generated = draw_masks(self.model.generated_dropouts, 1, self.seed, number, stream=1)
