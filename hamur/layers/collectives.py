@@ -19,7 +19,11 @@ from hamur import workers
 
 
 class AllSum(nn.Cell):
-    """The sum over the workers of a float32 tensor of any shape; of one process the tensor."""
+    """The sum over the workers of a float32 tensor of any shape; of one process the tensor.
+
+    ``joined`` sums several tensors of equally many rows, (T, n) each, in one exchange: a small one
+    takes as long as a kilobyte.
+    """
 
     def __init__(self):
         super().__init__()
@@ -27,6 +31,19 @@ class AllSum(nn.Cell):
 
     def construct(self, x):
         return x if self.reduce is None else self.reduce(x.reshape(-1)).reshape(x.shape)
+
+    def joined(self, tensors):
+        if self.reduce is None:
+            return tensors
+        widths = tuple([tensor.shape[1] for tensor in tensors])
+        return _split_columns(self.reduce(ops.concat(tensors, 1)), widths)
+
+
+def _split_columns(x, widths):
+    pieces, start = (), 0
+    for width in widths:
+        pieces, start = pieces + (x[:, start : start + width],), start + width
+    return pieces
 
 
 class GatheredRows(nn.Cell):
@@ -88,7 +105,7 @@ class GradientMean(nn.Cell):
         return result
 
     def in_one(self, gradients):
-        """One exchange for all of them: a small one costs as much as a kilobyte."""
+        """One exchange for all of them."""
         flat = ()
         for number in range(len(self.shapes)):
             if not self.summed[number]:

@@ -155,16 +155,16 @@ class DomainBatchNorm(nn.Cell):
             weighted = weighted + (member * weight,)
             counts = counts + (matmul_ta(member, weight),)
         own_counts = ops.stop_gradient(_join(counts))  # (T, 1)
-        counts = self.of_workers(own_counts)
         if self.centred:
-            first = self.of_workers(self.sums(blocks, weighted)) / ops.maximum(counts, ONE)
+            first, counts = self.of_workers((self.sums(blocks, weighted), own_counts))
+            first = first / ops.maximum(counts, ONE)
             pieces = zip(blocks, members, _split(first, len(blocks)))
             blocks = tuple([block - matmul(member, row) for block, member, row in pieces])
             bias = bias + first
         own_sums = self.sums(blocks, weighted)  # (T, H)
-        sums = self.of_workers(own_sums)
         squares = tuple([block * block for block in blocks])
-        squares = self.of_workers(self.sums(squares, weighted))
+        squares = self.sums(squares, weighted)
+        counts, sums, squares = self.of_workers((own_counts, own_sums, squares))
         total = self.over_group(counts)
         enough, few = self.enough_rows(total)
         mean, variance = self.moments(counts, total, sums, squares, ops.stop_gradient(bias))
@@ -203,8 +203,8 @@ class DomainBatchNorm(nn.Cell):
         return _join(tuple([matmul_ta(w, ops.stop_gradient(x)) for x, w in zip(blocks, weighted)]))
 
     def of_workers(self, rows):
-        """The sum over the workers, which train on shares of one batch but score rows apart."""
-        return self.all_sum(rows) if self.training else rows
+        """The sums over the workers, which train on shares of one batch but score rows apart."""
+        return self.all_sum.joined(rows) if self.training else rows
 
     def moments(self, counts, total, sums, squares, bias):
         """Mean and biased variance by statistics group, (T or 1, H): of x, or of x + bias if

@@ -69,7 +69,7 @@ class Normalise(nn.Cell):
         sum_d = ops.concat(sums_d, 0) if self.blocks > 1 else sums_d[0]  # (T, H)
         sum_dx = ops.concat(sums_dx, 0) if self.blocks > 1 else sums_dx[0]
         # The statistics are those of all workers; scale and shift get their gradients from each.
-        all_d, all_dx = self.all_sum(sum_d), self.all_sum(sum_dx)
+        all_d, all_dx = self.all_sum.joined((sum_d, sum_dx))
         sum_du = all_dx - center * all_d
         if self.pooled:
             slope = by_spread * (gain * sum_du).sum(0, keepdims=True) + ops.zeros_like(gain)

@@ -100,9 +100,7 @@ def test_rows_are_exchanged_where_they_are_fewer_than_the_table(monkeypatch):
 def test_what_cannot_be_divided_is_refused(monkeypatch):
     workers.refuse("a search")
     monkeypatch.setenv(workers.NUMBER, "3")
-    with pytest.raises(
-        ValueError, match="a search cannot be divided among 3 workers; start it without"
-    ):
+    with pytest.raises(ValueError, match="a search cannot be divided among 3 workers; start"):
         workers.refuse("a search")
     monkeypatch.delenv(workers.NUMBER)
     monkeypatch.setenv("RANK_SIZE", "2")
