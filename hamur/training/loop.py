@@ -14,6 +14,7 @@ from hamur.data.batches import DomainBatches, ShuffledBatches
 from hamur.files import misfit, write_history
 from hamur.layers import InstanceEmbedding, collectives
 from hamur.same_run import difference
+from hamur.training import memory
 from hamur.training.averaging import EVERY, WeightAverage
 from hamur.training.checkpoint import (
     RunFiles,
@@ -73,6 +74,7 @@ class TrainingLoop:
         collectives.share_weights(model)
         self.constant = constant_losses(train.labels, valid.labels)
         self.train_rows = len(train)
+        self.check_memory()
         self.build()
 
     def build(self):
@@ -104,6 +106,19 @@ class TrainingLoop:
         read = len(self.share.order) * embedding.offsets.shape[1]
         embedding.exchange_rows = collectives.rows_are_smaller(read, *embedding.table.shape)
         return embedding.exchange_rows
+
+    def check_memory(self):
+        """Say how much the training will take.
+
+        Raises:  ValueError: more than there is.
+        """
+        trainer = self.trainer
+        rows = self.batches.batch_rows if self.share is None else len(self.share.order)
+        lazy, averaging = trainer.embeddings == "lazy", bool(trainer.averaging)
+        saving = self.files is not None
+        told = memory.check(memory.estimate(self.model, rows, lazy, averaging, saving))
+        if told is not None:
+            self.say(f"the training takes {told}")
 
     def finished(self):
         run, patience = self.run, self.trainer.patience
