@@ -1,4 +1,5 @@
-"""Signals at random moments of every training script, and `--resume` after each."""
+"""Signals at random moments of every training script, which keeps a state after every step, and
+`--resume` after each."""
 
 import csv
 import hashlib
@@ -54,7 +55,8 @@ def test_after_any_signal_the_same_command_ends_equal(script, tmp_path):
     """One command, always with --resume, as a supervisor calls it."""
 
     def start(folder):
-        flags = [*QUICK[script.stem], "--epochs", "2", "--quiet", "--resume", "--save_dir", folder]
+        flags = [*QUICK[script.stem], "--epochs", "2", "--checkpoint_minutes", "0", "--quiet"]
+        flags += ["--resume", "--save_dir", folder]
         command = [sys.executable, str(script), *map(str, flags)]
         pipes = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         return subprocess.Popen(command, **pipes)

@@ -23,8 +23,8 @@ MSRUN = Path(sys.executable).with_name("msrun")
 ROUNDING = {"pomoe": {"experts.layers.0.weight": np.s_[:4]}}
 
 
-def launch(folder, number, *command):
-    """Run a command in so many processes of msrun; returns what it prints."""
+def launched(folder, number, *command):
+    """(command, options of subprocess) for so many processes of msrun."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -32,10 +32,7 @@ def launch(folder, number, *command):
     flags += [f"--log_dir={folder / 'logs'}", "--join=True", "--cluster_time_out=60"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "GLOG_v": "3"}
     environment["PATH"] = f"{MSRUN.parent}{os.pathsep}{os.environ['PATH']}"  # it calls python
-    return subprocess.run(
-        [MSRUN, *flags, *map(str, command)],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    return [MSRUN, *flags, *map(str, command)], dict(cwd=folder, env=environment)
 
 
 @given(
@@ -65,7 +62,8 @@ def compare(folder, names, number):
         each.mkdir()
     for name in names:
         worker_steps.train(name, alone)
-    done = launch(folder, number, worker_steps.__file__, together, ",".join(names))
+    command, options = launched(folder, number, worker_steps.__file__, together, ",".join(names))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, **options)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     for name in names:
         with np.load(alone / f"{name}.npz") as one, np.load(together / f"{name}.npz") as many:
