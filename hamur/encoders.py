@@ -16,7 +16,7 @@ import pandas as pd
 
 from hamur.data import raw_rows
 from hamur.data.columns import Columns, Domain, MultiColumn
-from hamur.data.encode import COMPANION, MISSING, UNKNOWN, Scaler, Vocabulary
+from hamur.data.encode import COMPANION, MISSING, UNKNOWN, Scaler, Vocabulary, buckets
 from hamur.data.frames import names_of
 from hamur.data.multi_valued import MultiValued, RawMultiValued, weighed
 from hamur.data.raw_columns import split_cells
@@ -52,11 +52,13 @@ class Known:
     first_id + 1, ...; every other value is id 0, 'unknown'.
 
     category: (ids,) int32 of another field that a value belongs to, of the items of a pair.
+    buckets: values are numbers of so many buckets, in which a hash puts what a field has; 0 = none.
     """
 
     values: np.ndarray
     first_id: int = 1
     category: np.ndarray | None = None
+    buckets: int = 0
 
     @cached_property
     def index(self) -> pd.Index:
@@ -68,6 +70,9 @@ class Known:
         """(N,) positions among the values, -1 for none of them."""
         if isinstance(column, pd.Categorical):
             return self.places(column.categories.to_numpy(object))[column.codes]
+        if self.buckets:
+            missing = [cell is None or cell == "" or cell == MISSING for cell in column.tolist()]
+            column = np.where(missing, MISSING, buckets(column, self.buckets))
         if self.index.dtype != object and column.dtype == object:  # entries of lists are text
             column = [int(c) if c and _WHOLE.fullmatch(c) else MISSING for c in column]
             column = np.array(column, np.int64)
@@ -127,6 +132,7 @@ class Encoders:
         for sparse, known in self.vocabularies.items():
             if (name := columns.get(sparse, sparse)) in row and len(known.values):
                 value = known.values[place % len(known.values)]
+                value = str(value) if known.buckets else value  # a value of some bucket
                 row[name] = value.partition(" ")[2] if sparse in self.by_domain else value
         for name, scaler in self.scalers.items():
             row[name] = (scaler.low, scaler.high)[place % 2]
@@ -330,7 +336,8 @@ def encoders_of(
             if first not in (0, 1) or values.ndim != 1:
                 raise ValueError(f"{spec.name}: {len(values)} values for {spec.vocab_size} ids")
             category = arrays.get(f"category/{spec.name}")
-            vocabularies[spec.name] = Known(values, first if len(values) else 1, category)
+            size = columns.hash_size if columns and spec.name in columns.hashed else 0
+            vocabularies[spec.name] = Known(values, first if len(values) else 1, category, size)
     scalers = {name: scalers[name] for name in schema.dense_names if name in scalers}
     columns = described(schema, vocabularies) if columns is None else columns
     if columns.domain is None and schema.num_domains > 1:  # every file was of one domain

@@ -26,7 +26,7 @@ MODEL = "mlp_adp"
 # Flags that are arguments of `load_table`, as of the loaders of published sets.
 COMMON = ("split_seed", "on_bad_rows", "max_bad_fraction", "max_line_mib", "allow_leakage")
 # Those of `load_table` alone.
-DESCRIBES = ("sparse", "ignore", "group", "time", "min_count", "min_domain_rows")
+DESCRIBES = ("sparse", "ignore", "group", "time", "min_count", "hash_size", "min_domain_rows")
 OTHERS = ("label", "domain", "join", "columns", "header", "dense", "valid_table")
 
 
@@ -92,6 +92,12 @@ class TableOptions:
     test_table: str | None = table_flag(None, "rows for the test, with --valid_table")
     min_count: int | None = table_flag(
         None, "values of fewer training rows are unknown", at_least=1, default_text="1"
+    )
+    hash_size: int | None = table_flag(
+        None,
+        "fields of more different values share this many ids, by a hash",
+        at_least=1,
+        default_text="an id of its own for each value",
     )
     min_domain_rows: int | None = table_flag(
         None, "domains of fewer training rows become one; 0 = none", at_least=0, default_text="100"
@@ -284,6 +290,9 @@ def load_own(
         **form,
         **{name: getattr(config, name) for name in DESCRIBES},
     )
+    hashed, size = schema.encoders.columns.hashed, config.hash_size
+    if hashed:
+        say(f"hashed, so that values share {size:,} ids: {', '.join(hashed)}")
     for file, rows in schema.split["without_partner"].items():
         if rows:
             say(f"{file}: {rows:,} rows of the table have no partner here, so missing cells")

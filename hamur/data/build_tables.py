@@ -64,6 +64,8 @@ def build(
     """
     rows = dict(zip(splits.SPLITS, map(len, index)))
     splits.check_parts(rows, split["rule"])
+    if columns is not None and columns.hash_size:
+        raw, columns = _hashed(raw, columns, encoding.earlier is not None)
     fit = _fit(raw, index[0], encoding)
     tables = Splits(*(_table(raw, rows, fit, part, folder) for part, rows in zip(rows, index)))
     scalers = fit.scalers.items()
@@ -92,6 +94,21 @@ def build(
     leakage.check_features(tables.train, schema, encoding.allow_leakage, *limits)
     arrays = {f"vocab/{name}": vocab.values for name, vocab in fit.vocabularies.items()}
     return tables, with_encoders(schema, columns, arrays, fit.scalers)
+
+
+def _hashed(raw: RawColumns, columns, continued: bool) -> tuple[RawColumns, object]:
+    """The rows with hashed fields, and the description that names these; continued: of those that
+    it names already."""
+    size, names = columns.hash_size, columns.hashed
+    lists = {name: column.codes for name, column in raw.multi.items()}
+    if not continued:
+        names = tuple(n for n, c in (raw.sparse | lists).items() if len(c.values) > size)
+    sparse = {n: encode.hashed(c, size) if n in names else c for n, c in raw.sparse.items()}
+    multi = {
+        n: replace(c, codes=encode.hashed(c.codes, size)) if n in names else c
+        for n, c in raw.multi.items()
+    }
+    return replace(raw, sparse=sparse, multi=multi), replace(columns, hashed=names)
 
 
 def with_encoders(schema: Schema, columns, arrays: dict, scalers: dict[str, Scaler]) -> Schema:

@@ -77,6 +77,8 @@ class Columns:
     min_domain_rows: domains of fewer training rows become one, `other`; 0 = never.
     domain_feature: the domain id is a sparse feature too.
     min_count: values seen less often in training are unknown.
+    hash_size: a field of more different values is `hashed`, so that they share this many ids, see
+        `encode.buckets`; 0 = none is.  hashed: the fields that are, found by reading the table.
     """
 
     kinds: dict[str, str]
@@ -100,6 +102,8 @@ class Columns:
     min_domain_rows: int = 100
     domain_feature: bool = True
     min_count: int = 1
+    hash_size: int = 0
+    hashed: tuple[str, ...] = ()
 
     def to_json(self) -> dict:
         """JSON values, of the fields that are not as by default."""

@@ -68,6 +68,19 @@ def check_lengths(texts: pd.Index) -> None:
         )
 
 
+def buckets(values: np.ndarray, size: int) -> np.ndarray:
+    """(n,) int64, which of `size` buckets each value is in, by a hash of its text (SipHash with the
+    key of pandas): the same in every process and on every machine."""
+    texts = np.asarray(values).astype(str).astype(object)
+    return (pd.util.hash_array(texts, categorize=False) % np.uint64(size)).astype(np.int64)
+
+
+def hashed(column: Codes, size: int) -> Codes:
+    """The column with the numbers of buckets in the place of its values."""
+    values, places = np.unique(buckets(column.values, size), return_inverse=True)
+    return Codes(np.append(places.astype(np.int32), np.int32(MISSING))[column.codes], values)
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """ids (n + 1,) int32: code -> id, the last entry for missing cells; values: the known values

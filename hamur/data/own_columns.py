@@ -80,8 +80,8 @@ def with_roles(
 ) -> Columns:
     """The description with these columns in these roles, and in no other one.
 
-    dense: names, with their transforms or without; single: group, time, min_count and
-    min_domain_rows, None for what the description says.
+    dense: names, with their transforms or without; single: group, time, min_count, hash_size
+    and min_domain_rows, None for what the description says.
     """
     lists = [MultiColumn(each) if isinstance(each, str) else each for each in multi]
     roles = {*sparse, *dense, *ignore, *(spec.column for spec in lists)}

@@ -45,6 +45,7 @@ def load_table(
     group: str | None = None,
     time: str | None = None,
     min_count: int | None = None,
+    hash_size: int | None = None,
     min_domain_rows: int | None = None,
     valid=None,
     test=None,
@@ -75,7 +76,8 @@ def load_table(
         column, or "column:first" for the first of the values in its cells; join: files of feature
         tables, here or beside the source.
     sparse, dense ({name: transform} names that too), multi, ignore, group, time, min_count,
-        min_domain_rows: see `Columns`; a column has the role that is given here and no other one.
+        hash_size, min_domain_rows: see `Columns`; a column has the role that is given here and no
+        other one.
     split: "random", "time", "last", "column:NAME" or a `Split`; None: by time if there is one.
     valid, test: sources of these rows, where `source` has those of training only.
     header: the columns of text files that have none; separator: None is detected.
@@ -96,6 +98,7 @@ def load_table(
     if valid is not None:
         split = "files"
     single = dict(group=group, time=time, min_count=min_count, min_domain_rows=min_domain_rows)
+    single |= dict(hash_size=hash_size)
 
     def said(columns: Columns) -> Columns:
         columns = own_columns.with_roles(columns, sparse, dense, multi, ignore, **single)

@@ -65,7 +65,7 @@ def check(needed: int | None) -> str | None:
     told = f"about {_gib(needed)} of memory, of {_gib(free + now)} that there are"
     if needed > free + now:
         raise ValueError(
-            f"this training takes {told}; lower `batch_size`, or raise `min_count`, which shortens "
+            f"this training takes {told}; lower `batch_size`, or set `hash_size`, which shortens "
             "the embedding tables."
         )
     return told
