@@ -236,6 +236,8 @@ def _check(columns: Columns, categories: set[str]) -> None:
             )
     if not categories and (columns.domain is None or not columns.domain_feature):
         raise ValueError("no column is a category, and a model needs one: name it as `sparse`")
+    if columns.hash_size < 0:
+        raise ValueError(f"`hash_size` is {columns.hash_size}; it must be at least 0")
     rule = columns.split.rule
     needs = {"time": columns.time, "last": columns.group, "column": columns.split.column}
     if rule not in RULES:

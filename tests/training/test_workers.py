@@ -84,7 +84,7 @@ def test_two_workers_train_as_one_process(tmp_path):
 @pytest.mark.parametrize("number", [2, 4])
 def test_workers_train_as_one_process(tmp_path, number):
     names = ["mlp_adp", "mlp_adp-official", "mlp_adp-lazy", "dcn_md_adp", "pomoe", "conet"]
-    names += ["single_domain", "star", "adaptdhm", "aitm", "conet_s"]
+    names += ["single_domain", "star", "adaptdhm", "aitm", "conet_s", "mlp_adp-rows"]
     compare(tmp_path, names, number)
 
 
