@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hamur import models, training
+from hamur import data, models, training
 from hamur.training import memory
 from tests.conftest import make_tiny_schema, make_tiny_splits
 
@@ -84,3 +84,20 @@ def test_estimate_is_within_a_quarter_of_the_peak(name, tmp_path):
     content = json.loads((tmp_path / "run" / "metrics.json").read_text())
     peak = content.get("train", content)["peak_rss_mib"]
     assert abs(told / peak - 1) <= 0.25, (told, peak)
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_200_epochs(tmp_path):
+    splits, schema = data.load_movielens()
+    model = models.RANKING["mlp_adp"](schema)
+    resident = []
+
+    def note(run):
+        resident.append(memory._number("/proc/self/status", "VmRSS:"))
+
+    options = dict(epochs=200, patience=None, batch_size=1024, averaging=0.998, quiet=True)
+    options |= dict(save_dir=tmp_path, after_epoch=(note,))
+    training.Trainer(training.supervised_step, **options).fit(model, splits.train, splits.valid)
+    early, late = np.median(resident[20:40]), np.median(resident[-20:])
+    assert len(resident) == 200
+    assert late - early < 10 * 2**20, [each // 2**20 for each in resident[::20]]
