@@ -6,8 +6,8 @@ A folder holds runs as `compare_models.py` leaves them, MODEL-SEED/metrics.json;
 and how much its domains differ (the "own share" of examples/RESULTS.md), if that is known.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,9 +101,11 @@ def draw(sets: list[tuple[str, float | None, Path]], path: Path) -> None:
     figure.savefig(path)
 
 
-def main(words: list[str]) -> None:
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("sets", nargs="+", metavar="NAME[:SHARE]=FOLDER")
     sets = []
-    for word in words:
+    for word in parser.parse_args(argv).sets:
         label, _, folder = word.partition("=")
         name, _, share = label.partition(":")
         sets.append((name, float(share) if share else None, Path(folder)))
@@ -112,4 +114,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

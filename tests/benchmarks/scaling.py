@@ -29,6 +29,7 @@ def parse(argv=None):
     parser.add_argument("--shape", default="ali-ccp", choices=SHAPES)
     parser.add_argument("--rows", type=int, default=4096, help="of a step; on paper of a worker")
     parser.add_argument("--steps", type=int, default=30, help="of an epoch that is measured")
+    parser.add_argument("--measured", action="store_true", help="also without msrun")
     parser.add_argument("--compute_ms", type=float, default=180.0, help="of a step of one process")
     return parser.parse_args(argv)
 
@@ -106,7 +107,7 @@ def main(argv=None):
     from hamur import workers
 
     options = parse(argv)
-    if workers.ROLE in os.environ:
+    if options.measured or workers.ROLE in os.environ:
         measured(options)
     else:
         on_paper(options)

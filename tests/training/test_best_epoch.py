@@ -147,8 +147,8 @@ def test_progress_is_printed_unless_quiet(tiny_schema, tiny_splits, capsys):
     assert capsys.readouterr().out == ""
     make_trainer(Drift(), epochs=2, quiet=False).fit(model, *tiny_splits[:2])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and lines[0].startswith("epoch   1  loss 0.50000  valid auc")
-    assert lines[0].endswith("*")
+    assert len(lines) == 3 and lines[0].startswith("the training takes about ")
+    assert lines[1].startswith("epoch   1  loss 0.50000  valid auc") and lines[1].endswith("*")
 
 
 @uncompiled

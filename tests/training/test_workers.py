@@ -17,7 +17,7 @@ from hamur.workers import divided
 from tests.support import worker_steps
 
 ROOT = Path(__file__).parents[2]
-MSRUN = Path(sys.executable).with_name("msrun")
+MSRUN = [sys.executable, "-c", "from mindspore.parallel.cluster.run import main; main()"]
 # What batch norm takes away: the weights of a field with one value, whose gradient is 0 but for
 # rounding, which Adam scales up.
 ROUNDING = {"pomoe": {"experts.layers.0.weight": np.s_[:4]}}
@@ -31,8 +31,9 @@ def launched(folder, number, *command):
     flags = [f"--worker_num={number}", f"--local_worker_num={number}", f"--master_port={port}"]
     flags += [f"--log_dir={folder / 'logs'}", "--join=True", "--cluster_time_out=60"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "GLOG_v": "3"}
-    environment["PATH"] = f"{MSRUN.parent}{os.pathsep}{os.environ['PATH']}"  # it calls python
-    return [MSRUN, *flags, *map(str, command)], dict(cwd=folder, env=environment)
+    here = Path(sys.executable).parent  # msrun calls python
+    environment["PATH"] = f"{here}{os.pathsep}{os.environ['PATH']}"
+    return [*MSRUN, *flags, *map(str, command)], dict(cwd=folder, env=environment)
 
 
 @given(
