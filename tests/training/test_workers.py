@@ -82,6 +82,7 @@ def test_two_workers_train_as_one_process(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:norm_inference")
 @pytest.mark.parametrize("number", [2, 4])
 def test_workers_train_as_one_process(tmp_path, number):
     names = ["mlp_adp", "mlp_adp-official", "mlp_adp-lazy", "dcn_md_adp", "pomoe", "conet"]
