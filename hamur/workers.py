@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 NUMBER, ROLE = "MS_WORKER_NUM", "MS_ROLE"  # set by msrun
-OTHERS = ("RANK_SIZE",)  # of launchers that are not supported
+OTHER = "RANK_SIZE"  # of launchers that are not supported
 
 
 class Share(NamedTuple):
@@ -38,9 +38,8 @@ def count() -> int:
     """
     if (number := os.environ.get(NUMBER, "")).isdigit():
         return max(1, int(number))
-    for name in OTHERS:
-        if (number := os.environ.get(name, "")).isdigit() and int(number) > 1:
-            raise ValueError(f"{name} is {number}; start several processes with msrun.")
+    if (number := os.environ.get(OTHER, "")).isdigit() and int(number) > 1:
+        raise ValueError(f"{OTHER} is {number}; start several processes with msrun.")
     return 1
 
 

@@ -290,9 +290,9 @@ def load_own(
         **form,
         **{name: getattr(config, name) for name in DESCRIBES},
     )
-    hashed, size = schema.encoders.columns.hashed, config.hash_size
-    if hashed:
-        say(f"hashed, so that values share {size:,} ids: {', '.join(hashed)}")
+    if (columns := schema.encoders.columns).hashed:
+        fields = ", ".join(columns.hashed)
+        say(f"hashed, so that values share {columns.hash_size:,} ids: {fields}")
     for file, rows in schema.split["without_partner"].items():
         if rows:
             say(f"{file}: {rows:,} rows of the table have no partner here, so missing cells")

@@ -1,10 +1,13 @@
 """Fields whose values share ids by a hash: the same ids wherever the rows come from."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from hamur import model_folder
+from hamur.commands.own_table import RankingTable, load_own
 from hamur.data import load_table
 from hamur.data.encode import buckets
 from hamur.data.multi_valued import padded
@@ -88,6 +91,14 @@ def test_a_new_value_has_the_id_of_its_bucket_and_a_missing_one_is_unknown(frame
     rows = frame.iloc[[0, 0, 0]].assign(user_id=[new, twin, None])
     ids = encoders.encode(encoders.rows(rows), schema)[0].sparse[:, place]
     assert ids[0] == ids[1] > 0 == ids[2]
+
+
+def test_a_description_says_the_size_as_the_flag_does(frame, tmp_path, capsys):
+    path, said = tmp_path / "rows.csv", tmp_path / "columns.json"
+    frame.drop(columns="tags").to_csv(path, index=False)
+    said.write_text(json.dumps({"labels": ["click"], "hash_size": SIZE}))
+    load_own(RankingTable(dataset_path=str(path), columns=str(said)), str(path))
+    assert f"hashed, so that values share {SIZE} ids: user_id, item_id" in capsys.readouterr().out
 
 
 def test_a_table_that_continues_hashes_the_same_fields(frame):

@@ -116,12 +116,7 @@ class Batch(NamedTuple):
     def cut(self, begin: int, size: int, number: int, order: np.ndarray) -> "Batch":
         """Rows begin..begin+size of a chunk of `number` real rows; target_row becomes the row of
         the table that `order` names."""
-        parts, rows = self._asdict(), slice(begin, begin + size)
-        for name, value in parts.items():
-            if name in _TOWERS and value is not None:
-                parts[name] = np.ascontiguousarray(value[:, rows])
-            elif name not in (*_TOWERS, "histories"):
-                parts[name] = value[rows]
+        parts = self._at(slice(begin, begin + size))
         real = min(size, number - begin)
         parts["target_row"] = np.full(size, NONE)
         parts["target_row"][:real] = order[begin : begin + real]
@@ -130,16 +125,21 @@ class Batch(NamedTuple):
 
     def of(self, share: Share) -> "Batch":
         """A worker's rows of a whole batch; its fillers have the masks and weights of none."""
-        parts = self._asdict()
-        for name, value in parts.items():
-            if name in _TOWERS and value is not None:
-                parts[name] = np.ascontiguousarray(value[:, share.order])
-            elif name not in (*_TOWERS, "histories"):
-                parts[name] = value[share.order]
+        parts = self._at(share.order)
         for name in ("row_mask", "row_weight"):
             parts[name] = parts[name] * share.own.astype(np.float32)
         parts["target_row"] = np.where(share.own, parts["target_row"], NONE)
         return Batch(**parts)
+
+    def _at(self, rows: slice | np.ndarray) -> dict:
+        """The fields at these rows, by name."""
+        parts = self._asdict()
+        for name, value in parts.items():
+            if name in _TOWERS and value is not None:
+                parts[name] = np.ascontiguousarray(value[:, rows])
+            elif name not in (*_TOWERS, "histories"):
+                parts[name] = value[rows]
+        return parts
 
 
 _TOWERS = ("ids", "id_mask", "labels", "spans")  # first axis: the tower
