@@ -59,6 +59,25 @@ def begin(model, config) -> None:
     restore(model, continued(_weights(config), earlier, model, config.like, config.fresh_ids))
 
 
+def optimizer_state(config, model) -> dict[str, np.ndarray]:
+    """What the optimiser of --init_from knew, for that of the model: without it, first steps are as
+    long for what was known for long as for what is new.  Nothing of a run that continues none, or
+    one whose last/ was removed.
+
+    Raises:  DataFormatError: it is damaged.
+    """
+    if getattr(config, "init_from", None) is None:
+        return {}
+    from hamur.models.transfer import continued_state
+    from hamur.training.checkpoint import RunFiles, load_state
+
+    state = load_state(RunFiles.of(config.init_from).last)
+    if state is None:
+        return {}
+    arrays = state[0]["optimizer"]
+    return continued_state(arrays, earlier_schema(config.init_from), model, config.like)
+
+
 def first_look(config, model, splits, batch_size: Callable) -> list[dict]:
     """What history.csv begins with: the prequential AUC and log loss of all new rows, which are
     scored before any of them is trained on; nothing of a run that continues none.

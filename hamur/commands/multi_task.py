@@ -40,6 +40,13 @@ NETWORK_FLAGS = (
     *("head", "gate", "gate_anchor", "expert_kind", "tower_norm", "calibrator", "meta_order"),
 )
 
+# The hypervolume of the model in parts of that of another front, at its preferences.
+FRACTIONS = {
+    "posthoc": "hv_fraction_posthoc",
+    "reference": "hv_fraction",
+    "exact": "hv_fraction_exact",
+}
+
 
 class Problem(NamedTuple):
     """What a model is trained for: a resolved configuration and its data.
@@ -311,11 +318,11 @@ def evaluate(problem: Problem, model, alone: bool = False) -> dict:
     measures = front.measures(
         entries, names, [*content["posthoc"], *content["reference"]], config.numbers("ideal")
     )
-    for source, key in (("reference", "hv_fraction"), ("exact", "hv_fraction_exact")):
+    for source, key in FRACTIONS.items():
         if content[source]:
-            losses, _ = front.arrays(content[source], names)
-            volume = fronts.hypervolume(losses, np.ones(len(names)))
-            measures[key] = measures["hv_ne"] / volume if volume > 0 else None
+            volume = hypervolume_of(content[source], names)
+            own = at_preferences(problem, model, entries, content[source])
+            measures[key] = hypervolume_of(own, names) / volume if volume > 0 else None
     measures["hv_published"] = published_volume(entries, names)
     if config.bootstrap:
         intervals = front.bootstrap(
@@ -324,6 +331,21 @@ def evaluate(problem: Problem, model, alone: bool = False) -> dict:
         measures["front_degenerate"] = intervals.pop("front_degenerate")
         measures["intervals"] = intervals
     return content | {"front_measures": measures}
+
+
+def at_preferences(problem: Problem, model, entries: list[dict], others: list[dict]) -> list[dict]:
+    """The model's entries at the preferences of others: more points alone have more volume."""
+    points = [entry["preference"] for entry in others]
+    if points == [entry["preference"] for entry in entries]:
+        return entries
+    points = np.array(points)
+    return problem.entries(points, logits_of(model, problem.splits.test, points))
+
+
+def hypervolume_of(entries, names) -> float:
+    """Of the normalized entropies, below those of the constant predictor."""
+    losses, _ = front.arrays(entries, names)
+    return fronts.hypervolume(losses, np.ones(len(names)))
 
 
 def published_volume(entries, names) -> float | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hamur.commands.continuing import begin, first_look, limited
+from hamur.commands.continuing import begin, first_look, limited, optimizer_state
 from hamur.commands.script import (
     command,
     from_flags,
@@ -256,7 +256,8 @@ def train(config: RankingConfig, splits, schema, script: str, *after_epoch: Call
     evaluation = partial(training.RankingEvaluation, batch_size=batch_size(splits.valid))
     splits, step = limited(config, model, splits, training.supervised_step)
     trainer = make_trainer(config, step, after_epoch=after_epoch, evaluation=evaluation)
-    return model, trainer.fit(model, splits.train, splits.valid, history), counts
+    run = trainer.fit(model, splits.train, splits.valid, history, optimizer_state(config, model))
+    return model, run, counts
 
 
 def search_options(config: RankingConfig, splits, schema, script: str) -> dict:

@@ -20,7 +20,30 @@ def continued(
     Raises:  ValueError: another model, or one whose shared layers grow with the domains (`mmoe`,
         `m3oe`); no such domain.
     """
-    return _grown(weights, _Grown(earlier, model.schema, like), model, fresh)
+    grown = _Grown(earlier, model.schema, like)
+    return _grown(weights, grown, model.get_parameters(), fresh)
+
+
+def continued_state(
+    state: Mapping[str, np.ndarray], earlier, model, like: str | None = None
+) -> dict[str, np.ndarray]:
+    """{name: array}: the state of an optimiser for one of the model, grown as `continued` grows the
+    parameters: what is new begins with the moments of what its value is from.
+
+    state: of the earlier model's; a moment has the name of its kind, a dot, and its parameter's;
+        what has no dot, the powers of the betas, stays.
+    Raises:  ValueError: as `continued`.
+    """
+    grown = _Grown(earlier, model.schema, like)
+    found = {name: array for name, array in state.items() if "." not in name}
+    for kind in {name.partition(".")[0] for name in state.keys() - found.keys()}:
+        moments = {
+            name.partition(".")[2]: state[name] for name in state if name.startswith(f"{kind}.")
+        }
+        known = [each for each in model.get_parameters() if each.name in moments]
+        more = _grown(moments, grown, known, False)
+        found |= {f"{kind}.{name}": array for name, array in more.items()}
+    return found
 
 
 def new_parts(weights: Mapping[str, np.ndarray], earlier, model) -> dict[str, np.ndarray]:
@@ -29,13 +52,13 @@ def new_parts(weights: Mapping[str, np.ndarray], earlier, model) -> dict[str, np
     zeros = {name: np.zeros(array.shape, np.float32) for name, array in weights.items()}
     grown = _Grown(earlier, model.schema, None)
     grown.start = 1.0
-    parts = _grown(zeros, grown, model, False)
+    parts = _grown(zeros, grown, model.get_parameters(), False)
     return {name: part > 0 for name, part in parts.items() if part.any()}
 
 
-def _grown(weights, grown: "_Grown", model, fresh: bool) -> dict[str, np.ndarray]:
+def _grown(weights, grown: "_Grown", parameters, fresh: bool) -> dict[str, np.ndarray]:
     found = {}
-    for parameter in model.get_parameters():
+    for parameter in parameters:
         name, shape = parameter.name, tuple(parameter.shape)
         if name not in weights:
             raise ValueError(f"the earlier run is of another model: it lacks {name!r}.")

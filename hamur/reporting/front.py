@@ -165,7 +165,8 @@ def report(content: dict, tasks) -> str:
 def measures_table(measures: dict, tasks) -> str:
     """Hypervolumes, and control and span of each task, as text."""
     rows = []
-    for name in ("hv_ne", "hv_fraction", "hv_auc", "hv_published", "nondominated_share", "regret"):
+    volumes = ("hv_ne", "hv_fraction", "hv_fraction_posthoc", "hv_auc", "hv_published")
+    for name in (*volumes, "nondominated_share", "regret"):
         if measures.get(name) is not None:
             rows.append([name, f"{measures[name]:.4f}"])
     for name in ("spearman", "span_ne", "span_auc"):

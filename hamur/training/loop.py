@@ -54,9 +54,10 @@ class TrainingLoop:
         of an epoch are not finite.
     """
 
-    def __init__(self, trainer, model, train, valid, run, check_signals):
+    def __init__(self, trainer, model, train, valid, run, check_signals, optimizer_state):
         self.trainer, self.model, self.run = trainer, model, run
         self.check_signals = check_signals
+        self.optimizer_state = optimizer_state
         quiet = trainer.save_dir is None or workers.rank() > 0
         self.files = None if quiet else RunFiles.of(trainer.save_dir)
         self.evaluation = trainer.evaluation(model, valid)
@@ -91,6 +92,10 @@ class TrainingLoop:
             lazy=lazy,
             summed_tables=exchange,
         )
+        names = {parameter.name for parameter in self.optimizer.state()}
+        if names <= self.optimizer_state.keys():
+            kept = {name: self.optimizer_state[name] for name in names}
+            restore(self.optimizer.state(), kept, "the optimiser's state")
         self.step = trainer.step(model, self.optimizer, self.quotas, trainer.seed)
         self.average = WeightAverage(model, trainer.averaging) if trainer.averaging else None
         self.averages = False  # whether the average has started

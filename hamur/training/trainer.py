@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from hamur import workers
 from hamur.files import locked
@@ -123,10 +124,11 @@ class Trainer:
         if self.resume and self.save_dir is None:
             raise ValueError("Trainer.resume needs the `save_dir` of the interrupted run.")
 
-    def fit(self, model, train, valid, history=()):
+    def fit(self, model, train, valid, history=(), optimizer_state=MappingProxyType({})):
         """Train on one table, choose on the other; returns a Run.
 
-        history: what its `history` begins with.
+        history: what its `history` begins with; optimizer_state: {name: array} that Adam begins
+        with, as a state in last/ has it, where it has all that is trained.
 
         Ctrl-C, and SIGTERM, end the training before its next step as early stopping does, a second
         one at once; before the end of the first epoch they are a KeyboardInterrupt.  A run with a
@@ -139,7 +141,7 @@ class Trainer:
         lock = nullcontext() if place is None else locked(place)
         with graph_mode(), lock, ending_loop() as check_signals, workers.named_losses():
             run = Run(history=list(history))
-            loop = TrainingLoop(self, model, train, valid, run, check_signals)
+            loop = TrainingLoop(self, model, train, valid, run, check_signals, optimizer_state)
             loop.load() if self.resume else loop.start()
             loop.tell()
             try:

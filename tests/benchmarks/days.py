@@ -22,7 +22,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "run_own_table.py"
 FLAGS = ["--label", "click", "--domain", "country", "--sparse", "user,item", "--split", "random"]
 FLAGS += ["--model_name", "mlp_adp", "--min_domain_rows", "0", "--quiet", "--resume"]
 NEW = ["--epochs", "12", "--patience", "2", "--batch_size", "512"]
-FURTHER = ["--epochs", "3", "--patience", "1"]
+FURTHER = ["--epochs", "1"]
 STRATEGIES = ("never", "continued", "anew")
 FIRST_DAYS = 5
 
@@ -35,7 +35,7 @@ class Days:
     come, and nine tenths of the rows are of the newest 2,000 items.
     """
 
-    def __init__(self, seed, rows, drift=0.15, width=6):
+    def __init__(self, seed, rows, drift=0.3, width=6):
         self.random, self.rows, self.drift = np.random.default_rng(seed), rows, drift
         self.users, self.items = self.draw(4_000, width), self.draw(1_000, width)
         self.bias, self.countries = self.draw(1_000, 1)[:, 0], self.draw(3, width)

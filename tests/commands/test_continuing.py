@@ -18,6 +18,7 @@ from hamur.commands.continuing import begin, earlier_schema
 from hamur.commands.ranking import load_splits
 from hamur.commands.script import from_flags
 from hamur.data import load_table
+from hamur.training.checkpoint import load_state
 from tests.data.test_continued import LABELS, later
 from tests.data.test_own_table import impressions
 from tests.support.commands import assert_refused, exit_code
@@ -53,6 +54,8 @@ def test_a_domain_is_added_and_the_others_keep_their_scores(first, capsys):
         row, *epochs = csv.DictReader(file)
     assert (row["kind"], len(epochs)) == ("prequential", 2)
     assert line == tuple(f"{float(row[f'prequential_{n}']):.4f}" for n in ("auc", "logloss"))
+    steps = [load_state(beside / f"run{n}/last")[0]["optimizer"]["beta1_power"] for n in (1, 2)]
+    assert 0 < steps[1] < steps[0] < 0.9  # the optimiser's steps are counted on
     options = SimpleNamespace(init_from=str(first), like=None, fresh_ids=False)
     about = dict(earlier=earlier_schema(first), add_domain=["pos"])
     splits, schema = load_table(beside / "day2.csv", **about)

@@ -8,8 +8,8 @@ import pytest
 from hamur import models, training
 from hamur.data.schema import SPARSE
 from hamur.data.table import Table
-from hamur.models.transfer import continued, new_parts
-from hamur.training.checkpoint import restore, snapshot
+from hamur.models.transfer import continued, continued_state, new_parts
+from hamur.training.checkpoint import RunFiles, load_state, restore, snapshot
 from hamur.training.partial import train_only
 from tests.conftest import make_tiny_schema
 from tests.support import networks
@@ -85,6 +85,43 @@ def test_what_is_new_is_a_mean_or_like_another_or_fresh():
     np.testing.assert_array_equal(means[table][size : size + 2], [mean] * 2)
     np.testing.assert_array_equal(own[table][size : size + 2], start[table][size : size + 2])
     np.testing.assert_array_equal(own[table][:size], had[table][:size])
+
+
+def state_of(folder):
+    """That of the optimiser after a training."""
+    return load_state(RunFiles.of(folder).last)[0]["optimizer"]
+
+
+def test_the_optimizer_goes_on(tmp_path):
+    """Its moments grow as the parameters do, and the first step starts from them."""
+    rows, trainer = table_of(OLD), training.Trainer(training.supervised_step, quiet=True)
+    old = models.RANKING["mlp_adp"](OLD, **SIZES)
+    dataclasses.replace(trainer, save_dir=tmp_path / "old", epochs=3).fit(old, rows, rows)
+    had = state_of(tmp_path / "old")
+    new = models.RANKING["mlp_adp"](grown(OLD), **SIZES)
+    begun = continued_state(had, OLD, new)
+    size, table = OLD.vocab_sizes[0], "adam_second.embedding.table"
+    assert had.keys() == begun.keys()
+    np.testing.assert_array_equal(begun[table][:size], had[table][:size])
+    mean = had[table][1:size].mean(axis=0, dtype=np.float64).astype(np.float32)
+    np.testing.assert_array_equal(begun[table][size : size + 2], [mean] * 2)
+    name = "adam_first.tower.blocks.0.dense.weight"
+    np.testing.assert_array_equal(begun[name][D], had[name].mean(axis=0))
+
+    rows, start, ended = table_of(grown(OLD)), snapshot(new), {}
+    for folder, state in (("with", begun), ("without", {}), ("lacking", {name: begun[name]})):
+        restore(new, start)
+        one = dataclasses.replace(trainer, save_dir=tmp_path / folder)
+        one.fit(new, rows, rows, optimizer_state=state)
+        ended[folder] = state_of(tmp_path / folder)
+    assert ended["with"]["beta1_power"] == pytest.approx(0.9**4)
+    for name, array in begun.items():
+        if name.startswith("adam_"):  # the gradients of the only step are equal
+            rate = 0.9 if name.startswith("adam_first") else 0.999
+            more = ended["with"][name] - ended["without"][name]
+            np.testing.assert_allclose(more, rate * array, rtol=1e-4, atol=1e-6, err_msg=name)
+    for name, array in ended["without"].items():
+        np.testing.assert_array_equal(ended["lacking"][name], array)
 
 
 def test_another_model_is_told():
