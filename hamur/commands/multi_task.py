@@ -1,20 +1,14 @@
-"""The multi-task script: load, build, train, evaluate every preference, write, and train what a
-front is compared with."""
+"""The multi-task script: load, build, train, evaluate every preference, and write."""
 
-import dataclasses
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from hamur import metrics, models, training
+from hamur import metrics
 from hamur.commands.multi_task_config import (
-    OFFICIAL,
-    PREFERENCE_FLAGS,
     SYNTHETIC,
     TaskConfig,
     TaskOptions,
@@ -22,23 +16,24 @@ from hamur.commands.multi_task_config import (
 from hamur.commands.script import (
     command,
     from_flags,
-    make_trainer,
     open_run,
     select_device,
     stop_if_interrupted,
     train_block,
 )
+from hamur.commands.task_fronts import at_preferences, compared_fronts
+from hamur.commands.task_problem import (
+    Problem,
+    build,
+    criterion_of,
+    logits_of,
+    preferences_of,
+    task_trainer,
+)
 from hamur.data.table import choose_labels, first_rows
 from hamur.files import write_json
 from hamur.metrics import fronts
-from hamur.metrics.exact_front import exact_front
 from hamur.reporting import front, results, tables
-from hamur.same_run import load_or_train
-from hamur.training.preference.samplers import evaluation_preferences, official_preferences
-
-NETWORK_FLAGS = (
-    *("head", "gate", "gate_anchor", "expert_kind", "tower_norm", "calibrator", "meta_order"),
-)
 
 # The hypervolume of the model in parts of that of another front, at its preferences.
 FRACTIONS = {
@@ -46,28 +41,6 @@ FRACTIONS = {
     "reference": "hv_fraction",
     "exact": "hv_fraction_exact",
 }
-
-
-class Problem(NamedTuple):
-    """What a model is trained for: a resolved configuration and its data.
-
-    entropy (T,): H_k of the training rows; truth: of generated test rows, else None.
-    """
-
-    config: TaskOptions
-    splits: tuple
-    schema: object
-    entropy: np.ndarray
-    truth: object = None
-
-    @property
-    def offsets(self) -> np.ndarray:
-        return score_offsets(self.splits.train.labels)
-
-    def entries(self, preferences, logits) -> list[dict]:
-        """Figures of logits (N, R, T) on the test rows."""
-        test, names = self.splits.test, self.schema.labels
-        return front.front_entries(preferences, logits, test, self.entropy, names)
 
 
 def main(load: Callable, script: str, description: str, argv: Sequence[str] | None = None) -> int:
@@ -216,85 +189,6 @@ def unknown_counts(problem: Problem) -> dict:
     return counts
 
 
-def score_offsets(labels: np.ndarray) -> np.ndarray:
-    """b_k = logit of the base rate, (T,)."""
-    rates = labels.mean(axis=0, dtype=np.float64)
-    return np.log(rates / (1.0 - rates))
-
-
-def build(problem: Problem):
-    """The model of a configuration; the training labels set the offsets of a shared score."""
-    from mindspore import Tensor
-
-    config = problem.config
-    flags = {name: getattr(config, name) for name in NETWORK_FLAGS}
-    network = models.MultiTaskConfig(
-        preset=config.preset,
-        embed_dim=config.embed_dim,
-        num_experts=config.expert_num,
-        **{name: value for name, value in flags.items() if value is not None},
-    )
-    construct = models.MULTI_TASK[config.model_name]
-    model = construct(problem.schema, config=network, seed=config.init_seed)
-    if getattr(model, "offsets", None) is not None:
-        model.offsets.set_data(Tensor(problem.offsets.astype(np.float32)))
-    return model
-
-
-def preferences_of(config: TaskOptions, num_tasks: int) -> np.ndarray:
-    """(R, T) at which a model is evaluated; the even preference for models that take none."""
-    if config.model_name != "pomoe":
-        return np.full((1, num_tasks), 1.0 / num_tasks, np.float32)
-    if config.preset == OFFICIAL and config.eval_preferences == 5:
-        return official_preferences()
-    return evaluation_preferences(num_tasks, config.eval_preferences)
-
-
-def criterion_of(config: TaskOptions) -> str:
-    """What picks the best epoch, of those of `TaskEvaluation`."""
-    if config.preset == OFFICIAL:
-        return "auc_hypervolume"
-    return "hypervolume" if config.model_name == "pomoe" else "negative_loss"
-
-
-def task_trainer(problem: Problem, model, fixed: tuple | None = None, **changes):
-    """The trainer of a configuration; fixed: one preference for all steps."""
-    config, entropy = problem.config, problem.entropy
-    steps = -(-len(problem.splits.train) // config.batch_size)
-    if config.model_name == "metaheac" and config.meta_order != "none":
-        step = partial(training.meta_step, steps_per_epoch=steps)
-    else:
-        options = training.PreferenceOptions(
-            tuple(entropy),
-            config.epochs * steps,
-            scalarisation=config.scalarisation or "linear",
-            loss_norm=config.loss_norm or "none",
-            sampler=config.sampler or "angles",
-            number=config.preferences_per_step or 1,
-            anneal_power=config.anneal_power or 2.0,
-            dirichlet_alpha=config.numbers("dirichlet_alpha"),
-            ideal=config.numbers("ideal"),
-            fixed=fixed,
-        )
-        step = partial(training.preference_step, options=options)
-    if fixed is not None:
-        preferences, criterion = np.array([fixed]), "weighted_loss"
-    else:
-        preferences, criterion = preferences_of(config, model.num_tasks), criterion_of(config)
-    evaluation = partial(
-        training.TaskEvaluation, preferences=preferences, entropy=entropy, weights=fixed
-    )
-    return make_trainer(config, step, criterion=criterion, evaluation=evaluation, **changes)
-
-
-def logits_of(model, table, preferences) -> np.ndarray:
-    """(N, R, T)"""
-    from hamur.training.prediction import graph_mode, predictor_of
-
-    with graph_mode():
-        return predictor_of(model).logits(table, preferences)
-
-
 def evaluate(problem: Problem, model, alone: bool = False) -> dict:
     """The entries "valid" to "front_measures" of metrics.json; front_valid: the front on validation
     rows, from which `front.preference_for` picks a preference.  alone: train nothing to compare the
@@ -333,15 +227,6 @@ def evaluate(problem: Problem, model, alone: bool = False) -> dict:
     return content | {"front_measures": measures}
 
 
-def at_preferences(problem: Problem, model, entries: list[dict], others: list[dict]) -> list[dict]:
-    """The model's entries at the preferences of others: more points alone have more volume."""
-    points = [entry["preference"] for entry in others]
-    if points == [entry["preference"] for entry in entries]:
-        return entries
-    points = np.array(points)
-    return problem.entries(points, logits_of(model, problem.splits.test, points))
-
-
 def hypervolume_of(entries, names) -> float:
     """Of the normalized entropies, below those of the constant predictor."""
     losses, _ = front.arrays(entries, names)
@@ -352,83 +237,6 @@ def published_volume(entries, names) -> float | None:
     """Hypervolume of the AUCs as the public code computes it."""
     volume = fronts.published_hypervolume(front.arrays(entries, names)[1])
     return None if np.isnan(volume) else volume
-
-
-def compared_fronts(problem: Problem, preferences, alone: bool) -> dict:
-    """Entries of the fronts that a preference model is compared with, [] of those not asked for.
-
-    posthoc: the shared score that the probabilities of an mmoe imply; reference: one model per
-    preference; exact: the best that any shared score reaches on generated rows, in expectation.
-    What is trained for it is kept in compared/, so that a run that is resumed does not repeat it.
-    """
-    config = problem.config
-    folder = Path(config.save_dir) / "compared"
-    if not config.resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    about = {"options": dataclasses.asdict(config)}
-    about["data"] = {"fingerprint": results.fingerprint(problem.splits)}
-
-    def kept(name: str, figures: Callable) -> list[dict]:
-        return load_or_train(folder / name, about, lambda: {"entries": figures()}, replace=True)[
-            "entries"
-        ]
-
-    entries = {"posthoc": [], "reference": [], "exact": []}
-    if alone:
-        return entries
-    if config.posthoc and len(problem.schema.labels) == 2:
-        if not config.quiet:
-            print("\nmmoe, which the front is compared with (--no-posthoc trains none):")
-        entries["posthoc"] = kept("posthoc", lambda: posthoc_entries(problem, preferences))
-    if config.reference_front:
-        points = evaluation_preferences(len(problem.schema.labels), config.reference_front)
-        for number, point in enumerate(points):
-            figures = partial(reference_entries, problem, point)
-            entries["reference"] += kept(f"reference-{number}", figures)
-    if problem.truth is not None and config.head == "shared_score":
-        entries["exact"] = exact_entries(problem, preferences)
-    return entries
-
-
-def train_compared(problem: Problem, fixed: tuple | None = None, **changes) -> np.ndarray:
-    """Logits (N, R, T) on the test rows of a model trained with changed options, saved nowhere."""
-    config = dataclasses.replace(problem.config, save_dir=None, resume=False, **changes)
-    problem = problem._replace(config=config)
-    model = build(problem)
-    run = task_trainer(problem, model, fixed).fit(model, problem.splits.train, problem.splits.valid)
-    stop_if_interrupted(run)
-    return logits_of(model, problem.splits.test, fixed and np.array([fixed]))
-
-
-def reference_entries(problem: Problem, preference: np.ndarray) -> list[dict]:
-    """Figures of a model of the same network, seed and budget that only sees one preference."""
-    if problem.config.preset == OFFICIAL:  # its loss cannot hold a fixed preference still
-        raise ValueError("--reference_front is for --preset pareto.")
-    changes = dict(scalarisation="linear", loss_norm="entropy", ideal=None)
-    logits = train_compared(problem, tuple(float(r) for r in preference), **changes)
-    return problem.entries(preference[None], logits)
-
-
-def posthoc_entries(problem: Problem, preferences) -> list[dict]:
-    """Figures of the shared score that the probabilities of an mmoe imply, of the same sizes and
-    budget, its weights not averaged: that is its own default, and an average changes so slowly that
-    no epoch would ever count as worse and stop it early."""
-    changes = dict.fromkeys(PREFERENCE_FLAGS) | dict(model_name="mmoe", preset="pareto")
-    logits = train_compared(problem, averaging=0.0, **changes)[:, 0]
-    logits = front.posthoc_logits(logits, preferences, problem.offsets, problem.entropy)
-    return problem.entries(preferences, logits)
-
-
-def exact_entries(problem: Problem, preferences) -> list[dict]:
-    """Expected figures of the best shared score at each preference."""
-    names, entropy = problem.schema.labels, problem.entropy
-    losses, aucs = exact_front(problem.truth.probability, problem.offsets, preferences, entropy)
-    entries = []
-    for preference, ne, auc in zip(preferences, losses, aucs):
-        columns = zip(names, auc.tolist(), ne.tolist(), (ne * entropy).tolist())
-        tasks = {n: {"auc": a, "ne": e, "logloss": loss, "gauc": None} for n, a, e, loss in columns}
-        entries.append({"preference": [float(r) for r in preference], "tasks": tasks})
-    return entries
 
 
 def write(folder: Path, content: dict, problem: Problem, say: Callable) -> None:

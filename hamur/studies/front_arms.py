@@ -6,9 +6,9 @@ import numpy as np
 from mindspore import Tensor
 
 from hamur import metrics, models, training
-from hamur.commands.multi_task import logits_of, score_offsets
 from hamur.commands.multi_task_config import AVERAGING
 from hamur.commands.script import stop_if_interrupted
+from hamur.commands.task_problem import logits_of, score_offsets
 from hamur.data.synthetic.conflict import make_task_conflict
 from hamur.metrics import fronts
 from hamur.metrics.exact_front import exact_front, oracle_losses

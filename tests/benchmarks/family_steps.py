@@ -27,8 +27,8 @@ def multi_task(name, preset):
     """A step of a multi-task model at the recipe's batch."""
     contestants.graph_mode()
     from hamur import metrics, training
-    from hamur.commands.multi_task import Problem, build, task_trainer
     from hamur.commands.multi_task_config import BATCH_SIZE, TaskConfig
+    from hamur.commands.task_problem import Problem, build, task_trainer
     from hamur.data.table import Splits
 
     table, schema = table_of(2 * BATCH_SIZE), schema_of()

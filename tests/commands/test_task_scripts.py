@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hamur.commands import multi_task
+from hamur.commands import multi_task, task_fronts
 from hamur.commands.multi_task import main
 from hamur.data import load_aliexpress
 from hamur.data.synthetic.aliexpress import make_aliexpress
@@ -100,13 +100,13 @@ def test_every_model_trains_on_the_sample(model, preset, tmp_path):
 def test_a_front_is_measured_at_the_preferences_of_the_other(monkeypatch):
     """25 points have more volume than 11 of the same model."""
     own, other = ([{"preference": [r, 1 - r]} for r in points] for points in ((0, 0.5, 1), (0, 1)))
-    monkeypatch.setattr(multi_task, "logits_of", lambda model, table, points: points.tolist())
+    monkeypatch.setattr(task_fronts, "logits_of", lambda model, table, points: points.tolist())
     problem = SimpleNamespace(
         splits=SimpleNamespace(test=None),
         entries=lambda points, logits: [*zip(points[:, 0], logits)],
     )
-    assert multi_task.at_preferences(problem, None, own, own) is own
-    assert multi_task.at_preferences(problem, None, own, other) == [(0, [0, 1]), (1, [1, 0])]
+    assert task_fronts.at_preferences(problem, None, own, own) is own
+    assert task_fronts.at_preferences(problem, None, own, other) == [(0, [0, 1]), (1, [1, 0])]
 
 
 @pytest.mark.slow
@@ -132,7 +132,7 @@ def test_a_front_beside_the_ones_it_is_held_against(tmp_path, capsys, monkeypatc
         *(f"{m}_{t}" for m in ("auc", "logloss", "ne", "gauc") for t in ("click", "conversion")),
     }
     # A run that is lost after them does not train them again.
-    monkeypatch.setattr(multi_task, "train_compared", None)
+    monkeypatch.setattr(task_fronts, "train_compared", None)
     (tmp_path / "metrics.json").unlink()
     assert run(*flags, "--quiet", "--resume", "--save_dir", str(tmp_path)) == 0
     assert [read(tmp_path)[s] for s in ("posthoc", "reference")] == [
