@@ -23,7 +23,6 @@ from hamur.data.table import Splits
 from hamur.data.table_rows import Join
 from hamur.data.table_source import TableSource, read_tables
 from hamur.data.text.bad_rows import MAX_LINE_MIB, BadRows, Policy
-from hamur.encoders import Encoders
 from hamur.errors import DataValueError
 
 NAME = "own-table"
@@ -159,7 +158,7 @@ class _Job:
     allow_leakage: tuple[str, ...]
     in_memory_rows: int
     tell: Callable[[list[infer.Inferred]], None] | None = None
-    earlier: Encoders | None = None
+    earlier: object | None = None  # its `Schema.encoders`
 
     @cached_property
     def columns(self) -> Columns:
