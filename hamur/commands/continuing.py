@@ -16,7 +16,7 @@ OF_ONE_TABLE = ("dataset_path", "valid_table", "test_table", "init_from", "add_d
 OF_ONE_TABLE += ("train_only", "fresh_ids", "replay")
 TRAIN_ONLY = ("all", "domain", "adapter")
 # What the earlier run says of the columns, for good.
-OF_COLUMNS = ("label", "domain", "join", "columns", "sparse", "dense", "multi", "ignore")
+OF_COLUMNS = ("label", "domain", "columns", "sparse", "dense", "multi", "ignore")
 OF_COLUMNS += ("group", "time", "min_count", "min_domain_rows", "model_name", "preset", "adapter")
 
 

@@ -254,16 +254,16 @@ def load_own(
         in_memory_rows=config.in_memory_rows,
         **{name: getattr(config, name) for name in COMMON},
     )
+    join = [_join(text) for text in config.join]
     if config.init_from is not None:
         earlier = earlier_schema(config.init_from)
-        about = dict(earlier=earlier, add_domain=config.add_domain, name=earlier.name)
+        about = dict(join=join, earlier=earlier, add_domain=config.add_domain, name=earlier.name)
         splits, schema = own_table.load_table(files, **form, **about)
         if config.replay:
             more = _replayed(config, earlier)
             say(f"{len(more):,} training rows of {config.init_from} join those of {path}\n")
             splits = splits._replace(train=splits.train.followed_by(more))
         return splits, schema
-    join = [_join(text) for text in config.join]
     described = own_table.describe(config.columns, files, join)
     if described.name:
         say(f"{described.name} describes the columns; --columns auto infers them")

@@ -54,13 +54,15 @@ def measure(folder, work, column, seed):
     random = np.random.default_rng(seed)
 
     def written(part, rows):
-        (path := work / f"{part}.dat").write_text("\n".join(rows) + "\n", encoding="latin1")
+        path = work / part / "ratings.dat"  # the layout is known by this name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(rows) + "\n", encoding="latin1")
         return path
 
     joined = f"{folder}/users.dat:user_id,{folder}/movies.dat:movie_id"
     base = [*BASE, "--join", joined, "--domain", column, "--seed", seed]
     others = written("others", lines[values != name])
-    run(others, work / "others", *base, "--split", "random")
+    run(others, work / "model", *base, "--split", "random")
     new = random.permutation(lines[values == name])
     valid, rest = new[:VALID], new[VALID:]
     test, pool = rest[: len(rest) // 3], rest[len(rest) // 3 :]
@@ -71,7 +73,7 @@ def measure(folder, work, column, seed):
             continue
         table = written(f"train-{rows}", pool[:rows])
         for way in WAYS:
-            flags = ["--init_from", work / "others", "--add_domain", name, "--train_only", way]
+            flags = ["--init_from", work / "model", "--add_domain", name, "--train_only", way]
             flags = [*base, *FURTHER] if way == "nothing" else [*flags, *FURTHER]
             found[rows, way] = run(table, work / f"{way}-{rows}", *flags, *apart)
             print(column, seed, rows, way, f"{found[rows, way]:.4f}", flush=True)

@@ -124,6 +124,27 @@ def test_rows_of_the_earlier_run_are_replayed(first, tmp_path, capsys):
     (beside / "away.csv").rename(beside / "day1.csv")
 
 
+def test_feature_tables_are_found_where_they_were(tmp_path, capsys):
+    """The new table is in another folder than the old one and its feature table; and --join may
+    name another."""
+    frame, (old, new) = impressions().drop(columns=""), (tmp_path / "old", tmp_path / "new")
+    for folder in (old, new):
+        folder.mkdir()
+        frame.drop(columns=["tags", "day", "purchase"]).to_csv(folder / "days.csv", index=False)
+    items = pd.DataFrame({"item_id": np.sort(frame["item_id"].unique())})
+    items.assign(size=np.arange(len(items)) / 7).to_csv(old / "items.csv", index=False)
+    flags = ["--label", "click", "--domain", "scene", "--epochs", "1"]
+    flags += ["--model_name", "mlp", "--join", str(old / "items.csv:item_id"), "--quiet"]
+    flags += ["--table", str(old / "days.csv"), "--save_dir", str(old / "run")]
+    assert exit_code(own_table.main, *SCRIPT, flags) == 0
+    flags = ["--table", str(new / "days.csv"), "--init_from", str(old / "run"), "--quiet"]
+    for more in ([], ["--join", str(new / "items.csv:item_id")]):
+        argv = [*flags, *more, "--save_dir", str(new / f"run{len(more)}")]
+        assert exit_code(own_table.main, *SCRIPT, argv) == 0
+        if not more:
+            (old / "items.csv").rename(new / "items.csv")
+
+
 def test_models_of_several_labels_are_not_continued(first, tmp_path, capsys):
     """They would be trained from nothing, without a word."""
     (tmp_path / "config.json").write_text(
