@@ -173,7 +173,7 @@ def test_the_pages_on_own_tables_run_as_printed(page, tmp_path):
     if page == OWN_TABLE:
         assert '"probabilities"' in done.stdout
         metrics = [p.parent.name for p in tmp_path.glob("runs/*/metrics.json")]
-        assert sorted(metrics) == ["adult", "adult-dcn", "adult-two"]
+        assert sorted(metrics) == ["adult", "adult-dcn", "adult-tomorrow", "adult-two"]
 
 
 @functools.cache
