@@ -5,6 +5,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 from tqdm import tqdm
@@ -54,7 +55,10 @@ class TrainingLoop:
         of an epoch are not finite.
     """
 
-    def __init__(self, trainer, model, train, valid, run, check_signals, optimizer_state):
+    def __init__(
+        self, trainer, model, train, valid, run, check_signals,
+        optimizer_state=MappingProxyType({}),
+    ):  # fmt: skip
         self.trainer, self.model, self.run = trainer, model, run
         self.check_signals = check_signals
         self.optimizer_state = optimizer_state
