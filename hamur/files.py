@@ -80,6 +80,8 @@ def locked(folder: Path) -> Iterator[None]:
     _locked.add(folder)
     try:
         for place in (folder, folder / "last"):
+            for left in place.glob(".tmp??????"):  # safetensors' own, of a killed process
+                left.unlink(missing_ok=True)
             for left in place.glob(".*.tmp"):
                 if left.suffixes[-2:-1] and left.suffixes[-2][1:].isdigit():  # see `replacing`
                     left.unlink(missing_ok=True)

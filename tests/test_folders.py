@@ -39,6 +39,7 @@ def test_one_process_writes_to_a_folder_and_its_death_frees_it(tmp_path):
             one.wait()
     mine = {tmp_path / "last" / ".hidden.tmp", tmp_path / "notes.1.tmp"}
     left = {tmp_path / "last" / ".state-3.safetensors.123.tmp", tmp_path / ".metrics.json.9.tmp"}
+    left |= {tmp_path / "last" / ".tmpnp14aw"}  # as safetensors names it
     (tmp_path / "last").mkdir()
     for path in (*mine, *left):
         path.touch()
