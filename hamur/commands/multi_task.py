@@ -8,11 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hamur import metrics
-from hamur.commands.multi_task_config import (
-    SYNTHETIC,
-    TaskConfig,
-    TaskOptions,
-)
+from hamur.commands.multi_task_config import SYNTHETIC, TaskConfig, TaskOptions
 from hamur.commands.script import (
     command,
     from_flags,

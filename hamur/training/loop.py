@@ -5,7 +5,6 @@ import math
 import time
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
-from types import MappingProxyType
 
 import numpy as np
 from tqdm import tqdm
@@ -56,8 +55,7 @@ class TrainingLoop:
     """
 
     def __init__(
-        self, trainer, model, train, valid, run, check_signals,
-        optimizer_state=MappingProxyType({}),
+        self, trainer, model, train, valid, run, check_signals, optimizer_state=()
     ):  # fmt: skip
         self.trainer, self.model, self.run = trainer, model, run
         self.check_signals = check_signals
@@ -97,7 +95,7 @@ class TrainingLoop:
             summed_tables=exchange,
         )
         names = {parameter.name for parameter in self.optimizer.state()}
-        if names <= self.optimizer_state.keys():
+        if names <= set(self.optimizer_state):
             kept = {name: self.optimizer_state[name] for name in names}
             restore(self.optimizer.state(), kept, "the optimiser's state")
         self.step = trainer.step(model, self.optimizer, self.quotas, trainer.seed)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from hamur import workers
 from hamur.files import locked
@@ -124,7 +123,7 @@ class Trainer:
         if self.resume and self.save_dir is None:
             raise ValueError("Trainer.resume needs the `save_dir` of the interrupted run.")
 
-    def fit(self, model, train, valid, history=(), optimizer_state=MappingProxyType({})):
+    def fit(self, model, train, valid, history=(), optimizer_state=()):
         """Train on one table, choose on the other; returns a Run.
 
         history: what its `history` begins with; optimizer_state: {name: array} that Adam begins

@@ -122,6 +122,7 @@ def test_a_front_beside_the_ones_it_is_held_against(tmp_path, capsys, monkeypatc
     assert corners == [[0.0, 1.0], [1.0, 0.0]]
     measures = content["front_measures"]
     assert set(multi_task.FRACTIONS.values()) <= set(measures)
+    assert measures["hv_fraction"] is None or measures["hv_fraction"] > 0
     assert set(measures["intervals"]) == {"resamples", "hv_ne", "span_ne", "auc"}
     degenerate = "the preference controls nothing" in capsys.readouterr().out
     assert degenerate == measures["front_degenerate"]
