@@ -1,13 +1,15 @@
-"""What joint training and the adapter gain in every domain: a table, and gains.png beside it.
+"""What joint training and the adapter gain in every domain.
 
-    python examples/figures/gains.py age:.053=runs/age gender:.097=runs/gender ...
+    python examples/figures/gains.py age=runs/age gender=runs/gender     # prints the tables
+    python examples/figures/gains.py                                     # draws gains.png
 
-A folder holds runs as `compare_models.py` leaves them, MODEL-SEED/metrics.json; before it, a name
-and how much its domains differ (the "own share" of examples/RESULTS.md), if that is known.
+A folder holds runs as `compare_models.py` leaves them, MODEL-SEED/metrics.json.  The figure is
+drawn from the tables in examples/RESULTS.md, where own_share.py gave the column "own share".
 """
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ MODELS = ("domain_feature", "mlp", "mlp_adp", "dcn_md", "dcn_md_adp", "wd_md", "
 BACKBONES = {"mlp": "o", "dcn_md": "s", "wd_md": "^"}
 COLORS = ("#1b6ca8", "#d1495b", "#3a7d44", "#edae49", "#6d597a", "#444444")
 CONTROL = "single_domain"
+FEWEST = 200  # test rows of a domain in the figure
 
 
 def runs_of(folder: Path, model: str) -> dict[int, dict]:
@@ -60,32 +63,53 @@ def table(name: str, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def overall(folder: Path, model: str):
-    """The gain of the adapter over its backbone, over all test rows."""
-    pair = (runs_of(folder, each) for each in (model, f"{model}_adp"))
-    return compare(*({seed: test["auc"] for seed, test in runs.items()} for runs in pair))
+def summary(name: str, folder: Path) -> str:
+    """Markdown: the AUC over all test rows, and what the adapters gain there."""
+    cells = [name, ""]
+    for model in (CONTROL, "domain_feature", *BACKBONES):
+        own = {seed: test["auc"] for seed, test in runs_of(folder, model).items()}
+        cells.append(f"{np.mean(list(own.values())):.4f}")
+        if model in BACKBONES:
+            adapted = {seed: test["auc"] for seed, test in runs_of(folder, f"{model}_adp").items()}
+            found = compare(own, adapted)
+            cells.append(f"{found.difference:+.4f} ({found.interval})")
+    return "| " + " | ".join(cells) + " |"
 
 
-def draw(sets: list[tuple[str, float | None, Path]], path: Path) -> None:
+def tables_of(text: str, first: str) -> list[list[list[str]]]:
+    """The cells of the Markdown tables whose second heading is this."""
+    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    tables = [[line.strip("| \n").split(" | ") for line in each.splitlines()] for each in blocks]
+    return [rows for rows in tables if rows[0][1] == first]
+
+
+def draw(results: str, path: Path) -> None:
     """Gains of the adapter, by how much domains differ and by the rows of a domain."""
     figure = Figure(figsize=(10, 4), dpi=140, layout="constrained")
     left, right = figure.subplots(1, 2)
-    for (name, share, folder), color in zip(sets, COLORS):
-        for shift, (model, marker) in enumerate(BACKBONES.items()):
-            found = overall(folder, model)
-            if share is None:
+    colors = {}
+    (sets,) = tables_of(results, "own share")
+    for row, color in zip(sets[2:], COLORS, strict=False):
+        colors[re.match("[^,:]*", row[0])[0]] = color
+        gains = [row[place] for place, title in enumerate(sets[0]) if "adapter on" in title]
+        for shift, (gain, marker) in enumerate(zip(gains, BACKBONES.values(), strict=True)):
+            if row[1] == "-":
                 continue
-            at = share + 0.004 * shift
-            spread = [[found.difference - found.low], [found.high - found.difference]]
+            mean, low, high = map(float, re.findall(r"[-+]?\d\.\d+", gain))
             style = dict(fmt=marker, color=color, capsize=2, ms=5)
-            left.errorbar(at, found.difference, yerr=spread, **style)
+            at = float(row[1]) + 0.004 * shift
+            left.errorbar(at, mean, yerr=[[mean - low], [high - mean]], **style)
+    for header, _, *rows in tables_of(results, "test rows"):
+        if header[0] not in colors:
+            continue
+        columns = [header.index(f"`{model}`") for model in ("mlp", "mlp_adp")]
         points = []
-        for domain, rows in rows_of(folder).items():
-            pair = (by_domain(folder, each, domain) for each in ("mlp", "mlp_adp"))
-            found = compare(*pair)
-            if found.count and rows >= 200:
-                points.append((rows, found.difference))
-        right.scatter(*zip(*points), s=18, color=color, label=name)
+        for cells in rows:
+            count = int(cells[1].replace(",", ""))
+            plain, adapted = (float(cells[column].strip("*")) for column in columns)
+            if count >= FEWEST:
+                points.append((count, adapted - plain))
+        right.scatter(*zip(*points), s=18, color=colors[header[0]], label=header[0])
     for model, marker in BACKBONES.items():
         left.plot([], [], marker, color="black", label=f"{model}_adp against {model}")
     left.set(xlim=(0, None), xlabel="own share: how much the domains differ")
@@ -103,14 +127,13 @@ def draw(sets: list[tuple[str, float | None, Path]], path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("sets", nargs="+", metavar="NAME[:SHARE]=FOLDER")
-    sets = []
-    for word in parser.parse_args(argv).sets:
-        label, _, folder = word.partition("=")
-        name, _, share = label.partition(":")
-        sets.append((name, float(share) if share else None, Path(folder)))
-        print(table(name, Path(folder)), end="\n\n")
-    draw(sets, Path(__file__).with_name("gains.png"))
+    parser.add_argument("sets", nargs="*", metavar="NAME=FOLDER")
+    sets = [word.partition("=")[::2] for word in parser.parse_args(argv).sets]
+    for name, folder in sets:
+        print(summary(name, Path(folder)), table(name, Path(folder)), sep="\n\n", end="\n\n")
+    if not sets:
+        here = Path(__file__).parent
+        draw((here.parent / "RESULTS.md").read_text(), here / "gains.png")
 
 
 if __name__ == "__main__":
