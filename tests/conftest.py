@@ -4,6 +4,7 @@ Sizes are small and all different, so that a transposed axis cannot pass.
 """
 
 import os
+import warnings
 
 os.environ.setdefault("GLOG_v", "3")  # before MindSpore is imported: no C++ log
 
@@ -36,6 +37,24 @@ def graph_mode():
 
     ms.set_device("CPU")
     ms.set_context(mode=ms.GRAPH_MODE)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def deprecated_interfaces():
+    """MindSpore writes of its deprecated interfaces to its log: here such a line is a warning at
+    the place that called the interface, and an error if that is ours."""
+    from mindspore import log
+
+    logged = log.warning
+
+    def warning(msg, *args, **kwargs):
+        if "deprecated" in str(msg):
+            warnings.warn(str(msg), DeprecationWarning, stacklevel=3)
+        logged(msg, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "warning", warning)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 from safetensors import SafetensorError, safe_open
@@ -93,7 +92,7 @@ def check_fits(cell, arrays, source="the checkpoint"):
                 f"{source} belongs to another model, preset or number of domains: {name!r} has "
                 f"shape {arrays[name].shape}, this model needs {tuple(parameter.shape)}."
             )
-        if (kind := arrays[name].dtype) != ms.dtype_to_nptype(parameter.dtype):
+        if (kind := arrays[name].dtype) != np.dtype(str(parameter.dtype).lower()):
             raise ValueError(
                 f"{source} holds {name!r} as {kind}, this model needs {parameter.dtype}."
             )
