@@ -15,13 +15,18 @@ where n are the rows of the unit, and units without a pair of either kind are le
 0: a unit is the same in all domains; 1: what one domain knows of it says nothing about another.
 """
 
-import argparse
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also runs without installation
+
+from hamur.commands.own_table import RankingTable, load_own, table_flag
+from hamur.commands.script import command, from_flags
+from hamur.config import REQUIRED
 
 
 def own_share(unit: np.ndarray, domain: np.ndarray, label: np.ndarray) -> float:
@@ -43,24 +48,31 @@ def own_share(unit: np.ndarray, domain: np.ndarray, label: np.ndarray) -> float:
     return float(1 - across / within) if told.any() else np.nan
 
 
-def main(argv: list[str] | None = None) -> None:
-    from hamur.commands.own_table import RankingTable, load_own
-    from hamur.commands.script import from_flags
+@dataclass(frozen=True)
+class Shares(RankingTable):
+    """Of a table with domains, and the column of its items or users."""
 
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--unit", required=True)
-    own, rest = parser.parse_known_args(argv)
-    config = from_flags(RankingTable, rest, __doc__)
+    unit: str | None = table_flag(
+        None, "the column of the items, or of the users", default_text=REQUIRED
+    )
+
+
+def report(config: Shares) -> None:
+    """Print the share.  Raises:  DataError; ValueError: an option, no such column."""
     splits, schema = load_own(config, config.dataset_path)
-    column = schema.sparse_names.index(own.unit)
+    if config.unit not in schema.sparse_names:
+        names = ", ".join(schema.sparse_names)
+        raise ValueError(f"--unit {config.unit} is no column of values; such are {names}.")
     unit, domain, label = (
         np.concatenate([getattr(each, name) for each in splits])
         for name in ("sparse", "domain", "labels")
     )
-    known = unit[:, column] > 0  # a value of training rows
-    print(f"own share of the domains between values of {own.unit}: ", end="")
-    print(f"{own_share(unit[known, column], domain[known], label[known, 0]):.3f}")
+    unit = unit[:, schema.sparse_names.index(config.unit)]
+    known = unit > 0  # a value of training rows
+    share = own_share(unit[known], domain[known], label[known, 0])
+    print(f"own share of the domains between values of {config.unit}: {share:.3f}")
 
 
 if __name__ == "__main__":
-    main()
+    config = from_flags(Shares, description=__doc__)
+    sys.exit(command(__file__, config, partial(report, config)))
