@@ -72,7 +72,7 @@ def check(needed: int | None) -> str | None:
 
 
 def _gib(number: int) -> str:
-    return f"{number / 2**30:.1f} GiB"
+    return f"{number / 2**30:.2f} GiB"
 
 
 def _number(path: str, name: str) -> int | None:
