@@ -65,13 +65,15 @@ def table(name: str, folder: Path) -> str:
 
 def summary(name: str, folder: Path) -> str:
     """Markdown: the AUC over all test rows, and what the adapters gain there."""
-    cells = [name, ""]
-    for model in (CONTROL, "domain_feature", *BACKBONES):
-        own = {seed: test["auc"] for seed, test in runs_of(folder, model).items()}
-        cells.append(f"{np.mean(list(own.values())):.4f}")
-        if model in BACKBONES:
-            adapted = {seed: test["auc"] for seed, test in runs_of(folder, f"{model}_adp").items()}
-            found = compare(own, adapted)
+    auc = {
+        model: {seed: test["auc"] for seed, test in runs_of(folder, model).items()}
+        for model in (CONTROL, *MODELS)
+    }
+    cells = [name, "-"]
+    for model in (CONTROL, "domain_feature", "mlp", "mlp_adp", "dcn_md", "wd_md"):
+        cells.append(f"{np.mean(list(auc[model].values())):.4f}")
+        if (backbone := model.removesuffix("_adp")) in BACKBONES and model != "mlp":
+            found = compare(auc[backbone], auc[f"{backbone}_adp"])
             cells.append(f"{found.difference:+.4f} ({found.interval})")
     return "| " + " | ".join(cells) + " |"
 
