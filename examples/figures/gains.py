@@ -86,7 +86,10 @@ def tables_of(text: str, first: str) -> list[list[list[str]]]:
 
 
 def draw(results: str, path: Path) -> None:
-    """Gains of the adapter, by how much domains differ and by the rows of a domain."""
+    """Gains of the adapter, by how much domains differ and by the rows of a domain.
+
+    results: the text of RESULTS.md; path: of the PNG.
+    """
     figure = Figure(figsize=(10, 4), dpi=140, layout="constrained")
     left, right = figure.subplots(1, 2)
     colors = {}
